@@ -1,0 +1,299 @@
+//! The crate's one public error. Each variant says what the caller can do about it.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+
+/// The crate's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An underlying cause, kept for `source()`.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Everything that can go wrong, by what the caller can do about it.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The connection string cannot be read. Secrets in it are masked.
+    #[error("bad connection string `{url}`: {reason}")]
+    BadAddress {
+        /// The string, secrets masked.
+        url: String,
+        /// What is wrong with it and what would be right.
+        reason: String,
+    },
+
+    /// No server answered at the address within the time allowed.
+    #[error("cannot reach Spark Connect at {address} (gave up after {:.1} s): {reason}", waited.as_secs_f64())]
+    Unreachable {
+        /// `host:port`.
+        address: String,
+        /// How long was tried.
+        waited: Duration,
+        /// The last failure seen.
+        reason: String,
+    },
+
+    /// The server answered, and refused the caller's identity.
+    #[error(
+        "{address} refused the credentials: {reason}; check `token=` (or SPARK_CONNECT_AUTHENTICATE_TOKEN) and `user_id=` of the connection string"
+    )]
+    Unauthenticated {
+        /// `host:port`.
+        address: String,
+        /// The server's words.
+        reason: String,
+    },
+
+    /// Spark refused or failed the request.
+    #[error(transparent)]
+    Server(#[from] Box<ServerError>),
+
+    /// The server lacks what was asked for.
+    #[error("{what} needs Spark {needs}; the server runs {version}")]
+    Unsupported {
+        /// The capability.
+        what: String,
+        /// The versions that have it, such as "4.1 or later".
+        needs: String,
+        /// The server's version.
+        version: String,
+    },
+
+    /// The server broke the protocol, or a stream could not be completed: rows would have been lost.
+    #[error("operation {operation} cannot be completed: {reason}")]
+    Incomplete {
+        /// The server's operation id.
+        operation: String,
+        /// What was missing.
+        reason: String,
+    },
+
+    /// A column is missing or has a type that does not fit.
+    #[error("column `{column}`: expected {expected}, found {found}")]
+    Schema {
+        /// The column.
+        column: String,
+        /// What would fit.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+
+    /// A parameter's value is not legal.
+    #[error("parameter `{name}` = {value}: must be {legal}")]
+    Param {
+        /// The parameter's name.
+        name: String,
+        /// The value given.
+        value: String,
+        /// The legal range or form.
+        legal: String,
+    },
+
+    /// The data cannot be used as it is.
+    #[error("{column}: {reason}")]
+    Data {
+        /// The column (or table), as in "column `age`".
+        column: String,
+        /// What is wrong, with counts, examples and a remedy.
+        reason: String,
+    },
+
+    /// A network description does not fit itself or its data.
+    #[error("layer {layer}: got {got}; {fits}")]
+    Network {
+        /// The layer, by position and kind, such as "2 (linear)".
+        layer: String,
+        /// What reached it.
+        got: String,
+        /// What would fit.
+        fits: String,
+    },
+
+    /// Training cannot go on.
+    #[error("training stopped at epoch {epoch}, step {step}: {reason}")]
+    Training {
+        /// Epoch, from 0.
+        epoch: usize,
+        /// Step over all epochs, from 0.
+        step: usize,
+        /// What happened, and what to do.
+        reason: String,
+    },
+
+    /// A model table does not hold what it should.
+    #[error("model table `{table}`: {reason}")]
+    ModelTable {
+        /// The table.
+        table: String,
+        /// What is missing or corrupt.
+        reason: String,
+    },
+
+    /// A local Spark could not be found, installed or started.
+    #[error("local Spark: {reason}{}", log_tail(log))]
+    LocalSpark {
+        /// What failed and what to do.
+        reason: String,
+        /// The last lines of its log, if it wrote any.
+        log: String,
+    },
+
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+
+    /// Arrow data could not be decoded, encoded or put together.
+    #[error("arrow: {context}: {source}")]
+    Arrow {
+        /// What was being done.
+        context: String,
+        /// Arrow's own error.
+        source: Cause,
+    },
+
+    /// A tensor operation failed.
+    #[error("tensor: {context}: {source}")]
+    Tensor {
+        /// What was being done.
+        context: String,
+        /// candle's own error.
+        source: Cause,
+    },
+
+    /// The work was cancelled by the caller.
+    #[error("cancelled: {what}")]
+    Cancelled {
+        /// What was cancelled.
+        what: String,
+    },
+}
+
+fn log_tail(log: &str) -> String {
+    if log.is_empty() { String::new() } else { format!("; the last lines of its log:\n{log}") }
+}
+
+impl Error {
+    /// A column that is missing or has the wrong type.
+    pub(crate) fn schema(column: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Error::Schema { column: column.into(), expected: expected.into(), found: found.into() }
+    }
+
+    /// A parameter outside its legal range.
+    pub(crate) fn param(name: impl Into<String>, value: impl fmt::Display, legal: impl Into<String>) -> Self {
+        Error::Param { name: name.into(), value: value.to_string(), legal: legal.into() }
+    }
+
+    /// Data in one column that cannot be used.
+    pub(crate) fn data(column: &str, reason: impl Into<String>) -> Self {
+        Error::Data { column: format!("column `{column}`"), reason: reason.into() }
+    }
+
+    /// An Arrow failure while doing `context`.
+    pub(crate) fn arrow(context: impl Into<String>, source: impl Into<Cause>) -> Self {
+        Error::Arrow { context: context.into(), source: source.into() }
+    }
+
+    /// A tensor failure while doing `context`.
+    pub(crate) fn tensor(context: impl Into<String>, source: impl Into<Cause>) -> Self {
+        Error::Tensor { context: context.into(), source: source.into() }
+    }
+
+    /// A file failure.
+    pub(crate) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Error::Io { path: path.into(), source }
+    }
+
+    /// Spark's own account, when the server is what failed.
+    pub fn server(&self) -> Option<&ServerError> {
+        match self {
+            Error::Server(e) => Some(e),
+            _ => None,
+        }
+    }
+}
+
+/// An error that Spark reported, with all it says of itself.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServerError {
+    /// Spark's error condition, such as `TABLE_OR_VIEW_NOT_FOUND`; empty when the server named none.
+    pub class: String,
+    /// The five-character SQLSTATE; empty when unknown.
+    pub sql_state: String,
+    /// The whole message, for people.
+    pub message: String,
+    /// The message's parameters by name.
+    pub parameters: BTreeMap<String, String>,
+    /// Where in the query or program it arose, innermost first; empty when the server did not say.
+    pub contexts: Vec<QueryContext>,
+    /// The Java class of the exception.
+    pub exception: String,
+    /// Messages of the causes, outermost first.
+    pub causes: Vec<String>,
+}
+
+/// A place in a SQL text or in the plan that an error points at.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QueryContext {
+    /// The fragment of the query.
+    pub fragment: String,
+    /// Spark's rendering, with line and position where there is one.
+    pub summary: String,
+    /// Where the caller built this part of the plan, if that was sent along.
+    pub call_site: String,
+}
+
+impl ServerError {
+    /// Whether the condition is `class`, or a sub-condition of it (`class.SUB`).
+    pub fn is(&self, class: &str) -> bool {
+        self.class.strip_prefix(class).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Spark's own messages start with "[CLASS]" and end with "SQLSTATE: …" when they have them.
+        if !self.class.is_empty() && !self.message.contains(&self.class) {
+            write!(f, "[{}] ", self.class)?;
+        }
+        f.write_str(self.message.trim_end())?;
+        if !self.sql_state.is_empty() && !self.message.contains(&self.sql_state) {
+            write!(f, " SQLSTATE: {}", self.sql_state)?;
+        }
+        for context in self.contexts.iter().filter(|c| !c.summary.is_empty()) {
+            if !self.message.contains(context.summary.trim()) {
+                write!(f, "\n{}", context.summary.trim_end())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ServerError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_error_says_class_state_and_place_once() {
+        let e = ServerError {
+            class: "UNRESOLVED_COLUMN.WITH_SUGGESTION".into(),
+            sql_state: "42703".into(),
+            message: "A column cannot be resolved.".into(),
+            contexts: vec![QueryContext { summary: "== SQL (line 1, position 8) ==".into(), ..Default::default() }],
+            ..Default::default()
+        };
+        assert!(e.is("UNRESOLVED_COLUMN") && e.is("UNRESOLVED_COLUMN.WITH_SUGGESTION") && !e.is("UNRESOLVED"));
+        assert_eq!(
+            Error::from(Box::new(e)).to_string(),
+            "[UNRESOLVED_COLUMN.WITH_SUGGESTION] A column cannot be resolved. SQLSTATE: 42703\n== SQL (line 1, position 8) =="
+        );
+    }
+}

@@ -1,0 +1,10 @@
+//! Arrow record batches on the move, without a word of gRPC.
+//!
+//! [`RecordStream`] is a schema and the batches that follow; [`RecordSource`] opens a fresh one for every epoch. The
+//! cluster's side of the crate produces them, the learning side consumes them, and neither knows the other.
+
+mod records;
+mod source;
+
+pub use records::RecordStream;
+pub use source::{MemorySource, RecordSource};

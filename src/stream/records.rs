@@ -1,0 +1,59 @@
+//! A schema and the record batches that follow it.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use futures::{Stream, StreamExt, TryStreamExt, stream::BoxStream};
+
+use crate::Result;
+
+/// Record batches of one schema, as they arrive.
+///
+/// Dropping the stream stops the work behind it. A batch may be empty; a stream without batches is an empty result.
+pub struct RecordStream {
+    schema: SchemaRef,
+    batches: BoxStream<'static, Result<RecordBatch>>,
+}
+
+impl RecordStream {
+    /// Pairs a schema with the batches that follow it; each batch must have that schema.
+    pub fn new(schema: SchemaRef, batches: impl Stream<Item = Result<RecordBatch>> + Send + 'static) -> Self {
+        Self { schema, batches: batches.boxed() }
+    }
+
+    /// A stream over batches already in memory.
+    pub fn from_batches(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
+        Self::new(schema, futures::stream::iter(batches.into_iter().map(Ok)))
+    }
+
+    /// The schema of every batch, field metadata included.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Gathers all batches in memory.
+    ///
+    /// # Errors
+    /// The first error of the stream; what had arrived is dropped.
+    pub async fn collect(self) -> Result<Vec<RecordBatch>> {
+        self.batches.try_collect().await
+    }
+}
+
+impl Stream for RecordStream {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.batches.poll_next_unpin(cx)
+    }
+}
+
+impl fmt::Debug for RecordStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecordStream").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
