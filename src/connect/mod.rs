@@ -1,1 +1,29 @@
-//! Spark Connect over gRPC: one connection, its unary calls, and executions as streams.
+//! Spark Connect over gRPC: one session's unary calls, and executions as streams.
+//!
+//! [`Client`] has a method per call of the protocol. [`Client::execute`] gives an [`Execution`], a stream that is
+//! proven complete: it ends only on the server's word that the result is complete, attaches again when the server or
+//! the network ends it early, checks row counts and offsets, and is released on the server in every case.
+
+mod assemble;
+mod attach;
+mod channel;
+mod client;
+mod execute;
+mod progress;
+mod retry;
+mod settle;
+mod status;
+mod upload;
+mod url;
+mod version;
+
+#[cfg(test)]
+mod fake;
+
+pub use channel::ConnectOptions;
+pub use client::{Client, Interrupt, OperationState};
+pub use execute::{ArrowPayload, Event, ExecuteOptions, Execution};
+pub use progress::{Progress, ProgressGuard, StageProgress};
+pub use retry::RetryPolicy;
+pub use url::ConnectUrl;
+pub use version::SparkVersion;

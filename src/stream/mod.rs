@@ -3,6 +3,7 @@
 //! [`RecordStream`] is a schema and the batches that follow; [`RecordSource`] opens a fresh one for every epoch. The
 //! cluster's side of the crate produces them, the learning side consumes them, and neither knows the other.
 
+pub mod ipc;
 mod records;
 mod source;
 

@@ -1,0 +1,285 @@
+//! Stays attached to an execution until its result is complete.
+//!
+//! The server ends every result stream early by design (after two minutes, or a gibibyte), networks end others. So:
+//! receive until the stream ends; without the server's word that the result is complete, attach again after the last
+//! response that arrived; give up only when nothing arrives for as long as the retry policy allows. Behaviour follows
+//! the server's `ExecuteGrpcResponseSender` and `ExecuteResponseObserver`.
+
+use std::time::{Duration, Instant};
+
+use spark_connect_proto::{self as proto, execute_plan_response as response};
+use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle, time::timeout};
+use tonic::{Status, Streaming};
+
+use super::{
+    assemble::Assembler,
+    client::{Client, Interrupt, request},
+    execute::{Event, Outlet},
+    retry::{Retries, is_transport_failure, server_wish},
+    status,
+};
+use crate::{Error, Result};
+
+/// While the reader rests, the server ends the stream, and abandons an operation that nobody is attached to after
+/// five minutes; attaching again this often keeps it.
+const STAY_ATTACHED: Duration = Duration::from_secs(60);
+
+/// A stream that the server ended without a response counts as a failed attempt when it was shorter than this.
+const SUSPICIOUSLY_SHORT: Duration = Duration::from_millis(500);
+
+/// Received bytes after which the server is told that it may forget them.
+const RELEASE_EVERY: usize = 4 << 20;
+
+/// How long the last calls for an execution may take.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// One execution, from its start to its release.
+#[derive(Debug)]
+pub(super) struct Attachment {
+    client: Client,
+    request: proto::ExecutePlanRequest,
+    stream: Option<Streaming<proto::ExecutePlanResponse>>,
+    /// Whether the request may have reached the server, so that the next step is to attach.
+    started: bool,
+    last_response: Option<String>,
+    has_schema: bool,
+    assembler: Assembler,
+    retries: Retries,
+    unreleased: usize,
+    releasing: Option<JoinHandle<()>>,
+}
+
+/// Why a stream ended without the result being complete.
+enum Ended {
+    ByServer { lived: Duration },
+    ByFailure(Status),
+}
+
+impl Attachment {
+    pub(super) fn new(client: Client, request: proto::ExecutePlanRequest) -> Self {
+        let retries = client.retries();
+        Self {
+            client,
+            request,
+            stream: None,
+            started: false,
+            last_response: None,
+            has_schema: false,
+            assembler: Assembler::default(),
+            retries,
+            unreleased: 0,
+            releasing: None,
+        }
+    }
+
+    /// Drives the execution until it is complete, has failed, or its reader is gone; then releases it.
+    pub(super) async fn run(mut self: Box<Self>, outlet: Outlet) {
+        let _unsettled = self.client.settling().begin();
+        let outcome = tokio::select! {
+            biased;
+            () = outlet.closed() => None,
+            outcome = self.drive(&outlet) => Some(outcome),
+        };
+        self.stream = None;
+        let reachable = !matches!(outcome, Some(Err(Error::Unreachable { .. })));
+        let abandoned = outcome.is_none();
+        if let Some(Err(error)) = outcome {
+            outlet.send(Err(error));
+        }
+        drop(outlet);
+        if self.started && reachable {
+            self.farewell(abandoned).await;
+        }
+    }
+
+    async fn drive(&mut self, outlet: &Outlet) -> Result<()> {
+        loop {
+            let response = self.receive().await?;
+            if self.accept(response, outlet).await? {
+                return self.assembler.finish().map_err(|reason| self.incomplete(reason));
+            }
+        }
+    }
+
+    /// The next response, however often that takes attaching again.
+    async fn receive(&mut self) -> Result<proto::ExecutePlanResponse> {
+        loop {
+            let since = Instant::now();
+            let ended = match self.attached().await {
+                Err(failure) => Ended::ByFailure(failure),
+                Ok(stream) => match stream.message().await {
+                    Ok(Some(response)) => {
+                        self.retries.progress();
+                        return Ok(response);
+                    }
+                    Ok(None) => Ended::ByServer { lived: since.elapsed() },
+                    Err(failure) => Ended::ByFailure(failure),
+                },
+            };
+            self.stream = None;
+            self.recover(ended).await?;
+        }
+    }
+
+    /// The stream of responses: the open one, or one opened now.
+    async fn attached(&mut self) -> Result<&mut Streaming<proto::ExecutePlanResponse>, Status> {
+        let stream = match self.stream.take() {
+            Some(stream) => stream,
+            None if self.started => self.reattach().await?,
+            None => {
+                self.started = true;
+                let request = self.client.wrap(self.request.clone());
+                self.client.stub().execute_plan(request).await?.into_inner()
+            }
+        };
+        Ok(self.stream.insert(stream))
+    }
+
+    async fn reattach(&self) -> Result<Streaming<proto::ExecutePlanResponse>, Status> {
+        tracing::debug!(operation = self.operation_id(), after = self.last_response, "attaching again");
+        let message = request!(
+            self.client,
+            ReattachExecuteRequest {
+                operation_id: self.operation_id().to_owned(),
+                last_response_id: self.last_response.clone(),
+            }
+        );
+        Ok(self.client.stub().reattach_execute(self.client.wrap(message)).await?.into_inner())
+    }
+
+    /// Decides what a stream's end means: carry on (after a delay where due), or give up.
+    async fn recover(&mut self, ended: Ended) -> Result<()> {
+        match ended {
+            Ended::ByServer { lived } if lived >= SUSPICIOUSLY_SHORT => {
+                self.retries.progress();
+                Ok(())
+            }
+            Ended::ByServer { .. } => match self.retries.next_delay(None) {
+                Some(delay) => {
+                    tokio::time::sleep(delay).await;
+                    Ok(())
+                }
+                None => Err(self.incomplete("the server ends the stream again and again without a response".into())),
+            },
+            Ended::ByFailure(failure) => self.recover_from(failure).await,
+        }
+    }
+
+    async fn recover_from(&mut self, failure: Status) -> Result<()> {
+        if status::is_operation_known(&failure) {
+            return Ok(()); // the request had arrived after all: attach to it
+        }
+        let restart = status::is_operation_unknown(&failure);
+        if restart && self.last_response.is_some() {
+            let why = format!("the server no longer knows it ({}); was it restarted?", status::error_class(&failure));
+            return Err(self.incomplete(why));
+        }
+        if !restart && !is_transport_failure(&failure) {
+            return Err(self.client.failure(failure).await);
+        }
+        let Some(delay) = self.retries.next_delay(server_wish(&failure)) else {
+            return Err(status::unreachable(&failure, self.retries.failing_for(), self.client.address()));
+        };
+        tracing::debug!(operation = self.operation_id(), reason = failure.message(), ?delay, "stream broken");
+        // The request never arrived, or the server forgot it before it answered: nothing is lost by starting over.
+        self.started &= !restart;
+        tokio::time::sleep(delay).await;
+        Ok(())
+    }
+
+    /// Takes a response; says whether it was the last one.
+    async fn accept(&mut self, response: proto::ExecutePlanResponse, outlet: &Outlet) -> Result<bool> {
+        self.client.note_server_session(&response.server_side_session_id);
+        if !response.response_id.is_empty() {
+            self.last_response = Some(response.response_id);
+        }
+        if let Some(schema) = response.schema
+            && !std::mem::replace(&mut self.has_schema, true)
+        {
+            outlet.send(Ok(Event::Schema(schema)));
+        }
+        if !response.observed_metrics.is_empty() {
+            outlet.send(Ok(Event::Observed(response.observed_metrics)));
+        }
+        match response.response_type {
+            None => {}
+            Some(response::ResponseType::ResultComplete(_)) => return Ok(true),
+            Some(response::ResponseType::ArrowBatch(message)) => {
+                self.release_received(message.data.len());
+                if let Some(batch) = self.assembler.add(message).map_err(|reason| self.incomplete(reason))? {
+                    let share = self.room(batch.data.len(), outlet).await;
+                    outlet.send_batch(batch, share);
+                }
+            }
+            Some(response::ResponseType::ExecutionProgress(message)) => {
+                let progress = message.into();
+                self.client.progress_handlers().tell(&progress);
+                outlet.send(Ok(Event::Progress(progress)));
+            }
+            Some(answer) => outlet.send(Ok(Event::Response(Box::new(answer)))),
+        }
+        Ok(false)
+    }
+
+    /// Waits for room ahead of the reader, staying attached while the reader rests.
+    async fn room(&mut self, bytes: usize, outlet: &Outlet) -> OwnedSemaphorePermit {
+        loop {
+            match timeout(STAY_ATTACHED, outlet.room(bytes)).await {
+                Ok(share) => return share,
+                // A failure here shows again, and is dealt with, when the next response is received.
+                Err(_) => self.stream = self.reattach().await.ok(),
+            }
+        }
+    }
+
+    /// Tells the server now and then what it may forget; one such call at a time, and none is waited for.
+    fn release_received(&mut self, bytes: usize) {
+        self.unreleased += bytes;
+        let busy = self.releasing.as_ref().is_some_and(|call| !call.is_finished());
+        if self.unreleased < RELEASE_EVERY || busy {
+            return;
+        }
+        let Some(response_id) = self.last_response.clone() else { return };
+        self.unreleased = 0;
+        let until = proto::release_execute_request::ReleaseUntil { response_id };
+        let release = self.release(proto::release_execute_request::Release::ReleaseUntil(until));
+        self.releasing = Some(tokio::spawn(release));
+    }
+
+    fn release(&self, what: proto::release_execute_request::Release) -> impl Future<Output = ()> + Send + use<> {
+        let client = self.client.clone();
+        let message = request!(
+            client,
+            ReleaseExecuteRequest { operation_id: self.operation_id().to_owned(), release: Some(what) }
+        );
+        async move {
+            if let Err(status) = client.stub().release_execute(client.wrap(message)).await {
+                tracing::debug!(reason = status.message(), "release not taken");
+            }
+        }
+    }
+
+    /// Frees the operation on the server; one whose reader went away is interrupted first.
+    async fn farewell(&mut self, abandoned: bool) {
+        if let Some(call) = self.releasing.take() {
+            _ = timeout(FAREWELL, call).await;
+        }
+        if abandoned {
+            let id = self.operation_id().to_owned();
+            _ = timeout(FAREWELL, self.client.interrupt(Interrupt::Operation(id))).await;
+        }
+        let all = proto::release_execute_request::Release::ReleaseAll(Default::default());
+        _ = timeout(FAREWELL, self.release(all)).await;
+    }
+
+    fn operation_id(&self) -> &str {
+        self.request.operation_id()
+    }
+
+    fn incomplete(&self, reason: String) -> Error {
+        Error::Incomplete {
+            operation: self.operation_id().to_owned(),
+            reason: format!("{reason} ({} rows had arrived)", self.assembler.rows()),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Dialling: address, TLS and HTTP/2 settings for bulk results.
+
+use std::{path::PathBuf, time::Duration};
+
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+
+use super::{retry::RetryPolicy, url::ConnectUrl};
+use crate::{Error, Result};
+
+/// Bytes one result stream may have under way.
+///
+/// A server keeps the last 10 MiB that it sent, so that a client whose connection broke can attach again; what lies
+/// unread in the window when that happens must fit there, together with one more message.
+const STREAM_WINDOW: u32 = 8 << 20;
+
+/// Bytes that all streams of a connection may have under way: so many that result streams whose reader rests can
+/// never keep another call's answer from arriving.
+const CONNECTION_WINDOW: u32 = 1 << 30;
+
+/// Large frames: less overhead than HTTP/2's 16 KiB.
+const FRAME: u32 = 1 << 20;
+
+/// gRPC servers in Java close a connection that is pinged more often than every 5 minutes while nothing else is sent.
+const HTTP2_PING: Duration = Duration::from_secs(330);
+
+/// Time between two probes of a connection that went quiet; after three without an answer it counts as broken.
+const TCP_PROBE: Duration = Duration::from_secs(10);
+
+/// How to reach a server, and how long to try.
+///
+/// | field | default | purpose |
+/// |---|---|---|
+/// | `url` | – | where, as whom |
+/// | `connect_timeout` | 15 s | longest time until the server has answered a first request |
+/// | `retry` | [`RetryPolicy::default`] | what happens when the connection breaks later |
+/// | `ca_file` | the system's roots | PEM file of the certificate authorities to trust, with TLS |
+/// | `tls_domain` | the host | name that the server's certificate must carry |
+/// | `tcp_keep_alive` | 30 s | idle time after which the operating system probes the connection |
+#[derive(Debug, Clone)]
+pub struct ConnectOptions {
+    /// The parsed connection string.
+    pub url: ConnectUrl,
+    /// Longest time until the server has answered a first request.
+    pub connect_timeout: Duration,
+    /// What happens when the connection breaks later.
+    pub retry: RetryPolicy,
+    /// PEM file of certificate authorities, instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Name in the server's certificate, instead of the host.
+    pub tls_domain: Option<String>,
+    /// Idle time before the operating system probes the connection.
+    pub tcp_keep_alive: Duration,
+}
+
+impl ConnectOptions {
+    /// The defaults for an address.
+    pub fn new(url: ConnectUrl) -> Self {
+        Self {
+            url,
+            connect_timeout: Duration::from_secs(15),
+            retry: RetryPolicy::default(),
+            ca_file: None,
+            tls_domain: None,
+            tcp_keep_alive: Duration::from_secs(30),
+        }
+    }
+
+    /// Refuses settings that cannot work, before anything is dialled.
+    ///
+    /// # Errors
+    /// [`Error::Param`] names the setting; [`Error::Io`] a `ca_file` that cannot be read.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.connect_timeout.is_zero() {
+            return Err(Error::param("connect_timeout", "0", "more than 0"));
+        }
+        if self.ca_file.is_some() && !self.url.use_ssl() {
+            return Err(Error::param(
+                "ca_file",
+                "set",
+                "left out without TLS; add `use_ssl=true` to the connection string",
+            ));
+        }
+        self.retry.check()
+    }
+
+    /// A channel that dials when first used, and again after the connection broke.
+    pub(super) async fn channel(&self) -> Result<Channel> {
+        let address = self.url.address();
+        let scheme = if self.url.use_ssl() { "https" } else { "http" };
+        let refuse = |reason: String| Error::BadAddress { url: self.url.to_string(), reason };
+        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
+            .map_err(|e| refuse(format!("`{address}` is not an address: {e}")))?
+            .connect_timeout(self.connect_timeout)
+            .tcp_nodelay(true)
+            .tcp_keepalive(Some(self.tcp_keep_alive))
+            .tcp_keepalive_interval(Some(TCP_PROBE))
+            .tcp_keepalive_retries(Some(3))
+            .http2_keep_alive_interval(HTTP2_PING)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(FRAME);
+        if self.url.use_ssl() {
+            endpoint = endpoint.tls_config(self.tls().await?).map_err(|e| refuse(format!("TLS: {}", chain(&e))))?;
+        }
+        Ok(endpoint.connect_lazy())
+    }
+
+    async fn tls(&self) -> Result<ClientTlsConfig> {
+        let tls = match &self.ca_file {
+            None => ClientTlsConfig::new().with_native_roots(),
+            Some(path) => {
+                let pem = tokio::fs::read(path).await.map_err(|e| Error::io(path, e))?;
+                if !pem.windows(11).any(|w| w == b"-----BEGIN ") {
+                    return Err(Error::param("ca_file", path.display(), "a PEM file of certificates"));
+                }
+                ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem))
+            }
+        };
+        Ok(tls.domain_name(self.tls_domain.as_deref().unwrap_or(self.url.host())))
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

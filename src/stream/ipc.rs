@@ -1,0 +1,155 @@
+//! Arrow's IPC stream format, as Spark Connect carries it: each result batch travels as one whole stream.
+
+use arrow::{
+    array::RecordBatch,
+    buffer::Buffer,
+    datatypes::{Schema, SchemaRef},
+    error::ArrowError,
+    ipc::{reader::StreamDecoder, writer::StreamWriter},
+};
+use bytes::Bytes;
+
+use crate::{Error, Result};
+
+/// Decodes the batches of one result, which all have one schema.
+///
+/// Buffers are used where they lie when they are aligned, and copied once when they are not.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    schema: Option<SchemaRef>,
+}
+
+impl Decoder {
+    /// The schema, once a batch has been decoded.
+    pub fn schema(&self) -> Option<&SchemaRef> {
+        self.schema.as_ref()
+    }
+
+    /// Decodes one whole IPC stream that must hold `rows` rows.
+    ///
+    /// # Errors
+    /// [`Error::Arrow`] when the bytes are no IPC stream, end early, hold another number of rows, or have another
+    /// schema than those before.
+    pub fn decode(&mut self, data: Buffer, rows: u64) -> Result<Vec<RecordBatch>> {
+        // arrow's reader panics on some damaged streams instead of returning an error.
+        let read = std::panic::catch_unwind(|| read(data)).map_err(|_| refuse("it is damaged".into()))?;
+        let (found, batches) = read.map_err(|e| Error::arrow(CONTEXT, e))?;
+        self.check_schema(found.ok_or_else(|| refuse("it has no schema".into()))?)?;
+        let decoded: u64 = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+        if decoded != rows {
+            return Err(refuse(format!("it holds {decoded} rows where the server counted {rows}")));
+        }
+        Ok(batches)
+    }
+
+    fn check_schema(&mut self, found: SchemaRef) -> Result<()> {
+        match &self.schema {
+            None => self.schema = Some(found),
+            Some(known) if *known == found => {}
+            Some(known) => return Err(refuse(format!("its schema {found:?} differs from {known:?} before it"))),
+        }
+        Ok(())
+    }
+}
+
+const CONTEXT: &str = "decoding a result batch";
+
+fn refuse(what: String) -> Error {
+    Error::arrow(CONTEXT, what)
+}
+
+fn read(mut data: Buffer) -> Result<(Option<SchemaRef>, Vec<RecordBatch>), ArrowError> {
+    let mut decoder = StreamDecoder::new();
+    let mut batches = Vec::new();
+    while !data.is_empty() {
+        batches.extend(decoder.decode(&mut data)?);
+    }
+    decoder.finish()?;
+    Ok((decoder.schema(), batches))
+}
+
+/// Encodes batches of one schema as one whole IPC stream.
+///
+/// # Errors
+/// [`Error::Arrow`] when a batch has another schema, or a type that IPC cannot carry.
+pub fn encode(schema: &Schema, batches: &[RecordBatch]) -> Result<Bytes> {
+    let fail = |e| Error::arrow("encoding record batches", e);
+    let size: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
+    let mut writer = StreamWriter::try_new(Vec::with_capacity(size + 1024), schema).map_err(fail)?;
+    for batch in batches {
+        writer.write(batch).map_err(fail)?;
+    }
+    Ok(writer.into_inner().map_err(fail)?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::{
+        array::{Int64Array, StringArray},
+        datatypes::{DataType, Field},
+    };
+
+    use super::*;
+
+    fn batch(name: &str, numbers: Vec<i64>) -> RecordBatch {
+        let texts: Vec<String> = numbers.iter().map(|n| format!("é{n}")).collect();
+        let schema = Schema::new(vec![
+            Field::new(name, DataType::Int64, false).with_metadata([("k".to_owned(), "v".to_owned())].into()),
+            Field::new("text", DataType::Utf8, false),
+        ]);
+        let columns = [Arc::new(Int64Array::from(numbers)) as _, Arc::new(StringArray::from(texts)) as _];
+        RecordBatch::try_new(Arc::new(schema), columns.to_vec()).unwrap()
+    }
+
+    fn encoded(batches: &[RecordBatch]) -> Bytes {
+        encode(&batches[0].schema(), batches).unwrap()
+    }
+
+    #[test]
+    fn what_was_encoded_is_decoded_at_any_alignment() {
+        let batches = [batch("n", vec![1, 2, 3]), batch("n", vec![]), batch("n", vec![4])];
+        let bytes = encoded(&batches);
+        for shift in 0..9 {
+            let mut shifted = vec![0; shift];
+            shifted.extend_from_slice(&bytes);
+            let decoded = Decoder::default().decode(Buffer::from(shifted).slice(shift), 4).unwrap();
+            assert_eq!(decoded, batches, "shifted by {shift}");
+        }
+    }
+
+    #[test]
+    fn a_stream_without_batches_still_has_a_schema() {
+        let bytes = encode(&batch("n", vec![]).schema(), &[]).unwrap();
+        let mut decoder = Decoder::default();
+        assert!(decoder.decode(bytes.into(), 0).unwrap().is_empty());
+        assert_eq!(decoder.schema().unwrap().field(0).metadata()["k"], "v");
+    }
+
+    #[test]
+    fn wrong_counts_other_schemas_and_damage_are_refused() {
+        let bytes = encoded(&[batch("n", vec![1, 2])]);
+        let refused = |data: Bytes, rows| Decoder::default().decode(data.into(), rows).unwrap_err().to_string();
+        assert!(refused(bytes.clone(), 3).contains("holds 2 rows where the server counted 3"));
+        assert!(refused(Bytes::new(), 0).contains("no schema"));
+        for end in [5, bytes.len() / 2, bytes.len() - 20] {
+            refused(bytes.slice(..end), 2);
+        }
+        let mut decoder = Decoder::default();
+        decoder.decode(bytes.into(), 2).unwrap();
+        let other = decoder.decode(encoded(&[batch("m", vec![1])]).into(), 1).unwrap_err();
+        assert!(other.to_string().contains("differs"), "{other}");
+    }
+
+    #[test]
+    fn no_damage_makes_the_decoder_panic() {
+        let bytes = encoded(&[batch("n", (0..50).collect())]);
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.to_vec();
+            damaged[at] ^= 0xff;
+            let caught = std::panic::catch_unwind(|| _ = Decoder::default().decode(Buffer::from(damaged), 50));
+            assert!(caught.is_ok(), "byte {at}");
+        }
+    }
+}
