@@ -1,0 +1,231 @@
+//! A Spark of one's own, on this machine, for development, tests and small data.
+//!
+//! [`LocalSpark`] finds a Spark and a Java (or installs the Spark into the user's cache, once), starts a Connect server
+//! on a free port of the loopback address, and takes it down again whatever becomes of the process that started it.
+
+mod find;
+mod install;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::OnceCell;
+use tracing::info;
+
+use self::{
+    find::{Java, Search, SparkHome},
+    server::{Launch, Server},
+};
+use crate::{Error, Result};
+
+/// The release of Spark that is installed when there is none; `TINDERBOX_SPARK_VERSION` names another.
+pub const DEFAULT_SPARK_VERSION: &str = "4.2.1";
+
+/// A running Spark Connect server that belongs to this process.
+///
+/// It listens on 127.0.0.1 only and keeps everything it writes (warehouse, shuffle files, artifacts, log) in one
+/// temporary folder. Its catalog is in memory: a Derby metastore would cost a second of start and allow one server per
+/// folder, and tables are not meant to outlive this server.
+///
+/// The server and its folder go when the value is dropped or [stopped](Self::stop), and also when the process ends in any
+/// other way: return, panic, Ctrl-C, SIGTERM, SIGKILL.
+///
+/// ```no_run
+/// # async fn run() -> tinderbox::Result<()> {
+/// use tinderbox::connect::LocalSpark;
+///
+/// let spark = LocalSpark::builder().master("local[2]").conf("spark.sql.shuffle.partitions", "4").start().await?;
+/// println!("Spark {} at {}", spark.version(), spark.remote());
+/// spark.stop().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct LocalSpark {
+    server: Server,
+    home: SparkHome,
+}
+
+impl LocalSpark {
+    /// A server with default settings; see [`LocalSparkBuilder`] for what can be changed.
+    pub fn builder() -> LocalSparkBuilder {
+        LocalSparkBuilder::default()
+    }
+
+    /// The one server that all of this process shares, started with default settings on the first call.
+    ///
+    /// It lives until the process ends. A start that fails is tried again by the next call.
+    ///
+    /// # Errors
+    /// As [`LocalSparkBuilder::start`].
+    pub async fn shared() -> Result<&'static LocalSpark> {
+        static SHARED: OnceCell<LocalSpark> = OnceCell::const_new();
+        SHARED.get_or_try_init(|| LocalSpark::builder().start()).await
+    }
+
+    /// The connection string: `sc://127.0.0.1:PORT`.
+    pub fn remote(&self) -> String {
+        format!("sc://{}", self.server.address())
+    }
+
+    /// The address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// The Spark release, such as "4.2.1".
+    pub fn version(&self) -> &str {
+        &self.home.version
+    }
+
+    /// The folder of the Spark that runs.
+    pub fn spark_home(&self) -> &Path {
+        &self.home.path
+    }
+
+    /// The process id of the server's JVM.
+    pub fn process_id(&self) -> u32 {
+        self.server.process_id()
+    }
+
+    /// The folder that holds all the server writes, with its log in `spark.log`; gone when the server is.
+    pub fn folder(&self) -> &Path {
+        self.server.folder()
+    }
+
+    /// Stops the server and removes its folder, as a drop does, without blocking the async runtime meanwhile.
+    ///
+    /// Once called, the server goes even if the returned future is dropped.
+    pub async fn stop(self) {
+        // A task that panicked has dropped the server all the same.
+        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
+    }
+}
+
+/// Settings of a [`LocalSpark`].
+///
+/// | setting | default |
+/// |---|---|
+/// | `spark_home` | `SPARK_HOME`; else the cache; else the `pyspark` (4.0 or later) that `python3` imports; else installed into the cache |
+/// | `master` | `local[*]` |
+/// | `conf` | see [`conf`](Self::conf) |
+/// | `driver_memory` | `1g` |
+/// | `cache_dir` | `TINDERBOX_CACHE`, else `$XDG_CACHE_HOME/tinderbox`, else `~/.cache/tinderbox` |
+/// | `start_timeout` | 120 s, an installation not counted |
+///
+/// `TINDERBOX_SPARK_VERSION` asks for one exact release, wherever it is found. Java 17 or later comes from `JAVA_HOME`,
+/// the `PATH` or the system's folder of Java installations, in this order.
+#[derive(Debug, Clone)]
+pub struct LocalSparkBuilder {
+    spark_home: Option<PathBuf>,
+    master: String,
+    conf: BTreeMap<String, String>,
+    driver_memory: String,
+    cache_dir: Option<PathBuf>,
+    start_timeout: Duration,
+}
+
+impl Default for LocalSparkBuilder {
+    fn default() -> Self {
+        Self {
+            spark_home: None,
+            master: "local[*]".into(),
+            conf: BTreeMap::new(),
+            driver_memory: "1g".into(),
+            cache_dir: None,
+            start_timeout: Duration::from_secs(120),
+        }
+    }
+}
+
+impl LocalSparkBuilder {
+    /// The Spark to run: a folder with `bin/spark-submit` and the Connect jar in `jars/`.
+    pub fn spark_home(mut self, path: impl Into<PathBuf>) -> Self {
+        self.spark_home = Some(path.into());
+        self
+    }
+
+    /// Spark's master, such as `local[2]` or `spark://host:7077`.
+    pub fn master(mut self, master: impl Into<String>) -> Self {
+        self.master = master.into();
+        self
+    }
+
+    /// A configuration property of the server; the last value of a key wins.
+    ///
+    /// These stand over the ones that keep the server private: the ports and addresses it binds, its folders,
+    /// `spark.ui.enabled=false`, `spark.sql.catalogImplementation=in-memory`, and
+    /// `spark.driver.defaultJavaOptions`, which also sends the log to the folder.
+    pub fn conf(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.conf.insert(key.into(), value.into());
+        self
+    }
+
+    /// The JVM's heap, in Spark's notation, such as `2g`. In local mode the executor lives in it too.
+    pub fn driver_memory(mut self, size: impl Into<String>) -> Self {
+        self.driver_memory = size.into();
+        self
+    }
+
+    /// The folder that an installed Spark is kept in.
+    pub fn cache_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.cache_dir = Some(path.into());
+        self
+    }
+
+    /// How long the server may take until it answers.
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.start_timeout = timeout;
+        self
+    }
+
+    /// Finds Spark and Java, installs Spark if there is none (with progress on standard error), starts the server and
+    /// waits until it answers.
+    ///
+    /// Dropping the future stops what was started; an installation under way is finished, for the next time.
+    ///
+    /// # Errors
+    /// [`Error::LocalSpark`] when no Spark or Java can be used, the installation fails, or the server ends or stays
+    /// silent until the timeout; it holds the end of the server's log.
+    pub async fn start(self) -> Result<LocalSpark> {
+        let began = Instant::now();
+        let search = Search::from_env(self.spark_home, self.cache_dir);
+        let (home, java) = tokio::task::spawn_blocking(move || locate(&search))
+            .await
+            .map_err(|e| failed(format!("the search for Spark broke off: {e}")))??;
+        info!(spark = %home.path.display(), version = home.version, java = java.version, "found Spark and Java");
+
+        let launch = Launch {
+            home: &home,
+            java: &java,
+            master: &self.master,
+            driver_memory: &self.driver_memory,
+            conf: &self.conf,
+            timeout: self.start_timeout,
+        };
+        let server = launch.start().await?;
+        info!(address = %server.address(), pid = server.process_id(), took = ?began.elapsed(), "started a local Spark");
+        Ok(LocalSpark { server, home })
+    }
+}
+
+/// The Java first: without one, half a gigabyte of Spark is of no use.
+fn locate(search: &Search) -> Result<(SparkHome, Java)> {
+    let java = search.java()?;
+    let home = match search.spark()? {
+        Some(home) => home,
+        None => install::install(search)?,
+    };
+    Ok((home, java))
+}
+
+fn failed(reason: impl Into<String>) -> Error {
+    Error::LocalSpark { reason: reason.into(), log: String::new() }
+}
