@@ -1,0 +1,12 @@
+//! Tests against a real Spark, and of the repository itself; one module per topic.
+//!
+//! The server is `SPARK_REMOTE`, or else a local Spark that all tests share. No test is ever skipped: without a server
+//! they fail.
+
+mod support;
+
+mod databases;
+mod layering;
+mod local;
+mod streams;
+mod unreachable;

@@ -1,0 +1,107 @@
+//! What the tests share: a server, a database per test, a proxy that misbehaves.
+
+mod proxy;
+
+use std::{env, time::Duration};
+
+use spark_connect_proto::{self as proto, command::CommandType, plan::OpType};
+use tinderbox::{
+    Result,
+    connect::{Client, ConnectOptions, ExecuteOptions, LocalSpark, LocalSparkBuilder},
+};
+
+pub use self::proxy::Proxy;
+
+/// The connection string of the server that all tests share.
+pub async fn remote() -> String {
+    match env::var("SPARK_REMOTE") {
+        Ok(remote) if !remote.is_empty() => remote,
+        _ => LocalSpark::shared().await.expect("a local Spark for the tests").remote(),
+    }
+}
+
+/// A server of a test's own, for settings that the shared one does not have.
+pub fn own_server() -> LocalSparkBuilder {
+    LocalSpark::builder().master("local[2]").driver_memory("600m")
+}
+
+/// A session of its own at an address.
+pub async fn connect(remote: &str) -> Result<Client> {
+    Client::connect(ConnectOptions::new(remote.parse()?)).await
+}
+
+/// A session of its own at an address, that gives up soon when the way there is broken.
+pub async fn connect_impatiently(remote: &str, patience: Duration) -> Result<Client> {
+    let mut options = ConnectOptions::new(remote.parse()?);
+    options.connect_timeout = patience;
+    options.retry.give_up_after = patience;
+    Client::connect(options).await
+}
+
+/// A plan that is the query of a SQL text.
+pub fn query(text: &str) -> proto::Plan {
+    let sql = proto::relation::RelType::Sql(proto::Sql { query: text.to_owned(), ..Default::default() });
+    let relation = proto::Relation { rel_type: Some(sql), ..Default::default() };
+    proto::Plan { op_type: Some(OpType::Root(relation)) }
+}
+
+/// Runs a SQL command to its end.
+pub async fn run(client: &Client, text: &str) -> Result<()> {
+    let input = match query(text).op_type {
+        Some(OpType::Root(relation)) => Some(relation),
+        _ => None,
+    };
+    let sql = CommandType::SqlCommand(proto::SqlCommand { input, ..Default::default() });
+    let command = proto::Command { command_type: Some(sql) };
+    let plan = proto::Plan { op_type: Some(OpType::Command(command)) };
+    client.execute(plan, ExecuteOptions::default()).responses().await.map(drop)
+}
+
+/// A database of one test's own, dropped with all its tables when this is.
+#[derive(Debug)]
+pub struct Database {
+    name: String,
+    remote: String,
+}
+
+/// Makes a fresh database at the shared server, named after the test function; what an earlier run left is dropped.
+pub async fn database_for(test: &str) -> Database {
+    let database = Database { name: format!("tinderbox_{test}"), remote: remote().await };
+    let client = connect(&database.remote).await.unwrap();
+    run(&client, &format!("DROP DATABASE IF EXISTS {database} CASCADE")).await.unwrap();
+    run(&client, &format!("CREATE DATABASE {database}")).await.unwrap();
+    client.release_session().await.unwrap();
+    database
+}
+
+impl Database {
+    /// A table's name within it: `database.table`.
+    pub fn table(&self, name: &str) -> String {
+        format!("{self}.{name}")
+    }
+}
+
+impl std::fmt::Display for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl Drop for Database {
+    /// Drops it on a thread of its own: the test may be panicking, and its runtime may not be entered again.
+    fn drop(&mut self) {
+        let (remote, statement) = (self.remote.clone(), format!("DROP DATABASE IF EXISTS {self} CASCADE"));
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let client = connect(&remote).await?;
+                run(&client, &statement).await?;
+                client.release_session().await
+            })
+        });
+        match dropped.join() {
+            Ok(Ok(())) => {}
+            failure => eprintln!("the test's database {self} is left behind: {failure:?}"),
+        }
+    }
+}
