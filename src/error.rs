@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An underlying cause, kept for `source()`.
-pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Everything that can go wrong, by what the caller can do about it.
 #[non_exhaustive]

@@ -1,4 +1,6 @@
-//! Train candle neural networks from Rust on data that lives in Apache Spark.
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+#![warn(missing_debug_implementations, unreachable_pub)]
 
 pub mod connect;
 mod error;

@@ -5,7 +5,7 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Write},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Instant,
@@ -45,18 +45,14 @@ pub(super) fn install(search: &Search) -> Result<SparkHome> {
         remove(leftover)?;
     }
     let began = Instant::now();
-    eprintln!(
-        "tinderbox: installing Spark {} into {} (once; 430 MB to download, then 40 s to unpack)",
-        search.wanted(),
-        target.display()
-    );
+    say(&format!("installing Spark {} into {} (once, 450 MB to download)", search.wanted(), target.display()));
     let installed = environment(&python, &partial, search).and_then(|()| pyspark(&partial, search));
     if installed.is_err() {
         remove(&partial)?;
     }
     installed?;
     fs::rename(&partial, &target).map_err(|e| Error::io(&target, e))?;
-    eprintln!("tinderbox: installed Spark {} in {:.0} s", search.wanted(), began.elapsed().as_secs_f64());
+    say(&format!("installed Spark {} in {:.0} s", search.wanted(), began.elapsed().as_secs_f64()));
     info!(path = %target.display(), version = search.wanted(), took = ?began.elapsed(), "installed Spark");
     installed_in(&target).ok_or_else(|| {
         failed(format!("pyspark {} brought no Spark Connect; Spark 4.0 and later have it", search.wanted()))
@@ -68,7 +64,7 @@ fn lock(cache: &Path) -> Result<File> {
     let path = cache.join("install.lock");
     let file = File::create(&path).map_err(|e| Error::io(&path, e))?;
     if file.try_lock().is_err() {
-        eprintln!("tinderbox: waiting for another process that is installing Spark into {}", cache.display());
+        say(&format!("waiting for another process that is installing Spark into {}", cache.display()));
         file.lock().map_err(|e| Error::io(&path, e))?;
     }
     Ok(file)
@@ -109,6 +105,11 @@ fn pyspark(folder: &Path, search: &Search) -> Result<()> {
         "pip could not install {package} ({status}; its words are above); check the network and the version, or set \
          SPARK_HOME to a Spark 4.0 or later, or SPARK_REMOTE to a server"
     )))
+}
+
+/// Tells the user, past the capture of a test's output: a wait of a minute needs a reason.
+fn say(what: &str) {
+    _ = writeln!(io::stderr(), "tinderbox: {what}");
 }
 
 fn remedy(packages: &str, version: &str) -> String {

@@ -1,0 +1,35 @@
+# What people and CI run; `make help` lists it. Every target sets up what it needs by itself.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fmt lint doc unit setup-build setup-spark
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: setup-build ## train a classifier on Iris, on Spark (SPARK_REMOTE, SPARK_HOME or one it installs)
+	@if [ -z "$$SPARK_REMOTE" ]; then scripts/setup spark; fi
+	cargo run --release --example iris
+
+test: setup-build setup-spark ## run every test, those against a real Spark too
+	cargo test
+
+check: setup-build fmt lint doc unit ## what needs no Spark: format, clippy, documentation, unit tests
+
+fmt:
+	cargo fmt --check
+
+lint:
+	cargo clippy --all-targets -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+
+unit:
+	cargo test --lib
+	cargo test --doc
+
+setup-build:
+	@scripts/setup build
+
+setup-spark:
+	@scripts/setup spark
