@@ -4,6 +4,8 @@
 
 pub mod connect;
 mod error;
+pub mod nn;
 pub mod stream;
+pub mod tensor;
 
 pub use error::{Error, QueryContext, Result, ServerError};

@@ -1,0 +1,47 @@
+//! Initial weights from a seed.
+
+use super::{
+    Weights,
+    random::{Philox, Purpose},
+    spec::{LayerSpec, NetworkSpec},
+    weights::NamedTensor,
+};
+
+/// Draws a network's initial weights.
+///
+/// A linear layer's weight and bias are uniform on ±1/√inputs, PyTorch's default for `nn.Linear` (Kaiming uniform with
+/// a = √5). The numbers depend on the seed and the layer's position alone, not on the device.
+pub(super) fn weights(spec: &NetworkSpec, seed: u64) -> Weights {
+    let tensors = spec.parameters().into_iter().map(|parameter| {
+        let bound = match &spec.layers[parameter.layer] {
+            LayerSpec::Linear { inputs, .. } => 1.0 / (*inputs as f32).sqrt(),
+            LayerSpec::Activation { .. } | LayerSpec::Dropout { .. } => 0.0,
+        };
+        let mut random = Philox::new(seed, Purpose::Weights, parameter.layer as u32, parameter.index as u64);
+        let count = parameter.shape.iter().product();
+        let values = (0..count).map(|_| bound * (2.0 * random.next_f32() - 1.0)).collect();
+        NamedTensor { name: parameter.name, shape: parameter.shape, values }
+    });
+    Weights::sorted(tensors.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::Network;
+
+    #[test]
+    fn weights_follow_the_seed_and_fill_their_range() {
+        let spec = Network::mlp([64]).resolve(16, 3).unwrap();
+        let a = weights(&spec, 7);
+        assert_eq!(a, weights(&spec, 7));
+        assert_ne!(a, weights(&spec, 8));
+        let first = a.get("0.weight").unwrap();
+        assert_eq!(first.shape, [64, 16]);
+        assert!(first.values.iter().all(|v| v.abs() <= 0.25));
+        let (low, high) = first.values.iter().fold((0f32, 0f32), |(l, h), &v| (l.min(v), h.max(v)));
+        assert!(low < -0.24 && high > 0.24, "{low} {high}");
+        let mean = first.values.iter().sum::<f32>() / first.values.len() as f32;
+        assert!(mean.abs() < 0.02, "{mean}");
+    }
+}

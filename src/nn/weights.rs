@@ -1,0 +1,98 @@
+//! A network's weights in the host's memory, on no device.
+
+use crate::{Error, Result};
+
+/// One parameter: row-major single-precision values with a name and a shape.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedTensor {
+    /// The parameter's name, such as `0.weight`.
+    pub name: String,
+    /// Its dimensions; a linear weight is `(outputs, inputs)`.
+    pub shape: Vec<usize>,
+    /// Its values, row-major, as many as the dimensions' product.
+    pub values: Vec<f32>,
+}
+
+/// All parameters of a network, sorted by name.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Weights(Vec<NamedTensor>);
+
+impl Weights {
+    /// Gathers tensors that are known to be whole and named apart.
+    pub(crate) fn sorted(mut tensors: Vec<NamedTensor>) -> Self {
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        Self(tensors)
+    }
+
+    /// Gathers tensors from elsewhere.
+    ///
+    /// # Errors
+    /// [`Error::Network`] when two share a name, or one has more or fewer values than its shape says.
+    pub fn new(tensors: Vec<NamedTensor>) -> Result<Self> {
+        let weights = Self::sorted(tensors);
+        if let Some(pair) = weights.0.windows(2).find(|pair| pair[0].name == pair[1].name) {
+            return Err(Error::Network {
+                layer: format!("`{}`", pair[0].name),
+                got: "two tensors of this name".into(),
+                fits: "a name is given once".into(),
+            });
+        }
+        for tensor in &weights.0 {
+            let count = tensor.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+            if count != Some(tensor.values.len()) {
+                return Err(Error::Network {
+                    layer: format!("`{}`", tensor.name),
+                    got: format!("{} values", tensor.values.len()),
+                    fits: format!(
+                        "shape {:?} holds {}",
+                        tensor.shape,
+                        count.map_or("too many".into(), |n| n.to_string())
+                    ),
+                });
+            }
+        }
+        Ok(weights)
+    }
+
+    /// The tensors, sorted by name.
+    pub fn tensors(&self) -> &[NamedTensor] {
+        &self.0
+    }
+
+    /// The tensor of that name.
+    pub fn get(&self, name: &str) -> Option<&NamedTensor> {
+        self.0.binary_search_by(|t| t.name.as_str().cmp(name)).ok().map(|i| &self.0[i])
+    }
+
+    /// How many numbers all tensors hold together.
+    pub fn count(&self) -> usize {
+        self.0.iter().map(|t| t.values.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensor(name: &str, shape: &[usize], values: usize) -> NamedTensor {
+        NamedTensor { name: name.into(), shape: shape.into(), values: vec![0.0; values] }
+    }
+
+    #[test]
+    fn tensors_are_found_by_name_in_any_order() {
+        let weights = Weights::new(vec![tensor("b", &[2], 2), tensor("a", &[2, 3], 6)]).unwrap();
+        assert_eq!(weights.tensors()[0].name, "a");
+        assert_eq!(weights.get("b").unwrap().shape, [2]);
+        assert!(weights.get("c").is_none());
+        assert_eq!(weights.count(), 8);
+    }
+
+    #[test]
+    fn doubled_names_and_wrong_counts_are_refused() {
+        let message = Weights::new(vec![tensor("a", &[1], 1), tensor("a", &[1], 1)]).unwrap_err().to_string();
+        assert!(message.contains("`a`"), "{message}");
+        let message = Weights::new(vec![tensor("a", &[2, 2], 3)]).unwrap_err().to_string();
+        assert!(message.contains("3 values") && message.contains("holds 4"), "{message}");
+        assert!(Weights::new(vec![tensor("a", &[usize::MAX, 2], 0)]).is_err());
+    }
+}

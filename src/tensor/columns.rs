@@ -1,0 +1,80 @@
+//! Which columns a network uses.
+
+use arrow::datatypes::{DataType, Field, Schema};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// The columns a network learns from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Columns {
+    /// Numbers, booleans, arrays of them or Spark ML vectors; side by side they form one row of features.
+    pub features: Vec<String>,
+    /// The class of each row: a whole number from 0, of any numeric type.
+    pub label: String,
+    /// How much each row counts, at least 0; 1 when there is no such column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<String>,
+    /// A boolean column that is true for the rows to hold out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<String>,
+}
+
+impl Columns {
+    /// Learns `label` from one column of features.
+    pub fn new(features: impl Into<String>, label: impl Into<String>) -> Self {
+        Self { features: vec![features.into()], label: label.into(), weight: None, validation: None }
+    }
+
+    /// Learns `label` from several columns of features, side by side in this order.
+    pub fn side_by_side(features: impl IntoIterator<Item = impl Into<String>>, label: impl Into<String>) -> Self {
+        let features = features.into_iter().map(Into::into).collect();
+        Self { features, label: label.into(), weight: None, validation: None }
+    }
+
+    /// Names the column of row weights.
+    pub fn weight(mut self, column: impl Into<String>) -> Self {
+        self.weight = Some(column.into());
+        self
+    }
+
+    /// Names the boolean column that is true for the rows to hold out.
+    pub fn validation(mut self, column: impl Into<String>) -> Self {
+        self.validation = Some(column.into());
+        self
+    }
+}
+
+/// What to do with a row that holds a null, a NaN or an infinity, or an array of another length than the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnInvalid {
+    /// Refuse the data, saying which column and row.
+    #[default]
+    Error,
+    /// Leave the row out, and count it.
+    Skip,
+    /// Keep the row; its prediction is null. Only for prediction: there is nothing to learn from such a row.
+    Keep,
+}
+
+/// Finds a column by its exact name.
+pub(super) fn position(schema: &Schema, name: &str) -> Result<usize> {
+    let mut found = schema.fields().iter().enumerate().filter(|(_, f)| f.name() == name).map(|(i, _)| i);
+    match (found.next(), found.next()) {
+        (Some(i), None) => Ok(i),
+        (Some(_), Some(_)) => Err(Error::schema(name, "one column of this name", "several; rename or drop the others")),
+        (None, _) => {
+            let names: Vec<&str> = schema.fields().iter().take(20).map(|f| f.name().as_str()).collect();
+            let more = if schema.fields().len() > names.len() { ", …" } else { "" };
+            Err(Error::schema(name, "a column of this name", format!("the columns {}{more}", names.join(", "))))
+        }
+    }
+}
+
+/// Finds a column and checks its type.
+pub(super) fn typed(schema: &Schema, name: &str, expected: &str, fits: fn(&DataType) -> bool) -> Result<usize> {
+    let i = position(schema, name)?;
+    let field: &Field = schema.field(i);
+    if fits(field.data_type()) { Ok(i) } else { Err(Error::schema(name, expected, field.data_type().to_string())) }
+}

@@ -1,0 +1,107 @@
+use std::sync::Arc;
+
+use arrow::array::{Decimal128Array, Float32Array, Int64Array, StringArray};
+
+use super::*;
+
+type Rows = Vec<(&'static str, ArrayRef)>;
+
+fn columns() -> Rows {
+    vec![
+        ("x", Arc::new(Float32Array::from(vec![Some(1.0), None, Some(3.0), Some(4.0)])) as ArrayRef),
+        ("y", Arc::new(Int64Array::from(vec![0, 1, 2, 1]))),
+        ("w", Arc::new(Float64Array::from(vec![1.0, 2.0, 0.0, 0.5]))),
+        ("v", Arc::new(BooleanArray::from(vec![Some(false), Some(true), None, Some(true)]))),
+    ]
+}
+
+fn read(rows: Rows, columns: &Columns, on_invalid: OnInvalid) -> Result<Examples> {
+    let batch = RecordBatch::try_from_iter(rows).unwrap();
+    let mut reader = ExampleReader::bind(&batch.schema(), columns, on_invalid)?;
+    reader.push(&batch.slice(0, 1))?;
+    reader.push(&batch.slice(0, 0))?;
+    reader.push(&batch.slice(1, batch.num_rows() - 1))?;
+    reader.finish()
+}
+
+#[test]
+fn unusable_rows_are_skipped_and_counted_on_request() {
+    let columns_used = Columns::new("x", "y").weight("w").validation("v");
+    let examples = read(columns(), &columns_used, OnInvalid::Skip).unwrap();
+    assert_eq!(
+        examples,
+        Examples {
+            width: 1,
+            features: vec![1.0, 4.0],
+            labels: vec![0, 1],
+            weights: vec![1.0, 0.5],
+            held_out: vec![false, true],
+            skipped: 2,
+        }
+    );
+}
+
+#[test]
+fn unusable_rows_are_refused_with_their_count_and_the_first() {
+    let message = read(columns(), &Columns::new("x", "y"), OnInvalid::Error).unwrap_err().to_string();
+    assert!(message.contains("`x`") && message.contains("1 of 4") && message.contains("row 1"), "{message}");
+    let message = read(columns(), &Columns::new("w", "y").validation("v"), OnInvalid::Error).unwrap_err().to_string();
+    assert!(message.contains("`v`") && message.contains("row 2") && message.contains("is null"), "{message}");
+}
+
+#[test]
+fn labels_are_whole_numbers_from_zero_of_any_type() {
+    for label in [
+        Arc::new(Float64Array::from(vec![0.0, 1.0, 2.0, 1.0])) as ArrayRef,
+        Arc::new(Decimal128Array::from(vec![0, 100, 200, 100]).with_precision_and_scale(5, 2).unwrap()),
+    ] {
+        let mut rows = columns();
+        rows[1].1 = label;
+        assert_eq!(read(rows, &Columns::new("w", "y"), OnInvalid::Error).unwrap().labels, [0, 1, 2, 1]);
+    }
+    for (value, shown) in [(-1.0, "-1"), (0.5, "0.5"), (f64::NAN, "NaN"), (1e30, "1000000"), (f64::INFINITY, "inf")] {
+        let mut rows = columns();
+        rows[1].1 = Arc::new(Float64Array::from(vec![0.0, 1.0, value, value]));
+        let message = read(rows, &Columns::new("w", "y"), OnInvalid::Skip).unwrap_err().to_string();
+        assert!(message.contains("`y`") && message.contains("2 of 4") && message.contains("row 2"), "{message}");
+        assert!(message.contains(shown), "{message}");
+    }
+}
+
+#[test]
+fn weights_must_be_finite_and_not_negative() {
+    for value in [-0.5, f64::NAN, f64::INFINITY] {
+        let mut rows = columns();
+        rows[2].1 = Arc::new(Float64Array::from(vec![1.0, 1.0, 1.0, value]));
+        let message = read(rows, &Columns::new("y", "y").weight("w"), OnInvalid::Error).unwrap_err().to_string();
+        assert!(message.contains("`w`") && message.contains("row 3"), "{message}");
+    }
+}
+
+#[test]
+fn nothing_to_learn_from_is_said_before_training() {
+    let batch = RecordBatch::try_from_iter(columns()).unwrap();
+    let reader = |on| ExampleReader::bind(&batch.schema(), &Columns::new("x", "y"), on).unwrap();
+    assert!(reader(OnInvalid::Error).finish().unwrap_err().to_string().contains("no row"));
+    let mut skipping = reader(OnInvalid::Skip);
+    skipping.push(&batch.slice(1, 1)).unwrap();
+    assert!(skipping.finish().unwrap_err().to_string().contains("all 1 rows were skipped"));
+    let keep = ExampleReader::bind(&batch.schema(), &Columns::new("x", "y"), OnInvalid::Keep).unwrap_err().to_string();
+    assert!(keep.contains("handleInvalid"), "{keep}");
+}
+
+#[test]
+fn types_that_do_not_fit_are_refused() {
+    let mut rows = columns();
+    rows[1].1 = Arc::new(StringArray::from(vec!["a", "b", "c", "d"]));
+    let schema = RecordBatch::try_from_iter(rows).unwrap().schema();
+    for (columns, name) in [
+        (Columns::new("x", "y"), "`y`"),
+        (Columns::new("x", "w").weight("y"), "`y`"),
+        (Columns::new("x", "w").validation("x"), "`x`"),
+        (Columns::new("x", "nowhere"), "`nowhere`"),
+    ] {
+        let message = ExampleReader::bind(&schema, &columns, OnInvalid::Error).unwrap_err().to_string();
+        assert!(message.contains(name), "{message}");
+    }
+}

@@ -1,0 +1,213 @@
+//! Reads the feature columns of a batch into one row-major block.
+
+use arrow::{array::RecordBatch, datatypes::Schema};
+
+use super::{
+    columns::typed,
+    convert::{Column, Fault, is_feature},
+};
+use crate::{Error, Result};
+
+/// Reads feature columns, side by side, as single-precision rows.
+///
+/// A number or a boolean is one value; an array, or a Spark ML vector (dense or sparse), is as many as it has. How many
+/// that is comes from the first row that has any, and every later row must agree.
+#[derive(Debug, Clone)]
+pub struct FeatureReader {
+    columns: Vec<FeatureColumn>,
+    rows_read: u64,
+}
+
+#[derive(Debug, Clone)]
+struct FeatureColumn {
+    name: String,
+    index: usize,
+    width: Option<usize>,
+}
+
+/// What is wrong with some rows of a batch.
+#[derive(Debug, Clone)]
+pub(super) struct Faults {
+    /// One flag a row.
+    pub(super) bad: Vec<bool>,
+    first: FirstFault,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct FirstFault {
+    column: String,
+    row: u64,
+    fault: Fault,
+}
+
+impl FirstFault {
+    /// The refusal, when `count` of `rows` rows are like this one.
+    pub(super) fn error(&self, count: u64, rows: u64) -> Error {
+        let Self { column, row, fault } = self;
+        Error::data(
+            column,
+            format!(
+                "{count} of {rows} rows cannot be used; the first, row {row} of the stream, {}; \
+                 fill or drop such rows, or set handleInvalid to skip",
+                fault.describe()
+            ),
+        )
+    }
+}
+
+impl Faults {
+    pub(super) fn count(&self) -> u64 {
+        self.bad.iter().filter(|&&bad| bad).count() as u64
+    }
+
+    pub(super) fn first(&self) -> &FirstFault {
+        &self.first
+    }
+
+    /// Marks a row, remembering the earliest.
+    pub(super) fn mark(faults: &mut Option<Faults>, rows: usize, row: usize, start: u64, column: &str, fault: Fault) {
+        let at = start + row as u64;
+        let new = || FirstFault { column: column.to_owned(), row: at, fault };
+        let faults = faults.get_or_insert_with(|| Faults { bad: vec![false; rows], first: new() });
+        faults.bad[row] = true;
+        if at < faults.first.row {
+            faults.first = new();
+        }
+    }
+}
+
+/// The features of one batch.
+#[derive(Debug, Clone)]
+pub struct FeatureBlock {
+    /// Rows in the batch.
+    pub rows: usize,
+    /// Values per row.
+    pub width: usize,
+    /// `rows × width` values, row-major; a row that cannot be used is all zeros.
+    pub values: Vec<f32>,
+    faults: Option<Faults>,
+}
+
+impl FeatureBlock {
+    /// Whether the row can be used.
+    pub fn is_valid(&self, row: usize) -> bool {
+        self.faults.as_ref().is_none_or(|faults| !faults.bad[row])
+    }
+
+    /// Refuses the block when a row cannot be used.
+    ///
+    /// # Errors
+    /// [`Error::Data`] with the column, how many rows and the first of them.
+    pub fn require_valid(&self) -> Result<()> {
+        self.faults.as_ref().map_or(Ok(()), |faults| Err(faults.first.error(faults.count(), self.rows as u64)))
+    }
+}
+
+impl FeatureReader {
+    /// Finds the columns and checks their types.
+    ///
+    /// # Errors
+    /// [`Error::Schema`] with the column, what would fit and what is there; [`Error::Param`] when no column is named.
+    pub fn bind(schema: &Schema, columns: &[String]) -> Result<Self> {
+        if columns.is_empty() {
+            return Err(Error::param("featuresCol", "[]", "at least one column"));
+        }
+        let expected = "a number, a boolean, an array of numbers or a Spark ML vector";
+        let columns = columns.iter().map(|name| {
+            let index = typed(schema, name, expected, is_feature)?;
+            Ok(FeatureColumn { name: name.clone(), index, width: None })
+        });
+        Ok(Self { columns: columns.collect::<Result<_>>()?, rows_read: 0 })
+    }
+
+    /// Demands a width in advance, as a trained network does.
+    ///
+    /// # Errors
+    /// [`Error::Schema`] when more columns are bound than `width` has room for.
+    pub fn with_width(mut self, width: usize) -> Result<Self> {
+        if let [only] = self.columns.as_mut_slice() {
+            only.width = Some(width);
+        } else if self.columns.len() > width {
+            let found = format!("{} columns", self.columns.len());
+            return Err(Error::schema(&self.columns[width].name, format!("{width} values a row in all"), found));
+        }
+        Ok(self)
+    }
+
+    /// Values per row, once a row has shown how many.
+    pub fn width(&self) -> Option<usize> {
+        self.columns.iter().map(|column| column.width).sum()
+    }
+
+    /// The columns, as errors name them.
+    pub(super) fn names(&self) -> String {
+        let names: Vec<&str> = self.columns.iter().map(|c| c.name.as_str()).collect();
+        names.join(", ")
+    }
+
+    /// Reads the next batch of the stream.
+    ///
+    /// # Errors
+    /// [`Error::Arrow`] when a column cannot be converted, [`Error::Data`] when its rows do not fit in memory. Rows that
+    /// cannot be used are no error here, see [`FeatureBlock::require_valid`].
+    pub fn read(&mut self, batch: &RecordBatch) -> Result<FeatureBlock> {
+        let mut values = Vec::new();
+        let faults = self.append(batch, &mut values)?;
+        Ok(FeatureBlock { rows: batch.num_rows(), width: self.width().unwrap_or(0), values, faults })
+    }
+
+    /// Appends the next batch's rows to `out`; those that cannot be used as zeros.
+    pub(super) fn append(&mut self, batch: &RecordBatch, out: &mut Vec<f32>) -> Result<Option<Faults>> {
+        let rows = batch.num_rows();
+        let start = self.rows_read;
+        self.rows_read += rows as u64;
+        let mut read = Vec::with_capacity(self.columns.len());
+        for column in &mut self.columns {
+            let values = Column::new(batch.column(column.index))?;
+            if column.width.is_none() {
+                column.width = (0..rows).find(|&row| !values.is_null(row)).map(|row| values.len(row));
+            }
+            read.push((column.name.as_str(), column.width, values));
+        }
+        let mut faults = None;
+        let Some(width) = read.iter().map(|(_, width, _)| *width).sum::<Option<usize>>() else {
+            // Some column has shown nothing but nulls so far: no row can be laid out.
+            for row in 0..rows {
+                for (name, _, _) in read.iter().filter(|(_, _, values)| values.is_null(row)) {
+                    Faults::mark(&mut faults, rows, row, start, name, Fault::Null);
+                }
+            }
+            return Ok(faults);
+        };
+        let begin = out.len();
+        let room = rows.checked_mul(width).filter(|&n| out.try_reserve(n).is_ok()).ok_or_else(|| {
+            Error::data(read[0].0, format!("{rows} rows of {width} values do not fit in memory; read smaller batches"))
+        })?;
+        out.resize(begin + room, 0.0);
+        let block = &mut out[begin..];
+        if let [(_, _, only)] = read.as_slice()
+            && only.copy_whole(rows, width, block)
+        {
+            return Ok(None);
+        }
+        for (row, line) in block.chunks_exact_mut(width.max(1)).enumerate() {
+            let mut rest = &mut *line;
+            let mut valid = true;
+            for (name, width, values) in &read {
+                let (part, after) = rest.split_at_mut(width.unwrap_or(0));
+                if let Err(fault) = values.copy(row, part) {
+                    Faults::mark(&mut faults, rows, row, start, name, fault);
+                    valid = false;
+                }
+                rest = after;
+            }
+            if !valid {
+                line.fill(0.0);
+            }
+        }
+        Ok(faults)
+    }
+}
+
+#[cfg(test)]
+mod tests;
