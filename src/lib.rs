@@ -4,8 +4,10 @@
 
 pub mod connect;
 mod error;
+pub mod model;
 pub mod nn;
 pub mod stream;
 pub mod tensor;
+pub mod train;
 
 pub use error::{Error, QueryContext, Result, ServerError};

@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor, Var};
 use super::{
     init,
     layer::{Activation, Dropout, Linear, Mode},
-    spec::{LayerSpec, NetworkSpec},
+    spec::{LayerSpec, NetworkSpec, missing},
     weights::{NamedTensor, Weights},
 };
 use crate::{Error, Result};
@@ -52,7 +52,7 @@ impl Sequential {
     /// shape; [`Error::Tensor`] when the device fails.
     pub fn load(spec: &NetworkSpec, weights: &Weights, device: &Device) -> Result<Self> {
         spec.check()?;
-        check_weights(spec, weights)?;
+        spec.check_weights(weights)?;
         let mut parameters = Vec::with_capacity(weights.tensors().len());
         for tensor in weights.tensors() {
             let var = Var::from_slice(&tensor.values, tensor.shape.as_slice(), device)
@@ -122,37 +122,6 @@ impl Sequential {
             Ok(NamedTensor { name: p.name.clone(), shape: p.var.dims().to_vec(), values })
         };
         Ok(Weights::sorted(self.parameters.iter().map(read).collect::<Result<_>>()?))
-    }
-}
-
-/// Refuses weights that are not exactly what the specification calls for.
-fn check_weights(spec: &NetworkSpec, weights: &Weights) -> Result<()> {
-    let wanted = spec.parameters();
-    for parameter in &wanted {
-        let tensor = weights.get(&parameter.name).ok_or_else(|| missing(&parameter.name))?;
-        if tensor.shape != parameter.shape {
-            return Err(Error::Network {
-                layer: format!("`{}`", parameter.name),
-                got: format!("a tensor of shape {:?}", tensor.shape),
-                fits: format!("the network takes {:?}", parameter.shape),
-            });
-        }
-    }
-    if let Some(extra) = weights.tensors().iter().find(|t| wanted.iter().all(|p| p.name != t.name)) {
-        return Err(Error::Network {
-            layer: format!("`{}`", extra.name),
-            got: "a tensor".into(),
-            fits: "the network has no parameter of this name".into(),
-        });
-    }
-    Ok(())
-}
-
-fn missing(name: &str) -> Error {
-    Error::Network {
-        layer: format!("`{name}`"),
-        got: "nothing".into(),
-        fits: "the network needs this parameter".into(),
     }
 }
 

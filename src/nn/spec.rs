@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::layer::Activation;
+use super::{layer::Activation, weights::Weights};
 use crate::{Error, Result};
 
 /// More parameters than this cannot be meant: 4 Gi, 16 GiB of weights.
@@ -242,6 +242,32 @@ impl NetworkSpec {
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
     }
+
+    /// Checks that the weights are exactly what the network calls for.
+    ///
+    /// # Errors
+    /// [`Error::Network`] names the parameter that is missing, left over or of another shape.
+    pub fn check_weights(&self, weights: &Weights) -> Result<()> {
+        let wanted = self.parameters();
+        for parameter in &wanted {
+            let tensor = weights.get(&parameter.name).ok_or_else(|| missing(&parameter.name))?;
+            if tensor.shape != parameter.shape {
+                let (got, fits) = (format!("a tensor of shape {:?}", tensor.shape), format!("{:?}", parameter.shape));
+                return Err(misfit(format!("`{}`", parameter.name), got, format!("the network takes {fits}")));
+            }
+        }
+        match weights.tensors().iter().find(|tensor| wanted.iter().all(|p| p.name != tensor.name)) {
+            Some(extra) => {
+                let fits = "the network has no parameter of this name".into();
+                Err(misfit(format!("`{}`", extra.name), "a tensor", fits))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+pub(super) fn missing(name: &str) -> Error {
+    misfit(format!("`{name}`"), "nothing", "the network needs this parameter".into())
 }
 
 fn misfit(layer: String, got: impl Into<String>, fits: String) -> Error {

@@ -10,7 +10,7 @@ use super::{
     Columns, FeatureReader, OnInvalid,
     columns::typed,
     convert::{Fault, is_number},
-    features::{Faults, FirstFault},
+    features::{Faults, FirstFault, compact},
 };
 use crate::{Error, Result};
 
@@ -145,7 +145,7 @@ impl ExampleReader {
         let good = (0..rows).filter(|&row| bad.is_none_or(|bad| !bad[row]));
         for row in good {
             let label = labels.value(row);
-            if !(label >= 0.0 && label < MAX_CLASSES && label.fract() == 0.0) {
+            if !((0.0..MAX_CLASSES).contains(&label) && label.fract() == 0.0) {
                 Bad::note(&mut self.bad_label, label, start + row as u64);
             }
             self.examples.labels.push(label as u32);
@@ -174,16 +174,7 @@ impl ExampleReader {
         let count = faults.count();
         let (_, total) = self.faults.get_or_insert_with(|| (faults.first().clone(), 0));
         *total += count;
-        let width = self.features.width().unwrap_or(0);
-        let mut to = begin;
-        if self.examples.features.len() > begin {
-            for (row, _) in faults.bad.iter().enumerate().filter(|(_, bad)| !**bad) {
-                let from = begin + row * width;
-                self.examples.features.copy_within(from..from + width, to);
-                to += width;
-            }
-        }
-        self.examples.features.truncate(to);
+        compact(&mut self.examples.features, begin, self.features.width().unwrap_or(0), &faults.bad);
     }
 
     /// Ends the reading.

@@ -101,6 +101,14 @@ impl FeatureBlock {
     pub fn require_valid(&self) -> Result<()> {
         self.faults.as_ref().map_or(Ok(()), |faults| Err(faults.first.error(faults.count(), self.rows as u64)))
     }
+
+    /// Moves the usable rows together and drops the others; gives back which rows those were, none when all are usable.
+    pub fn drop_invalid(&mut self) -> Option<Vec<bool>> {
+        let faults = self.faults.take()?;
+        compact(&mut self.values, 0, self.width, &faults.bad);
+        self.rows -= faults.count() as usize;
+        Some(faults.bad.into_iter().map(|bad| !bad).collect())
+    }
 }
 
 impl FeatureReader {
@@ -140,7 +148,7 @@ impl FeatureReader {
     }
 
     /// The columns, as errors name them.
-    pub(super) fn names(&self) -> String {
+    pub(crate) fn names(&self) -> String {
         let names: Vec<&str> = self.columns.iter().map(|c| c.name.as_str()).collect();
         names.join(", ")
     }
@@ -207,6 +215,20 @@ impl FeatureReader {
         }
         Ok(faults)
     }
+}
+
+/// Moves the rows from `begin` on that are not bad together, and cuts the rest off.
+pub(super) fn compact(values: &mut Vec<f32>, begin: usize, width: usize, bad: &[bool]) {
+    let mut to = begin;
+    // Rows of a column that has shown no width yet left nothing behind.
+    if values.len() > begin {
+        for (row, _) in bad.iter().enumerate().filter(|(_, bad)| !**bad) {
+            let from = begin + row * width;
+            values.copy_within(from..from + width, to);
+            to += width;
+        }
+    }
+    values.truncate(to);
 }
 
 #[cfg(test)]

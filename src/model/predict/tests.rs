@@ -1,0 +1,141 @@
+use arrow::{
+    array::{Array, AsArray, Float32Array, Int64Array},
+    datatypes::{Float64Type, Int64Type},
+};
+
+use super::*;
+use crate::{
+    model::History,
+    nn::{NamedTensor, Network, Weights},
+    tensor::Columns,
+};
+
+/// Two inputs, three classes: scores `(a, b, 0)`.
+fn model() -> Model {
+    let spec = Network::new().resolve(2, 3).unwrap();
+    let weights = Weights::new(vec![
+        NamedTensor { name: "0.bias".into(), shape: vec![3], values: vec![0.0; 3] },
+        NamedTensor { name: "0.weight".into(), shape: vec![3, 2], values: vec![1.0, 0.0, 0.0, 1.0, 0.0, 0.0] },
+    ]);
+    let classes = ["left", "right", "none"].map(String::from).to_vec();
+    Model::new(spec, weights.unwrap(), Columns::side_by_side(["a", "b"], "y"), classes, History::default()).unwrap()
+}
+
+fn input() -> RecordBatch {
+    let column = |values: Vec<Option<f32>>| Arc::new(Float32Array::from(values)) as ArrayRef;
+    RecordBatch::try_from_iter(vec![
+        ("id", Arc::new(Int64Array::from(vec![1, 2, 3])) as ArrayRef),
+        ("a", column(vec![Some(2.0), None, Some(-1.0)])),
+        ("b", column(vec![Some(1.0), Some(9.0), Some(-3.0)])),
+    ])
+    .unwrap()
+}
+
+fn usable() -> RecordBatch {
+    filter_record_batch(&input(), &BooleanArray::from(vec![true, false, true])).unwrap()
+}
+
+async fn predict(batches: Vec<RecordBatch>, options: &PredictOptions) -> Result<Vec<RecordBatch>> {
+    model().predict(RecordStream::from_batches(batches[0].schema(), batches), options)?.collect().await
+}
+
+fn doubles(batch: &RecordBatch, name: &str) -> Vec<f64> {
+    batch.column_by_name(name).unwrap().as_primitive::<Float64Type>().values().to_vec()
+}
+
+fn lists(batch: &RecordBatch, name: &str) -> Vec<f64> {
+    batch.column_by_name(name).unwrap().as_list::<i32>().values().as_primitive::<Float64Type>().values().to_vec()
+}
+
+#[tokio::test]
+async fn prediction_columns_follow_those_that_were_there() {
+    let whole = usable();
+    let batches = vec![whole.slice(0, 1), whole.slice(0, 0), whole.slice(1, 1)];
+    let scored = predict(batches, &PredictOptions::default()).await.unwrap();
+    assert_eq!(scored.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [1, 0, 1]);
+    let scored = arrow::compute::concat_batches(&scored[0].schema(), &scored).unwrap();
+    let names: Vec<_> = scored.schema().fields().iter().map(|f| f.name().clone()).collect();
+    assert_eq!(names, ["id", "a", "b", "rawPrediction", "probability", "prediction", "predictedLabel"]);
+    assert_eq!(scored.columns()[..3], whole.columns()[..]);
+    assert_eq!(lists(&scored, "rawPrediction"), [2.0, 1.0, 0.0, -1.0, -3.0, 0.0]);
+    assert_eq!(doubles(&scored, "prediction"), [0.0, 2.0]);
+    let labels = scored.column_by_name("predictedLabel").unwrap().as_string::<i32>().clone();
+    assert_eq!(labels.iter().collect::<Vec<_>>(), [Some("left"), Some("none")]);
+    let probability = lists(&scored, "probability");
+    let sum: f64 = [2f64, 1.0, 0.0].iter().map(|v| v.exp()).sum();
+    assert!((probability[0] - 2f64.exp() / sum).abs() < 1e-12, "{probability:?}");
+    assert!((probability[3..].iter().sum::<f64>() - 1.0).abs() < 1e-12);
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_used_are_refused_skipped_or_kept() {
+    let message = predict(vec![input()], &PredictOptions::default()).await.unwrap_err().to_string();
+    assert!(message.contains("`a`") && message.contains("row 1") && message.contains("is null"), "{message}");
+
+    let skip = PredictOptions { on_invalid: OnInvalid::Skip, ..Default::default() };
+    let scored = &predict(vec![input()], &skip).await.unwrap()[0];
+    assert_eq!(scored.column(0).as_primitive::<Int64Type>().values(), &[1, 3]);
+    assert_eq!(doubles(scored, "prediction"), [0.0, 2.0]);
+
+    let keep = PredictOptions { on_invalid: OnInvalid::Keep, ..Default::default() };
+    let scored = &predict(vec![input()], &keep).await.unwrap()[0];
+    assert_eq!(scored.num_rows(), 3);
+    for name in ["rawPrediction", "probability", "prediction", "predictedLabel"] {
+        let column = scored.column_by_name(name).unwrap();
+        assert!(!column.is_null(0) && column.is_null(1) && !column.is_null(2), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_name_switches_a_column_off_and_one_that_exists_is_refused() {
+    let none = Outputs {
+        raw_prediction: String::new(),
+        probability: String::new(),
+        prediction: String::new(),
+        predicted_label: String::new(),
+    };
+    let options = PredictOptions { outputs: Outputs { prediction: "p".into(), ..none }, ..Default::default() };
+    let scored = &predict(vec![usable()], &options).await.unwrap()[0];
+    assert_eq!(scored.num_columns(), 4);
+    assert_eq!(doubles(scored, "p"), [0.0, 2.0]);
+
+    for (prediction, probability) in [("id", ""), ("p", "p")] {
+        let outputs = Outputs { prediction: prediction.into(), probability: probability.into(), ..Default::default() };
+        let options = PredictOptions { outputs, ..Default::default() };
+        let message = predict(vec![usable()], &options).await.unwrap_err().to_string();
+        assert!(message.contains(&format!("`{prediction}`")) && message.contains("drop it"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn thresholds_scale_the_choice_as_in_spark() {
+    let with = |thresholds: &[f64]| PredictOptions { thresholds: Some(thresholds.to_vec()), ..Default::default() };
+    let scored = &predict(vec![usable()], &with(&[10.0, 1.0, 1.0])).await.unwrap()[0];
+    assert_eq!(doubles(scored, "prediction"), [1.0, 2.0]);
+    let scored = &predict(vec![usable()], &with(&[1.0, 0.0, 1.0])).await.unwrap()[0];
+    assert_eq!(doubles(scored, "prediction"), [1.0, 1.0]);
+    assert_eq!(argmax(&[1.0, 0.0], Some(&[1.0, 0.0])), 0);
+    for bad in [&[1.0, 1.0][..], &[0.0, 0.0, 1.0], &[-1.0, 1.0, 1.0], &[f64::NAN, 1.0, 1.0]] {
+        let message = predict(vec![usable()], &with(bad)).await.unwrap_err().to_string();
+        assert!(message.contains("thresholds") && message.contains("3 finite"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn features_of_another_width_are_refused() {
+    let wide: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>([Some([Some(1.0), Some(2.0)])]));
+    let batch = RecordBatch::try_from_iter([("a", wide.clone()), ("b", wide)]).unwrap();
+    let message = predict(vec![batch], &PredictOptions::default()).await.unwrap_err().to_string();
+    assert!(message.contains("a, b") && message.contains('4') && message.contains("takes 2"), "{message}");
+}
+
+#[tokio::test]
+async fn a_large_batch_goes_through_in_parts() {
+    let rows = 2 * ROWS_AT_ONCE + 3;
+    let column = |sign: f32| Arc::new(Float32Array::from_iter_values((0..rows).map(|i| sign * (i % 7) as f32)));
+    let batch = RecordBatch::try_from_iter([("a", column(1.0) as ArrayRef), ("b", column(-1.0))]).unwrap();
+    let scored = &predict(vec![batch], &PredictOptions::default()).await.unwrap()[0];
+    assert_eq!(scored.num_rows(), rows);
+    let raw = lists(scored, "rawPrediction");
+    assert!((0..rows).all(|i| raw[3 * i] == (i % 7) as f64 && raw[3 * i + 1] == -((i % 7) as f64)));
+}

@@ -1,0 +1,66 @@
+//! Those who watch a training run.
+
+use crate::model::{EpochRecord, History};
+
+/// Is told how training goes. Every method does nothing unless written; all are called from the training thread, in
+/// order, so a slow one slows training.
+pub trait Observer: Send + Sync {
+    /// Rows are being read; `rows` have arrived so far.
+    fn reading(&self, rows: u64) {
+        let _ = rows;
+    }
+
+    /// All rows are there and training begins.
+    fn begin(&self, run: &Run) {
+        let _ = run;
+    }
+
+    /// A step was taken.
+    fn step(&self, step: &StepRecord) {
+        let _ = step;
+    }
+
+    /// An epoch is over.
+    fn epoch(&self, epoch: &EpochRecord) {
+        let _ = epoch;
+    }
+
+    /// Training is over. Not called when it fails or is cancelled.
+    fn end(&self, history: &History) {
+        let _ = history;
+    }
+}
+
+/// What is about to be trained.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Epochs asked for.
+    pub epochs: usize,
+    /// Steps per epoch.
+    pub steps: usize,
+    /// Rows to learn from.
+    pub rows: usize,
+    /// Rows held out.
+    pub held_out: usize,
+    /// Rows left out because they could not be used.
+    pub skipped: u64,
+    /// Numbers to learn.
+    pub parameters: usize,
+    /// The classes' names.
+    pub classes: Vec<String>,
+    /// The devices, one replica each.
+    pub devices: String,
+}
+
+/// One step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepRecord {
+    /// The epoch, from 0.
+    pub epoch: usize,
+    /// The step over all epochs, from 0.
+    pub step: usize,
+    /// Rows in the minibatch.
+    pub rows: usize,
+    /// The minibatch's weighted mean loss, before the step.
+    pub loss: f64,
+}

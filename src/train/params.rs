@@ -1,0 +1,170 @@
+//! How to train.
+
+use serde::{Deserialize, Serialize};
+
+use super::ClassWeights;
+use crate::{
+    Error, Result,
+    nn::Devices,
+    tensor::{Columns, OnInvalid},
+};
+
+/// How to train a classifier.
+///
+/// | Name | Default | Purpose | Range |
+/// |---|---|---|---|
+/// | `epochs` | 50 | passes over the rows | ≥ 1 |
+/// | `batch_size` | 32 | rows per step, over all devices | ≥ 1 |
+/// | `learning_rate` | 0.003 | AdamW's step size | > 0 |
+/// | `weight_decay` | 0.01 | AdamW's decoupled decay | ≥ 0 |
+/// | `betas` | 0.9, 0.999 | AdamW's memory of gradients and of their squares | [0, 1) |
+/// | `eps` | 1e-8 | AdamW's guard against division by zero | > 0 |
+/// | `tol` | 1e-6 | stops when an epoch changes the loss by less than this share of it; 0 never stops | ≥ 0 |
+/// | `label_smoothing` | 0 | chance given to all classes evenly in place of the right one | [0, 1) |
+/// | `class_weights` | none | how much each class counts | see [`ClassWeights`] |
+/// | `validation_fraction` | 0 | share of rows to hold out, chosen by the seed; not with a validation column | [0, 1) |
+/// | `shuffle` | true | new order of rows every epoch | |
+/// | `seed` | 42 | decides weights, order, dropout and the rows held out | |
+/// | `on_invalid` | error | what to do with rows that cannot be used | error, skip |
+/// | `devices` | `cpu` | one replica of the network on each | see [`Devices`] |
+///
+/// The same parameters, rows in the same order and the same build give the same model, bit for bit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainParams {
+    /// Passes over the rows.
+    pub epochs: usize,
+    /// Rows per step, over all devices.
+    pub batch_size: usize,
+    /// AdamW's step size.
+    pub learning_rate: f64,
+    /// AdamW's decoupled weight decay.
+    pub weight_decay: f64,
+    /// AdamW's memory of gradients and of their squares.
+    pub betas: (f64, f64),
+    /// AdamW's guard against division by zero.
+    pub eps: f64,
+    /// Training stops when an epoch changes the loss (on the rows held out, if any) by less than this share of it.
+    pub tol: f64,
+    /// The chance given to all classes evenly in place of the right one.
+    pub label_smoothing: f64,
+    /// How much each class counts.
+    pub class_weights: ClassWeights,
+    /// The share of rows to hold out.
+    pub validation_fraction: f64,
+    /// Whether every epoch has a new order of rows.
+    pub shuffle: bool,
+    /// Decides everything random.
+    pub seed: u64,
+    /// What to do with rows that cannot be used.
+    pub on_invalid: OnInvalid,
+    /// One replica of the network on each.
+    pub devices: Devices,
+}
+
+impl Default for TrainParams {
+    fn default() -> Self {
+        Self {
+            epochs: 50,
+            batch_size: 32,
+            learning_rate: 3e-3,
+            weight_decay: 1e-2,
+            betas: (0.9, 0.999),
+            eps: 1e-8,
+            tol: 1e-6,
+            label_smoothing: 0.0,
+            class_weights: ClassWeights::None,
+            validation_fraction: 0.0,
+            shuffle: true,
+            seed: 42,
+            on_invalid: OnInvalid::Error,
+            devices: Devices::cpu(),
+        }
+    }
+}
+
+impl TrainParams {
+    /// Checks every parameter.
+    ///
+    /// # Errors
+    /// [`Error::Param`] with the first bad one, its value and what is legal.
+    pub fn check(&self) -> Result<()> {
+        at_least_one("epochs", self.epochs)?;
+        at_least_one("batch_size", self.batch_size)?;
+        within("learning_rate", self.learning_rate, self.learning_rate > 0.0, "a finite number above 0")?;
+        within("weight_decay", self.weight_decay, self.weight_decay >= 0.0, "a finite number of at least 0")?;
+        for beta in [self.betas.0, self.betas.1] {
+            within("betas", beta, (0.0..1.0).contains(&beta), "in [0, 1)")?;
+        }
+        within("eps", self.eps, self.eps > 0.0, "a finite number above 0")?;
+        within("tol", self.tol, self.tol >= 0.0, "a finite number of at least 0")?;
+        let unit = |name, value: f64| within(name, value, (0.0..1.0).contains(&value), "in [0, 1)");
+        unit("label_smoothing", self.label_smoothing)?;
+        unit("validation_fraction", self.validation_fraction)?;
+        if self.on_invalid == OnInvalid::Keep {
+            return Err(Error::param("handleInvalid", "keep", "`error` or `skip` while training"));
+        }
+        self.class_weights.check()
+    }
+
+    /// Checks that rows are held out in one way only.
+    pub(super) fn check_split(&self, columns: &Columns) -> Result<()> {
+        match &columns.validation {
+            Some(column) if self.validation_fraction > 0.0 => {
+                let legal = format!("0 when column `{column}` says which rows to hold out");
+                Err(Error::param("validation_fraction", self.validation_fraction, legal))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn at_least_one(name: &str, value: usize) -> Result<()> {
+    if value >= 1 { Ok(()) } else { Err(Error::param(name, value, "at least 1")) }
+}
+
+fn within(name: &str, value: f64, legal: bool, words: &str) -> Result<()> {
+    if legal && value.is_finite() { Ok(()) } else { Err(Error::param(name, value, words)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_legal_and_read_back() {
+        let params = TrainParams::default();
+        params.check().unwrap();
+        let json = serde_json::to_string(&params).unwrap();
+        assert_eq!(serde_json::from_str::<TrainParams>(&json).unwrap(), params);
+        assert_eq!(serde_json::from_str::<TrainParams>("{}").unwrap(), params);
+    }
+
+    #[test]
+    fn bad_values_are_named_with_what_is_legal() {
+        let base = TrainParams::default;
+        let nan = f64::NAN;
+        for (params, words) in [
+            (TrainParams { epochs: 0, ..base() }, ["epochs", "= 0", "at least 1"]),
+            (TrainParams { batch_size: 0, ..base() }, ["batch_size", "= 0", "at least 1"]),
+            (TrainParams { learning_rate: 0.0, ..base() }, ["learning_rate", "= 0", "above 0"]),
+            (TrainParams { learning_rate: nan, ..base() }, ["learning_rate", "NaN", "above 0"]),
+            (TrainParams { learning_rate: f64::INFINITY, ..base() }, ["learning_rate", "inf", "finite"]),
+            (TrainParams { weight_decay: -0.1, ..base() }, ["weight_decay", "-0.1", "at least 0"]),
+            (TrainParams { betas: (0.9, 1.0), ..base() }, ["betas", "= 1", "[0, 1)"]),
+            (TrainParams { betas: (nan, 0.9), ..base() }, ["betas", "NaN", "[0, 1)"]),
+            (TrainParams { eps: 0.0, ..base() }, ["eps", "= 0", "above 0"]),
+            (TrainParams { tol: nan, ..base() }, ["tol", "NaN", "at least 0"]),
+            (TrainParams { label_smoothing: 1.0, ..base() }, ["label_smoothing", "= 1", "[0, 1)"]),
+            (TrainParams { validation_fraction: -0.5, ..base() }, ["validation_fraction", "-0.5", "[0, 1)"]),
+            (TrainParams { on_invalid: OnInvalid::Keep, ..base() }, ["handleInvalid", "keep", "skip"]),
+            (
+                TrainParams { class_weights: ClassWeights::Given(vec![1.0, -1.0]), ..base() },
+                ["class_weights", "-1", "at least 0"],
+            ),
+        ] {
+            let message = params.check().unwrap_err().to_string();
+            assert!(words.iter().all(|w| message.contains(w)), "{message}");
+        }
+    }
+}

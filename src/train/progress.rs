@@ -1,0 +1,173 @@
+//! Progress on standard error: a bar on a terminal, log lines elsewhere.
+
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::{Observer, Run, StepRecord};
+use crate::model::{EpochRecord, History};
+
+/// Log lines come no closer together than this, so that quick epochs do not flood a log.
+const BETWEEN_LINES: Duration = Duration::from_secs(1);
+
+/// Shows rows per second, loss, accuracy and the time left.
+///
+/// On a terminal this is one bar on standard error. Elsewhere it is a `tracing` event at level INFO for an epoch, at most
+/// one a second, and one at the end.
+pub struct Progress {
+    bar: ProgressBar,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    epochs: usize,
+    rows_per_epoch: usize,
+    last_line: Option<Instant>,
+    summary: String,
+}
+
+impl Progress {
+    /// Watches one run after another.
+    pub fn new() -> Self {
+        Self::to(ProgressDrawTarget::stderr())
+    }
+
+    fn to(target: ProgressDrawTarget) -> Self {
+        let bar = ProgressBar::with_draw_target(None, target);
+        bar.set_style(style("{spinner} {msg}"));
+        Self { bar, state: Mutex::default() }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Progress").finish_non_exhaustive()
+    }
+}
+
+impl Observer for Progress {
+    fn reading(&self, rows: u64) {
+        self.bar.set_message(format!("reading: {} rows", HumanCount(rows)));
+        self.bar.tick();
+    }
+
+    fn begin(&self, run: &Run) {
+        *self.state() = State { epochs: run.epochs, rows_per_epoch: run.rows, ..State::default() };
+        self.bar.reset();
+        self.bar.set_length((run.epochs * run.steps) as u64);
+        self.bar.set_style(style("{bar:32} {msg}, {eta} left"));
+        self.bar.set_message("training");
+        tracing::info!(
+            rows = run.rows,
+            held_out = run.held_out,
+            skipped = run.skipped,
+            parameters = run.parameters,
+            classes = run.classes.len(),
+            devices = run.devices,
+            "training begins"
+        );
+    }
+
+    fn step(&self, _step: &StepRecord) {
+        self.bar.inc(1);
+    }
+
+    fn epoch(&self, record: &EpochRecord) {
+        let mut state = self.state();
+        state.summary = scores(record);
+        let speed = state.rows_per_epoch as f64 / record.seconds.max(1e-9);
+        let line = format!(
+            "epoch {}/{}: {}, {} rows/s",
+            record.epoch + 1,
+            state.epochs,
+            state.summary,
+            HumanCount(speed as u64)
+        );
+        self.bar.set_message(line.clone());
+        if self.bar.is_hidden() && state.last_line.is_none_or(|last| last.elapsed() >= BETWEEN_LINES) {
+            state.last_line = Some(Instant::now());
+            tracing::info!("{line}");
+        }
+    }
+
+    fn end(&self, history: &History) {
+        let seconds: f64 = history.epochs.iter().map(|epoch| epoch.seconds).sum();
+        let summary = std::mem::take(&mut self.state().summary);
+        let line = format!(
+            "trained on {} rows for {} epochs in {seconds:.1} s: {summary}",
+            HumanCount(history.rows.trained),
+            history.epochs.len()
+        );
+        if self.bar.is_hidden() {
+            tracing::info!("{line}");
+        }
+        self.bar.set_style(style("{msg}"));
+        self.bar.finish_with_message(line);
+    }
+}
+
+fn scores(record: &EpochRecord) -> String {
+    let training = record.training;
+    let mut text = format!("loss {:.4}, accuracy {:.1} %", training.loss, 100.0 * training.accuracy);
+    if let Some(held_out) = record.held_out {
+        text += &format!(", held out {:.1} %", 100.0 * held_out.accuracy);
+    }
+    text
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Evaluation, RowCounts};
+
+    #[test]
+    fn the_bar_says_loss_accuracy_and_speed() {
+        let progress = Progress::to(ProgressDrawTarget::hidden());
+        let says = |words: &[&str]| {
+            let message = progress.bar.message();
+            assert!(words.iter().all(|w| message.contains(w)), "{message}");
+        };
+        progress.reading(1500);
+        says(&["1,500 rows"]);
+        let run = Run {
+            epochs: 2,
+            steps: 3,
+            rows: 1200,
+            held_out: 300,
+            skipped: 0,
+            parameters: 9,
+            classes: vec![],
+            devices: "cpu".into(),
+        };
+        progress.begin(&run);
+        progress.step(&StepRecord { epoch: 0, step: 0, rows: 400, loss: 0.5 });
+        assert_eq!((progress.bar.position(), progress.bar.length()), (1, Some(6)));
+        let evaluation = Evaluation { loss: 0.5, accuracy: 0.875 };
+        let epoch = EpochRecord { epoch: 0, training: evaluation, held_out: Some(evaluation), seconds: 0.1 };
+        progress.epoch(&epoch);
+        says(&["epoch 1/2", "loss 0.5000", "accuracy 87.5 %", "held out 87.5 %", "12,000 rows/s"]);
+        let rows = RowCounts { trained: 1200, held_out: 300, skipped: 0 };
+        progress.end(&History { epochs: vec![epoch], rows, held_out: None });
+        says(&["trained on 1,200 rows", "0.1 s", "loss 0.5000"]);
+        assert!(progress.bar.is_finished());
+    }
+}
