@@ -22,7 +22,7 @@ use crate::{Error, Result};
 
 /// While the reader rests, the server ends the stream, and abandons an operation that nobody is attached to after
 /// five minutes; attaching again this often keeps it.
-const STAY_ATTACHED: Duration = Duration::from_secs(60);
+pub(super) const STAY_ATTACHED: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 60_000 });
 
 /// A stream that the server ended without a response counts as a failed attempt when it was shorter than this.
 const SUSPICIOUSLY_SHORT: Duration = Duration::from_millis(500);

@@ -20,6 +20,8 @@ mod version;
 
 #[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod tests;
 
 pub use channel::ConnectOptions;
 pub use client::{Client, Interrupt, OperationState};

@@ -1,0 +1,262 @@
+//! Faults of the protocol, played by a scripted server.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use spark_connect_proto as proto;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use super::{
+    Client, ConnectOptions, Event, ExecuteOptions, Execution, RetryPolicy,
+    fake::{Call, End, FakeServer, Turn, batch, chunk, complete},
+};
+use crate::{Error, Result};
+
+fn execute(client: &Client) -> Execution {
+    client.execute(proto::Plan::default(), ExecuteOptions::default())
+}
+
+/// Reads an execution to its end: the bytes of its batches, one after the other, and their rows.
+async fn read(mut execution: Execution) -> Result<(Vec<u8>, u64)> {
+    let (mut data, mut rows) = (Vec::new(), 0);
+    while let Some(event) = execution.next().await {
+        if let Event::Batch(payload) = event? {
+            data.extend_from_slice(&payload.data);
+            rows += payload.rows;
+        }
+    }
+    Ok((data, rows))
+}
+
+async fn play(script: Vec<Turn>) -> Result<(Vec<u8>, u64)> {
+    let server = FakeServer::start("4.2.1", script).await;
+    let client = server.client().await;
+    let outcome = read(execute(&client)).await;
+    client.settle().await;
+    outcome
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_without_the_servers_word_is_attached_again_after_its_last_response() {
+    let outcome = play(vec![
+        Turn::execute(vec![batch("r1", 0, 2, b"ab"), batch("r2", 2, 1, b"c")], End::Close),
+        Turn::reattach("r2", vec![batch("r3", 3, 1, b"d")], End::Close),
+        Turn::reattach("r3", vec![], End::Fail(Status::unavailable("moved"))),
+        Turn::reattach("r3", vec![batch("r4", 4, 2, b"ef"), complete("r5")], End::Hang),
+    ]);
+    assert_eq!(outcome.await.unwrap(), (b"abcdef".to_vec(), 6));
+}
+
+#[tokio::test]
+async fn a_batch_may_be_cut_anywhere_between_its_chunks() {
+    let outcome = play(vec![
+        Turn::execute(vec![chunk("r1", 0, 9, (0, 3), b"ab"), chunk("r2", 0, 9, (1, 3), b"cd")], End::Close),
+        Turn::reattach("r2", vec![chunk("r3", 0, 9, (2, 3), b"e"), complete("r4")], End::Close),
+    ]);
+    assert_eq!(outcome.await.unwrap(), (b"abcde".to_vec(), 9));
+}
+
+#[tokio::test]
+async fn an_operation_unknown_before_its_first_response_is_started_again() {
+    let unknown = || End::Fail(Status::internal("[INVALID_HANDLE.OPERATION_NOT_FOUND] no such operation"));
+    let outcome = play(vec![
+        Turn::execute(vec![], End::Fail(Status::unavailable("refused"))),
+        Turn::reattach("", vec![], unknown()),
+        Turn::execute(vec![batch("r1", 0, 1, b"a"), complete("r2")], End::Close),
+    ]);
+    assert_eq!(outcome.await.unwrap(), (b"a".to_vec(), 1));
+}
+
+#[tokio::test]
+async fn an_operation_unknown_after_rows_arrived_is_an_error_that_counts_them() {
+    let error = play(vec![
+        Turn::execute(vec![batch("r1", 0, 7, b"a")], End::Close),
+        Turn::reattach("r1", vec![], End::Fail(Status::internal("[INVALID_HANDLE.SESSION_NOT_FOUND] gone"))),
+    ]);
+    let error = error.await.unwrap_err();
+    assert!(matches!(error, Error::Incomplete { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("7 rows had arrived") && text.contains("SESSION_NOT_FOUND"), "{text}");
+}
+
+#[tokio::test]
+async fn a_request_that_had_arrived_after_all_is_attached_to() {
+    let known = Status::internal("[INVALID_HANDLE.OPERATION_ALREADY_EXISTS] twice");
+    let outcome = play(vec![
+        Turn::execute(vec![], End::Fail(known)),
+        Turn::reattach("", vec![batch("r1", 0, 1, b"a"), complete("r2")], End::Close),
+    ]);
+    assert_eq!(outcome.await.unwrap(), (b"a".to_vec(), 1));
+}
+
+#[tokio::test]
+async fn rows_that_are_missing_repeated_or_cut_off_are_errors() {
+    let missing = play(vec![Turn::execute(vec![batch("r1", 0, 2, b"ab"), batch("r2", 3, 1, b"d")], End::Hang)]);
+    assert!(missing.await.unwrap_err().to_string().contains("starts at row 3 where row 2 was due"));
+    let repeated = play(vec![Turn::execute(vec![batch("r1", 0, 2, b"ab"), batch("r2", 0, 2, b"ab")], End::Hang)]);
+    assert!(repeated.await.unwrap_err().to_string().contains("starts at row 0 where row 2 was due"));
+    let cut_off = play(vec![Turn::execute(vec![chunk("r1", 0, 2, (0, 2), b"a"), complete("r2")], End::Hang)]);
+    assert!(cut_off.await.unwrap_err().to_string().contains("after chunk 1 of 2"));
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_is_an_error_with_its_address_and_the_time() {
+    let lost = Client::connect(ConnectOptions {
+        retry: RetryPolicy { give_up_after: Duration::from_millis(300), ..RetryPolicy::default() },
+        ..ConnectOptions::new("sc://127.0.0.1:1".parse().unwrap())
+    });
+    let error = lost.await.unwrap_err();
+    assert!(matches!(&error, Error::Unreachable { address, .. } if address == "127.0.0.1:1"), "{error}");
+    assert!(error.to_string().contains("gave up after"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_only_ever_hangs_up_is_given_up_on() {
+    let server = FakeServer::start("4.2.1", vec![]).await;
+    let client = server.client().await;
+    let script = (0..40).map(|i| match i {
+        0 => Turn::execute(vec![], End::Close),
+        _ => Turn::reattach("", vec![], End::Close),
+    });
+    server.replace_script(script.collect());
+    let error = read(execute(&client)).await.unwrap_err();
+    assert!(error.to_string().contains("again and again"), "{error}");
+    client.settle().await;
+    server.replace_script(vec![]);
+}
+
+#[tokio::test]
+async fn a_spark_error_arrives_with_class_state_and_parameters() {
+    let facts = [("errorClass", "DIVIDE_BY_ZERO"), ("sqlState", "22012"), ("messageParameters", r#"{"k":"v"}"#)];
+    let facts = facts.map(|(k, v)| (k.to_owned(), v.to_owned()));
+    let details = ErrorDetails::with_error_info("java.lang.ArithmeticException", "org.apache.spark", facts);
+    let status = Status::with_error_details(Code::Internal, "[DIVIDE_BY_ZERO] Division by zero.", details);
+    let error = play(vec![Turn::execute(vec![batch("r1", 0, 1, b"a")], End::Fail(status))]).await.unwrap_err();
+    let server = error.server().unwrap();
+    assert!(server.is("DIVIDE_BY_ZERO"));
+    assert_eq!((server.sql_state.as_str(), server.parameters["k"].as_str()), ("22012", "v"));
+    assert_eq!(server.exception, "java.lang.ArithmeticException");
+}
+
+#[tokio::test]
+async fn a_finished_execution_is_released_and_a_dropped_one_interrupted_first() {
+    let turn = |end| Turn::execute(vec![batch("r1", 0, 1, b"a"), complete("r2")], end);
+    let server = FakeServer::start("4.2.1", vec![turn(End::Close)]).await;
+    let client = server.client().await;
+    read(execute(&client)).await.unwrap();
+    client.settle().await;
+    assert_eq!(server.calls(), [Call::ReleaseAll]);
+
+    let server = FakeServer::start("4.2.1", vec![Turn::execute(vec![batch("r1", 0, 1, b"a")], End::Hang)]).await;
+    let client = server.client().await;
+    let mut execution = execute(&client);
+    assert!(matches!(execution.next().await, Some(Ok(Event::Batch(_)))));
+    drop(execution);
+    client.settle().await;
+    assert_eq!(server.calls(), [Call::Interrupt, Call::ReleaseAll]);
+
+    let server = FakeServer::start("4.2.1", vec![]).await;
+    let client = server.client().await;
+    drop(execute(&client));
+    client.settle().await;
+    assert_eq!(server.calls(), [], "what was never polled was never started");
+}
+
+#[tokio::test]
+async fn received_responses_are_released_as_they_come() {
+    let megabyte = vec![7; 1 << 20];
+    let mut responses: Vec<_> = (0..12).map(|i| batch(&format!("r{i}"), i, 1, &megabyte)).collect();
+    responses.push(complete("end"));
+    let server = FakeServer::start("4.2.1", vec![Turn::execute(responses, End::Close)]).await;
+    let client = server.client().await;
+    read(execute(&client)).await.unwrap();
+    client.settle().await;
+    let calls = server.calls();
+    assert_eq!(calls.last(), Some(&Call::ReleaseAll));
+    assert!(calls.iter().any(|call| matches!(call, Call::ReleaseUntil(_))), "{calls:?}");
+}
+
+#[tokio::test]
+async fn a_reader_that_rests_holds_the_server_back_and_stays_attached() {
+    const BATCHES: i64 = 64;
+    let megabyte = vec![7; 1 << 20];
+    let mut responses: Vec<_> = (0..BATCHES).map(|i| batch(&format!("r{i}"), i, 1, &megabyte)).collect();
+    let server = FakeServer::start("4.2.1", vec![Turn::execute(responses.clone(), End::Hang)]).await;
+    let client = server.client().await;
+    let options = ExecuteOptions { prefetch_bytes: 4 << 20, ..ExecuteOptions::default() };
+    let mut execution = client.execute(proto::Plan::default(), options);
+    assert!(matches!(execution.next().await, Some(Ok(Event::Batch(_)))));
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    let sent = server.sent();
+    // prefetch, the stream's window, and what lies in the two ends' send and receive buffers
+    assert!(sent < 4 + 8 + 8, "{sent} MiB were sent to a reader that rests");
+
+    // The reader rests for longer than an operation may be left alone: the client attaches again on its own, once or,
+    // on a slow machine, more often. One batch was taken, four lie in the queue, one waits for room.
+    let mut rest = responses.split_off(6);
+    rest.push(complete("end"));
+    server.replace_script((0..20).map(|_| Turn::reattach("r5", rest.clone(), End::Close)).collect());
+    tokio::time::sleep(super::attach::STAY_ATTACHED + Duration::from_millis(100)).await;
+    server.replace_script(vec![]);
+    let mut rows = 1;
+    let reading = async {
+        while let Some(event) = execution.next().await {
+            if let Event::Batch(payload) = event.unwrap() {
+                rows += payload.rows;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), reading).await.expect("the rest arrives");
+    assert_eq!(rows, BATCHES as u64);
+    client.settle().await;
+}
+
+#[tokio::test]
+async fn only_servers_that_can_cut_batches_are_asked_to() {
+    for (version, options) in [("4.0.1", 1), ("4.1.0", 2)] {
+        let server = FakeServer::start(version, vec![Turn::execute(vec![complete("r1")], End::Close)]).await;
+        let client = server.client().await;
+        read(execute(&client)).await.unwrap();
+        assert_eq!(server.requests()[0].request_options.len(), options, "{version}");
+        client.settle().await;
+    }
+}
+
+#[tokio::test]
+async fn token_and_headers_go_with_every_call_and_are_shown_nowhere() {
+    let server = FakeServer::start("4.2.1", vec![Turn::execute(vec![complete("r1")], End::Close)]).await;
+    let url = format!("{}/;token=hush;x-team=fire", server.remote());
+    let client = Client::connect(ConnectOptions::new(url.parse().unwrap())).await.unwrap();
+    read(execute(&client)).await.unwrap();
+    client.settle().await;
+    assert_eq!(server.header("authorization"), ["Bearer hush"; 3]);
+    assert_eq!(server.header("x-team"), ["fire"; 3]);
+    assert!(!format!("{client:?}").contains("hush"));
+}
+
+#[tokio::test]
+async fn an_old_server_is_refused_by_its_version() {
+    let server = FakeServer::start("3.4.3", vec![]).await;
+    let refused = Client::connect(ConnectOptions::new(server.remote().parse().unwrap())).await.unwrap_err();
+    assert_eq!(refused.to_string(), "tinderbox needs Spark 3.5 or later; the server runs 3.4.3");
+}
+
+#[tokio::test]
+async fn a_damaged_upload_is_an_error() {
+    let server = FakeServer::start("4.2.1", vec![]).await;
+    let client = server.client().await;
+    let error = client.upload(vec!["data".into()]).await.unwrap_err();
+    assert!(error.to_string().contains("arrived damaged"), "{error}");
+}
+
+#[tokio::test]
+async fn bad_tags_are_refused_before_anything_is_sent() {
+    let server = FakeServer::start("4.2.1", vec![]).await;
+    let client = server.client().await;
+    for tag in ["", "a,b"] {
+        let options = ExecuteOptions { tags: vec![tag.into()], ..ExecuteOptions::default() };
+        let error = read(client.execute(proto::Plan::default(), options)).await.unwrap_err();
+        assert!(matches!(error, Error::Param { .. }), "{error}");
+    }
+}
