@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use arrow::{array::AsArray, datatypes::Int64Type};
+use arrow::{
+    array::AsArray,
+    datatypes::{Int32Type, Int64Type},
+};
 use futures::StreamExt;
 use tinderbox::{
     Error, Result,
-    connect::{Client, Event, ExecuteOptions, LocalSpark},
+    connect::{Client, Event, ExecuteOptions, LocalSpark, OperationState},
     stream::ipc,
 };
 
@@ -37,14 +40,85 @@ async fn read_in_order(client: &Client, mut meanwhile: impl AsyncFnMut(i64)) -> 
     Ok(next)
 }
 
+const MANY: u64 = 5_000_000;
+
+/// Count, sum and exclusive-or of many rows of two numbers: what must come out the same here and on the server.
+type Checksum = (u64, i64, i64);
+
+fn many_rows() -> String {
+    format!("SELECT id, hash(id) % 1000003 AS v FROM range(0, {MANY}, 1, 4)")
+}
+
+async fn checksum_there(client: &Client) -> Checksum {
+    let sums = format!("SELECT count(*), sum(v), bit_xor(id * 31 + v) FROM ({})", many_rows());
+    let mut sums = client.execute(query(&sums), ExecuteOptions::default());
+    while let Some(event) = sums.next().await {
+        let Event::Batch(payload) = event.unwrap() else { continue };
+        for batch in ipc::Decoder::default().decode(payload.data, payload.rows).unwrap() {
+            let value = |column: usize| batch.column(column).as_primitive::<Int64Type>().value(0);
+            return (value(0) as u64, value(1), value(2));
+        }
+    }
+    panic!("no sums");
+}
+
+async fn checksum_here(client: &Client) -> Checksum {
+    let mut events = client.execute(query(&many_rows()), ExecuteOptions::default());
+    let mut decoder = ipc::Decoder::default();
+    let (mut rows, mut sum, mut xor) = (0, 0, 0);
+    while let Some(event) = events.next().await {
+        let Event::Batch(payload) = event.unwrap() else { continue };
+        for batch in decoder.decode(payload.data, payload.rows).unwrap() {
+            let ids = batch.column(0).as_primitive::<Int64Type>().values();
+            let values = batch.column(1).as_primitive::<Int32Type>().values();
+            rows += batch.num_rows() as u64;
+            for (id, v) in ids.iter().zip(values) {
+                sum += i64::from(*v);
+                xor ^= id * 31 + i64::from(*v);
+            }
+        }
+    }
+    (rows, sum, xor)
+}
+
 #[tokio::test]
-async fn a_stream_that_the_server_ends_early_again_and_again_loses_no_row() {
+async fn five_million_rows_arrive_whole_when_streams_end_early_and_connections_are_cut() {
     let spark =
         own_server().conf("spark.connect.execute.reattachable.senderMaxStreamSize", "1m").start().await.unwrap();
     let client = connect(&spark.remote()).await.unwrap();
-    assert_eq!(read_in_order(&client, async |_| {}).await.unwrap(), ROWS);
+    let expected = checksum_there(&client).await;
+    assert_eq!(expected.0, MANY);
+    assert_eq!(checksum_here(&client).await, expected, "streams of at most a mebibyte");
+
+    let proxy = Proxy::to(&spark.remote()).await;
+    let cut_off = connect(&proxy.remote()).await.unwrap();
+    proxy.cut_every(2_500_000);
+    assert_eq!(checksum_here(&cut_off).await, expected, "connections of at most 2.5 MB");
+    assert!(proxy.cuts() >= 20, "only {} cuts", proxy.cuts());
+    println!("{MANY} rows through {} cuts", proxy.cuts());
+    cut_off.release_session().await.unwrap();
     client.release_session().await.unwrap();
     spark.stop().await;
+}
+
+#[tokio::test]
+async fn a_result_dropped_half_way_leaves_no_operation_behind() {
+    let client = connect(&support::remote().await).await.unwrap();
+    let mut events = client.execute(query("SELECT id FROM range(0, 30000000, 1, 60)"), ExecuteOptions::default());
+    let operation = events.operation_id().to_owned();
+    while !matches!(events.next().await.unwrap().unwrap(), Event::Batch(_)) {}
+    drop(events);
+    client.settle().await;
+    let mut states = Vec::new();
+    for _ in 0..50 {
+        states = client.operation_states(vec![operation.clone()]).await.unwrap();
+        let over = |state: &OperationState| !matches!(state, OperationState::Running | OperationState::Terminating);
+        if states.iter().all(|(_, state)| over(state)) {
+            return client.release_session().await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("still there after five seconds: {states:?}");
 }
 
 #[tokio::test]
