@@ -108,15 +108,13 @@ print(spec.submodule_search_locations[0])";
                 None => found.push(format!("{}, which does not run", binary.display())),
             }
         }
-        let mut others: Vec<Java> = self
-            .jvm_folders
-            .iter()
-            .flat_map(|folder| entries(folder))
-            .filter_map(|jvm| Java::in_folder(&jvm))
-            .collect();
-        others.sort_by_key(|java| java.version);
-        found.extend(others.iter().map(|java| format!("Java {} ({})", java.version, java.home.display())));
-        others.into_iter().find(|java| java.version >= Java::OLDEST).ok_or_else(|| {
+        // Of those that are merely installed, the oldest that will do is the one that Spark knows best.
+        let mut others: Vec<(u32, PathBuf)> =
+            self.jvm_folders.iter().flat_map(|folder| entries(folder)).filter_map(|jvm| installed_java(&jvm)).collect();
+        others.sort();
+        found.extend(others.iter().map(|(version, binary)| format!("Java {version} ({})", binary.display())));
+        let mut usable = others.iter().filter(|(version, _)| *version >= Java::OLDEST);
+        usable.find_map(|(_, binary)| Java::at(binary)).ok_or_else(|| {
             let found = if found.is_empty() { "no Java at all".into() } else { found.join(", ") };
             failed(format!(
                 "Spark needs Java {} or later, found {found}; install one (Debian, Ubuntu: `sudo apt-get install -y \
@@ -135,6 +133,8 @@ pub(super) struct SparkHome {
     pub(super) version: String,
     /// The Python that has this very `pyspark`, for Python functions on the server.
     pub(super) python: Option<PathBuf>,
+    /// The folder of the installation, if it is one of ours.
+    pub(super) installation: Option<PathBuf>,
 }
 
 impl SparkHome {
@@ -149,7 +149,7 @@ impl SparkHome {
         )?;
         // The server starts in another folder.
         let path = path.canonicalize().map_err(|e| e.to_string())?;
-        Ok(Self { path, version, python })
+        Ok(Self { path, version, python, installation: None })
     }
 
     fn major(&self) -> u32 {
@@ -160,9 +160,10 @@ impl SparkHome {
 /// The Spark in an installation that [`install`](super::install) made: a Python environment with `pyspark` in it.
 pub(super) fn installed_in(environment: &Path) -> Option<SparkHome> {
     let python = environment.join("bin/python");
-    entries(&environment.join("lib"))
+    let home = entries(&environment.join("lib"))
         .iter()
-        .find_map(|lib| SparkHome::at(&lib.join("site-packages/pyspark"), Some(python.clone())).ok())
+        .find_map(|lib| SparkHome::at(&lib.join("site-packages/pyspark"), Some(python.clone())).ok())?;
+    Some(SparkHome { installation: Some(environment.to_owned()), ..home })
 }
 
 /// "4.2.1" from "spark-connect_2.13-4.2.1.jar".
@@ -185,6 +186,8 @@ pub(super) struct Java {
     pub(super) home: PathBuf,
     /// The feature release: 17, 21.
     pub(super) version: u32,
+    /// The very build: "17.0.15+6-Debian-1deb12u1".
+    pub(super) build: String,
 }
 
 impl Java {
@@ -202,15 +205,6 @@ impl Java {
         Self::from_settings(&String::from_utf8_lossy(&out.stderr))
     }
 
-    /// Reads the `release` file of an installation, which saves starting each of them.
-    fn in_folder(folder: &Path) -> Option<Self> {
-        let home =
-            [folder.to_owned(), folder.join("Contents/Home")].into_iter().find(|h| h.join("bin/java").is_file())?;
-        let release = fs::read_to_string(home.join("release")).ok()?;
-        let version = release.lines().find_map(|line| line.strip_prefix("JAVA_VERSION="))?;
-        Some(Self { version: feature_release(version.trim_matches('"'))?, home })
-    }
-
     /// From lines such as "    java.home = /usr/lib/jvm/java-17" and "    java.specification.version = 17".
     fn from_settings(text: &str) -> Option<Self> {
         let setting =
@@ -218,8 +212,17 @@ impl Java {
         Some(Self {
             home: setting("java.home")?.into(),
             version: feature_release(setting("java.specification.version")?)?,
+            build: setting("java.runtime.version")?.to_owned(),
         })
     }
+}
+
+/// The release and the binary of an installation, from its `release` file: that saves starting each of them.
+fn installed_java(folder: &Path) -> Option<(u32, PathBuf)> {
+    let home = [folder.to_owned(), folder.join("Contents/Home")].into_iter().find(|h| h.join("bin/java").is_file())?;
+    let release = fs::read_to_string(home.join("release")).ok()?;
+    let version = release.lines().find_map(|line| line.strip_prefix("JAVA_VERSION="))?;
+    Some((feature_release(version.trim_matches('"'))?, home.join("bin/java")))
 }
 
 /// 17 from "17.0.15", 8 from "1.8.0_392".

@@ -59,12 +59,12 @@ pub(super) fn install(search: &Search) -> Result<SparkHome> {
     })
 }
 
-/// Waits until no other process installs into this cache. The lock goes with the file handle.
-fn lock(cache: &Path) -> Result<File> {
+/// Waits until no other process writes to this cache. The lock goes with the file handle.
+pub(super) fn lock(cache: &Path) -> Result<File> {
     let path = cache.join("install.lock");
     let file = File::create(&path).map_err(|e| Error::io(&path, e))?;
     if file.try_lock().is_err() {
-        say(&format!("waiting for another process that is installing Spark into {}", cache.display()));
+        say(&format!("waiting for another process that is at work in {}", cache.display()));
         file.lock().map_err(|e| Error::io(&path, e))?;
     }
     Ok(file)
@@ -108,7 +108,7 @@ fn pyspark(folder: &Path, search: &Search) -> Result<()> {
 }
 
 /// Tells the user, past the capture of a test's output: a wait of a minute needs a reason.
-fn say(what: &str) {
+pub(super) fn say(what: &str) {
     _ = writeln!(io::stderr(), "tinderbox: {what}");
 }
 

@@ -3,6 +3,7 @@
 //! [`LocalSpark`] finds a Spark and a Java (or installs the Spark into the user's cache, once), starts a Connect server
 //! on a free port of the loopback address, and takes it down again whatever becomes of the process that started it.
 
+mod archive;
 mod find;
 mod install;
 mod server;
@@ -21,7 +22,7 @@ use tracing::info;
 
 use self::{
     find::{Java, Search, SparkHome},
-    server::{Launch, Server},
+    server::{ClassArchive, Launch, Server},
 };
 use crate::{Error, Result};
 
@@ -202,12 +203,14 @@ impl LocalSparkBuilder {
             .map_err(|e| failed(format!("the search for Spark broke off: {e}")))??;
         info!(spark = %home.path.display(), version = home.version, java = java.version, "found Spark and Java");
 
+        let archive = archive::archive(&home, &java).await?;
         let launch = Launch {
             home: &home,
             java: &java,
             master: &self.master,
             driver_memory: &self.driver_memory,
             conf: &self.conf,
+            archive: archive.as_deref().map(ClassArchive::Use),
             timeout: self.start_timeout,
         };
         let server = launch.start().await?;

@@ -48,6 +48,14 @@ const POLL: Duration = Duration::from_millis(20);
 /// What a client of HTTP/2 says first: the preface and an empty SETTINGS frame.
 const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
+/// What the JVM does with an archive of its classes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum ClassArchive<'a> {
+    Use(&'a Path),
+    /// As it ends of its own.
+    Write(&'a Path),
+}
+
 /// All that a start needs.
 #[derive(Debug)]
 pub(super) struct Launch<'a> {
@@ -56,6 +64,7 @@ pub(super) struct Launch<'a> {
     pub(super) master: &'a str,
     pub(super) driver_memory: &'a str,
     pub(super) conf: &'a BTreeMap<String, String>,
+    pub(super) archive: Option<ClassArchive<'a>>,
     pub(super) timeout: Duration,
 }
 
@@ -114,12 +123,8 @@ impl Launch<'_> {
     /// The caller's properties over those that keep the server private.
     fn properties(&self, folder: &Path) -> BTreeMap<String, String> {
         let within = |name: &str| folder.join(name).display().to_string();
+        let java = self.java_options(folder);
         // Port 0: the system picks a free one, and the log says which.
-        let java = format!(
-            "-XX:-UsePerfData \"-Djava.io.tmpdir={}\" \"-Dlog4j2.configurationFile={}\"",
-            within("tmp"),
-            within("log4j2.properties")
-        );
         let mut properties: BTreeMap<String, String> = [
             ("spark.connect.grpc.binding.address", "127.0.0.1"),
             ("spark.connect.grpc.binding.port", "0"),
@@ -135,6 +140,21 @@ impl Launch<'_> {
         .collect();
         properties.extend(self.conf.clone());
         properties
+    }
+
+    /// Without performance data, which a killed JVM leaves in the system's temporary folder.
+    fn java_options(&self, folder: &Path) -> String {
+        let mut options = vec![
+            "-XX:-UsePerfData".to_owned(),
+            format!("-Djava.io.tmpdir={}", folder.join("tmp").display()),
+            format!("-Dlog4j2.configurationFile={}", folder.join("log4j2.properties").display()),
+        ];
+        match self.archive {
+            Some(ClassArchive::Use(file)) => options.push(format!("-XX:SharedArchiveFile={}", file.display())),
+            Some(ClassArchive::Write(file)) => options.push(format!("-XX:ArchiveClassesAtExit={}", file.display())),
+            None => {}
+        }
+        options.iter().map(|option| format!("\"{option}\"")).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -186,7 +206,7 @@ impl Server {
     }
 
     /// The server's exit status, once it has ended by itself.
-    fn exit_status(&self) -> Option<String> {
+    pub(super) fn exit_status(&self) -> Option<String> {
         Some(self.read("exit")).filter(|status| !status.is_empty())
     }
 
@@ -197,7 +217,7 @@ impl Server {
     }
 
     /// An error with the end of the log.
-    fn failure(&self, reason: String) -> Error {
+    pub(super) fn failure(&self, reason: String) -> Error {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         Error::LocalSpark { reason, log: lines[lines.len().saturating_sub(LOG_TAIL)..].join("\n") }

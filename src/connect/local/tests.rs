@@ -30,7 +30,10 @@ fn spark_home(folder: &Path, version: &str, submit: &str) -> PathBuf {
 
 fn java(folder: &Path, version: &str) -> PathBuf {
     let home = folder.join(format!("java-{version}"));
-    let settings = format!("    java.home = {}\n    java.specification.version = {version}", home.display());
+    let settings = format!(
+        "    java.home = {}\n    java.specification.version = {version}\n    java.runtime.version = {version}+9",
+        home.display()
+    );
     script(&home.join("bin/java"), &format!("echo '{settings}' >&2"));
     home
 }
@@ -89,15 +92,15 @@ fn java_is_the_first_that_is_new_enough() {
     let old = search.java().unwrap_err().to_string();
     assert!(old.contains("found Java 8 (") && old.contains("java-1.8/bin/java)"), "{old}");
 
-    // A folder of installations is the last resort, and its oldest that will do is the one Spark knows best.
+    // A folder of installations is the last resort.
     let jvms = folder.path().join("jvm");
-    for version in ["25.0.1", "17.0.15", "11.0.2"] {
-        let home = jvms.join(version);
-        script(&home.join("bin/java"), "exit 1");
-        fs::write(home.join("release"), format!("IMPLEMENTOR=\"x\"\nJAVA_VERSION=\"{version}\"\n")).unwrap();
+    for version in ["25", "17", "11"] {
+        let home = java(&jvms, version);
+        fs::write(home.join("release"), format!("IMPLEMENTOR=\"x\"\nJAVA_VERSION=\"{version}.0.2\"\n")).unwrap();
     }
     search.jvm_folders = vec![jvms.clone()];
-    assert_eq!(search.java().unwrap(), Java { home: jvms.join("17.0.15"), version: 17 });
+    let chosen = Java { home: jvms.join("java-17"), version: 17, build: "17+9".into() };
+    assert_eq!(search.java().unwrap(), chosen);
 
     fs::create_dir_all(folder.path().join("bin")).unwrap();
     fs::copy(java(folder.path(), "21").join("bin/java"), folder.path().join("bin/java")).unwrap();
@@ -160,11 +163,12 @@ fn an_installation_that_fails_leaves_nothing_and_says_what_else_would_do() {
 async fn start(folder: &Path, submit: &str, timeout: Duration) -> Result<Server> {
     let home = spark_home(folder, "4.2.1", submit);
     let launch = Launch {
-        home: &SparkHome { path: home, version: "4.2.1".into(), python: None },
-        java: &Java { home: folder.join("java"), version: 17 },
+        home: &SparkHome { path: home, version: "4.2.1".into(), python: None, installation: None },
+        java: &Java { home: folder.join("java"), version: 17, build: "17".into() },
         master: "local[1]",
         driver_memory: "1g",
         conf: &BTreeMap::new(),
+        archive: None,
         timeout,
     };
     launch.start().await
