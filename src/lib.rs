@@ -7,6 +7,7 @@ mod error;
 pub mod model;
 pub mod nn;
 pub mod stream;
+pub mod table;
 pub mod tensor;
 pub mod train;
 

@@ -80,7 +80,8 @@ impl Outputs {
 }
 
 /// How to predict. The defaults name the columns as Spark ML does, on the processor, refusing rows that cannot be used.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PredictOptions {
     /// What the columns are called.
     pub outputs: Outputs,
@@ -88,7 +89,8 @@ pub struct PredictOptions {
     pub thresholds: Option<Vec<f64>>,
     /// What to do with rows whose features cannot be used.
     pub on_invalid: OnInvalid,
-    /// Where to compute.
+    /// Where to compute. A model that was saved computes on the processor unless told otherwise.
+    #[serde(skip)]
     pub device: DeviceName,
 }
 

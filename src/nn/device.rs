@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result};
 
 /// One device by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum DeviceName {
     /// The processor, all of its cores.
+    #[default]
     Cpu,
     /// The CUDA device with this number (feature `cuda`).
     Cuda(usize),

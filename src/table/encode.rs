@@ -1,0 +1,222 @@
+//! A model as rows.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryBuilder, Int32Builder, Int64Builder, ListBuilder, RecordBatch, StringBuilder,
+    TimestampMicrosecondBuilder,
+};
+
+use super::layout::{self, CHUNK_BYTES, DTYPE, FORMAT, LIBRARY, MANIFEST, Manifest, TENSOR, TensorEntry};
+use crate::{
+    Error, Result,
+    nn::{NamedTensor, Weights},
+};
+
+/// Turns one version of a model into rows of [`layout::schema`].
+///
+/// The manifest's `format`, `library`, `tensors` and `checksum` are filled in here. `created_at` is in microseconds since
+/// 1970. Batches hold at most 32 MiB of tensor data each, the manifest is in the first.
+///
+/// # Errors
+/// [`Error::Network`] when the weights do not fit the network, [`Error::Arrow`] when a batch cannot be built.
+pub fn encode(
+    model: &str,
+    version: i64,
+    created_at: i64,
+    manifest: &Manifest,
+    weights: &Weights,
+) -> Result<Vec<RecordBatch>> {
+    encode_in_chunks(model, version, created_at, manifest, weights, CHUNK_BYTES)
+}
+
+fn encode_in_chunks(
+    model: &str,
+    version: i64,
+    created_at: i64,
+    manifest: &Manifest,
+    weights: &Weights,
+    chunk_bytes: usize,
+) -> Result<Vec<RecordBatch>> {
+    manifest.network.check_weights(weights)?;
+    let manifest = Manifest {
+        format: FORMAT,
+        library: LIBRARY.into(),
+        tensors: weights.tensors().iter().map(TensorEntry::of).collect(),
+        checksum: layout::checksum(weights.tensors()),
+        ..manifest.clone()
+    };
+    let json = serde_json::to_string(&manifest).map_err(|e| Error::arrow("writing a model's manifest", e))?;
+    let mut rows = Rows::new(model, version, created_at);
+    rows.manifest(&json);
+    let mut batches = Vec::new();
+    for tensor in weights.tensors() {
+        let chunks: Vec<Vec<u8>> = tensor.values.chunks(chunk_bytes / 4).map(little_endian).collect();
+        // A tensor without values still has a row.
+        let chunks = if chunks.is_empty() { vec![Vec::new()] } else { chunks };
+        for (chunk, data) in chunks.iter().enumerate() {
+            if rows.bytes > 0 && rows.bytes + data.len() > chunk_bytes {
+                batches.push(rows.finish()?);
+            }
+            rows.tensor(tensor, chunk, chunks.len(), data);
+        }
+    }
+    batches.push(rows.finish()?);
+    Ok(batches)
+}
+
+fn little_endian(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// Rows under way to a batch.
+struct Rows<'a> {
+    model: &'a str,
+    version: i64,
+    created_at: i64,
+    bytes: usize,
+    count: usize,
+    kind: StringBuilder,
+    name: StringBuilder,
+    dtype: StringBuilder,
+    shape: ListBuilder<Int64Builder>,
+    chunk: Int32Builder,
+    chunks: Int32Builder,
+    data: BinaryBuilder,
+    json: StringBuilder,
+    sha256: StringBuilder,
+}
+
+impl<'a> Rows<'a> {
+    fn new(model: &'a str, version: i64, created_at: i64) -> Self {
+        let item = arrow::datatypes::Field::new_list_field(arrow::datatypes::DataType::Int64, false);
+        Self {
+            model,
+            version,
+            created_at,
+            bytes: 0,
+            count: 0,
+            kind: StringBuilder::new(),
+            name: StringBuilder::new(),
+            dtype: StringBuilder::new(),
+            shape: ListBuilder::new(Int64Builder::new()).with_field(item),
+            chunk: Int32Builder::new(),
+            chunks: Int32Builder::new(),
+            data: BinaryBuilder::new(),
+            json: StringBuilder::new(),
+            sha256: StringBuilder::new(),
+        }
+    }
+
+    fn manifest(&mut self, json: &str) {
+        self.count += 1;
+        self.kind.append_value(MANIFEST);
+        self.name.append_value(MANIFEST);
+        self.dtype.append_null();
+        self.shape.append_null();
+        self.chunk.append_value(0);
+        self.chunks.append_value(1);
+        self.data.append_null();
+        self.json.append_value(json);
+        self.sha256.append_value(layout::sha256(json.as_bytes()));
+    }
+
+    fn tensor(&mut self, tensor: &NamedTensor, chunk: usize, chunks: usize, data: &[u8]) {
+        self.count += 1;
+        self.bytes += data.len();
+        self.kind.append_value(TENSOR);
+        self.name.append_value(&tensor.name);
+        self.dtype.append_value(DTYPE);
+        self.shape.append_value(tensor.shape.iter().map(|&d| Some(d as i64)));
+        self.chunk.append_value(chunk as i32);
+        self.chunks.append_value(chunks as i32);
+        self.data.append_value(data);
+        self.json.append_null();
+        self.sha256.append_value(layout::sha256(data));
+    }
+
+    /// Takes the rows so far as a batch and begins another.
+    fn finish(&mut self) -> Result<RecordBatch> {
+        let count = std::mem::take(&mut self.count);
+        self.bytes = 0;
+        let mut model = StringBuilder::new();
+        let mut version = Int64Builder::new();
+        let mut created_at = TimestampMicrosecondBuilder::new().with_timezone("UTC");
+        for _ in 0..count {
+            model.append_value(self.model);
+            version.append_value(self.version);
+            created_at.append_value(self.created_at);
+        }
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(model.finish()),
+            Arc::new(version.finish()),
+            Arc::new(self.kind.finish()),
+            Arc::new(self.name.finish()),
+            Arc::new(self.dtype.finish()),
+            Arc::new(self.shape.finish()),
+            Arc::new(self.chunk.finish()),
+            Arc::new(self.chunks.finish()),
+            Arc::new(self.data.finish()),
+            Arc::new(self.json.finish()),
+            Arc::new(self.sha256.finish()),
+            Arc::new(created_at.finish()),
+        ];
+        RecordBatch::try_new(layout::schema(), columns).map_err(|e| Error::arrow("writing a model's rows", e))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use arrow::array::{Array, AsArray};
+
+    use super::*;
+    use crate::{model::History, nn::Network, nn::Sequential, table::Lineage, tensor::Columns, train::TrainParams};
+
+    /// A manifest and weights of a small network, no tensor alike.
+    pub(crate) fn small() -> (Manifest, Weights) {
+        let network = Network::mlp([5]).resolve(4, 3).unwrap();
+        let weights = Sequential::init(&network, 7, &candle_core::Device::Cpu).unwrap().weights().unwrap();
+        let manifest = Manifest {
+            format: 0,
+            library: String::new(),
+            network,
+            columns: Columns::new("features", "label"),
+            classes: ["a", "b", "ç"].map(String::from).to_vec(),
+            stages: vec![serde_json::json!({"class": "StandardScalerModel", "mean": [0.1, 1.0 / 3.0]})],
+            training: TrainParams::default(),
+            prediction: Default::default(),
+            history: History::default(),
+            metrics: [("held_out_accuracy".into(), 1.0 / 3.0)].into(),
+            lineage: Lineage { source: "table `iris`".into(), rows: 150, plan_hash: None },
+            tensors: Vec::new(),
+            checksum: String::new(),
+        };
+        (manifest, weights)
+    }
+
+    /// The small network's rows, its tensors cut into chunks of 16 bytes.
+    pub(crate) fn small_rows() -> Vec<RecordBatch> {
+        let (manifest, weights) = small();
+        encode_in_chunks("iris", 3, 1_700_000_000_000_000, &manifest, &weights, 16).unwrap()
+    }
+
+    #[test]
+    fn large_tensors_are_cut_and_batches_stay_small() {
+        let batches = small_rows();
+        let data =
+            |batch: &RecordBatch| batch.column(8).as_binary::<i32>().iter().flatten().map(<[u8]>::len).sum::<usize>();
+        assert!(batches.iter().all(|b| data(b) <= 16), "{:?}", batches.iter().map(data).collect::<Vec<_>>());
+        // 5·4 + 5 + 3·5 + 3 numbers of 4 bytes.
+        assert_eq!(batches.iter().map(data).sum::<usize>(), 172);
+        assert_eq!(batches[0].column(2).as_string::<i32>().value(0), "manifest");
+        assert!(batches[0].column(8).is_null(0));
+        let (manifest, weights) = small();
+        assert_eq!(encode("iris", 3, 0, &manifest, &weights).unwrap()[0].num_rows(), 5);
+    }
+
+    #[test]
+    fn weights_of_another_network_are_refused() {
+        let (manifest, _) = small();
+        assert!(encode("iris", 1, 0, &manifest, &Weights::default()).is_err());
+    }
+}

@@ -1,0 +1,181 @@
+//! The format of a model table, version 1.
+//!
+//! One table holds many models, and many versions of each. A version is one manifest row and one or more rows per tensor,
+//! all written by one command.
+//!
+//! | column | type | manifest row | tensor row |
+//! |---|---|---|---|
+//! | `model` | string | the model's name | the same |
+//! | `version` | bigint | from 1 | the same |
+//! | `kind` | string | `manifest` | `tensor` |
+//! | `name` | string | `manifest` | the tensor's name |
+//! | `dtype` | string | null | `F32` |
+//! | `shape` | array&lt;bigint&gt; | null | the dimensions |
+//! | `chunk` | int | 0 | which part of the data this row holds, from 0 |
+//! | `chunks` | int | 1 | in how many parts the data is |
+//! | `data` | binary | null | little-endian, row-major, at most 32 MiB |
+//! | `json` | string | the [`Manifest`] | null |
+//! | `sha256` | string | of `json` | of `data`; hexadecimal, lower case |
+//! | `created_at` | timestamp | when the version was written | the same |
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    model::{History, PredictOptions},
+    nn::{NamedTensor, NetworkSpec},
+    tensor::Columns,
+    train::TrainParams,
+};
+
+/// The format this library writes, and the only one it reads.
+pub const FORMAT: u32 = 1;
+
+/// Data per row at most, in bytes; a multiple of the size of every dtype.
+pub const CHUNK_BYTES: usize = 32 << 20;
+
+/// The one dtype of format 1: single precision, as safetensors names it.
+pub const DTYPE: &str = "F32";
+
+/// The value of `kind` in a manifest row, and of its `name`.
+pub const MANIFEST: &str = "manifest";
+
+/// The value of `kind` in a tensor row.
+pub const TENSOR: &str = "tensor";
+
+/// This library, as manifests name it.
+pub const LIBRARY: &str = concat!("tinderbox ", env!("CARGO_PKG_VERSION"));
+
+/// The table's columns.
+pub fn schema() -> SchemaRef {
+    let field = |name, data_type, nullable| Field::new(name, data_type, nullable);
+    Arc::new(Schema::new(vec![
+        field("model", DataType::Utf8, false),
+        field("version", DataType::Int64, false),
+        field("kind", DataType::Utf8, false),
+        field("name", DataType::Utf8, false),
+        field("dtype", DataType::Utf8, true),
+        field("shape", DataType::List(Arc::new(Field::new_list_field(DataType::Int64, false))), true),
+        field("chunk", DataType::Int32, false),
+        field("chunks", DataType::Int32, false),
+        field("data", DataType::Binary, true),
+        field("json", DataType::Utf8, true),
+        field("sha256", DataType::Utf8, false),
+        field("created_at", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false),
+    ]))
+}
+
+/// All there is to know about one version of a model besides its weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The format's number, [`FORMAT`].
+    pub format: u32,
+    /// The library that wrote it, such as `tinderbox 0.1.0`.
+    pub library: String,
+    /// The network.
+    pub network: NetworkSpec,
+    /// The columns it was trained on.
+    pub columns: Columns,
+    /// The classes' names, by label.
+    pub classes: Vec<String>,
+    /// Every fitted stage of the pipeline in order, as it describes itself.
+    pub stages: Vec<serde_json::Value>,
+    /// How it was trained.
+    pub training: TrainParams,
+    /// How it predicts.
+    #[serde(default)]
+    pub prediction: PredictOptions,
+    /// How training went.
+    pub history: History,
+    /// Figures of merit by name, such as `held_out_accuracy`.
+    #[serde(default)]
+    pub metrics: BTreeMap<String, f64>,
+    /// Where the rows came from.
+    pub lineage: Lineage,
+    /// The tensors, sorted by name.
+    pub tensors: Vec<TensorEntry>,
+    /// See [`checksum`].
+    pub checksum: String,
+}
+
+/// Where a model's training rows came from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Lineage {
+    /// The source in a few words.
+    pub source: String,
+    /// Rows read.
+    pub rows: u64,
+    /// SHA-256 of the plan that gave the rows, when it was a plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_hash: Option<String>,
+}
+
+/// One tensor as the manifest lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorEntry {
+    /// The tensor's name.
+    pub name: String,
+    /// Its element type, [`DTYPE`].
+    pub dtype: String,
+    /// Its dimensions.
+    pub shape: Vec<u64>,
+}
+
+impl TensorEntry {
+    /// The entry of a tensor in memory.
+    pub fn of(tensor: &NamedTensor) -> Self {
+        let shape = tensor.shape.iter().map(|&d| d as u64).collect();
+        Self { name: tensor.name.clone(), dtype: DTYPE.into(), shape }
+    }
+
+    /// How many bytes the tensor's data takes; none when that is more than can be counted.
+    pub fn bytes(&self) -> Option<u64> {
+        self.shape.iter().try_fold(4u64, |bytes, &d| bytes.checked_mul(d))
+    }
+}
+
+/// SHA-256 in lower-case hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(bytes))
+}
+
+/// The checksum over all tensors: SHA-256 of, for each tensor sorted by name, the line `name dtype [shape]` and its data.
+pub fn checksum(tensors: &[NamedTensor]) -> String {
+    let mut digest = Sha256::new();
+    for tensor in tensors {
+        digest.update(format!("{} {DTYPE} {:?}\n", tensor.name, tensor.shape));
+        tensor.values.iter().for_each(|value| digest.update(value.to_le_bytes()));
+    }
+    format!("{:x}", digest.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksums_depend_on_name_shape_and_every_bit() {
+        let tensor = NamedTensor { name: "a".into(), shape: vec![2, 1], values: vec![1.0, 0.0] };
+        let sum = checksum(std::slice::from_ref(&tensor));
+        assert_eq!(sum.len(), 64);
+        for other in [
+            NamedTensor { name: "b".into(), ..tensor.clone() },
+            NamedTensor { shape: vec![1, 2], ..tensor.clone() },
+            NamedTensor { values: vec![1.0, -0.0], ..tensor.clone() },
+        ] {
+            assert_ne!(sum, checksum(&[other]));
+        }
+        assert_eq!(sha256(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[test]
+    fn sizes_that_cannot_be_counted_are_none() {
+        let entry = |shape: &[u64]| TensorEntry { name: "a".into(), dtype: DTYPE.into(), shape: shape.into() }.bytes();
+        assert_eq!(entry(&[3, 2]), Some(24));
+        assert_eq!(entry(&[]), Some(4));
+        assert_eq!(entry(&[1 << 40, 1 << 40]), None);
+    }
+}

@@ -1,0 +1,12 @@
+//! Models as rows of a table.
+//!
+//! [`layout`] is the written, versioned format; [`encode()`] turns a model into rows and [`decode()`] turns rows back,
+//! trusting nothing in them. Loading a model never executes code.
+
+mod decode;
+mod encode;
+pub mod layout;
+
+pub use decode::{decode, manifest};
+pub use encode::encode;
+pub use layout::{Lineage, Manifest, TensorEntry};
