@@ -13,7 +13,7 @@ use tonic::{Status, Streaming};
 
 use super::{
     assemble::Assembler,
-    client::{Client, Interrupt, request},
+    client::{Client, Interrupt, OperationState, request},
     execute::{Event, Outlet},
     retry::{Retries, is_transport_failure, server_wish},
     status,
@@ -32,6 +32,9 @@ const RELEASE_EVERY: usize = 4 << 20;
 
 /// How long the last calls for an execution may take.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How long an interrupted operation takes to end, as a rule.
+const WIND_DOWN: Duration = Duration::from_millis(500);
 
 /// One execution, from its start to its release.
 #[derive(Debug)]
@@ -265,11 +268,29 @@ impl Attachment {
             _ = timeout(FAREWELL, call).await;
         }
         if abandoned {
-            let id = self.operation_id().to_owned();
-            _ = timeout(FAREWELL, self.client.interrupt(Interrupt::Operation(id))).await;
+            _ = timeout(FAREWELL, self.interrupt()).await;
         }
         let all = proto::release_execute_request::Release::ReleaseAll(Default::default());
         _ = timeout(FAREWELL, self.release(all)).await;
+    }
+
+    /// Interrupts the operation and waits for its end: one that is released while it still winds down stays "running"
+    /// in the server's books for ever.
+    async fn interrupt(&self) -> Result<()> {
+        let id = self.operation_id().to_owned();
+        self.client.interrupt(Interrupt::Operation(id.clone())).await?;
+        if !self.client.version().at_least(4, 2) {
+            tokio::time::sleep(WIND_DOWN).await; // older servers cannot be asked
+            return Ok(());
+        }
+        loop {
+            let states = self.client.operation_states(vec![id.clone()]).await?;
+            let running = |state| matches!(state, OperationState::Running | OperationState::Terminating);
+            if !states.iter().any(|(_, state)| running(*state)) {
+                return Ok(());
+            }
+            tokio::time::sleep(WIND_DOWN / 10).await;
+        }
     }
 
     fn operation_id(&self) -> &str {

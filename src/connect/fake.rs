@@ -289,6 +289,11 @@ impl State {
                 });
                 Grpc::new(ProstCodec::default()).unary(handler, request).await
             }
+            "GetStatus" => {
+                let handler =
+                    Handler::new(|_: proto::GetStatusRequest| Ok(Response::new(proto::GetStatusResponse::default())));
+                Grpc::new(ProstCodec::default()).unary(handler, request).await
+            }
             "ArtifactStatus" => {
                 let handler = Handler::new(|_: proto::ArtifactStatusesRequest| {
                     Ok(Response::new(proto::ArtifactStatusesResponse::default()))
