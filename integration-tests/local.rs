@@ -53,6 +53,12 @@ async fn a_local_spark_keeps_to_its_folder_and_to_loopback() {
         assert!(address == "0100007F" || address == "0000000000000000FFFF00000100007F", "listens on {address}");
     }
 
+    let installed_here =
+        spark.spark_home().ancestors().any(|f| f.join("pyvenv.cfg").is_file() && f.join("../install.lock").is_file());
+    let memory = fs::read_to_string(format!("/proc/{}/maps", spark.process_id())).unwrap();
+    let archived = memory.lines().any(|line| line.contains("/classes-") && line.ends_with(".jsa"));
+    assert_eq!(archived, installed_here, "an installed Spark, and no other, starts from its archive of classes");
+
     let (pid, folder) = (spark.process_id(), spark.folder().to_owned());
     assert!(runs(pid));
     spark.stop().await;
