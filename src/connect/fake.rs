@@ -123,12 +123,23 @@ pub(super) fn complete(id: &str) -> proto::ExecutePlanResponse {
 impl FakeServer {
     /// Serves a script as Spark `version`.
     pub(super) async fn start(version: &str, script: Vec<Turn>) -> Self {
+        Self::serve(version, script, tonic::transport::Server::builder()).await
+    }
+
+    /// Serves a script over TLS, with a PEM certificate and its key.
+    pub(super) async fn start_tls(script: Vec<Turn>, certificate: &str, key: &str) -> Self {
+        use tonic::transport::{Identity, Server, ServerTlsConfig};
+        let tls = ServerTlsConfig::new().identity(Identity::from_pem(certificate, key));
+        Self::serve("4.2.1", script, Server::builder().tls_config(tls).unwrap()).await
+    }
+
+    async fn serve(version: &str, script: Vec<Turn>, mut server: tonic::transport::Server) -> Self {
         let state = Arc::new(State { version: version.into(), script: Mutex::new(script.into()), ..State::default() });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let remote = format!("sc://{}", listener.local_addr().unwrap());
         let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
-        let server = tonic::transport::Server::builder().add_service(Service(state.clone()));
-        tokio::spawn(server.serve_with_incoming(incoming));
+        let router = server.add_service(Service(state.clone()));
+        tokio::spawn(router.serve_with_incoming(incoming));
         Self { state, remote }
     }
 

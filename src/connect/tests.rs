@@ -260,3 +260,36 @@ async fn bad_tags_are_refused_before_anything_is_sent() {
         assert!(matches!(error, Error::Param { .. }), "{error}");
     }
 }
+
+#[tokio::test]
+async fn tls_trusts_the_given_authority_and_no_other() {
+    let (certificate, key) = (include_str!("testdata/localhost.pem"), include_str!("testdata/localhost.key"));
+    let folder = tempfile::tempdir().unwrap();
+    let ca_file = folder.path().join("ca.pem");
+    std::fs::write(&ca_file, certificate).unwrap();
+    let script = vec![Turn::execute(vec![complete("r1")], End::Close)];
+    let server = FakeServer::start_tls(script, certificate, key).await;
+    let port = server.remote().rsplit(':').next().unwrap().to_owned();
+    let options = |ca_file| ConnectOptions {
+        ca_file,
+        connect_timeout: Duration::from_secs(5),
+        ..ConnectOptions::new(format!("sc://localhost:{port}/;use_ssl=true;token=hush").parse().unwrap())
+    };
+
+    let client = Client::connect(options(Some(ca_file))).await.unwrap();
+    read(execute(&client)).await.unwrap();
+    client.settle().await;
+    assert_eq!(server.header("authorization")[0], "Bearer hush");
+
+    let error = Client::connect(options(None)).await.unwrap_err().to_string();
+    assert!(error.contains(&format!("localhost:{port}")) && error.contains("certificate"), "{error}");
+    assert!(!error.contains("hush"));
+
+    let nowhere = folder.path().join("none.pem");
+    let error = Client::connect(options(Some(nowhere))).await.unwrap_err();
+    assert!(matches!(&error, Error::Io { path, .. } if path.ends_with("none.pem")), "{error}");
+    let empty = folder.path().join("empty.pem");
+    std::fs::write(&empty, "no certificate").unwrap();
+    let error = Client::connect(options(Some(empty))).await.unwrap_err();
+    assert!(matches!(&error, Error::Param { name, .. } if name == "ca_file"), "{error}");
+}
