@@ -207,7 +207,7 @@ async fn a_server_is_up_when_it_speaks_http2_and_not_before() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let submit = format!(
-        "echo '12:00:00 INFO SparkConnectServer: Spark Connect server started at: {address}'; echo \"$@\" >args; \
+        "echo \"$@\" >args; echo '12:00:00 INFO SparkConnectServer: Spark Connect server started at: {address}'; \
          exec sleep 600"
     );
 

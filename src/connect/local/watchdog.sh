@@ -10,9 +10,9 @@ shift
 exec 3<&0 </dev/null
 cd "$folder/work" || exit 1
 
-"$@" 3<&- >"$folder/spark.log" 2>&1 &
+# The process id is there before the server can say anything.
+sh -c 'echo "$$" >"$0" && exec "$@"' "$folder/pid" "$@" 3<&- >"$folder/spark.log" 2>&1 &
 server=$!
-echo "$server" >"$folder/pid"
 
 # The exit file guards against a process id that was given to another process in the meantime.
 {
