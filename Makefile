@@ -1,10 +1,10 @@
 # What people and CI run; `make help` lists it. Every target sets up what it needs by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt lint doc unit setup-build setup-spark
+.PHONY: help demo test check bench-stream fmt lint doc unit setup-build setup-spark
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: setup-build ## train a classifier on Iris, on Spark (SPARK_REMOTE, SPARK_HOME or one it installs)
 	@if [ -z "$$SPARK_REMOTE" ]; then scripts/setup spark; fi
@@ -14,6 +14,9 @@ test: setup-build setup-spark ## run every test, those against a real Spark too
 	cargo test
 
 check: setup-build fmt lint doc unit ## what needs no Spark: format, clippy, documentation, unit tests
+
+bench-stream: setup-build setup-spark ## stream 628 MB beside PySpark and the Apache crate: time and peak memory
+	cargo bench --bench stream
 
 fmt:
 	cargo fmt --check

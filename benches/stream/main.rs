@@ -1,10 +1,10 @@
 //! Streams a table of 200,000 rows of `array<float>` × 784 three ways and compares time and peak memory.
 //!
-//! `cargo bench --bench stream` runs tinderbox, the Apache crate's `collect_record_batches` and PySpark's `toArrow()`
-//! alternately, each in a process of its own, against the server that `SPARK_REMOTE` names or a local one.
+//! `make bench-stream` runs tinderbox, the Apache crate's `collect_record_batches` and PySpark's `toArrow()` alternately,
+//! each in a process of its own, against the server that `SPARK_REMOTE` names or a local one with 4 GiB.
 //!
-//! Environment: `ROUNDS` (5), `ROWS` (200000), `PYTHON` (a Python with pyspark's Connect client; without one that peer
-//! is left out, and the table says so).
+//! Environment: `ROUNDS` (5), `ROWS` (200000), `PYTHON` (a Python with PySpark's Connect client, installed into the cache
+//! when unset).
 
 use std::{
     env,
@@ -16,7 +16,7 @@ use std::{
 use futures::StreamExt;
 use spark_connect_proto as proto;
 use tinderbox::{
-    connect::{Client, ConnectOptions, Event, ExecuteOptions},
+    connect::{Client, ConnectOptions, Event, ExecuteOptions, LocalSpark},
     stream::ipc::Decoder,
 };
 
@@ -119,17 +119,23 @@ fn compare() -> Outcome<()> {
     let number = |name: &str, default: usize| env::var(name).map_or(Ok(default), |n| n.parse());
     let (rounds, rows) = (number("ROUNDS", 5)?, number("ROWS", 200_000)?);
     let runtime = tokio::runtime::Runtime::new()?;
-    let remote = env::var("SPARK_REMOTE")?;
+    let local = match env::var("SPARK_REMOTE") {
+        Ok(_) => None,
+        Err(_) => Some(runtime.block_on(LocalSpark::builder().driver_memory("4g").start())?),
+    };
+    let remote = local.as_ref().map_or_else(|| env::var("SPARK_REMOTE"), |spark| Ok(spark.remote()))?;
     runtime.block_on(make_table(&remote, rows))?;
 
     let own = env::current_exe()?;
-    let python = env::var("PYTHON").unwrap_or_else(|_| "python3".into());
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/stream/peer.py");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/stream");
+    let found = Command::new(format!("{folder}/python.sh")).stderr(Stdio::inherit()).output()?;
+    let python = String::from_utf8(found.stdout)?.trim().to_owned();
+    let script = format!("{folder}/peer.py");
     let ways: Vec<(&str, Vec<String>)> = [
         ("tinderbox, decoded", vec![own.display().to_string(), "ours".into()]),
         ("tinderbox, drained", vec![own.display().to_string(), "drain".into()]),
         ("Apache crate, collect_record_batches", vec![own.display().to_string(), "apache".into()]),
-        ("PySpark, toArrow", vec![python, script.into(), TABLE.into()]),
+        ("PySpark, toArrow", vec![python, script, TABLE.into()]),
     ]
     .into();
 
