@@ -6,6 +6,7 @@
 mod support;
 
 mod databases;
+mod errors;
 mod layering;
 mod local;
 mod streams;
