@@ -9,5 +9,6 @@ mod databases;
 mod errors;
 mod layering;
 mod local;
+mod spark_ml;
 mod streams;
 mod unreachable;

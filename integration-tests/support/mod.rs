@@ -1,6 +1,7 @@
 //! What the tests share: a server, a database per test, a proxy that misbehaves.
 
 mod proxy;
+pub mod spark_ml;
 
 use std::{env, time::Duration};
 
