@@ -11,7 +11,7 @@ use std::{
 
 use tinderbox::connect::LocalSpark;
 
-use crate::support::{connect, own_server, run};
+use crate::support::{connect, own_server, run, send};
 
 /// Set for a child process: what it is to do once its Spark runs.
 const ENDING: &str = "TINDERBOX_TEST_ENDING";
@@ -143,8 +143,7 @@ impl Owner {
     }
 
     fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+        send(signal, self.child.id());
     }
 
     fn wait(&mut self) -> ExitStatus {

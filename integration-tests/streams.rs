@@ -151,8 +151,7 @@ async fn a_connection_that_stalls_goes_on_where_it_was() {
 
 /// Ends a server as a crash would: no farewell to its clients.
 fn crash(spark: &LocalSpark) {
-    let pid = spark.process_id().to_string();
-    assert!(std::process::Command::new("kill").args(["-s", "KILL", &pid]).status().unwrap().success());
+    support::send("KILL", spark.process_id());
 }
 
 #[tokio::test]

@@ -26,6 +26,12 @@ pub fn own_server() -> LocalSparkBuilder {
     LocalSpark::builder().master("local[2]").driver_memory("600m")
 }
 
+/// Sends a signal, such as "KILL", to a process.
+pub fn send(signal: &str, pid: u32) {
+    let kill = format!("kill -s {signal} {pid}");
+    assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success(), "{kill}");
+}
+
 /// A session of its own at an address.
 pub async fn connect(remote: &str) -> Result<Client> {
     Client::connect(ConnectOptions::new(remote.parse()?)).await

@@ -11,7 +11,7 @@ use std::{
 
 use futures::TryStreamExt;
 use spark_connect_proto::{Plan, Relation, Sql, plan::OpType, relation::RelType};
-use tokio::{process::Command, time::sleep};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::{
@@ -77,9 +77,7 @@ async fn make(home: &SparkHome, java: &Java, file: &Path) -> Result<()> {
     exercise(&format!("sc://{}", server.address())).await?;
 
     // Asked to end, the JVM writes; dropped, the server is killed.
-    let pid = server.process_id().to_string();
-    let asked = Command::new("kill").args(["-s", "TERM", &pid]).status().await;
-    asked.map_err(|e| Error::io("kill", e))?;
+    server.terminate()?;
     let deadline = Instant::now() + WRITING;
     while server.exit_status().is_none() {
         if Instant::now() > deadline {

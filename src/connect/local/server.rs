@@ -210,6 +210,16 @@ impl Server {
         Some(self.read("exit")).filter(|status| !status.is_empty())
     }
 
+    /// Asks the server to end of its own. The shell's `kill`: a small system has no program of that name.
+    pub(super) fn terminate(&self) -> Result<()> {
+        let kill = format!("kill -s TERM {}", self.process_id);
+        match Command::new("sh").args(["-c", &kill]).stderr(Stdio::null()).status() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(self.failure(format!("the server could not be asked to end (`{kill}`: {status})"))),
+            Err(e) => Err(failed(format!("cannot run `sh`: {e}"))),
+        }
+    }
+
     /// One of the folder's files; empty when it is not there yet.
     fn read(&self, name: &str) -> String {
         let bytes = fs::read(self.folder.join(name)).unwrap_or_default();
