@@ -6,18 +6,22 @@
 use std::{
     fs::{self, File},
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     time::Instant,
 };
 
 use tracing::info;
+use uuid::Uuid;
 
 use super::{
     failed,
     find::{Search, SparkHome, installed_in},
 };
 use crate::{Error, Result};
+
+/// How the names of folders begin that are still being filled.
+const PARTIAL: &str = ".partial-";
 
 /// Installs the wanted release, or waits for another process that is doing so. Blocks.
 ///
@@ -40,10 +44,10 @@ pub(super) fn install(search: &Search) -> Result<SparkHome> {
         ))
     })?;
 
-    let partial = cache.join(format!(".spark-{}.partial", search.wanted()));
-    for leftover in [&partial, &target] {
-        remove(leftover)?;
-    }
+    // A name of its own: the pip of an installer that was killed may still be writing to the last one.
+    clear(&cache)?;
+    remove(&target)?;
+    let partial = cache.join(format!("{PARTIAL}{}-{}", search.wanted(), Uuid::new_v4().simple()));
     let began = Instant::now();
     say(&format!("installing Spark {} into {} (once, 450 MB to download)", search.wanted(), target.display()));
     let installed = environment(&python, &partial, search).and_then(|()| pyspark(&partial, search));
@@ -119,7 +123,18 @@ fn remedy(packages: &str, version: &str) -> String {
     )
 }
 
-fn remove(folder: &PathBuf) -> Result<()> {
+/// Removes what installations that were killed have left.
+fn clear(cache: &Path) -> Result<()> {
+    for entry in fs::read_dir(cache).map_err(|e| Error::io(cache, e))? {
+        let path = entry.map_err(|e| Error::io(cache, e))?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PARTIAL)) {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(folder, e)),
         _ => Ok(()),

@@ -150,6 +150,7 @@ fn an_installation_that_fails_leaves_nothing_and_says_what_else_would_do() {
     fake_python(folder.path(), "exit 7");
     let search =
         Search { path: format!("{}/bin:/usr/bin:/bin", folder.path().display()).into(), ..search(folder.path()) };
+    fs::create_dir_all(folder.path().join("cache/.partial-4.2.1-of-one-that-was-killed/bin")).unwrap();
     let message = install(&search).unwrap_err().to_string();
     assert!(message.contains("pyspark==4.2.1") && message.contains("SPARK_HOME"), "{message}");
     let left: Vec<_> = fs::read_dir(folder.path().join("cache")).unwrap().map(|e| e.unwrap().file_name()).collect();
