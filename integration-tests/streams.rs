@@ -54,7 +54,7 @@ async fn checksum_there(client: &Client) -> Checksum {
     let mut sums = client.execute(query(&sums), ExecuteOptions::default());
     while let Some(event) = sums.next().await {
         let Event::Batch(payload) = event.unwrap() else { continue };
-        for batch in ipc::Decoder::default().decode(payload.data, payload.rows).unwrap() {
+        if let Some(batch) = ipc::Decoder::default().decode(payload.data, payload.rows).unwrap().first() {
             let value = |column: usize| batch.column(column).as_primitive::<Int64Type>().value(0);
             return (value(0) as u64, value(1), value(2));
         }

@@ -77,7 +77,6 @@ macro_rules! request {
             client_type: Some($client.client_type().to_owned()),
             client_observed_server_side_session_id: $client.server_session(),
             $($field $(: $value)?,)*
-            ..Default::default()
         }
     };
 }
@@ -184,7 +183,7 @@ impl Client {
     pub async fn operation_states(&self, ids: Vec<String>) -> Result<Vec<(String, OperationState)>> {
         self.version().require("asking for the state of operations", 4, 2)?;
         let wanted = proto::get_status_request::OperationStatusRequest { operation_ids: ids, ..Default::default() };
-        let message = request!(self, GetStatusRequest { operation_status: Some(wanted) });
+        let message = request!(self, GetStatusRequest { operation_status: Some(wanted), extensions: Vec::new() });
         let answer = self.call(message, |mut s, r| Box::pin(async move { s.get_status(r).await })).await?;
         Ok(answer.operation_statuses.into_iter().map(|s| (s.operation_id.clone(), s.state())).collect())
     }
