@@ -7,8 +7,13 @@ mod support;
 
 mod databases;
 mod errors;
+mod frames;
 mod layering;
 mod local;
+mod ml;
+mod rows_from_here;
+mod sessions;
 mod spark_ml;
 mod streams;
+mod tables;
 mod unreachable;

@@ -3,9 +3,12 @@
 #![warn(missing_debug_implementations, unreachable_pub)]
 
 pub mod connect;
+pub mod dataframe;
 mod error;
+pub mod ml;
 pub mod model;
 pub mod nn;
+pub mod session;
 pub mod stream;
 pub mod table;
 pub mod tensor;

@@ -5,10 +5,13 @@ pub mod spark_ml;
 
 use std::{env, time::Duration};
 
+use arrow::array::RecordBatch;
 use spark_connect_proto::{self as proto, command::CommandType, plan::OpType};
 use tinderbox::{
     Result,
     connect::{Client, ConnectOptions, ExecuteOptions, LocalSpark, LocalSparkBuilder},
+    dataframe::DataFrame,
+    session::Session,
 };
 
 pub use self::proxy::Proxy;
@@ -111,4 +114,20 @@ impl Drop for Database {
             failure => eprintln!("the test's database {self} is left behind: {failure:?}"),
         }
     }
+}
+
+/// A session of its own at the shared server.
+pub async fn session() -> Session {
+    Session::builder().remote(remote().await).create().await.unwrap()
+}
+
+/// A frame's rows as text, cells separated by bars.
+pub async fn rows(frame: &DataFrame) -> Vec<String> {
+    use arrow::util::display::array_value_to_string;
+    let batches = frame.collect().await.unwrap();
+    let row = |batch: &RecordBatch, i| {
+        let cells = batch.columns().iter().map(|column| array_value_to_string(column, i).unwrap());
+        cells.collect::<Vec<_>>().join("|")
+    };
+    batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |i| row(batch, i))).collect()
 }

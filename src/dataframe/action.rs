@@ -1,0 +1,247 @@
+//! Actions: what asks the cluster.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{AsArray, RecordBatch},
+    datatypes::{Field, Int64Type, Schema as ArrowSchema, SchemaRef},
+};
+use futures::{StreamExt, TryStreamExt};
+use spark_connect::functions;
+use spark_connect_proto::{
+    self as proto, analyze_plan_request as ask, analyze_plan_response as answer, relation::RelType,
+};
+
+use super::{DataFrame, METADATA_KEY, Schema};
+use crate::{
+    Error, Result,
+    connect::{Event, Execution},
+    stream::{RecordStream, ipc},
+};
+
+/// How much [`DataFrame::explain`] tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ExplainMode {
+    /// The physical plan.
+    #[default]
+    Simple,
+    /// The logical plans too.
+    Extended,
+    /// The generated code too.
+    Codegen,
+    /// The logical plan with statistics.
+    Cost,
+    /// The physical plan in two parts: an outline and the details of each node.
+    Formatted,
+}
+
+impl DataFrame {
+    /// The columns, with their metadata. Spark analyses the plan; no row is read.
+    ///
+    /// # Errors
+    /// [`Error::Server`] when Spark cannot analyse the plan; [`Error::Unreachable`].
+    pub async fn schema(&self) -> Result<Schema> {
+        match self.client().analyze(ask::Analyze::Schema(ask::Schema { plan: Some(self.plan()) })).await? {
+            answer::Result::Schema(answer::Schema { schema: Some(schema) }) => Schema::from_proto(&schema),
+            _ => Err(unexpected("Schema")),
+        }
+    }
+
+    /// Spark's account of the plan.
+    ///
+    /// # Errors
+    /// As [`schema`](Self::schema).
+    pub async fn explain(&self, mode: ExplainMode) -> Result<String> {
+        let mode = match mode {
+            ExplainMode::Simple => ask::explain::ExplainMode::Simple,
+            ExplainMode::Extended => ask::explain::ExplainMode::Extended,
+            ExplainMode::Codegen => ask::explain::ExplainMode::Codegen,
+            ExplainMode::Cost => ask::explain::ExplainMode::Cost,
+            ExplainMode::Formatted => ask::explain::ExplainMode::Formatted,
+        };
+        let explain = ask::Explain { plan: Some(self.plan()), explain_mode: mode.into() };
+        match self.client().analyze(ask::Analyze::Explain(explain)).await? {
+            answer::Result::Explain(explain) => Ok(explain.explain_string),
+            _ => Err(unexpected("Explain")),
+        }
+    }
+
+    /// Runs the plan and gives its rows as they arrive.
+    ///
+    /// Resolves when the first batch is there. The schema's fields carry the columns' metadata under
+    /// [`METADATA_KEY`]. The stream ends only when all rows have come; dropping it interrupts the work on the cluster.
+    /// A vector column arrives as struct (type, size, indices, values).
+    ///
+    /// # Errors
+    /// [`Error::Server`] when Spark cannot run the plan, [`Error::Unreachable`], [`Error::Incomplete`] when rows would
+    /// be lost, [`Error::Arrow`] for data that cannot be decoded; the stream's items fail likewise.
+    pub async fn stream(&self) -> Result<RecordStream> {
+        let mut events = self.context.execute(self.plan());
+        let mut decoder = ipc::Decoder::default();
+        let mut spark_schema = None;
+        let first = loop {
+            match events.try_next().await? {
+                Some(Event::Schema(schema)) => spark_schema = Some(Schema::from_proto(&schema)?),
+                Some(Event::Batch(payload)) => break decode(&mut decoder, payload.data, payload.rows, &spark_schema)?,
+                Some(_) => {}
+                None => {
+                    // Spark sends a batch even for an empty result: it carries the schema.
+                    return Err(Error::Incomplete {
+                        operation: events.operation_id().to_owned(),
+                        reason: "the server sent no batch, not even an empty one".into(),
+                    });
+                }
+            }
+        };
+        let Some(arrow_schema) = decoder.schema() else { return Err(unexpected("ExecutePlan")) };
+        let schema = with_spark_metadata(arrow_schema, spark_schema.as_ref());
+        let rest = decoded(events, decoder, spark_schema);
+        let shared = schema.clone();
+        let batches = futures::stream::iter(first.into_iter().map(Ok)).chain(rest);
+        let batches = batches.map(move |batch| {
+            batch?.with_schema(shared.clone()).map_err(|e| Error::arrow("adding column metadata to a batch", e))
+        });
+        Ok(RecordStream::new(schema, batches))
+    }
+
+    /// All rows, in memory here.
+    ///
+    /// # Errors
+    /// As [`stream`](Self::stream).
+    pub async fn collect(&self) -> Result<Vec<RecordBatch>> {
+        self.stream().await?.collect().await
+    }
+
+    /// The number of rows.
+    ///
+    /// # Errors
+    /// As [`stream`](Self::stream).
+    pub async fn count(&self) -> Result<u64> {
+        let batches = self.agg([functions::count(spark_connect::lit(1))]).collect().await?;
+        let counts = batches.iter().filter(|batch| batch.num_rows() > 0);
+        let mut counts = counts.filter_map(|b| Some(b.column(0).as_primitive_opt::<Int64Type>()?.value(0)));
+        counts.next().map(|n| n.max(0) as u64).ok_or_else(|| unexpected("count"))
+    }
+
+    /// The first `rows` rows.
+    ///
+    /// # Errors
+    /// As [`stream`](Self::stream).
+    pub async fn take(&self, rows: i32) -> Result<Vec<RecordBatch>> {
+        self.limit(rows).collect().await
+    }
+
+    /// [`take`](Self::take), by Spark's other name.
+    ///
+    /// # Errors
+    /// As [`stream`](Self::stream).
+    pub async fn head(&self, rows: i32) -> Result<Vec<RecordBatch>> {
+        self.take(rows).await
+    }
+
+    /// The first row, as a batch of one; `None` when there is none.
+    ///
+    /// # Errors
+    /// As [`stream`](Self::stream).
+    pub async fn first(&self) -> Result<Option<RecordBatch>> {
+        Ok(self.take(1).await?.into_iter().find(|batch| batch.num_rows() > 0))
+    }
+
+    /// Whether there is no row.
+    ///
+    /// # Errors
+    /// As [`stream`](Self::stream).
+    pub async fn is_empty(&self) -> Result<bool> {
+        Ok(self.select_expr(["1"]).first().await?.is_none())
+    }
+
+    /// The first `rows` rows as Spark's text table, cells cut to 20 characters.
+    ///
+    /// # Errors
+    /// As [`stream`](Self::stream).
+    pub async fn to_text(&self, rows: i32) -> Result<String> {
+        self.to_text_with(rows, 20, false).await
+    }
+
+    /// The first `rows` rows as Spark's text table; cells cut to `truncate` characters (0: whole), or `vertical`, a
+    /// line a cell.
+    ///
+    /// # Errors
+    /// As [`stream`](Self::stream).
+    pub async fn to_text_with(&self, rows: i32, truncate: i32, vertical: bool) -> Result<String> {
+        let show = proto::ShowString { input: self.input(), num_rows: rows, truncate, vertical };
+        let batches = self.derive(RelType::ShowString(Box::new(show))).collect().await?;
+        let mut texts = batches.iter().filter(|batch| batch.num_rows() > 0);
+        let text = texts.find_map(|batch| Some(batch.column(0).as_string_opt::<i32>()?.value(0).to_owned()));
+        text.ok_or_else(|| unexpected("ShowString"))
+    }
+
+    /// Prints the first `rows` rows as Spark does.
+    ///
+    /// # Errors
+    /// As [`stream`](Self::stream).
+    pub async fn show(&self, rows: i32) -> Result<()> {
+        println!("{}", self.to_text(rows).await?);
+        Ok(())
+    }
+}
+
+fn unexpected(call: &str) -> Error {
+    Error::Incomplete { operation: call.into(), reason: "the server's answer has nothing of what was asked".into() }
+}
+
+/// The batches that follow the first.
+fn decoded(
+    events: Execution,
+    decoder: ipc::Decoder,
+    schema: Option<Schema>,
+) -> impl futures::Stream<Item = Result<RecordBatch>> + Send + 'static {
+    let batches = futures::stream::try_unfold((events, decoder, schema), |(mut events, mut decoder, schema)| async {
+        while let Some(event) = events.try_next().await? {
+            if let Event::Batch(payload) = event {
+                let batches = decode(&mut decoder, payload.data, payload.rows, &schema)?;
+                return Ok(Some((futures::stream::iter(batches.into_iter().map(Ok)), (events, decoder, schema))));
+            }
+        }
+        Ok::<_, Error>(None)
+    });
+    batches.try_flatten()
+}
+
+/// Decodes, and names the columns whose types may be the cause of a failure.
+fn decode(
+    decoder: &mut ipc::Decoder,
+    data: arrow::buffer::Buffer,
+    rows: u64,
+    schema: &Option<Schema>,
+) -> Result<Vec<RecordBatch>> {
+    decoder.decode(data, rows).map_err(|error| {
+        let unusual = schema.iter().flat_map(Schema::fields).find(|field| {
+            let name = field.data_type.simple_string();
+            ["interval", "variant", "geo", "time("].iter().any(|kind| name.contains(kind))
+        });
+        match unusual {
+            Some(field) => Error::schema(
+                field.name.as_str(),
+                "a type that Arrow can carry here; cast it on the cluster (to string, say)",
+                format!("{} ({error})", field.data_type.simple_string()),
+            ),
+            None => error,
+        }
+    })
+}
+
+/// Puts the columns' metadata on the fields, as Spark 4.2 does itself.
+fn with_spark_metadata(arrow: &SchemaRef, spark: Option<&Schema>) -> SchemaRef {
+    let Some(spark) = spark.filter(|s| s.fields().len() == arrow.fields().len()) else { return arrow.clone() };
+    let fields = arrow.fields().iter().zip(spark.fields()).map(|(field, column)| {
+        if column.metadata.is_empty() || field.metadata().contains_key(METADATA_KEY) {
+            return field.clone();
+        }
+        let mut metadata = field.metadata().clone();
+        let json = serde_json::to_value(&column.metadata).unwrap_or_default();
+        metadata.insert(METADATA_KEY.into(), json.to_string());
+        Arc::new(Field::clone(field).with_metadata(metadata))
+    });
+    Arc::new(ArrowSchema::new_with_metadata(fields.collect::<Vec<_>>(), arrow.metadata().clone()))
+}

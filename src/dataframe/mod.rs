@@ -1,0 +1,170 @@
+//! Lazy tables on the cluster: a [`DataFrame`] is a plan; transformations build plans, actions run them.
+//!
+//! Transformations (`select`, `filter`, `join` …) return at once and never fail: Spark resolves names and types when
+//! an action asks. Actions (`schema`, `count`, `stream`, `collect`, `show` …) are async, and dropping their future
+//! interrupts what runs on the cluster. Expressions are the Apache client's [`Column`] and
+//! [`functions`](spark_connect::functions).
+//!
+//! Names follow Spark: where an expression is taken (`select`, `filter`, `order_by`, `group_by` …), `"a.b"` is field
+//! `b` of column `a`, and [`column`]`("a.b")` is the column of exactly that name. Where a method takes a *name*
+//! (`drop`, `with_column`, `with_column_renamed` …), it is the exact name.
+
+mod action;
+mod column;
+mod group;
+mod join;
+mod local;
+mod reader;
+mod schema;
+mod transform;
+mod view;
+mod writer;
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use futures::future::BoxFuture;
+use spark_connect::{Expression, column::Column, expression::ColumnReference};
+use spark_connect_proto::{self as proto, command::CommandType, relation::RelType};
+
+pub use self::{
+    action::ExplainMode,
+    column::{column, function, quote, with_metadata},
+    group::GroupedData,
+    join::JoinType,
+    reader::DataFrameReader,
+    schema::{METADATA_KEY, Schema, is_vector, vector_type},
+    writer::{DataFrameWriter, SaveMode},
+};
+pub(crate) use self::{
+    column::literal_array,
+    local::{LocalRows, lay_out},
+};
+use crate::{
+    Result,
+    connect::{Client, ExecuteOptions, Execution},
+    stream::{RecordSource, RecordStream},
+};
+
+/// The tags of a session's executions, and the way to its server; shared by the frames of a session.
+#[derive(Debug)]
+pub(crate) struct Context {
+    client: Client,
+    tags: Mutex<BTreeSet<String>>,
+}
+
+impl Context {
+    pub(crate) fn new(client: Client) -> Arc<Self> {
+        Arc::new(Self { client, tags: Mutex::default() })
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The tags, for reading or change.
+    pub(crate) fn tags<T>(&self, work: impl FnOnce(&mut BTreeSet<String>) -> T) -> T {
+        work(&mut self.tags.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn execute(&self, plan: proto::Plan) -> Execution {
+        let tags = self.tags(|tags| tags.iter().cloned().collect());
+        self.client.execute(plan, ExecuteOptions { tags, ..Default::default() })
+    }
+
+    /// Runs a command to its end; returns what the server answered.
+    pub(crate) async fn command(
+        &self,
+        command: CommandType,
+    ) -> Result<Vec<proto::execute_plan_response::ResponseType>> {
+        let command = proto::Command { command_type: Some(command) };
+        self.execute(proto::Plan { op_type: Some(proto::plan::OpType::Command(command)) }).responses().await
+    }
+}
+
+/// A lazy table on the cluster. A clone is the same table.
+#[derive(Clone)]
+pub struct DataFrame {
+    context: Arc<Context>,
+    relation: Arc<proto::Relation>,
+}
+
+impl DataFrame {
+    /// A frame over a relation of the protocol, for what this crate has no method for.
+    pub fn from_relation(like: &DataFrame, relation: proto::Relation) -> DataFrame {
+        DataFrame { context: like.context.clone(), relation: Arc::new(relation) }
+    }
+
+    pub(crate) fn new(context: Arc<Context>, kind: RelType) -> Self {
+        static NEXT: AtomicI64 = AtomicI64::new(0);
+        let plan_id = Some(NEXT.fetch_add(1, Ordering::Relaxed));
+        let common = Some(proto::RelationCommon { plan_id, ..Default::default() });
+        Self { context, relation: Arc::new(proto::Relation { common, rel_type: Some(kind) }) }
+    }
+
+    /// The plan, in the protocol's terms.
+    pub fn relation(&self) -> &proto::Relation {
+        &self.relation
+    }
+
+    /// The connection whose session this frame belongs to.
+    pub fn client(&self) -> &Client {
+        &self.context.client
+    }
+
+    /// This frame's column of a name, or path into a struct; tells apart columns of the two sides of a join.
+    pub fn col(&self, name: &str) -> Column {
+        let reference = ColumnReference::new(name);
+        Column::new(Expression::ColumnReference(match self.plan_id() {
+            Some(id) => reference.with_plan_id(id),
+            None => reference,
+        }))
+    }
+
+    fn plan_id(&self) -> Option<i64> {
+        self.relation.common.as_ref().and_then(|common| common.plan_id)
+    }
+
+    fn derive(&self, kind: RelType) -> DataFrame {
+        DataFrame::new(self.context.clone(), kind)
+    }
+
+    fn input(&self) -> Option<Box<proto::Relation>> {
+        Some(Box::new(proto::Relation::clone(&self.relation)))
+    }
+
+    fn plan(&self) -> proto::Plan {
+        proto::Plan { op_type: Some(proto::plan::OpType::Root(proto::Relation::clone(&self.relation))) }
+    }
+}
+
+/// Every epoch runs the plan again. A plan that is not deterministic gives other rows each time.
+impl RecordSource for DataFrame {
+    fn open(&self, _epoch: usize) -> BoxFuture<'_, Result<RecordStream>> {
+        Box::pin(self.stream())
+    }
+
+    fn describe(&self) -> String {
+        match &self.relation.rel_type {
+            Some(RelType::Read(proto::Read { read_type: Some(proto::read::ReadType::NamedTable(table)), .. })) => {
+                format!("table {} at {}", table.unparsed_identifier, self.client().address())
+            }
+            _ => format!("a query at {}", self.client().address()),
+        }
+    }
+}
+
+impl fmt::Debug for DataFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DataFrame")
+            .field("source", &self.describe())
+            .field("plan_id", &self.plan_id())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,86 @@
+//! Frames from tables and files.
+
+use std::{collections::HashMap, sync::Arc};
+
+use spark_connect_proto::{self as proto, read::ReadType, relation::RelType};
+
+use super::{Context, DataFrame, Schema};
+
+/// Reads tables and files. Paths are the cluster's, not this machine's.
+#[derive(Debug, Clone)]
+pub struct DataFrameReader {
+    context: Arc<Context>,
+    format: Option<String>,
+    schema: Option<String>,
+    options: HashMap<String, String>,
+}
+
+impl DataFrameReader {
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self { context, format: None, schema: None, options: HashMap::new() }
+    }
+
+    /// The source's format, such as `csv`; Spark's default is `parquet`.
+    pub fn format(mut self, format: &str) -> Self {
+        self.format = Some(format.to_owned());
+        self
+    }
+
+    /// An option of the source, such as `header` = `true`.
+    pub fn option(mut self, key: &str, value: impl ToString) -> Self {
+        self.options.insert(key.to_owned(), value.to_string());
+        self
+    }
+
+    /// The columns to read, instead of what Spark would infer.
+    pub fn schema(mut self, schema: &Schema) -> Self {
+        self.schema = Some(schema.to_json());
+        self
+    }
+
+    /// The columns to read, in DDL.
+    pub fn schema_ddl(mut self, ddl: &str) -> Self {
+        self.schema = Some(ddl.to_owned());
+        self
+    }
+
+    /// A table or view; the name is SQL, with back-quotes where it needs them.
+    pub fn table(self, name: &str) -> DataFrame {
+        let table = proto::read::NamedTable { unparsed_identifier: name.to_owned(), options: self.options };
+        let read = proto::Read { read_type: Some(ReadType::NamedTable(table)), is_streaming: false };
+        DataFrame::new(self.context, RelType::Read(read))
+    }
+
+    /// Files or folders, or what else the format reads (then there may be no path).
+    pub fn load<P: Into<String>>(self, paths: impl IntoIterator<Item = P>) -> DataFrame {
+        let source = proto::read::DataSource {
+            format: self.format,
+            schema: self.schema,
+            options: self.options,
+            paths: paths.into_iter().map(Into::into).collect(),
+            ..Default::default()
+        };
+        let read = proto::Read { read_type: Some(ReadType::DataSource(source)), is_streaming: false };
+        DataFrame::new(self.context, RelType::Read(read))
+    }
+
+    /// Files of comma-separated values.
+    pub fn csv(self, path: &str) -> DataFrame {
+        self.format("csv").load([path])
+    }
+
+    /// Files of a JSON object a line.
+    pub fn json(self, path: &str) -> DataFrame {
+        self.format("json").load([path])
+    }
+
+    /// Parquet files.
+    pub fn parquet(self, path: &str) -> DataFrame {
+        self.format("parquet").load([path])
+    }
+
+    /// ORC files.
+    pub fn orc(self, path: &str) -> DataFrame {
+        self.format("orc").load([path])
+    }
+}

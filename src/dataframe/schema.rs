@@ -1,0 +1,173 @@
+//! A frame's columns: names, Spark types, nullability, metadata.
+
+use std::fmt;
+
+use spark_connect::types::{DataType, StructField};
+use spark_connect_proto as proto;
+
+use crate::{Error, Result};
+
+/// The key under which Spark puts a column's metadata, as JSON text, among the metadata of an Arrow field.
+///
+/// Spark does so from 4.2 on; streams of this crate have it with every version.
+pub const METADATA_KEY: &str = "SPARK::metadata::json";
+
+/// The columns of a frame.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Schema {
+    fields: Vec<StructField>,
+}
+
+impl Schema {
+    /// A schema of these columns.
+    pub fn new(fields: impl IntoIterator<Item = StructField>) -> Self {
+        Self { fields: fields.into_iter().collect() }
+    }
+
+    /// Reads Spark's DDL, such as `id BIGINT, name STRING NOT NULL`.
+    ///
+    /// # Errors
+    /// [`Error::Param`] when the text is no DDL of columns.
+    pub fn from_ddl(text: &str) -> Result<Self> {
+        match DataType::from_ddl(text) {
+            Ok(DataType::Struct { fields }) => Ok(Self { fields }),
+            _ => Err(Error::param("schema", format!("`{text}`"), "columns in DDL, such as `id BIGINT, name STRING`")),
+        }
+    }
+
+    pub(super) fn from_proto(data_type: &proto::DataType) -> Result<Self> {
+        match DataType::from_proto(data_type) {
+            Ok(DataType::Struct { fields }) => Ok(Self { fields }),
+            Ok(other) => Err(Error::schema("(whole row)", "a struct of columns", other.simple_string())),
+            Err(error) => Err(Error::schema("(whole row)", "types that this version knows", error.to_string())),
+        }
+    }
+
+    /// The columns, in order.
+    pub fn fields(&self) -> &[StructField] {
+        &self.fields
+    }
+
+    /// The names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|field| field.name.as_str())
+    }
+
+    /// The column of a name: the one written exactly so, else the one that differs only in case, as Spark resolves it.
+    pub fn get(&self, name: &str) -> Option<&StructField> {
+        let exact = self.fields.iter().find(|field| field.name == name);
+        exact.or_else(|| self.fields.iter().find(|field| field.name.to_lowercase() == name.to_lowercase()))
+    }
+
+    /// The column of a name.
+    ///
+    /// # Errors
+    /// [`Error::Schema`] when there is none; it lists the columns there are.
+    pub fn require(&self, name: &str) -> Result<&StructField> {
+        self.get(name).ok_or_else(|| {
+            const SHOWN: usize = 20;
+            let mut names: Vec<&str> = self.names().take(SHOWN).collect();
+            if self.fields.len() > SHOWN {
+                names.push("…");
+            }
+            Error::schema(name, "a column of this name", format!("columns {}", names.join(", ")))
+        })
+    }
+
+    /// This schema with one more column at its end.
+    ///
+    /// # Errors
+    /// [`Error::Schema`] when a column of the name exists.
+    pub fn with(&self, field: StructField) -> Result<Self> {
+        if self.get(&field.name).is_some() {
+            return Err(Error::schema(field.name, "no column of this name yet (it is an output)", "one that exists"));
+        }
+        Ok(Self { fields: self.fields.iter().cloned().chain([field]).collect() })
+    }
+
+    /// Spark's JSON form, metadata included.
+    pub fn to_json(&self) -> String {
+        DataType::Struct { fields: self.fields.clone() }.json()
+    }
+}
+
+/// As `printSchema` has it: a line a column.
+impl fmt::Display for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for field in &self.fields {
+            let null = if field.nullable { "" } else { " not null" };
+            writeln!(f, "{}: {}{null}", field.name, field.data_type.simple_string())?;
+        }
+        Ok(())
+    }
+}
+
+const VECTOR: &str = "org.apache.spark.ml.linalg.VectorUDT";
+
+/// Spark ML's vector type.
+pub fn vector_type() -> DataType {
+    let field = |name: &str, data_type, nullable| StructField {
+        name: name.into(),
+        data_type,
+        nullable,
+        metadata: Default::default(),
+    };
+    let list = |element_type| DataType::Array { element_type: Box::new(element_type), contains_null: false };
+    DataType::Udt {
+        type_str: "udt".into(),
+        jvm_class: Some(VECTOR.into()),
+        python_class: Some("pyspark.ml.linalg.VectorUDT".into()),
+        serialized_python_class: None,
+        sql_type: Some(Box::new(DataType::Struct {
+            fields: vec![
+                field("type", DataType::Byte, false),
+                field("size", DataType::Integer, true),
+                field("indices", list(DataType::Integer), true),
+                field("values", list(DataType::Double), true),
+            ],
+        })),
+    }
+}
+
+/// Whether the type is Spark ML's vector.
+pub fn is_vector(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Udt { jvm_class: Some(class), .. } if class == VECTOR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(name: &str) -> StructField {
+        StructField { name: name.into(), data_type: DataType::Long, nullable: true, metadata: Default::default() }
+    }
+
+    #[test]
+    fn a_column_is_found_by_its_exact_name_before_another_case() {
+        let schema = Schema::new([field("ID"), field("id"), field("Größe")]);
+        assert_eq!(schema.get("id").unwrap().name, "id");
+        assert_eq!(schema.get("GRÖSSE"), None);
+        assert_eq!(schema.get("größe").unwrap().name, "Größe");
+    }
+
+    #[test]
+    fn a_missing_column_is_told_with_those_there_are() {
+        let error = Schema::new((0..30).map(|i| field(&format!("c{i}")))).require("x").unwrap_err().to_string();
+        assert!(error.contains("column `x`") && error.contains("c0, c1,") && error.ends_with("…"), "{error}");
+        assert!(!error.contains("c20"), "{error}");
+    }
+
+    #[test]
+    fn an_output_column_that_exists_is_refused() {
+        let schema = Schema::new([field("a")]);
+        assert_eq!(schema.with(field("b")).unwrap().names().collect::<Vec<_>>(), ["a", "b"]);
+        assert!(schema.with(field("A")).is_err());
+    }
+
+    #[test]
+    fn ddl_is_read_into_columns() {
+        let schema = Schema::from_ddl("id BIGINT, tags ARRAY<STRING>").unwrap();
+        assert_eq!(schema.to_string(), "id: bigint\ntags: array<string>\n");
+        assert!(Schema::from_ddl("BIGINT,").is_err());
+    }
+}

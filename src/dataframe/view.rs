@@ -1,0 +1,82 @@
+//! Names for frames, within a session or the whole server; frames kept on the cluster.
+
+use spark_connect_proto::{self as proto, analyze_plan_request as ask, command::CommandType};
+
+use super::DataFrame;
+use crate::Result;
+
+impl DataFrame {
+    /// Names this frame within the session.
+    ///
+    /// # Errors
+    /// [`Error::Server`](crate::Error::Server), also when the name is taken;
+    /// [`Error::Unreachable`](crate::Error::Unreachable).
+    pub async fn create_temp_view(&self, name: &str) -> Result<()> {
+        self.name_view(name, false, false).await
+    }
+
+    /// Names this frame within the session, in place of what had the name.
+    ///
+    /// # Errors
+    /// As [`create_temp_view`](Self::create_temp_view).
+    pub async fn create_or_replace_temp_view(&self, name: &str) -> Result<()> {
+        self.name_view(name, false, true).await
+    }
+
+    /// Names this frame for all sessions of the server, as `global_temp.NAME`.
+    ///
+    /// # Errors
+    /// As [`create_temp_view`](Self::create_temp_view).
+    pub async fn create_global_temp_view(&self, name: &str) -> Result<()> {
+        self.name_view(name, true, false).await
+    }
+
+    /// Names this frame for all sessions of the server, in place of what had the name.
+    ///
+    /// # Errors
+    /// As [`create_temp_view`](Self::create_temp_view).
+    pub async fn create_or_replace_global_temp_view(&self, name: &str) -> Result<()> {
+        self.name_view(name, true, true).await
+    }
+
+    async fn name_view(&self, name: &str, is_global: bool, replace: bool) -> Result<()> {
+        let input = Some(proto::Relation::clone(&self.relation));
+        let view = proto::CreateDataFrameViewCommand { input, name: name.to_owned(), is_global, replace };
+        self.context.command(CommandType::CreateDataframeView(view)).await.map(drop)
+    }
+
+    /// Has the cluster keep this frame's rows, once computed: in memory, and on disk what does not fit.
+    ///
+    /// # Errors
+    /// [`Error::Server`](crate::Error::Server); [`Error::Unreachable`](crate::Error::Unreachable).
+    pub async fn persist(&self) -> Result<()> {
+        let level = proto::StorageLevel {
+            use_disk: true,
+            use_memory: true,
+            use_off_heap: false,
+            deserialized: true,
+            replication: 1,
+        };
+        let relation = Some(proto::Relation::clone(&self.relation));
+        self.client().analyze(ask::Analyze::Persist(ask::Persist { relation, storage_level: Some(level) })).await?;
+        Ok(())
+    }
+
+    /// [`persist`](Self::persist), by Spark's other name.
+    ///
+    /// # Errors
+    /// As [`persist`](Self::persist).
+    pub async fn cache(&self) -> Result<()> {
+        self.persist().await
+    }
+
+    /// Lets go of what [`persist`](Self::persist) kept.
+    ///
+    /// # Errors
+    /// As [`persist`](Self::persist).
+    pub async fn unpersist(&self) -> Result<()> {
+        let relation = Some(proto::Relation::clone(&self.relation));
+        self.client().analyze(ask::Analyze::Unpersist(ask::Unpersist { relation, blocking: Some(false) })).await?;
+        Ok(())
+    }
+}

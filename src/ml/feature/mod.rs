@@ -1,0 +1,83 @@
+//! Stages that make features and labels.
+
+mod standard_scaler;
+mod string_indexer;
+mod vector_assembler;
+
+use serde::{Deserialize, Serialize};
+use spark_connect::{column::Column, types::DataType};
+
+pub use self::{
+    standard_scaler::{StandardScaler, StandardScalerModel},
+    string_indexer::{StringIndexer, StringIndexerModel, StringOrderType},
+    vector_assembler::VectorAssembler,
+};
+use crate::dataframe::{function, is_vector, literal_array};
+
+/// What becomes of a row that a stage cannot use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HandleInvalid {
+    /// The action that meets it fails, naming column and value.
+    #[default]
+    Error,
+    /// It is left out.
+    Skip,
+    /// It is kept, with a value that stands for it.
+    Keep,
+}
+
+/// How a column's numbers are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Numbers {
+    /// One that cannot be NaN.
+    Whole,
+    /// One.
+    Real,
+    /// Those of a Spark ML vector.
+    Vector,
+    /// Those of an array.
+    Array,
+}
+
+/// How a column of this type gives numbers, if it does.
+pub(super) fn numbers(data_type: &DataType) -> Option<Numbers> {
+    match data_type {
+        DataType::Boolean
+        | DataType::Byte
+        | DataType::Short
+        | DataType::Integer
+        | DataType::Long
+        | DataType::Decimal { .. } => Some(Numbers::Whole),
+        DataType::Float | DataType::Double => Some(Numbers::Real),
+        DataType::Array { element_type, .. } => {
+            matches!(numbers(element_type), Some(Numbers::Whole | Numbers::Real)).then_some(Numbers::Array)
+        }
+        other => is_vector(other).then_some(Numbers::Vector),
+    }
+}
+
+/// A vector or array column as `array<double>`.
+pub(super) fn as_array(column: Column, kind: Numbers) -> Column {
+    match kind {
+        Numbers::Vector => function("vector_to_array", [column, text("float64")]),
+        _ => column.cast(DataType::Array { element_type: Box::new(DataType::Double), contains_null: true }),
+    }
+}
+
+fn text(value: &str) -> Column {
+    spark_connect::lit_string(value)
+}
+
+fn double_literals(values: impl IntoIterator<Item = f64>) -> Column {
+    literal_array(DataType::Double, values.into_iter().map(spark_connect::lit_double))
+}
+
+fn text_literals<'a>(values: impl IntoIterator<Item = &'a str>) -> Column {
+    literal_array(DataType::String { collation: "UTF8_BINARY".into() }, values.into_iter().map(text))
+}
+
+/// A failure of the row at hand, with a message put together from columns.
+fn raise(message: impl IntoIterator<Item = Column>) -> Column {
+    function("raise_error", [function("concat", message)])
+}

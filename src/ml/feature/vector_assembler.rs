@@ -1,0 +1,280 @@
+//! Columns to one vector.
+
+use std::any::Any;
+
+use arrow::{array::AsArray, datatypes::Int32Type};
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use spark_connect::{
+    column::Column,
+    functions, lit, lit_double,
+    types::{DataType, StructField},
+};
+
+use super::{HandleInvalid, Numbers, as_array, numbers, raise, text, text_literals};
+use crate::{
+    Error, Result,
+    dataframe::{DataFrame, Schema, column, function, vector_type, with_metadata},
+    ml::{
+        attribute::{Attribute, AttributeGroup},
+        stage::{NativeStage, Transformer},
+    },
+};
+
+/// Puts columns together into one vector (`org.apache.spark.ml.feature.VectorAssembler`).
+///
+/// | param | default | purpose |
+/// |---|---|---|
+/// | `inputCols` | | numbers, booleans, Spark ML vectors; also arrays of numbers |
+/// | `outputCol` | | the vector, always dense |
+/// | `handleInvalid` | `error` | what to do with a null, or NaN in a column of numbers; `keep` makes it NaN |
+///
+/// The output's metadata names every element: `a` for column `a`, `v_0` or `v_name` for those of vector `v`. The length
+/// of a vector column without metadata is taken from the first row, for which the cluster is asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VectorAssembler {
+    input_cols: Vec<String>,
+    output_col: String,
+    handle_invalid: HandleInvalid,
+}
+
+/// An input column, and what is known of its numbers.
+struct Input<'a> {
+    name: &'a str,
+    kind: Numbers,
+    /// `None` while the length of a vector is unknown.
+    attributes: Option<Vec<Attribute>>,
+}
+
+impl VectorAssembler {
+    /// Assembles these columns, in this order.
+    pub fn new<N: Into<String>>(input_cols: impl IntoIterator<Item = N>, output_col: impl Into<String>) -> Self {
+        Self {
+            input_cols: input_cols.into_iter().map(Into::into).collect(),
+            output_col: output_col.into(),
+            handle_invalid: HandleInvalid::default(),
+        }
+    }
+
+    /// What becomes of rows with nulls or NaN.
+    pub fn handle_invalid(mut self, handling: HandleInvalid) -> Self {
+        self.handle_invalid = handling;
+        self
+    }
+
+    fn inputs<'a>(&'a self, schema: &Schema) -> Result<Vec<Input<'a>>> {
+        if self.input_cols.is_empty() {
+            return Err(Error::param("inputCols", "no column", "at least one column"));
+        }
+        let input = |name: &'a String| {
+            let field = schema.require(name)?;
+            let expected = "numbers, booleans, a vector or an array of numbers";
+            let kind = numbers(&field.data_type)
+                .ok_or_else(|| Error::schema(name, expected, field.data_type.simple_string()))?;
+            Ok(Input { name, kind, attributes: attributes(field, kind) })
+        };
+        self.input_cols.iter().map(input).collect()
+    }
+
+    /// Asks for the first row where the length of a vector is unknown.
+    async fn measure(&self, inputs: &mut [Input<'_>], frame: &DataFrame) -> Result<()> {
+        let unknown: Vec<_> = inputs.iter_mut().filter(|input| input.attributes.is_none()).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<_> = unknown.iter().map(|input| input.name).collect();
+        let cannot =
+            |why: &str| Error::data(&names.join("`, `"), format!("the length of the vector is not known: {why}"));
+        if self.handle_invalid == HandleInvalid::Keep {
+            return Err(cannot("with handleInvalid = keep it must be in the column's metadata"));
+        }
+        let sizes = unknown.iter().map(|input| function("size", [as_array(column(input.name), input.kind)]));
+        let present = names.iter().map(|name| column(name).is_not_null()).reduce(Column::and);
+        let row = match present {
+            Some(present) => frame.filter(present).select(sizes).first().await?,
+            None => None,
+        };
+        let row = row.ok_or_else(|| cannot("the column has no metadata and there is no row without nulls in it"))?;
+        for (input, size) in unknown.into_iter().zip(row.columns()) {
+            let size = size.as_primitive::<Int32Type>().value(0);
+            input.attributes = Some((0..size).map(|i| Attribute::numeric(format!("{}_{i}", input.name))).collect());
+        }
+        Ok(())
+    }
+
+    /// The array of all numbers of a row; rows that must go are gone.
+    fn values(&self, inputs: &[Input<'_>]) -> Column {
+        let mut parts = Vec::new();
+        let mut rest = inputs;
+        while let Some(first) = rest.first() {
+            if is_scalar(first) {
+                let length = rest.iter().take_while(|input| is_scalar(input)).count();
+                parts.push(self.scalars(&rest[..length]));
+                rest = &rest[length..];
+            } else {
+                parts.push(self.elements(first));
+                rest = &rest[1..];
+            }
+        }
+        if parts.len() == 1 { parts.remove(0) } else { function("concat", parts) }
+    }
+
+    /// Neighbouring columns of single numbers. They are checked within one array, so that each is computed once and
+    /// no generated code grows with their number.
+    fn scalars(&self, inputs: &[Input<'_>]) -> Column {
+        let values = doubles(inputs);
+        match self.handle_invalid {
+            HandleInvalid::Skip => values,
+            HandleInvalid::Keep => {
+                functions::transform(values, |x| function("coalesce", [x[0].clone(), lit_double(f64::NAN)]))
+            }
+            HandleInvalid::Error => functions::transform_idx(values, |x| {
+                let name = function("get", [text_literals(inputs.iter().map(|input| input.name)), x[1].clone()]);
+                let problem = functions::when(x[0].clone().is_null(), text("null")).otherwise(text("NaN"));
+                let bad = x[0].clone().is_null().or(x[0].clone().is_nan());
+                let advice = text(", which cannot be assembled into a vector; set handleInvalid to skip or keep.");
+                functions::when(bad, raise([text("Column `"), name, text("` is "), problem, advice]))
+                    .otherwise(x[0].clone())
+            }),
+        }
+    }
+
+    fn elements(&self, input: &Input<'_>) -> Column {
+        let values = as_array(column(input.name), input.kind);
+        let length = input.attributes.as_ref().map_or(0, Vec::len) as i64;
+        match self.handle_invalid {
+            HandleInvalid::Skip => values,
+            HandleInvalid::Keep => {
+                function("coalesce", [values, function("array_repeat", [lit_double(f64::NAN), lit(length)])])
+            }
+            HandleInvalid::Error => {
+                let message = format!(
+                    "Column `{}` is null, which cannot be assembled into a vector; set handleInvalid to skip or keep.",
+                    input.name
+                );
+                function("coalesce", [values, raise([text(&message)])])
+            }
+        }
+    }
+
+    fn output(&self, metadata: serde_json::Map<String, serde_json::Value>) -> StructField {
+        let metadata = metadata.into_iter().collect();
+        StructField { name: self.output_col.clone(), data_type: vector_type(), nullable: true, metadata }
+    }
+}
+
+fn is_scalar(input: &Input<'_>) -> bool {
+    matches!(input.kind, Numbers::Whole | Numbers::Real)
+}
+
+/// Single numbers as one array; a boolean counts as 0 or 1.
+fn doubles(inputs: &[Input<'_>]) -> Column {
+    function("array", inputs.iter().map(|input| column(input.name).cast(DataType::Double)))
+}
+
+/// The names and kinds of a column's numbers, as Spark ML's assembler derives them.
+fn attributes(field: &StructField, kind: Numbers) -> Option<Vec<Attribute>> {
+    let name = &field.name;
+    let renamed = |attribute: Attribute, name: String| Attribute { name: Some(name), index: None, ..attribute };
+    match kind {
+        Numbers::Real if field.data_type == DataType::Double => {
+            let attribute = Attribute::from_metadata(&field.metadata).unwrap_or_default();
+            Some(vec![renamed(attribute, name.clone())])
+        }
+        Numbers::Whole | Numbers::Real => Some(vec![Attribute::numeric(name)]),
+        Numbers::Vector | Numbers::Array => Some(match AttributeGroup::from_metadata(&field.metadata)? {
+            AttributeGroup::Size(size) => (0..size).map(|i| Attribute::numeric(format!("{name}_{i}"))).collect(),
+            AttributeGroup::Attributes(attributes) => {
+                let rename = |(i, attribute): (usize, Attribute)| {
+                    let own = attribute.name.clone().unwrap_or_else(|| i.to_string());
+                    renamed(attribute, format!("{name}_{own}"))
+                };
+                attributes.into_iter().enumerate().map(rename).collect()
+            }
+        }),
+    }
+}
+
+impl Transformer for VectorAssembler {
+    fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
+        Box::pin(async move {
+            let schema = frame.schema().await?;
+            self.transform_schema(&schema)?;
+            let mut inputs = self.inputs(&schema)?;
+            self.measure(&mut inputs, frame).await?;
+            let mut kept = frame.clone();
+            if self.handle_invalid == HandleInvalid::Skip {
+                for vector in inputs.iter().filter(|input| !is_scalar(input)) {
+                    kept = kept.filter(column(vector.name).is_not_null());
+                }
+                let scalars: Vec<_> =
+                    inputs.iter().filter(|input| is_scalar(input)).map(|i| Input { attributes: None, ..*i }).collect();
+                if !scalars.is_empty() {
+                    let bad =
+                        functions::exists(doubles(&scalars), |x| x[0].clone().is_null().or(x[0].clone().is_nan()));
+                    kept = kept.filter(!bad);
+                }
+            }
+            let vector = function("array_to_vector", [self.values(&inputs)]);
+            let attributes = inputs.into_iter().filter_map(|input| input.attributes).flatten().collect();
+            let metadata = AttributeGroup::Attributes(attributes).to_metadata();
+            Ok(kept.with_column(&self.output_col, with_metadata(vector, &self.output_col, &metadata)))
+        })
+    }
+
+    fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
+        let known: Option<Vec<_>> = self.inputs(schema)?.into_iter().map(|input| input.attributes).collect();
+        let attributes = known.map(|lists| AttributeGroup::Attributes(lists.concat()).to_metadata());
+        schema.with(self.output(attributes.unwrap_or_default()))
+    }
+
+    fn native(&self) -> Option<NativeStage> {
+        Some(NativeStage::VectorAssembler(self.clone()))
+    }
+
+    fn duplicate(&self) -> Box<dyn Transformer> {
+        Box::new(self.clone())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_output_names_every_element() {
+        let mut schema = Schema::from_ddl("a INT, b DOUBLE").unwrap();
+        let labelled = Attribute::nominal("other", ["x", "y"]).to_metadata().into_iter().collect();
+        schema = schema
+            .with(StructField { name: "c".into(), data_type: DataType::Double, nullable: true, metadata: labelled })
+            .unwrap();
+        let inner = AttributeGroup::Attributes(vec![Attribute::numeric("p"), Attribute::default()]);
+        let metadata = inner.to_metadata().into_iter().collect();
+        schema =
+            schema.with(StructField { name: "v".into(), data_type: vector_type(), nullable: true, metadata }).unwrap();
+        let out = VectorAssembler::new(["a", "b", "c", "v"], "features").transform_schema(&schema).unwrap();
+        let expected = serde_json::json!({
+            "attrs": {
+                "numeric": [{"idx": 0, "name": "a"}, {"idx": 1, "name": "b"}, {"idx": 3, "name": "v_p"}, {"idx": 4, "name": "v_1"}],
+                "nominal": [{"idx": 2, "name": "c", "vals": ["x", "y"]}],
+            },
+            "num_attrs": 5,
+        });
+        assert_eq!(out.require("features").unwrap().metadata["ml_attr"], expected);
+    }
+
+    #[test]
+    fn what_is_no_number_is_refused_by_name() {
+        let schema = Schema::from_ddl("a STRING, b ARRAY<STRING>, c INT").unwrap();
+        let refused = |inputs: &[&str]| {
+            VectorAssembler::new(inputs.iter().copied(), "v").transform_schema(&schema).unwrap_err().to_string()
+        };
+        assert!(refused(&["c", "a"]).contains("column `a`") && refused(&["b"]).contains("array<string>"));
+        assert!(refused(&[]).contains("at least one column"));
+        assert!(VectorAssembler::new(["c"], "c").transform_schema(&schema).is_err());
+    }
+}

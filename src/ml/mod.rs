@@ -1,0 +1,17 @@
+//! Spark ML's vocabulary, natively: stages fitted by aggregates on the cluster, applied as SQL expressions.
+//!
+//! An [`Estimator`] is fitted to a frame and gives a [`Model`]; a [`Transformer`] adds columns to a frame; a
+//! [`Pipeline`] is a row of both. What a stage has learnt is plain data in this process: it is saved as JSON and needs no
+//! library on the cluster. Columns carry Spark ML's metadata (`ml_attr`), written and read as Spark ML does, so that the
+//! stages mix with Spark ML's own.
+
+pub mod attribute;
+pub mod feature;
+mod pipeline;
+mod preflight;
+mod stage;
+
+pub use pipeline::{IntoStage, Pipeline, PipelineModel, PipelineStage};
+
+pub use preflight::{ClassCount, ColumnCounts, Preflight, PreflightReport};
+pub use stage::{Estimator, Model, NativeStage, Transformer};

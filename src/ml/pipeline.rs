@@ -1,0 +1,180 @@
+//! Stages in a row.
+
+use std::any::Any;
+
+use futures::future::BoxFuture;
+
+use super::stage::{Estimator, Model, NativeStage, Transformer};
+use crate::{
+    Result,
+    dataframe::{DataFrame, Schema},
+};
+
+/// A stage of a pipeline to be fitted.
+#[derive(Debug)]
+pub enum PipelineStage {
+    /// Learns from what the stages before it give.
+    Estimator(Box<dyn Estimator>),
+    /// Needs no learning.
+    Transformer(Box<dyn Transformer>),
+}
+
+impl PipelineStage {
+    fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
+        match self {
+            PipelineStage::Estimator(stage) => stage.transform_schema(schema),
+            PipelineStage::Transformer(stage) => stage.transform_schema(schema),
+        }
+    }
+}
+
+/// What can be a stage: every [`Estimator`] and every [`Transformer`]. `Kind` only tells the two apart.
+pub trait IntoStage<Kind> {
+    /// The stage.
+    fn into_stage(self) -> PipelineStage;
+}
+
+/// Marks [`IntoStage`] for estimators.
+#[derive(Debug)]
+pub enum FromEstimator {}
+
+/// Marks [`IntoStage`] for transformers.
+#[derive(Debug)]
+pub enum FromTransformer {}
+
+impl<S: Estimator> IntoStage<FromEstimator> for S {
+    fn into_stage(self) -> PipelineStage {
+        PipelineStage::Estimator(Box::new(self))
+    }
+}
+
+impl<S: Transformer> IntoStage<FromTransformer> for S {
+    fn into_stage(self) -> PipelineStage {
+        PipelineStage::Transformer(Box::new(self))
+    }
+}
+
+/// Estimators and transformers in a row (`org.apache.spark.ml.Pipeline`).
+#[derive(Debug, Default)]
+pub struct Pipeline {
+    stages: Vec<PipelineStage>,
+}
+
+impl Pipeline {
+    /// No stage yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// One more stage at the end.
+    pub fn stage<Kind>(mut self, stage: impl IntoStage<Kind>) -> Self {
+        self.stages.push(stage.into_stage());
+        self
+    }
+
+    /// The stages, in order.
+    pub fn stages(&self) -> &[PipelineStage] {
+        &self.stages
+    }
+
+    /// The schema of the fitted pipeline's output; checks every stage before any work.
+    ///
+    /// # Errors
+    /// As [`Transformer::transform_schema`], from the first stage that does not fit.
+    pub fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
+        self.stages.iter().try_fold(schema.clone(), |schema, stage| stage.transform_schema(&schema))
+    }
+
+    /// Checks every stage against the frame's schema, then fits the estimators in order, each to what the stages
+    /// before it give.
+    ///
+    /// Dropping the future interrupts what runs on the cluster.
+    ///
+    /// # Errors
+    /// As [`Estimator::fit`], from the first stage that fails.
+    pub async fn fit(&self, frame: &DataFrame) -> Result<PipelineModel> {
+        self.transform_schema(&frame.schema().await?)?;
+        let last_estimator = self.stages.iter().rposition(|stage| matches!(stage, PipelineStage::Estimator(_)));
+        let mut frame = frame.clone();
+        let mut fitted = PipelineModel::default();
+        for (position, stage) in self.stages.iter().enumerate() {
+            let stage: Box<dyn Transformer> = match stage {
+                PipelineStage::Estimator(stage) => stage.fit(&frame).await?.into_transformer(),
+                PipelineStage::Transformer(stage) => stage.duplicate(),
+            };
+            if last_estimator.is_some_and(|last| position < last) {
+                frame = stage.transform(&frame).await?;
+            }
+            fitted.stages.push(stage);
+        }
+        Ok(fitted)
+    }
+}
+
+/// Fitted stages in a row (`org.apache.spark.ml.PipelineModel`).
+#[derive(Debug, Default)]
+pub struct PipelineModel {
+    stages: Vec<Box<dyn Transformer>>,
+}
+
+impl PipelineModel {
+    /// A row of fitted stages.
+    pub fn new(stages: impl IntoIterator<Item = Box<dyn Transformer>>) -> Self {
+        Self { stages: stages.into_iter().collect() }
+    }
+
+    /// The stages, in order.
+    pub fn stages(&self) -> &[Box<dyn Transformer>] {
+        &self.stages
+    }
+
+    /// The stages before the last, and the last.
+    pub fn split_last(mut self) -> Option<(PipelineModel, Box<dyn Transformer>)> {
+        let last = self.stages.pop()?;
+        Some((self, last))
+    }
+
+    /// The frame with the columns of every stage.
+    ///
+    /// # Errors
+    /// As [`Transformer::transform`], from the first stage that does not fit; nothing is asked of the cluster before
+    /// all have been checked.
+    pub async fn transform(&self, frame: &DataFrame) -> Result<DataFrame> {
+        Transformer::transform_schema(self, &frame.schema().await?)?;
+        let mut frame = frame.clone();
+        for stage in &self.stages {
+            frame = stage.transform(&frame).await?;
+        }
+        Ok(frame)
+    }
+}
+
+impl Transformer for PipelineModel {
+    fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
+        Box::pin(self.transform(frame))
+    }
+
+    fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
+        self.stages.iter().try_fold(schema.clone(), |schema, stage| stage.transform_schema(&schema))
+    }
+
+    /// `None` when one of the stages is not this crate's.
+    fn native(&self) -> Option<NativeStage> {
+        let stages = self.stages.iter().map(|stage| stage.native()).collect::<Option<_>>()?;
+        Some(NativeStage::PipelineModel { stages })
+    }
+
+    fn duplicate(&self) -> Box<dyn Transformer> {
+        Box::new(PipelineModel::new(self.stages.iter().map(|stage| stage.duplicate())))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Model for PipelineModel {
+    fn into_transformer(self: Box<Self>) -> Box<dyn Transformer> {
+        self
+    }
+}

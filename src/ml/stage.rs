@@ -1,0 +1,118 @@
+//! What a pipeline is made of.
+
+use std::{any::Any, fmt::Debug};
+
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    PipelineModel,
+    feature::{StandardScalerModel, StringIndexerModel, VectorAssembler},
+};
+use crate::{
+    Error, Result,
+    dataframe::{DataFrame, Schema},
+};
+
+/// Adds columns to a frame.
+pub trait Transformer: Any + Debug + Send + Sync {
+    /// The frame with the stage's columns. It may ask the cluster about the plan; rows are read only by actions on
+    /// the result, unless the stage says otherwise.
+    ///
+    /// # Errors
+    /// As [`transform_schema`](Self::transform_schema); also [`Error::Server`] and [`Error::Unreachable`].
+    fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>>;
+
+    /// The schema that [`transform`](Self::transform) gives for a frame of this one, without a round trip.
+    ///
+    /// Metadata that only the data can tell (the length of a vector, say) may be missing from it.
+    ///
+    /// # Errors
+    /// [`Error::Schema`] for an input column that is missing or of the wrong type, or an output column that exists;
+    /// [`Error::Param`] for params that cannot work.
+    fn transform_schema(&self, schema: &Schema) -> Result<Schema>;
+
+    /// The stage as data, if it is one of this crate's; such stages can be saved with a model.
+    fn native(&self) -> Option<NativeStage> {
+        None
+    }
+
+    /// A copy of the stage.
+    fn duplicate(&self) -> Box<dyn Transformer>;
+
+    /// The stage itself, for a downcast.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// What an estimator has learnt: a transformer.
+pub trait Model: Transformer {
+    /// The model as the transformer that it is.
+    fn into_transformer(self: Box<Self>) -> Box<dyn Transformer>;
+}
+
+/// Learns from a frame.
+pub trait Estimator: Any + Debug + Send + Sync {
+    /// Learns from the rows of a frame.
+    ///
+    /// # Errors
+    /// As [`transform_schema`](Self::transform_schema); [`Error::Data`] for rows it cannot learn from;
+    /// [`Error::Server`]; [`Error::Unreachable`].
+    fn fit<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Box<dyn Model>>>;
+
+    /// The schema that the fitted model's transform gives for a frame of this one, as far as it is known beforehand.
+    ///
+    /// # Errors
+    /// As [`Transformer::transform_schema`].
+    fn transform_schema(&self, schema: &Schema) -> Result<Schema>;
+
+    /// The stage itself, for a downcast.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// A fitted stage of this crate's, as data: `{"stage": "StringIndexerModel", …}` in JSON.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "stage")]
+pub enum NativeStage {
+    /// Class names to indices.
+    StringIndexerModel(StringIndexerModel),
+    /// Columns to one vector.
+    VectorAssembler(VectorAssembler),
+    /// Vectors to comparable scales.
+    StandardScalerModel(StandardScalerModel),
+    /// A row of stages.
+    PipelineModel {
+        /// The stages, in order.
+        stages: Vec<NativeStage>,
+    },
+}
+
+impl NativeStage {
+    /// The stage, ready to transform.
+    pub fn into_transformer(self) -> Box<dyn Transformer> {
+        match self {
+            NativeStage::StringIndexerModel(stage) => Box::new(stage),
+            NativeStage::VectorAssembler(stage) => Box::new(stage),
+            NativeStage::StandardScalerModel(stage) => Box::new(stage),
+            NativeStage::PipelineModel { stages } => {
+                Box::new(PipelineModel::new(stages.into_iter().map(NativeStage::into_transformer)))
+            }
+        }
+    }
+
+    /// Reads a stage from its JSON form.
+    ///
+    /// # Errors
+    /// [`Error::Param`] for JSON that is no stage of this version.
+    pub fn from_json(json: &str) -> Result<Self> {
+        serde_json::from_str(json).map_err(|e| {
+            let start: String = json.chars().take(80).collect();
+            Error::param("stage", format!("`{start}` ({e})"), "a fitted stage as this version writes it")
+        })
+    }
+
+    /// The stage's JSON form.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a stage is plain data with text keys")
+    }
+}
