@@ -8,6 +8,7 @@ mod error;
 pub mod ml;
 pub mod model;
 pub mod nn;
+pub mod prelude;
 pub mod session;
 pub mod stream;
 pub mod table;

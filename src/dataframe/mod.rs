@@ -6,7 +6,7 @@
 //! [`functions`](spark_connect::functions).
 //!
 //! Names follow Spark: where an expression is taken (`select`, `filter`, `order_by`, `group_by` …), `"a.b"` is field
-//! `b` of column `a`, and [`column`]`("a.b")` is the column of exactly that name. Where a method takes a *name*
+//! `b` of column `a`, and [`column`](column())`("a.b")` is the column of exactly that name. Where a method takes a *name*
 //! (`drop`, `with_column`, `with_column_renamed` …), it is the exact name.
 
 mod action;
