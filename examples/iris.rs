@@ -1,83 +1,94 @@
-//! Trains a classifier on Iris: the flowers are a table of Spark's, the network is trained here, and its predictions are
-//! a table again.
+//! The whole way, on 150 flowers: a table on Spark, a pipeline with a network, scored rows and a saved model.
 //!
-//! ```sh
-//! cargo run --release --example iris
-//! ```
-//!
-//! Uses the Spark at `SPARK_REMOTE`, or one that it finds or installs and starts here.
+//! `cargo run --release --example iris`, on the Spark of `SPARK_REMOTE` or a local one that it starts itself. Its tables
+//! are in the database `tinderbox_demo`.
 
-use std::sync::Arc;
+use std::{io::IsTerminal, sync::Arc};
 
-use tinderbox::{
-    Result,
-    dataframe::SaveMode,
-    model::PredictOptions,
-    nn::Network,
-    session::Session,
-    tensor::Columns,
-    train::{Progress, TrainParams, Trainer},
-};
+use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
+use tinderbox::{dataframe::function, prelude::*};
+use tracing_subscriber::EnvFilter;
 
-const SPECIES: [&str; 3] = ["setosa", "versicolor", "virginica"];
+const MEASURES: [&str; 4] = ["sepal_length", "sepal_width", "petal_length", "petal_width"];
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("tinderbox=info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .without_time()
+        .with_target(false)
+        .init();
+
     let spark = Session::builder().get_or_create().await?;
-    println!("Spark {} at {}", spark.version(), spark.client().address());
+    println!("Spark {} at {}\n", spark.version(), spark.client().address());
     spark.sql("CREATE DATABASE IF NOT EXISTS tinderbox_demo").await?;
-    plant(&spark).await?;
+    let flowers = spark.create_dataframe(&[flowers()]).await?;
+    flowers.write().mode(SaveMode::Overwrite).save_as_table("tinderbox_demo.iris").await?;
 
-    // The cluster indexes the labels and scales the features; only what the network uses travels.
-    let flowers = spark
-        .sql(
-            "WITH scale AS (
-               SELECT avg(sepal_length) sl, stddev(sepal_length) sl_sd, avg(sepal_width) sw, stddev(sepal_width) sw_sd,
-                      avg(petal_length) pl, stddev(petal_length) pl_sd, avg(petal_width) pw, stddev(petal_width) pw_sd
-               FROM tinderbox_demo.iris)
-             SELECT species,
-                    CAST(array_position(array('setosa', 'versicolor', 'virginica'), species) - 1 AS double) AS label,
-                    array(float((sepal_length - sl) / sl_sd), float((sepal_width - sw) / sw_sd),
-                          float((petal_length - pl) / pl_sd), float((petal_width - pw) / pw_sd)) AS features
-             FROM tinderbox_demo.iris CROSS JOIN scale",
-        )
-        .await?;
+    let iris = spark.table("tinderbox_demo.iris");
+    let classifier = NeuralClassifier::new(Network::mlp([16, 16])).epochs(60).seed(7);
+    let pipeline = Pipeline::new()
+        .stage(StringIndexer::new("species", "label"))
+        .stage(VectorAssembler::new(MEASURES, "raw"))
+        .stage(StandardScaler::new("raw", "features").with_mean(true))
+        .stage(classifier.validation_fraction(0.2).progress());
+    let model = pipeline.fit(&iris).await?;
+    describe(&model);
 
-    let params = TrainParams { epochs: 60, validation_fraction: 0.2, seed: 7, ..TrainParams::default() };
-    let model = Trainer::new(Network::mlp([16, 16]), Columns::new("features", "label"), params)
-        .classes(SPECIES.map(String::from).to_vec())
-        .observe(Arc::new(Progress::new()))
-        .fit(&flowers)
-        .await?;
-    if let Some(accuracy) = model.history().held_out_accuracy() {
-        println!("{:.1} % of the flowers held out are named rightly", 100.0 * accuracy);
-    }
+    model.predict_into_with(&iris, "tinderbox_demo.iris_scored", SaveMode::Overwrite).await?;
+    let scored = spark.table("tinderbox_demo.iris_scored");
+    println!("tinderbox_demo.iris_scored: {} rows. Those it is least sure of:", scored.count().await?);
+    let sure = functions::round_scale(function("array_max", [probability()]), lit(3)).alias("probability");
+    let shown = scored.select([col("petal_length"), col("petal_width"), col("species"), col("predictedLabel"), sure]);
+    shown.order_by(["probability"]).show(6).await?;
 
-    let scored = model.predict(flowers.stream().await?, &PredictOptions::default())?;
-    let scored = spark.create_dataframe_from_stream(scored, None).await?;
-    scored.write().mode(SaveMode::Overwrite).save_as_table("tinderbox_demo.iris_scored").await?;
-    spark
-        .sql(
-            "SELECT species, prediction, count(*) AS flowers FROM tinderbox_demo.iris_scored GROUP BY ALL ORDER BY ALL",
-        )
-        .await?
-        .show(20)
-        .await
+    let version = model.save(&spark, "tinderbox_demo.models", "iris").await?;
+    println!("saved as version {version} of model `iris` in tinderbox_demo.models");
+    let loaded = PipelineModel::load(&spark, "tinderbox_demo.models", "iris", Some(version)).await?;
+    let again = loaded.transform(&iris).await?;
+    println!("rows that the loaded model predicts differently: {}", differing(&spark, &scored, &again).await?);
+    spark.stop().await
 }
 
-/// Makes the table `tinderbox_demo.iris` from the 150 flowers.
-async fn plant(spark: &Session) -> Result<()> {
-    let rows: Vec<String> = include_str!("data/iris.csv")
-        .lines()
-        .skip(1)
-        .filter_map(|line| line.rsplit_once(','))
-        .map(|(numbers, species)| format!("({numbers}, '{species}')"))
-        .collect();
-    let table = spark
-        .sql(&format!(
-            "SELECT * FROM VALUES {} AS iris(sepal_length, sepal_width, petal_length, petal_width, species)",
-            rows.join(", ")
-        ))
-        .await?;
-    table.write().mode(SaveMode::Overwrite).save_as_table("tinderbox_demo.iris").await
+/// The flowers as one batch.
+fn flowers() -> RecordBatch {
+    let rows: Vec<Vec<&str>> =
+        include_str!("data/iris.csv").lines().skip(1).map(|line| line.split(',').collect()).collect();
+    let measure = |i: usize| {
+        let values = rows.iter().map(|row| row[i].parse::<f64>().expect("a measure is a number"));
+        (MEASURES[i], Arc::new(Float64Array::from_iter_values(values)) as ArrayRef)
+    };
+    let species = Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row[4]))) as ArrayRef;
+    let columns = (0..MEASURES.len()).map(measure).chain([("species", species)]);
+    RecordBatch::try_from_iter(columns).expect("the columns are equally long")
+}
+
+/// Prints how well the network does on the flowers held out.
+fn describe(model: &PipelineModel) {
+    let network = model.stages().iter().find_map(|stage| stage.as_any().downcast_ref::<NeuralClassificationModel>());
+    let network = network.expect("the pipeline has a network").model();
+    if let Some(held_out) = &network.history().held_out {
+        let (accuracy, rows) = (100.0 * held_out.accuracy(), held_out.rows());
+        println!("accuracy on {rows} flowers held out: {accuracy:.1} %\n\n{}\n", held_out.table(network.classes()));
+    }
+}
+
+/// The probabilities as an array.
+fn probability() -> Column {
+    function("vector_to_array", [column("probability"), lit_string("float64")])
+}
+
+/// How many rows of one frame of predictions are not in the other, counted by the cluster.
+async fn differing(spark: &Session, a: &DataFrame, b: &DataFrame) -> Result<u64> {
+    for (frame, view) in [(a, "predicted"), (b, "predicted_again")] {
+        let columns = MEASURES.iter().map(|name| column(name));
+        let columns = columns.chain([column("prediction"), column("predictedLabel"), probability().alias("p")]);
+        frame.select(columns).create_or_replace_temp_view(view).await?;
+    }
+    let difference = "(TABLE predicted EXCEPT ALL TABLE predicted_again) \
+                      UNION ALL (TABLE predicted_again EXCEPT ALL TABLE predicted)";
+    spark.sql(difference).await?.count().await
 }

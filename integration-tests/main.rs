@@ -5,12 +5,14 @@
 
 mod support;
 
+mod classifier;
 mod databases;
 mod errors;
 mod frames;
 mod layering;
 mod local;
 mod ml;
+mod model_tables;
 mod rows_from_here;
 mod sessions;
 mod spark_ml;

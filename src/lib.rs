@@ -5,10 +5,12 @@
 pub mod connect;
 pub mod dataframe;
 mod error;
+pub mod estimator;
 pub mod ml;
 pub mod model;
 pub mod nn;
 pub mod prelude;
+pub mod score;
 pub mod session;
 pub mod stream;
 pub mod table;

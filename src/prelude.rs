@@ -1,17 +1,19 @@
 //! What most programs need: `use tinderbox::prelude::*`.
 
 pub use spark_connect::{
-    column::{Column, col, lit},
+    column::{Column, col, lit, lit_string},
     functions,
 };
 
 pub use crate::{
     Error, Result,
     dataframe::{DataFrame, JoinType, SaveMode, column},
+    estimator::{NeuralClassificationModel, NeuralClassifier},
     ml::{
         Estimator, Model, Pipeline, PipelineModel, Preflight, Transformer,
         feature::{HandleInvalid, StandardScaler, StringIndexer, VectorAssembler},
     },
+    nn::{Activation, Network},
     session::Session,
     stream::{RecordSource, RecordStream},
 };

@@ -61,3 +61,15 @@ impl History {
         self.held_out.as_ref().map(ConfusionMatrix::accuracy)
     }
 }
+
+/// Where a model's training rows came from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Lineage {
+    /// The source in a few words.
+    pub source: String,
+    /// Rows read.
+    pub rows: u64,
+    /// SHA-256 of the plan that gave the rows, when it was a plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_hash: Option<String>,
+}

@@ -6,7 +6,7 @@ mod predict;
 
 use candle_core::Device;
 
-pub use history::{EpochRecord, Evaluation, History, RowCounts};
+pub use history::{EpochRecord, Evaluation, History, Lineage, RowCounts};
 pub use metric::ConfusionMatrix;
 pub use predict::{Outputs, PredictOptions};
 

@@ -170,7 +170,12 @@ pub(super) mod tests {
     use arrow::array::{Array, AsArray};
 
     use super::*;
-    use crate::{model::History, nn::Network, nn::Sequential, table::Lineage, tensor::Columns, train::TrainParams};
+    use crate::{
+        model::{History, Lineage},
+        nn::{Network, Sequential},
+        tensor::Columns,
+        train::TrainParams,
+    };
 
     /// A manifest and weights of a small network, no tensor alike.
     pub(crate) fn small() -> (Manifest, Weights) {

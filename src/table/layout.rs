@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    model::{History, PredictOptions},
+    model::{History, Lineage, PredictOptions},
     nn::{NamedTensor, NetworkSpec},
     tensor::Columns,
     train::TrainParams,
@@ -99,18 +99,6 @@ pub struct Manifest {
     pub tensors: Vec<TensorEntry>,
     /// See [`checksum`].
     pub checksum: String,
-}
-
-/// Where a model's training rows came from.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Lineage {
-    /// The source in a few words.
-    pub source: String,
-    /// Rows read.
-    pub rows: u64,
-    /// SHA-256 of the plan that gave the rows, when it was a plan.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub plan_hash: Option<String>,
 }
 
 /// One tensor as the manifest lists it.

@@ -6,7 +6,10 @@
 mod decode;
 mod encode;
 pub mod layout;
+mod pipeline;
+mod store;
 
 pub use decode::{decode, manifest};
 pub use encode::encode;
-pub use layout::{Lineage, Manifest, TensorEntry};
+pub use layout::{Manifest, TensorEntry};
+pub use store::{ModelEntry, ModelTable, VersionEntry};

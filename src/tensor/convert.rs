@@ -172,7 +172,6 @@ impl<'a> Vectors<'a> {
         let positions = &positions[offsets[row] as usize..offsets[row + 1] as usize];
         let mut values = vec![0.0; positions.len()];
         self.values.copy(row, &mut values).map_err(|_| Fault::BadVector)?;
-        out.fill(0.0);
         for (&position, value) in positions.iter().zip(values) {
             *usize::try_from(position).ok().and_then(|i| out.get_mut(i)).ok_or(Fault::BadVector)? = value;
         }
@@ -226,7 +225,7 @@ impl<'a> Column<'a> {
         }
     }
 
-    /// Copies one row, which must have exactly as many values as `out` and all of them finite.
+    /// Copies one row into `out`, which holds zeros. The row must have exactly as many values, all of them finite.
     pub(super) fn copy(&self, row: usize, out: &mut [f32]) -> Result<(), Fault> {
         if self.is_null(row) {
             return Err(Fault::Null);

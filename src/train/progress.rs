@@ -72,15 +72,10 @@ impl Observer for Progress {
         self.bar.set_length((run.epochs * run.steps) as u64);
         self.bar.set_style(style("{bar:32} {msg}, {eta} left"));
         self.bar.set_message("training");
-        tracing::info!(
-            rows = run.rows,
-            held_out = run.held_out,
-            skipped = run.skipped,
-            parameters = run.parameters,
-            classes = run.classes.len(),
-            devices = run.devices,
-            "training begins"
-        );
+        if self.bar.is_hidden() {
+            let Run { rows, held_out, skipped, parameters, devices, .. } = run;
+            tracing::info!(rows, held_out, skipped, parameters, devices, "training begins");
+        }
     }
 
     fn step(&self, _step: &StepRecord) {

@@ -115,6 +115,7 @@ async fn thresholds_scale_the_choice_as_in_spark() {
     let scored = &predict(vec![usable()], &with(&[1.0, 0.0, 1.0])).await.unwrap()[0];
     assert_eq!(doubles(scored, "prediction"), [1.0, 1.0]);
     assert_eq!(argmax(&[1.0, 0.0], Some(&[1.0, 0.0])), 0);
+    assert_eq!(argmax(&[0.4, 0.4, 0.2], None), 0);
     for bad in [&[1.0, 1.0][..], &[0.0, 0.0, 1.0], &[-1.0, 1.0, 1.0], &[f64::NAN, 1.0, 1.0]] {
         let message = predict(vec![usable()], &with(bad)).await.unwrap_err().to_string();
         assert!(message.contains("thresholds") && message.contains("3 finite"), "{message}");

@@ -80,6 +80,15 @@ async fn the_same_seed_gives_the_same_model_bit_for_bit() {
 }
 
 #[tokio::test]
+async fn the_seed_shuffles_the_rows_only_when_asked() {
+    let fit = |shuffle| {
+        let trainer = Trainer::new(Network::mlp([8]), columns(), TrainParams { shuffle, ..quick() });
+        async move { trainer.fit(&iris()).await.unwrap() }
+    };
+    assert_ne!(fit(true).await.weights(), fit(false).await.weights());
+}
+
+#[tokio::test]
 async fn two_replicas_learn_what_one_learns_up_to_rounding() {
     let network = Network::mlp([16]).dropout(0.2);
     let fit = |devices: &str, batch_size| {

@@ -1,0 +1,149 @@
+//! Models as rows of a table.
+
+use candle_core::Device;
+use tinderbox::{
+    Error,
+    dataframe::{SaveMode, column},
+    model::{History, Lineage, PredictOptions},
+    nn::{Network, Sequential, Weights},
+    table::{Manifest, ModelTable, encode},
+    tensor::Columns,
+    train::TrainParams,
+};
+
+use crate::support::{database_for, session};
+
+/// A manifest and weights of an untrained network.
+fn untrained(hidden: usize, seed: u64) -> (Manifest, Weights) {
+    let network = Network::mlp([hidden]).resolve(4, 3).unwrap();
+    let weights = Sequential::init(&network, seed, &Device::Cpu).unwrap().weights().unwrap();
+    let manifest = Manifest {
+        format: 1,
+        library: String::new(),
+        network,
+        columns: Columns::new("features", "label"),
+        classes: ["a", "b", "ç"].map(String::from).to_vec(),
+        stages: Vec::new(),
+        training: TrainParams { seed, ..TrainParams::default() },
+        prediction: PredictOptions::default(),
+        history: History::default(),
+        metrics: [("held_out_accuracy".to_owned(), 1.0 / 3.0)].into(),
+        lineage: Lineage { source: "a test".into(), rows: 3, plan_hash: None },
+        tensors: Vec::new(),
+        checksum: String::new(),
+    };
+    (manifest, weights)
+}
+
+#[tokio::test]
+async fn models_are_saved_listed_and_loaded_by_version() {
+    let spark = session().await;
+    let database = database_for("models_are_saved_listed_and_loaded_by_version").await;
+    let models = ModelTable::new(&spark, database.table("models"));
+    assert_eq!(models.models().await.unwrap(), []);
+    let message = models.load("o'hara", None).await.unwrap_err().to_string();
+    assert!(message.contains("`o'hara`") && message.contains("nor any other"), "{message}");
+
+    let (manifest, first) = untrained(5, 1);
+    // 2,100 × 4,100 single-precision numbers: more than one row of 32 MiB.
+    let (large_manifest, large) = {
+        let (manifest, _) = untrained(5, 2);
+        let network = Network::new().linear(2_100).linear(4_100).resolve(4, 3).unwrap();
+        let weights = Sequential::init(&network, 2, &Device::Cpu).unwrap().weights().unwrap();
+        (Manifest { network, ..manifest }, weights)
+    };
+    assert_eq!(models.save("o'hara", &manifest, &first).await.unwrap(), 1);
+    assert_eq!(models.save("o'hara", &large_manifest, &large).await.unwrap(), 2);
+    assert_eq!(models.save("größe", &manifest, &first).await.unwrap(), 1);
+
+    let (version, read, weights) = models.load("o'hara", None).await.unwrap();
+    assert_eq!((version, &weights), (2, &large));
+    assert_eq!((read.training, read.metrics), (large_manifest.training, large_manifest.metrics));
+    assert_eq!(models.load("o'hara", Some(1)).await.unwrap().2, first);
+    assert_eq!(models.load("größe", None).await.unwrap().2, first);
+
+    let listed = models.models().await.unwrap();
+    let listed: Vec<_> = listed.iter().map(|m| (m.name.as_str(), m.latest, m.versions)).collect();
+    assert_eq!(listed, [("größe", 1, 1), ("o'hara", 2, 2)]);
+    let versions = models.versions("o'hara").await.unwrap();
+    assert_eq!(versions.iter().map(|v| v.version).collect::<Vec<_>>(), [2, 1]);
+    assert!(versions[0].created_at >= versions[1].created_at);
+    assert_eq!(versions[1].manifest.classes, ["a", "b", "ç"]);
+
+    let message = models.load("o'hara", Some(7)).await.unwrap_err().to_string();
+    assert!(message.contains("no version 7") && message.contains("2, 1"), "{message}");
+    let message = models.load("ohara", None).await.unwrap_err().to_string();
+    assert!(message.contains("größe, o'hara"), "{message}");
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_version_that_is_not_whole_is_passed_over_and_named_when_asked_for() {
+    let spark = session().await;
+    let database = database_for("a_version_that_is_not_whole_is_passed_over_and_named_when_asked_for").await;
+    let table = database.table("models");
+    let models = ModelTable::new(&spark, &table);
+    let (manifest, weights) = untrained(5, 1);
+    models.save("iris", &manifest, &weights).await.unwrap();
+
+    let half = encode("iris", 2, 0, &manifest, &weights).unwrap()[0].slice(0, 3);
+    let half = spark.create_dataframe(&[half]).await.unwrap();
+    half.write().mode(SaveMode::Append).save_as_table(&table).await.unwrap();
+    assert_eq!(models.load("iris", None).await.unwrap().0, 1);
+    let error = models.load("iris", Some(2)).await.unwrap_err();
+    assert!(matches!(error, Error::ModelTable { .. }) && error.to_string().contains("bytes of tensors"), "{error}");
+    // A number is never used again.
+    assert_eq!(models.save("iris", &manifest, &weights).await.unwrap(), 3);
+
+    // Two who save at once get the same number.
+    let again = spark.create_dataframe(&encode("iris", 3, 1, &manifest, &weights).unwrap()).await.unwrap();
+    again.write().mode(SaveMode::Append).save_as_table(&table).await.unwrap();
+    let message = models.load("iris", Some(3)).await.unwrap_err().to_string();
+    assert!(message.contains("two manifests"), "{message}");
+    assert_eq!(models.load("iris", None).await.unwrap().0, 1);
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn two_who_save_at_once_never_both_get_the_same_version() {
+    let spark = session().await;
+    let database = database_for("two_who_save_at_once_never_both_get_the_same_version").await;
+    let table = database.table("models");
+    let (manifest, weights) = untrained(5, 1);
+    ModelTable::new(&spark, &table).save("iris", &manifest, &weights).await.unwrap();
+    let save = async || {
+        let spark = session().await;
+        let version = ModelTable::new(&spark, &table).save("iris", &manifest, &weights).await;
+        spark.stop().await.unwrap();
+        version
+    };
+    let (a, b) = tokio::join!(save(), save());
+    match (&a, &b) {
+        (Ok(a), Ok(b)) => assert_ne!(a, b),
+        (Err(error), _) | (_, Err(error)) => {
+            assert!(error.to_string().contains("saved by two at once"), "{error}");
+        }
+    }
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_table_of_something_else_is_refused() {
+    let spark = session().await;
+    let database = database_for("a_table_of_something_else_is_refused").await;
+    let table = database.table("numbers");
+    spark.range(0, 3).select([column("id").alias("model")]).write().save_as_table(&table).await.unwrap();
+    let models = ModelTable::new(&spark, &table);
+    let (manifest, weights) = untrained(5, 1);
+    for message in [
+        models.save("iris", &manifest, &weights).await.unwrap_err().to_string(),
+        models.load("iris", None).await.unwrap_err().to_string(),
+        models.models().await.unwrap_err().to_string(),
+    ] {
+        assert!(message.contains("no model table") && message.contains("`version`"), "{message}");
+    }
+    assert_eq!(spark.table(&table).count().await.unwrap(), 3);
+    let message = models.save("", &manifest, &weights).await.unwrap_err().to_string();
+    assert!(message.contains("name"), "{message}");
+    spark.stop().await.unwrap();
+}

@@ -1,0 +1,79 @@
+//! The columns a network trains on, in the form that travels best.
+
+use spark_connect::{
+    Column, lit_string,
+    types::{DataType, StructField},
+};
+
+use crate::{
+    Error, Result,
+    dataframe::{DataFrame, Schema, column, function, is_vector},
+    tensor::Columns,
+};
+
+fn is_number(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Boolean
+            | DataType::Byte
+            | DataType::Short
+            | DataType::Integer
+            | DataType::Long
+            | DataType::Float
+            | DataType::Double
+            | DataType::Decimal { .. }
+    )
+}
+
+fn typed<'a>(schema: &'a Schema, name: &str, expected: &str, fits: fn(&DataType) -> bool) -> Result<&'a StructField> {
+    let field = schema.require(name)?;
+    let fits = fits(&field.data_type);
+    if fits { Ok(field) } else { Err(Error::schema(name, expected, field.data_type.simple_string())) }
+}
+
+/// A feature column as `array<float>` (a number as `float`): vectors travel at half the size, and as nothing but values.
+fn single(schema: &Schema, name: &str) -> Result<Column> {
+    let expected = "a Spark ML vector, an array of numbers or a number";
+    let fits: fn(&DataType) -> bool = |data_type| match data_type {
+        DataType::Array { element_type, .. } => is_number(element_type),
+        other => is_number(other) || is_vector(other),
+    };
+    let found = typed(schema, name, expected, fits)?;
+    let value = column(name);
+    let single = match &found.data_type {
+        DataType::Array { .. } => value.cast_str("array<float>"),
+        other if is_vector(other) => function("vector_to_array", [value, lit_string("float32")]),
+        _ => value.cast_str("float"),
+    };
+    Ok(single.alias(name))
+}
+
+/// Checks the columns that prediction uses, before anything runs.
+pub(super) fn check_features(schema: &Schema, columns: &Columns) -> Result<()> {
+    columns.features.iter().try_for_each(|name| single(schema, name).map(drop))
+}
+
+/// Checks the columns that training uses, before anything runs.
+pub(super) fn check(schema: &Schema, columns: &Columns) -> Result<()> {
+    check_features(schema, columns)?;
+    typed(schema, &columns.label, "a number (the class, counted from 0)", is_number)?;
+    if let Some(weight) = &columns.weight {
+        typed(schema, weight, "a number", is_number)?;
+    }
+    if let Some(validation) = &columns.validation {
+        typed(schema, validation, "a boolean", |data_type| *data_type == DataType::Boolean)?;
+    }
+    Ok(())
+}
+
+/// Selects exactly the columns that training uses, cast on the cluster.
+pub(super) fn select(df: &DataFrame, schema: &Schema, columns: &Columns) -> Result<DataFrame> {
+    let mut selected = Vec::new();
+    for name in &columns.features {
+        selected.push(single(schema, name)?);
+    }
+    selected.push(column(&columns.label).cast_str("double").alias(&columns.label));
+    selected.extend(columns.weight.iter().map(|name| column(name).cast_str("double").alias(name)));
+    selected.extend(columns.validation.iter().map(|name| column(name).alias(name)));
+    Ok(df.select(selected))
+}

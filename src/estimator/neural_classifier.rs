@@ -1,0 +1,421 @@
+//! A neural classifier as a stage of a pipeline.
+
+use std::{any::Any, fmt, sync::Arc};
+
+use futures::future::BoxFuture;
+
+use super::{
+    NeuralClassificationModel,
+    explain::{Param, explain},
+    features,
+    neural_model::output_schema,
+};
+use crate::{
+    Result,
+    dataframe::{DataFrame, Schema},
+    ml::{Estimator, Model, Preflight, attribute::Attribute, feature::HandleInvalid},
+    model::{Lineage, PredictOptions},
+    nn::{Devices, Network},
+    stream::RecordSource,
+    tensor::{Columns, OnInvalid},
+    train::{ClassWeights, Observer, Progress, TrainParams, Trainer},
+};
+
+/// Learns to tell classes apart with a network, in the words of Spark ML's classifiers.
+///
+/// | Parameter | Method | Default |
+/// |---|---|---|
+/// | `featuresCol` | [`features_col`](Self::features_col) | `features` |
+/// | `labelCol` | [`label_col`](Self::label_col) | `label` |
+/// | `weightCol` | [`weight_col`](Self::weight_col) | |
+/// | `validationIndicatorCol` | [`validation_indicator_col`](Self::validation_indicator_col) | |
+/// | `predictionCol` | [`prediction_col`](Self::prediction_col) | `prediction` |
+/// | `probabilityCol` | [`probability_col`](Self::probability_col) | `probability` |
+/// | `rawPredictionCol` | [`raw_prediction_col`](Self::raw_prediction_col) | `rawPrediction` |
+/// | `predictedLabelCol` | [`predicted_label_col`](Self::predicted_label_col) | `predictedLabel` |
+/// | `thresholds` | [`thresholds`](Self::thresholds) | |
+/// | `handleInvalid` | [`handle_invalid`](Self::handle_invalid) | `error` |
+/// | `maxIter` | [`epochs`](Self::epochs) | 50 |
+/// | `stepSize` | [`learning_rate`](Self::learning_rate) | 0.003 |
+/// | `batchSize` | [`batch_size`](Self::batch_size) | 32 |
+/// | `tol` | [`tol`](Self::tol) | 1e-6 |
+/// | `seed` | [`seed`](Self::seed) | 42 |
+/// | `validationFraction` | [`validation_fraction`](Self::validation_fraction) | 0 |
+/// | `weightDecay` | [`weight_decay`](Self::weight_decay) | 0.01 |
+/// | `labelSmoothing` | [`label_smoothing`](Self::label_smoothing) | 0 |
+/// | `classWeights` | [`class_weights`](Self::class_weights) | none |
+/// | `devices` | [`devices`](Self::devices) | `cpu` |
+///
+/// An empty name of an output column switches that output off.
+#[derive(Clone)]
+pub struct NeuralClassifier {
+    network: Network,
+    columns: Columns,
+    training: TrainParams,
+    prediction: PredictOptions,
+    observers: Vec<Arc<dyn Observer>>,
+}
+
+impl NeuralClassifier {
+    /// A classifier with this network; how many features and classes there are comes from the data.
+    pub fn new(network: Network) -> Self {
+        Self {
+            network,
+            columns: Columns::new("features", "label"),
+            training: TrainParams::default(),
+            prediction: PredictOptions::default(),
+            observers: Vec::new(),
+        }
+    }
+
+    /// Names the column of features: a Spark ML vector, an array of numbers, or a number.
+    pub fn features_col(mut self, name: impl Into<String>) -> Self {
+        self.columns.features = vec![name.into()];
+        self
+    }
+
+    /// Names the column of labels: whole numbers from 0. Metadata that names the classes (`ml_attr`) is used.
+    pub fn label_col(mut self, name: impl Into<String>) -> Self {
+        self.columns.label = name.into();
+        self
+    }
+
+    /// Names the column that says how much each row counts.
+    pub fn weight_col(mut self, name: impl Into<String>) -> Self {
+        self.columns.weight = some(name);
+        self
+    }
+
+    /// Names the boolean column that is true for rows to hold out.
+    pub fn validation_indicator_col(mut self, name: impl Into<String>) -> Self {
+        self.columns.validation = some(name);
+        self
+    }
+
+    /// Names the output column of the predicted class as a double.
+    pub fn prediction_col(mut self, name: impl Into<String>) -> Self {
+        self.prediction.outputs.prediction = name.into();
+        self
+    }
+
+    /// Names the output column of the classes' chances.
+    pub fn probability_col(mut self, name: impl Into<String>) -> Self {
+        self.prediction.outputs.probability = name.into();
+        self
+    }
+
+    /// Names the output column of the scores before softmax.
+    pub fn raw_prediction_col(mut self, name: impl Into<String>) -> Self {
+        self.prediction.outputs.raw_prediction = name.into();
+        self
+    }
+
+    /// Names the output column of the predicted class's name.
+    pub fn predicted_label_col(mut self, name: impl Into<String>) -> Self {
+        self.prediction.outputs.predicted_label = name.into();
+        self
+    }
+
+    /// Predicts the class with the largest `probability / threshold`, one threshold per class.
+    pub fn thresholds(mut self, thresholds: impl Into<Vec<f64>>) -> Self {
+        self.prediction.thresholds = Some(thresholds.into());
+        self
+    }
+
+    /// Says what to do with rows that cannot be used. [`HandleInvalid::Keep`] keeps them when predicting, with null
+    /// predictions, and leaves them out of training.
+    pub fn handle_invalid(mut self, policy: HandleInvalid) -> Self {
+        (self.training.on_invalid, self.prediction.on_invalid) = match policy {
+            HandleInvalid::Error => (OnInvalid::Error, OnInvalid::Error),
+            HandleInvalid::Skip => (OnInvalid::Skip, OnInvalid::Skip),
+            HandleInvalid::Keep => (OnInvalid::Skip, OnInvalid::Keep),
+        };
+        self
+    }
+
+    /// Passes over the rows, Spark's `maxIter`.
+    pub fn epochs(mut self, epochs: usize) -> Self {
+        self.training.epochs = epochs;
+        self
+    }
+
+    /// The optimizer's step size, Spark's `stepSize`.
+    pub fn learning_rate(mut self, rate: f64) -> Self {
+        self.training.learning_rate = rate;
+        self
+    }
+
+    /// Rows per step.
+    pub fn batch_size(mut self, rows: usize) -> Self {
+        self.training.batch_size = rows;
+        self
+    }
+
+    /// Stops when an epoch changes the loss by less than this share of it.
+    pub fn tol(mut self, tol: f64) -> Self {
+        self.training.tol = tol;
+        self
+    }
+
+    /// Decides everything random.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.training.seed = seed;
+        self
+    }
+
+    /// The share of rows to hold out.
+    pub fn validation_fraction(mut self, fraction: f64) -> Self {
+        self.training.validation_fraction = fraction;
+        self
+    }
+
+    /// The optimizer's decoupled weight decay.
+    pub fn weight_decay(mut self, decay: f64) -> Self {
+        self.training.weight_decay = decay;
+        self
+    }
+
+    /// The chance given to all classes evenly in place of the right one.
+    pub fn label_smoothing(mut self, smoothing: f64) -> Self {
+        self.training.label_smoothing = smoothing;
+        self
+    }
+
+    /// How much each class counts.
+    pub fn class_weights(mut self, weights: ClassWeights) -> Self {
+        self.training.class_weights = weights;
+        self
+    }
+
+    /// One replica of the network on each device.
+    pub fn devices(mut self, devices: Devices) -> Self {
+        self.training.devices = devices;
+        self
+    }
+
+    /// Sets what has no method of its own.
+    pub fn train_params(mut self, change: impl FnOnce(&mut TrainParams)) -> Self {
+        change(&mut self.training);
+        self
+    }
+
+    /// Adds someone to tell how training goes.
+    pub fn observe(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observers.push(observer);
+        self
+    }
+
+    /// Shows [`Progress`] on standard error.
+    pub fn progress(self) -> Self {
+        self.observe(Arc::new(Progress::new()))
+    }
+
+    /// Every parameter in a line: what it is for, its default and its value.
+    pub fn explain_params(&self) -> String {
+        let Self { columns, training, prediction, .. } = self;
+        let (t, p) = (TrainParams::default(), PredictOptions::default());
+        let text = |name: &Option<String>| name.clone().unwrap_or_default();
+        let numbers = |values: &Option<Vec<f64>>| values.as_ref().map_or(String::new(), |v| format!("{v:?}"));
+        let invalid = |policy: OnInvalid| format!("{policy:?}").to_lowercase();
+        let param = |name, purpose, default: String, current: String| Param { name, purpose, default, current };
+        explain(vec![
+            param("featuresCol", "column of features", "features".into(), columns.features.join(", ")),
+            param("labelCol", "column of labels, whole numbers from 0", "label".into(), columns.label.clone()),
+            param("weightCol", "column that says how much each row counts", String::new(), text(&columns.weight)),
+            param(
+                "validationIndicatorCol",
+                "boolean column that is true for rows to hold out",
+                String::new(),
+                text(&columns.validation),
+            ),
+            param(
+                "predictionCol",
+                "output column of the predicted class",
+                p.outputs.prediction,
+                prediction.outputs.prediction.clone(),
+            ),
+            param(
+                "probabilityCol",
+                "output column of the classes' chances",
+                p.outputs.probability,
+                prediction.outputs.probability.clone(),
+            ),
+            param(
+                "rawPredictionCol",
+                "output column of the scores before softmax",
+                p.outputs.raw_prediction,
+                prediction.outputs.raw_prediction.clone(),
+            ),
+            param(
+                "predictedLabelCol",
+                "output column of the predicted class's name",
+                p.outputs.predicted_label,
+                prediction.outputs.predicted_label.clone(),
+            ),
+            param("thresholds", "one threshold per class", numbers(&p.thresholds), numbers(&prediction.thresholds)),
+            param(
+                "handleInvalid",
+                "what to do with rows that cannot be used: error, skip or keep",
+                invalid(p.on_invalid),
+                invalid(prediction.on_invalid),
+            ),
+            param("maxIter", "passes over the rows (epochs)", t.epochs.to_string(), training.epochs.to_string()),
+            param("batchSize", "rows per step", t.batch_size.to_string(), training.batch_size.to_string()),
+            param(
+                "stepSize",
+                "the optimizer's step size (learning rate)",
+                t.learning_rate.to_string(),
+                training.learning_rate.to_string(),
+            ),
+            param(
+                "weightDecay",
+                "the optimizer's decoupled weight decay",
+                t.weight_decay.to_string(),
+                training.weight_decay.to_string(),
+            ),
+            param(
+                "tol",
+                "stops when an epoch changes the loss by less than this share of it",
+                format!("{:?}", t.tol),
+                format!("{:?}", training.tol),
+            ),
+            param("seed", "decides everything random", t.seed.to_string(), training.seed.to_string()),
+            param(
+                "validationFraction",
+                "share of rows to hold out",
+                t.validation_fraction.to_string(),
+                training.validation_fraction.to_string(),
+            ),
+            param(
+                "labelSmoothing",
+                "chance given to all classes evenly in place of the right one",
+                t.label_smoothing.to_string(),
+                training.label_smoothing.to_string(),
+            ),
+            param(
+                "classWeights",
+                "how much each class counts",
+                format!("{:?}", t.class_weights).to_lowercase(),
+                format!("{:?}", training.class_weights).to_lowercase(),
+            ),
+            param(
+                "devices",
+                "where to train, one replica on each",
+                t.devices.to_string(),
+                training.devices.to_string(),
+            ),
+        ])
+    }
+
+    /// Learns from the rows of a frame.
+    ///
+    /// The columns are checked, the cluster counts what is in them, and then exactly those columns are streamed here, cast
+    /// to single precision on the cluster. Dropping the future stops all of it.
+    ///
+    /// # Errors
+    /// As [`Trainer::fit`]; also [`Error::Server`](crate::Error::Server) and [`Error::Unreachable`](crate::Error::Unreachable).
+    pub async fn fit_frame(&self, frame: &DataFrame) -> Result<NeuralClassificationModel> {
+        let schema = frame.schema().await?;
+        self.check(&schema)?;
+        let classes = self.classes(&schema)?;
+        let rows_there = self.preflight(frame).await?;
+        let selected = features::select(frame, &schema, &self.columns)?;
+        let mut trainer = Trainer::new(self.network.clone(), self.columns.clone(), self.training.clone());
+        if let Some(classes) = classes {
+            trainer = trainer.classes(classes);
+        }
+        let trainer = self.observers.iter().fold(trainer, |trainer, observer| trainer.observe(observer.clone()));
+        let model = trainer.fit(&selected).await?;
+        let rows = model.history().rows;
+        let rows = rows.trained + rows.held_out + rows.skipped;
+        if rows != rows_there {
+            tracing::warn!(
+                rows,
+                rows_there,
+                "the frame gave another number of rows than it counted: it is not repeatable"
+            );
+        }
+        let lineage = Lineage { source: frame.describe(), rows, plan_hash: None };
+        NeuralClassificationModel::new(model, self.training.clone(), self.prediction.clone(), lineage)
+    }
+
+    /// Has the cluster count what is in the columns, and refuses what cannot be learnt from; gives the number of rows.
+    async fn preflight(&self, frame: &DataFrame) -> Result<u64> {
+        let numbers = self.columns.features.iter().chain(&self.columns.weight);
+        let report = Preflight::new(numbers.cloned()).class_label(&self.columns.label).run(frame).await?;
+        if self.training.on_invalid == OnInvalid::Error || report.rows == 0 {
+            report.check()?;
+        }
+        Ok(report.rows)
+    }
+
+    /// Checks the parameters, the columns it uses and those it will write.
+    fn check(&self, schema: &Schema) -> Result<()> {
+        self.training.check()?;
+        features::check(schema, &self.columns)?;
+        self.prediction.outputs.check(schema.names())
+    }
+
+    /// The classes' names, when the label column's metadata has them.
+    fn classes(&self, schema: &Schema) -> Result<Option<Vec<String>>> {
+        let label = schema.require(&self.columns.label)?;
+        let attribute = Attribute::from_metadata(&label.metadata);
+        Ok(attribute.and_then(|attribute| attribute.classes().map(<[String]>::to_vec)))
+    }
+}
+
+impl Estimator for NeuralClassifier {
+    fn fit<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Box<dyn Model>>> {
+        Box::pin(async { Ok(Box::new(self.fit_frame(frame).await?) as Box<dyn Model>) })
+    }
+
+    fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
+        self.check(schema)?;
+        let classes = self.classes(schema)?.unwrap_or_default();
+        output_schema(schema, &self.prediction.outputs, &classes)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl fmt::Debug for NeuralClassifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { network, columns, training, prediction, observers } = self;
+        f.debug_struct("NeuralClassifier")
+            .field("network", network)
+            .field("columns", columns)
+            .field("training", training)
+            .field("prediction", prediction)
+            .field("observers", &observers.len())
+            .finish()
+    }
+}
+
+/// The column's name; none when it is empty.
+fn some(name: impl Into<String>) -> Option<String> {
+    Some(name.into()).filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_explained_with_default_and_value() {
+        let text =
+            NeuralClassifier::new(Network::mlp([4])).epochs(60).probability_col("").weight_col("w").explain_params();
+        for line in [
+            "maxIter: passes over the rows (epochs) (default: 50, current: 60)",
+            "probabilityCol: output column of the classes' chances (default: probability, current: )",
+            "weightCol: column that says how much each row counts (current: w)",
+            "thresholds: one threshold per class (undefined)",
+            "tol: stops when an epoch changes the loss by less than this share of it (default: 1e-6)",
+            "handleInvalid: what to do with rows that cannot be used: error, skip or keep (default: error)",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line}\n---\n{text}");
+        }
+        assert!(text.lines().is_sorted());
+    }
+}

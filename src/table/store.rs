@@ -1,0 +1,280 @@
+//! Models in a table of the cluster: save, load, list.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arrow::{
+    array::{Array, AsArray, RecordBatch},
+    datatypes::{DataType, Int64Type},
+};
+use spark_connect::{Column, functions, lit, lit_string};
+
+use super::{
+    decode, encode,
+    layout::{self, MANIFEST, Manifest, TENSOR},
+    manifest as read_manifest,
+};
+use crate::{
+    Error, Result,
+    dataframe::{DataFrame, SaveMode, column, function},
+    nn::Weights,
+    session::Session,
+};
+
+/// A table of models, such as `lab.models`; the name is SQL.
+///
+/// Every version is written by one command. Versions of a name count up from 1 and are never used again.
+#[derive(Debug, Clone)]
+pub struct ModelTable {
+    spark: Session,
+    table: String,
+}
+
+/// A model in a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelEntry {
+    /// Its name.
+    pub name: String,
+    /// Its newest version.
+    pub latest: i64,
+    /// How many versions there are.
+    pub versions: u64,
+    /// When the newest was written.
+    pub created_at: SystemTime,
+}
+
+/// One version of a model, without its weights.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VersionEntry {
+    /// Its number.
+    pub version: i64,
+    /// When it was written.
+    pub created_at: SystemTime,
+    /// All there is to know about it.
+    pub manifest: Manifest,
+}
+
+impl ModelTable {
+    /// The table of that (SQL) name. It need not exist: the first save makes it.
+    pub fn new(spark: &Session, table: impl Into<String>) -> Self {
+        Self { spark: spark.clone(), table: table.into() }
+    }
+
+    /// Writes a new version of a model, and gives its number.
+    ///
+    /// Dropping the future interrupts the write; what becomes of a half-written version is the table format's matter, but
+    /// it is never taken for whole.
+    ///
+    /// # Errors
+    /// [`Error::Param`] for an empty name; [`Error::ModelTable`] when the table is no model table, or someone else saved
+    /// the same name at the same time; [`Error::Network`] when the weights do not fit; [`Error::Server`],
+    /// [`Error::Unreachable`].
+    pub async fn save(&self, name: &str, manifest: &Manifest, weights: &Weights) -> Result<i64> {
+        if name.is_empty() {
+            return Err(Error::param("name", "``", "a model's name, not empty"));
+        }
+        let version = 1 + self.numbers(name).await?.first().copied().unwrap_or(0);
+        let batches = encode(name, version, micros(SystemTime::now()), manifest, weights)?;
+        let rows = self.spark.create_dataframe(&batches).await?;
+        rows.write().mode(SaveMode::Append).save_as_table(&self.table).await?;
+        // No lock spans the reading of the newest number and the write: look whether someone else was as quick.
+        match self.version(name, version, MANIFEST).count().await? {
+            1 => Ok(version),
+            _ => Err(self.bad(format!(
+                "version {version} of model `{name}` was saved by two at once and cannot be read; save it again"
+            ))),
+        }
+    }
+
+    /// Reads a version of a model, the newest whole one when no version is asked for; gives its number too.
+    ///
+    /// # Errors
+    /// [`Error::ModelTable`] when there is no such table, model or version, or it is not whole, not what was written or
+    /// of a format this library does not read; [`Error::Server`], [`Error::Unreachable`].
+    pub async fn load(&self, name: &str, version: Option<i64>) -> Result<(i64, Manifest, Weights)> {
+        let numbers = self.numbers(name).await?;
+        let candidates: Vec<i64> = match version {
+            Some(version) if numbers.contains(&version) => vec![version],
+            Some(version) if !numbers.is_empty() => {
+                let there: Vec<String> = numbers.iter().take(20).map(i64::to_string).collect();
+                let there = there.join(", ");
+                return Err(self.bad(format!("model `{name}` has no version {version}; it has {there}")));
+            }
+            _ => numbers,
+        };
+        let mut newest_error = None;
+        for version in candidates {
+            match self.read(name, version).await {
+                Ok((manifest, weights)) => return Ok((version, manifest, weights)),
+                Err(error @ Error::ModelTable { .. }) => {
+                    tracing::warn!(table = self.table, model = name, version, %error, "a version cannot be read");
+                    newest_error.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match newest_error {
+            Some(error) => Err(error),
+            None => Err(self.no_model(name).await),
+        }
+    }
+
+    /// The table's models, by name. A table that does not exist has none.
+    ///
+    /// # Errors
+    /// [`Error::ModelTable`] when the table is no model table; [`Error::Server`], [`Error::Unreachable`].
+    pub async fn models(&self) -> Result<Vec<ModelEntry>> {
+        if !self.exists().await? {
+            return Ok(Vec::new());
+        }
+        let rows = self.rows().filter(column("kind").eq(lit_string(MANIFEST))).group_by([column("model")]).agg([
+            functions::max(column("version")).alias("latest"),
+            functions::count(column("version")).alias("versions"),
+            function("unix_micros", [functions::max(column("created_at"))]).alias("created_at"),
+        ]);
+        let mut models = Vec::new();
+        for batch in rows.order_by([column("model")]).collect().await? {
+            let names = self.texts(&batch, 0)?;
+            let [latest, versions, created_at] = [1, 2, 3].map(|i| self.numbers_of(&batch, i));
+            for (((name, latest), versions), created_at) in
+                names.into_iter().zip(latest?).zip(versions?).zip(created_at?)
+            {
+                models.push(ModelEntry {
+                    name,
+                    latest,
+                    versions: versions.unsigned_abs(),
+                    created_at: time(created_at),
+                });
+            }
+        }
+        Ok(models)
+    }
+
+    /// A model's versions, newest first, each with its manifest.
+    ///
+    /// # Errors
+    /// [`Error::ModelTable`] when there is no such table or model, or a manifest cannot be read; [`Error::Server`],
+    /// [`Error::Unreachable`].
+    pub async fn versions(&self, name: &str) -> Result<Vec<VersionEntry>> {
+        if self.numbers(name).await?.is_empty() {
+            return Err(self.no_model(name).await);
+        }
+        let rows = self.model(name).filter(column("kind").eq(lit_string(MANIFEST)));
+        let created_at = function("unix_micros", [column("created_at")]).alias("created_at");
+        let rows = rows.select([column("version"), column("json"), created_at]).order_by([column("version").desc()]);
+        let mut versions = Vec::new();
+        for batch in rows.collect().await? {
+            let (numbers, times) = (self.numbers_of(&batch, 0)?, self.numbers_of(&batch, 2)?);
+            for ((version, json), created_at) in numbers.into_iter().zip(self.texts(&batch, 1)?).zip(times) {
+                let manifest = read_manifest(&self.table, &json)?;
+                versions.push(VersionEntry { version, created_at: time(created_at), manifest });
+            }
+        }
+        Ok(versions)
+    }
+
+    /// Reads one version. How many bytes there are is asked before they are fetched.
+    async fn read(&self, name: &str, version: i64) -> Result<(Manifest, Weights)> {
+        let json = self.version(name, version, MANIFEST).select([column("json")]).collect().await?;
+        let json: Vec<String> = json.iter().map(|batch| self.texts(batch, 0)).collect::<Result<Vec<_>>>()?.concat();
+        if let [json] = json.as_slice() {
+            let manifest = read_manifest(&self.table, json)?;
+            let expected: Option<u64> = manifest.tensors.iter().map(|tensor| tensor.bytes()).sum();
+            let length = functions::sum(functions::length(column("data")));
+            let there = self.version(name, version, TENSOR).agg([function("coalesce", [length, lit(0)])]);
+            let there = there.collect().await?;
+            let there: i64 =
+                there.iter().map(|batch| self.numbers_of(batch, 0)).collect::<Result<Vec<_>>>()?.concat().iter().sum();
+            if expected != Some(there.unsigned_abs()) {
+                let expected = expected.map_or("too many".into(), |bytes| bytes.to_string());
+                return Err(self.bad(format!(
+                    "model `{name}` version {version}: there are {there} bytes of tensors, its manifest has {expected}"
+                )));
+            }
+        }
+        let rows = self.model(name).filter(column("version").eq(lit(version)));
+        let layout = layout::schema();
+        let names = layout.fields().iter().map(|field| column(field.name()));
+        decode(&self.table, name, version, &rows.select(names).collect().await?)
+    }
+
+    /// The numbers of a model's versions, whole or not, newest first; none when the table does not exist.
+    async fn numbers(&self, name: &str) -> Result<Vec<i64>> {
+        if !self.exists().await? {
+            return Ok(Vec::new());
+        }
+        let rows = self.model(name).select([column("version")]).distinct().order_by([column("version").desc()]);
+        let batches = rows.collect().await?;
+        Ok(batches.iter().map(|batch| self.numbers_of(batch, 0)).collect::<Result<Vec<_>>>()?.concat())
+    }
+
+    /// Whether the table exists; refuses one that is no model table.
+    async fn exists(&self) -> Result<bool> {
+        if !self.spark.table_exists(&self.table).await? {
+            return Ok(false);
+        }
+        let schema = self.rows().schema().await?;
+        match layout::schema().fields().iter().find(|field| schema.get(field.name()).is_none()) {
+            Some(missing) => Err(self.bad(format!("it is no model table: it has no column `{}`", missing.name()))),
+            None => Ok(true),
+        }
+    }
+
+    fn rows(&self) -> DataFrame {
+        self.spark.table(&self.table)
+    }
+
+    fn model(&self, name: &str) -> DataFrame {
+        self.rows().filter(column("model").eq(lit_string(name)))
+    }
+
+    fn version(&self, name: &str, version: i64, kind: &str) -> DataFrame {
+        let of_kind: Column = column("kind").eq(lit_string(kind));
+        self.model(name).filter(column("version").eq(lit(version)).and(of_kind))
+    }
+
+    fn texts(&self, batch: &RecordBatch, index: usize) -> Result<Vec<String>> {
+        let column = batch.column(index);
+        match column.as_string_opt::<i32>() {
+            Some(texts) if texts.null_count() == 0 => Ok(texts.iter().flatten().map(str::to_owned).collect()),
+            _ => Err(self.unexpected(batch, index, &DataType::Utf8)),
+        }
+    }
+
+    fn numbers_of(&self, batch: &RecordBatch, index: usize) -> Result<Vec<i64>> {
+        match batch.column(index).as_primitive_opt::<Int64Type>() {
+            Some(numbers) if numbers.null_count() == 0 => Ok(numbers.values().to_vec()),
+            _ => Err(self.unexpected(batch, index, &DataType::Int64)),
+        }
+    }
+
+    fn unexpected(&self, batch: &RecordBatch, index: usize, expected: &DataType) -> Error {
+        let schema = batch.schema();
+        let field = schema.field(index);
+        let found = field.data_type();
+        self.bad(format!("column `{}` holds nulls or is {found}, not {expected}", field.name()))
+    }
+
+    fn bad(&self, reason: String) -> Error {
+        Error::ModelTable { table: self.table.clone(), reason }
+    }
+
+    async fn no_model(&self, name: &str) -> Error {
+        match self.models().await {
+            Ok(models) if models.is_empty() => self.bad(format!("it holds no model `{name}`, nor any other")),
+            Ok(models) => {
+                let names: Vec<&str> = models.iter().take(20).map(|model| model.name.as_str()).collect();
+                self.bad(format!("it holds no model `{name}`; it holds {}", names.join(", ")))
+            }
+            Err(error) => error,
+        }
+    }
+}
+
+fn micros(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn time(micros: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_micros(micros.max(0).unsigned_abs())
+}
