@@ -61,6 +61,9 @@ impl ModelTable {
 
     /// Writes a new version of a model, and gives its number.
     ///
+    /// Two who save one name at the same moment can get the same number on a table without transactions. The one who
+    /// finishes last is told; that version cannot be read then, and the next save takes another number.
+    ///
     /// Dropping the future interrupts the write; what becomes of a half-written version is the table format's matter, but
     /// it is never taken for whole.
     ///
