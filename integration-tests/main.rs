@@ -5,6 +5,7 @@
 
 mod support;
 
+mod bad_input;
 mod classifier;
 mod databases;
 mod errors;

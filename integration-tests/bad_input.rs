@@ -1,0 +1,140 @@
+//! What cannot be trained on or scored is refused in words that help, and leaves nothing behind.
+//!
+//! Addresses, tokens and versions have their tests with the connection.
+
+use tinderbox::{Error, prelude::*};
+
+use crate::support;
+
+async fn session() -> Session {
+    Session::builder().remote(support::remote().await).create().await.unwrap()
+}
+
+/// The flowers' pipeline in small: text to label, two numbers to features.
+fn pipeline(classifier: NeuralClassifier) -> Pipeline {
+    Pipeline::new()
+        .stage(StringIndexer::new("kind", "label"))
+        .stage(VectorAssembler::new(["x", "y"], "raw"))
+        .stage(StandardScaler::new("raw", "features").with_mean(true))
+        .stage(classifier)
+}
+
+fn classifier() -> NeuralClassifier {
+    NeuralClassifier::new(Network::mlp([4])).epochs(2)
+}
+
+/// Two classes, forty rows, nothing wrong.
+const GOOD: &str =
+    "SELECT IF(id % 2 = 0, 'even', 'odd') AS kind, CAST(id % 2 AS DOUBLE) AS x, id * 0.1D AS y FROM range(40)";
+
+async fn refusal(spark: &Session, case: &str, rows: &str, pipeline: Pipeline) -> Error {
+    let frame = spark.sql(rows).await.unwrap();
+    let error = pipeline.fit(&frame).await.expect_err(case);
+    println!("{case}:\n    {error}");
+    error
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_trained_on_are_refused_before_training() {
+    let spark = session().await;
+    let cases: Vec<(&str, String, Pipeline, Vec<&str>)> = vec![
+        ("missing column", GOOD.replace("AS y", "AS z"), pipeline(classifier()), vec!["column `y`", "kind, x, z"]),
+        (
+            "wrongly typed column",
+            GOOD.replace("id * 0.1D", "DATE'2026-01-01'"),
+            pipeline(classifier()),
+            vec!["column `y`", "date"],
+        ),
+        (
+            "null in a feature",
+            GOOD.replace("id * 0.1D", "IF(id = 7, NULL, id * 0.1D)"),
+            pipeline(classifier()),
+            vec!["`y`", "null"],
+        ),
+        (
+            "NaN in a feature",
+            GOOD.replace("id * 0.1D", "IF(id = 7, DOUBLE('NaN'), id * 0.1D)"),
+            pipeline(classifier()),
+            vec!["`y`", "NaN"],
+        ),
+        ("one class only", GOOD.replace("'odd'", "'even'"), pipeline(classifier()), vec!["`label`", "one class"]),
+        ("empty table", format!("{GOOD} WHERE id < 0"), pipeline(classifier()), vec!["no row"]),
+        (
+            "a split that leaves nothing to train on",
+            format!("{GOOD} WHERE id < 3"),
+            pipeline(classifier().validation_fraction(0.999)),
+            vec!["validation_fraction"],
+        ),
+        (
+            "an output column that exists",
+            GOOD.replace("AS kind,", "AS kind, 1 AS prediction,"),
+            pipeline(classifier()),
+            vec!["prediction"],
+        ),
+        (
+            "a bad parameter",
+            GOOD.to_owned(),
+            pipeline(classifier().learning_rate(f64::NAN)),
+            vec!["learning_rate", "NaN"],
+        ),
+    ];
+    for (case, rows, pipeline, words) in cases {
+        let error = refusal(&spark, case, &rows, pipeline).await.to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{case}: {error}");
+    }
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn features_that_were_never_assembled_are_counted_by_the_cluster_first() {
+    let spark = session().await;
+    let bare = || Pipeline::new().stage(classifier().features_col("v"));
+    let rows = "SELECT array(IF(id % 10 = 3, NULL, 1.0D), IF(id % 10 = 4, DOUBLE('NaN'), 2.0D)) AS v, \
+                CAST(id % 2 AS DOUBLE) AS label FROM range(40)";
+    let error = refusal(&spark, "null and NaN in an array", rows, bare()).await.to_string();
+    assert!(error.contains("`v`") && error.contains('4'), "{error}");
+    let rows =
+        "SELECT array_repeat(1.0D, CAST(2 + id % 2 AS INT)) AS v, CAST(id % 2 AS DOUBLE) AS label FROM range(40)";
+    let error = refusal(&spark, "arrays of different lengths", rows, bare()).await.to_string();
+    assert!(error.contains("`v`") && error.contains('2') && error.contains('3'), "{error}");
+    let rows = "SELECT array(1.0D) AS v, IF(id = 5, 0.5D, CAST(id % 2 AS DOUBLE)) AS label FROM range(40)";
+    let error = refusal(&spark, "a label that is no whole number", rows, bare()).await.to_string();
+    assert!(error.contains("`label`") && error.contains("0.5"), "{error}");
+    let rows = "SELECT array(1.0D) AS v, CAST(id % 2 - 1 AS DOUBLE) AS label FROM range(40)";
+    let error = refusal(&spark, "a negative label", rows, bare()).await.to_string();
+    assert!(error.contains("`label`") && error.contains("-1"), "{error}");
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_unknown_class_at_prediction_leaves_no_table_behind() {
+    let database = support::database_for("an_unknown_class_at_prediction_leaves_no_table_behind").await;
+    let spark = session().await;
+    let model = pipeline(classifier()).fit(&spark.sql(GOOD).await.unwrap()).await.unwrap();
+    let strange = spark.sql(&GOOD.replace("'odd'", "'strange'")).await.unwrap();
+    let table = database.table("scored");
+    let error = model.predict_into(&strange, &table).await.expect_err("an unknown class");
+    println!("unknown label at transform:\n    {error}");
+    let error = error.to_string();
+    assert!(error.contains("`kind`") && error.contains("strange"), "{error}");
+    assert!(!spark.table_exists(&table).await.unwrap(), "a half-written table is left");
+
+    model.predict_into(&spark.sql(GOOD).await.unwrap(), &table).await.unwrap();
+    let error = model.predict_into(&spark.sql(GOOD).await.unwrap(), &table).await.expect_err("the table exists");
+    println!("existing table:\n    {error}");
+    assert!(error.to_string().contains(&table), "{error}");
+    assert_eq!(spark.table(&table).count().await.unwrap(), 40);
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn empty_partitions_are_ordinary_input() {
+    let spark = session().await;
+    let rows = spark.sql(GOOD).await.unwrap().repartition(64);
+    let model = pipeline(classifier().epochs(30).learning_rate(0.05)).fit(&rows).await.unwrap();
+    let scored = model.transform(&rows).await.unwrap();
+    assert_eq!(scored.count().await.unwrap(), 40);
+    let none = rows.filter_expr("kind = 'neither'");
+    assert_eq!(model.transform(&none).await.unwrap().count().await.unwrap(), 0, "no row in, no row out");
+    spark.stop().await.unwrap();
+}
