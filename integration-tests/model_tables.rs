@@ -6,7 +6,7 @@ use tinderbox::{
     dataframe::{SaveMode, column},
     model::{History, Lineage, PredictOptions},
     nn::{Network, Sequential, Weights},
-    table::{Manifest, ModelTable, encode},
+    table::{Manifest, ModelTable, Withdrawn, encode},
     tensor::Columns,
     train::TrainParams,
 };
@@ -29,6 +29,7 @@ fn untrained(hidden: usize, seed: u64) -> (Manifest, Weights) {
         history: History::default(),
         metrics: [("held_out_accuracy".to_owned(), 1.0 / 3.0)].into(),
         lineage: Lineage { source: "a test".into(), rows: 3, plan_hash: None },
+        withdrawn: Vec::new(),
         tensors: Vec::new(),
         checksum: String::new(),
     };
@@ -95,35 +96,46 @@ async fn a_version_that_is_not_whole_is_passed_over_and_named_when_asked_for() {
     // A number is never used again.
     assert_eq!(models.save("iris", &manifest, &weights).await.unwrap(), 3);
 
-    // Two who save at once get the same number.
-    let again = spark.create_dataframe(&encode("iris", 3, 1, &manifest, &weights).unwrap()).await.unwrap();
-    again.write().mode(SaveMode::Append).save_as_table(&table).await.unwrap();
+    // Two who saved at once under one number: nobody can tell whose it is, until one of them has withdrawn.
+    let (mut late, other) = untrained(5, 2);
+    let append = async |version, created_at, manifest: &Manifest| {
+        let rows = encode("iris", version, created_at, manifest, &other).unwrap();
+        let rows = spark.create_dataframe(&rows).await.unwrap();
+        rows.write().mode(SaveMode::Append).save_as_table(&table).await.unwrap();
+    };
+    append(3, 1, &late).await;
     let message = models.load("iris", Some(3)).await.unwrap_err().to_string();
-    assert!(message.contains("two manifests"), "{message}");
+    assert!(message.contains("2 of whom did not withdraw"), "{message}");
     assert_eq!(models.load("iris", None).await.unwrap().0, 1);
+    late.withdrawn.push(Withdrawn { version: 3, created_at: 1 });
+    append(4, 2, &late).await;
+    assert_eq!(models.load("iris", Some(3)).await.unwrap().2, weights);
+    assert_eq!(models.load("iris", Some(4)).await.unwrap().2, other);
+    let versions: Vec<i64> = models.versions("iris").await.unwrap().iter().map(|entry| entry.version).collect();
+    assert_eq!(versions, [4, 3, 2, 1]);
     spark.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn two_who_save_at_once_never_both_get_the_same_version() {
+async fn several_who_save_at_once_get_a_version_each() {
     let spark = session().await;
-    let database = database_for("two_who_save_at_once_never_both_get_the_same_version").await;
+    let database = database_for("several_who_save_at_once_get_a_version_each").await;
     let table = database.table("models");
-    let (manifest, weights) = untrained(5, 1);
-    ModelTable::new(&spark, &table).save("iris", &manifest, &weights).await.unwrap();
-    let save = async || {
+    let (manifest, first) = untrained(5, 1);
+    ModelTable::new(&spark, &table).save("iris", &manifest, &first).await.unwrap();
+    let save = async |seed| {
         let spark = session().await;
-        let version = ModelTable::new(&spark, &table).save("iris", &manifest, &weights).await;
+        let (manifest, weights) = untrained(5, seed);
+        let version = ModelTable::new(&spark, &table).save("iris", &manifest, &weights).await.unwrap();
         spark.stop().await.unwrap();
-        version
+        (version, weights)
     };
-    let (a, b) = tokio::join!(save(), save());
-    match (&a, &b) {
-        (Ok(a), Ok(b)) => assert_ne!(a, b),
-        (Err(error), _) | (_, Err(error)) => {
-            assert!(error.to_string().contains("saved by two at once"), "{error}");
-        }
+    let (a, b, c) = tokio::join!(save(2), save(3), save(4));
+    for (version, weights) in [&a, &b, &c] {
+        let (_, _, read) = ModelTable::new(&spark, &table).load("iris", Some(*version)).await.unwrap();
+        assert_eq!(read, *weights, "version {version}");
     }
+    assert!(a.0 != b.0 && b.0 != c.0 && c.0 != a.0, "{} {} {}", a.0, b.0, c.0);
     spark.stop().await.unwrap();
 }
 

@@ -300,7 +300,7 @@ impl PreflightReport {
 
 impl ColumnCounts {
     fn check(&self, rows: u64) -> Result<()> {
-        let wrong = [(self.nulls, "null"), (self.nans, "NaN or with NaN in them"), (self.infinities, "infinite")];
+        let wrong = [(self.nulls, "null"), (self.nans, "NaN, or hold a NaN or a null"), (self.infinities, "infinite")];
         let wrong: Vec<_> = wrong.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} are {what}")).collect();
         if !wrong.is_empty() {
             let wrong = wrong.join(", ");

@@ -119,6 +119,16 @@ impl Session {
         Ok(answers.any(|batch| batch.column(0).as_boolean_opt().is_some_and(|answer| answer.value(0))))
     }
 
+    /// Has this session forget which files a table has, so that it sees what others wrote since; `name` is SQL.
+    ///
+    /// # Errors
+    /// [`Error::Server`] when there is no such table; [`Error::Unreachable`].
+    pub async fn refresh_table(&self, name: &str) -> Result<()> {
+        let refresh = proto::RefreshTable { table_name: name.to_owned() };
+        let catalog = proto::Catalog { cat_type: Some(proto::catalog::CatType::RefreshTable(refresh)) };
+        self.frame(RelType::Catalog(catalog)).collect().await.map(drop)
+    }
+
     /// Drops a table; `name` is SQL. Nothing happens when there is none.
     ///
     /// # Errors

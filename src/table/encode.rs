@@ -193,6 +193,7 @@ pub(super) mod tests {
             history: History::default(),
             metrics: [("held_out_accuracy".into(), 1.0 / 3.0)].into(),
             lineage: Lineage { source: "table `iris`".into(), rows: 150, plan_hash: None },
+            withdrawn: Vec::new(),
             tensors: Vec::new(),
             checksum: String::new(),
         };

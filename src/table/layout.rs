@@ -95,10 +95,22 @@ pub struct Manifest {
     pub metrics: BTreeMap<String, f64>,
     /// Where the rows came from.
     pub lineage: Lineage,
+    /// Copies that whoever saved this one wrote before under numbers that were taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withdrawn: Vec<Withdrawn>,
     /// The tensors, sorted by name.
     pub tensors: Vec<TensorEntry>,
     /// See [`checksum`].
     pub checksum: String,
+}
+
+/// A copy of a model, under the same name, that is not to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawn {
+    /// The number it was written under.
+    pub version: i64,
+    /// When, in microseconds since 1970.
+    pub created_at: i64,
 }
 
 /// One tensor as the manifest lists it.

@@ -11,5 +11,5 @@ mod store;
 
 pub use decode::{decode, manifest};
 pub use encode::encode;
-pub use layout::{Manifest, TensorEntry};
+pub use layout::{Manifest, TensorEntry, Withdrawn};
 pub use store::{ModelEntry, ModelTable, VersionEntry};

@@ -81,6 +81,7 @@ fn describe(pipeline: &PipelineModel) -> Result<(Manifest, &NeuralClassification
         history: model.history().clone(),
         metrics,
         lineage: network.lineage().clone(),
+        withdrawn: Vec::new(),
         tensors: Vec::new(),
         checksum: String::new(),
     };

@@ -6,15 +6,16 @@ use arrow::{
     array::{Array, AsArray, RecordBatch},
     datatypes::{DataType, Int64Type},
 };
-use spark_connect::{Column, functions, lit, lit_string};
+use spark_connect::{functions, lit, lit_string};
+use uuid::Uuid;
 
 use super::{
     decode, encode,
-    layout::{self, MANIFEST, Manifest, TENSOR},
+    layout::{self, MANIFEST, Manifest, TENSOR, Withdrawn},
     manifest as read_manifest,
 };
 use crate::{
-    Error, Result,
+    Error, Result, ServerError,
     dataframe::{DataFrame, SaveMode, column, function},
     nn::Weights,
     session::Session,
@@ -61,31 +62,45 @@ impl ModelTable {
 
     /// Writes a new version of a model, and gives its number.
     ///
-    /// Two who save one name at the same moment can get the same number on a table without transactions. The one who
-    /// finishes last is told; that version cannot be read then, and the next save takes another number.
+    /// Several may save at the same moment, under one name too. A table without transactions can then fail a write, or
+    /// give two of them one number; who finds so withdraws and saves again under the next number, a few times if need be.
+    /// Rows that were withdrawn stay in the table and are not read.
     ///
     /// Dropping the future interrupts the write; what becomes of a half-written version is the table format's matter, but
     /// it is never taken for whole.
     ///
     /// # Errors
-    /// [`Error::Param`] for an empty name; [`Error::ModelTable`] when the table is no model table, or someone else saved
-    /// the same name at the same time; [`Error::Network`] when the weights do not fit; [`Error::Server`],
-    /// [`Error::Unreachable`].
+    /// [`Error::Param`] for an empty name; [`Error::ModelTable`] when the table is no model table, or others were quicker
+    /// every time; [`Error::Network`] when the weights do not fit; [`Error::Server`], [`Error::Unreachable`].
     pub async fn save(&self, name: &str, manifest: &Manifest, weights: &Weights) -> Result<i64> {
         if name.is_empty() {
             return Err(Error::param("name", "``", "a model's name, not empty"));
         }
-        let version = 1 + self.numbers(name).await?.first().copied().unwrap_or(0);
-        let batches = encode(name, version, micros(SystemTime::now()), manifest, weights)?;
-        let rows = self.spark.create_dataframe(&batches).await?;
-        rows.write().mode(SaveMode::Append).save_as_table(&self.table).await?;
-        // No lock spans the reading of the newest number and the write: look whether someone else was as quick.
-        match self.version(name, version, MANIFEST).count().await? {
-            1 => Ok(version),
-            _ => Err(self.bad(format!(
-                "version {version} of model `{name}` was saved by two at once and cannot be read; save it again"
-            ))),
+        let mut manifest = manifest.clone();
+        for attempt in 1..=ATTEMPTS {
+            let version = 1 + self.numbers(name).await?.first().copied().unwrap_or(0);
+            let created_at = micros(SystemTime::now());
+            let batches = encode(name, version, created_at, &manifest, weights)?;
+            match self.append(&batches).await {
+                // No lock spans the reading of the newest number and the write: look whether someone else was as quick.
+                Ok(()) if self.copies(name, version).await?.len() == 1 => return Ok(version),
+                Ok(()) => {
+                    tracing::info!(table = self.table, model = name, version, "the number was taken meanwhile");
+                    manifest.withdrawn.push(Withdrawn { version, created_at });
+                }
+                Err(Error::Server(error)) if attempt < ATTEMPTS && may_be_a_conflict(&error) => {
+                    tracing::info!(table = self.table, model = name, version, %error, "the write failed; trying again");
+                }
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(pause(attempt)).await;
         }
+        Err(self.bad(format!("model `{name}` was saved by others at each of {ATTEMPTS} attempts; save it again")))
+    }
+
+    async fn append(&self, batches: &[RecordBatch]) -> Result<()> {
+        let rows = self.spark.create_dataframe(batches).await?;
+        rows.write().mode(SaveMode::Append).save_as_table(&self.table).await
     }
 
     /// Reads a version of a model, the newest whole one when no version is asked for; gives its number too.
@@ -131,7 +146,7 @@ impl ModelTable {
         }
         let rows = self.rows().filter(column("kind").eq(lit_string(MANIFEST))).group_by([column("model")]).agg([
             functions::max(column("version")).alias("latest"),
-            functions::count(column("version")).alias("versions"),
+            functions::count_distinct(column("version")).alias("versions"),
             function("unix_micros", [functions::max(column("created_at"))]).alias("created_at"),
         ]);
         let mut models = Vec::new();
@@ -163,13 +178,20 @@ impl ModelTable {
         }
         let rows = self.model(name).filter(column("kind").eq(lit_string(MANIFEST)));
         let created_at = function("unix_micros", [column("created_at")]).alias("created_at");
-        let rows = rows.select([column("version"), column("json"), created_at]).order_by([column("version").desc()]);
-        let mut versions = Vec::new();
+        let rows = rows.select([column("version"), column("json"), created_at]);
+        let rows = rows.order_by([column("version").desc(), column("created_at")]);
+        let mut versions: Vec<VersionEntry> = Vec::new();
+        let mut withdrawn = Vec::new();
         for batch in rows.collect().await? {
             let (numbers, times) = (self.numbers_of(&batch, 0)?, self.numbers_of(&batch, 2)?);
             for ((version, json), created_at) in numbers.into_iter().zip(self.texts(&batch, 1)?).zip(times) {
                 let manifest = read_manifest(&self.table, &json)?;
-                versions.push(VersionEntry { version, created_at: time(created_at), manifest });
+                // Newer versions come first, so whoever withdrew this copy has been seen.
+                let gone = withdrawn.contains(&Withdrawn { version, created_at });
+                withdrawn.extend_from_slice(&manifest.withdrawn);
+                if !gone {
+                    versions.push(VersionEntry { version, created_at: time(created_at), manifest });
+                }
             }
         }
         Ok(versions)
@@ -177,14 +199,14 @@ impl ModelTable {
 
     /// Reads one version. How many bytes there are is asked before they are fetched.
     async fn read(&self, name: &str, version: i64) -> Result<(Manifest, Weights)> {
-        let json = self.version(name, version, MANIFEST).select([column("json")]).collect().await?;
-        let json: Vec<String> = json.iter().map(|batch| self.texts(batch, 0)).collect::<Result<Vec<_>>>()?.concat();
-        if let [json] = json.as_slice() {
-            let manifest = read_manifest(&self.table, json)?;
+        let mut rows = self.model(name).filter(column("version").eq(lit(version)));
+        if let Some(copy) = self.copy(name, version).await? {
+            rows = rows.filter(function("unix_micros", [column("created_at")]).eq(lit(copy.created_at)));
+            let manifest = read_manifest(&self.table, &copy.json)?;
             let expected: Option<u64> = manifest.tensors.iter().map(|tensor| tensor.bytes()).sum();
             let length = functions::sum(functions::length(column("data")));
-            let there = self.version(name, version, TENSOR).agg([function("coalesce", [length, lit(0)])]);
-            let there = there.collect().await?;
+            let tensors = rows.filter(column("kind").eq(lit_string(TENSOR)));
+            let there = tensors.agg([function("coalesce", [length, lit(0)])]).collect().await?;
             let there: i64 =
                 there.iter().map(|batch| self.numbers_of(batch, 0)).collect::<Result<Vec<_>>>()?.concat().iter().sum();
             if expected != Some(there.unsigned_abs()) {
@@ -194,10 +216,41 @@ impl ModelTable {
                 )));
             }
         }
-        let rows = self.model(name).filter(column("version").eq(lit(version)));
         let layout = layout::schema();
         let names = layout.fields().iter().map(|field| column(field.name()));
         decode(&self.table, name, version, &rows.select(names).collect().await?)
+    }
+
+    /// The manifest under a number, and when it was written; none when the version is not whole.
+    async fn copy(&self, name: &str, version: i64) -> Result<Option<Copy>> {
+        let mut copies = self.copies(name, version).await?;
+        if copies.len() > 1 {
+            let newer = self.versions(name).await?;
+            let withdrawn: Vec<_> = newer.iter().flat_map(|entry| &entry.manifest.withdrawn).collect();
+            copies.retain(|copy| !withdrawn.contains(&&Withdrawn { version, created_at: copy.created_at }));
+            if copies.len() != 1 {
+                return Err(self.bad(format!(
+                    "version {version} of model `{name}` was saved by several at once, {} of whom did not withdraw",
+                    copies.len()
+                )));
+            }
+        }
+        Ok(copies.pop())
+    }
+
+    /// The manifests under one number: more than one when several saved at the same moment.
+    async fn copies(&self, name: &str, version: i64) -> Result<Vec<Copy>> {
+        let created_at = function("unix_micros", [column("created_at")]).alias("created_at");
+        let manifests = self.model(name).filter(column("version").eq(lit(version)));
+        let manifests = manifests.filter(column("kind").eq(lit_string(MANIFEST)));
+        let mut copies = Vec::new();
+        for batch in manifests.select([column("json"), created_at]).collect().await? {
+            let times = self.numbers_of(&batch, 1)?;
+            copies.extend(
+                self.texts(&batch, 0)?.into_iter().zip(times).map(|(json, created_at)| Copy { json, created_at }),
+            );
+        }
+        Ok(copies)
     }
 
     /// The numbers of a model's versions, whole or not, newest first; none when the table does not exist.
@@ -215,6 +268,7 @@ impl ModelTable {
         if !self.spark.table_exists(&self.table).await? {
             return Ok(false);
         }
+        self.spark.refresh_table(&self.table).await?;
         let schema = self.rows().schema().await?;
         match layout::schema().fields().iter().find(|field| schema.get(field.name()).is_none()) {
             Some(missing) => Err(self.bad(format!("it is no model table: it has no column `{}`", missing.name()))),
@@ -228,11 +282,6 @@ impl ModelTable {
 
     fn model(&self, name: &str) -> DataFrame {
         self.rows().filter(column("model").eq(lit_string(name)))
-    }
-
-    fn version(&self, name: &str, version: i64, kind: &str) -> DataFrame {
-        let of_kind: Column = column("kind").eq(lit_string(kind));
-        self.model(name).filter(column("version").eq(lit(version)).and(of_kind))
     }
 
     fn texts(&self, batch: &RecordBatch, index: usize) -> Result<Vec<String>> {
@@ -271,6 +320,26 @@ impl ModelTable {
             Err(error) => error,
         }
     }
+}
+
+/// How often a save is tried that others get in the way of.
+const ATTEMPTS: u32 = 6;
+
+/// One of the manifests under a number.
+struct Copy {
+    json: String,
+    created_at: i64,
+}
+
+/// Whether a write may have failed because of another at the same moment: anything but a refusal of the plan.
+fn may_be_a_conflict(error: &ServerError) -> bool {
+    let refusals = ["AnalysisException", "ParseException", "AccessControlException"];
+    !refusals.iter().any(|refusal| error.exception.ends_with(refusal))
+}
+
+/// A pause of random length, so that two who got in each other's way part.
+fn pause(attempt: u32) -> Duration {
+    Duration::from_millis(u64::from(attempt) * (20 + u64::from(Uuid::new_v4().as_fields().0 % 400)))
 }
 
 fn micros(time: SystemTime) -> i64 {
