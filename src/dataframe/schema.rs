@@ -37,7 +37,9 @@ impl Schema {
 
     pub(super) fn from_proto(data_type: &proto::DataType) -> Result<Self> {
         match DataType::from_proto(data_type) {
-            Ok(DataType::Struct { fields }) => Ok(Self { fields }),
+            Ok(DataType::Struct { fields }) => {
+                Ok(Self { fields: fields.into_iter().map(with_whole_vectors).collect() })
+            }
             Ok(other) => Err(Error::schema("(whole row)", "a struct of columns", other.simple_string())),
             Err(error) => Err(Error::schema("(whole row)", "types that this version knows", error.to_string())),
         }
@@ -127,6 +129,23 @@ pub fn vector_type() -> DataType {
             ],
         })),
     }
+}
+
+/// The field, its vectors as [`vector_type`] has them: they arrive without the struct that they are stored as.
+fn with_whole_vectors(field: StructField) -> StructField {
+    fn whole(data_type: DataType) -> DataType {
+        match data_type {
+            vector if is_vector(&vector) => vector_type(),
+            DataType::Struct { fields } => {
+                DataType::Struct { fields: fields.into_iter().map(with_whole_vectors).collect() }
+            }
+            DataType::Array { element_type, contains_null } => {
+                DataType::Array { element_type: Box::new(whole(*element_type)), contains_null }
+            }
+            other => other,
+        }
+    }
+    StructField { data_type: whole(field.data_type), ..field }
 }
 
 /// Whether the type is Spark ML's vector.

@@ -11,7 +11,7 @@ use spark_connect::{
 
 use crate::{
     Result,
-    dataframe::{DataFrame, Schema, column, function, is_vector, vector_type},
+    dataframe::{DataFrame, Schema, column, function, vector_type},
     ml::{Model, Transformer, attribute::Attribute},
     model::{self, Lineage, Outputs, PredictOptions},
     session::Session,
@@ -92,14 +92,9 @@ impl NeuralClassificationModel {
         let after = output_schema(&before, outputs, self.model.classes())?;
         let scores = [outputs.raw_prediction.as_str(), outputs.probability.as_str()];
         let is_score = |field: &StructField| !field.name.is_empty() && scores.contains(&field.name.as_str());
-        // Vectors of scores travel as arrays and are put together over there. Spark's schemas leave out what is inside its
-        // vectors, and want it in those they are given.
+        // Vectors of scores travel as arrays and are put together over there.
         let sent = Schema::new(after.fields().iter().map(|field| {
-            let data_type = match &field.data_type {
-                _ if is_score(field) => array_of_doubles(),
-                vector if is_vector(vector) => vector_type(),
-                other => other.clone(),
-            };
+            let data_type = if is_score(field) { array_of_doubles() } else { field.data_type.clone() };
             StructField { data_type, ..field.clone() }
         }));
         let session = Session::new(frame.client().clone());
