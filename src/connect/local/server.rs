@@ -151,7 +151,11 @@ impl Launch<'_> {
         ];
         match self.archive {
             Some(ClassArchive::Use(file)) => options.push(format!("-XX:SharedArchiveFile={}", file.display())),
-            Some(ClassArchive::Write(file)) => options.push(format!("-XX:ArchiveClassesAtExit={}", file.display())),
+            Some(ClassArchive::Write(file)) => {
+                // It warns of every class that it leaves out: thousands of lines.
+                options.push(format!("-XX:ArchiveClassesAtExit={}", file.display()));
+                options.push("-Xlog:cds=error".to_owned());
+            }
             None => {}
         }
         options.iter().map(|option| format!("\"{option}\"")).collect::<Vec<_>>().join(" ")
