@@ -3,9 +3,11 @@
 //! [`RecordStream`] is a schema and the batches that follow; [`RecordSource`] opens a fresh one for every epoch. The
 //! cluster's side of the crate produces them, the learning side consumes them, and neither knows the other.
 
+mod cache;
 pub mod ipc;
 mod records;
 mod source;
 
+pub use cache::{Cache, CacheOptions, CachedBatches};
 pub use records::RecordStream;
 pub use source::{MemorySource, RecordSource};

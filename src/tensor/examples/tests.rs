@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
-use arrow::array::{Decimal128Array, Float32Array, Int64Array, StringArray};
+use arrow::array::{ArrayRef, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int64Array, StringArray};
 
 use super::*;
+use crate::tensor::{RowShape, TensorField};
 
 type Rows = Vec<(&'static str, ArrayRef)>;
 
@@ -104,4 +105,27 @@ fn types_that_do_not_fit_are_refused() {
         let message = ExampleReader::bind(&schema, &columns, OnInvalid::Error).unwrap_err().to_string();
         assert!(message.contains(name), "{message}");
     }
+}
+
+#[test]
+fn batches_are_canonical_and_keep_their_order() {
+    let batch = RecordBatch::try_from_iter(columns()).unwrap();
+    let used = Columns::side_by_side(["x", "y"], "y").weight("w").validation("v");
+    let mut decoder = ExampleDecoder::bind(&batch.schema(), &used, OnInvalid::Skip).unwrap();
+    // Row 1 lacks a feature and row 2 its mark: nothing shows the width until row 3 comes.
+    assert_eq!(decoder.decode(&batch.slice(1, 1)).unwrap().skipped, 1);
+    assert!(decoder.fields().is_empty());
+    let decoded = decoder.decode(&batch.slice(2, 2)).unwrap();
+    assert_eq!((decoded.skipped, decoded.batch.num_rows()), (1, 1));
+    let fields =
+        decoded.batch.schema().fields().iter().map(|f| TensorField::from_arrow(f).unwrap()).collect::<Vec<_>>();
+    assert_eq!(fields, decoder.fields());
+    let names: Vec<&str> = fields.iter().map(|f| f.name.as_str()).collect();
+    assert_eq!(names, ["features", "label", "weight", "held_out"]);
+    assert_eq!(fields[0].shape, RowShape::fixed([2]));
+    assert_eq!(
+        decoded.batch.column(0).as_fixed_size_list().values().as_primitive::<Float32Type>().values(),
+        &[4.0, 1.0]
+    );
+    decoder.finish().unwrap();
 }

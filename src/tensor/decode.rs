@@ -1,0 +1,38 @@
+//! From the batches of a stream to canonical batches.
+
+use arrow::array::RecordBatch;
+
+use super::TensorField;
+use crate::Result;
+
+/// Turns the batches of one stream into canonical ones, see [`TensorField`].
+///
+/// A decoder is made for one schema and fed its batches in order, on a thread of its own while training runs on another.
+pub trait Decoder: Send {
+    /// The columns of the canonical batches, in order. None as long as no row has shown how wide rows are.
+    fn fields(&self) -> &[TensorField];
+
+    /// Decodes the next batch. Rows keep their order; those that cannot be used are refused, or left out and counted.
+    /// A batch without a row may lack columns.
+    ///
+    /// # Errors
+    /// [`Error::Data`](crate::Error::Data) for rows that cannot be used and are not to be left out, with the column, how
+    /// many rows of those read so far, and the first of them; [`Error::Arrow`](crate::Error::Arrow) when a column cannot
+    /// be converted.
+    fn decode(&mut self, batch: &RecordBatch) -> Result<Decoded>;
+
+    /// Ends the stream.
+    ///
+    /// # Errors
+    /// [`Error::Data`](crate::Error::Data) when no row could be used.
+    fn finish(&mut self) -> Result<()>;
+}
+
+/// What came of one batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decoded {
+    /// The rows that can be used, in the columns of [`Decoder::fields`].
+    pub batch: RecordBatch,
+    /// How many rows were left out.
+    pub skipped: u64,
+}

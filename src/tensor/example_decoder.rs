@@ -1,0 +1,194 @@
+//! Decodes features, label, weight and mark: the columns of a classifier.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{
+        Array, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, Float32Array, RecordBatch, UInt8Array, UInt32Array,
+    },
+    compute::cast,
+    datatypes::{DataType, Field, Float64Type, Schema, SchemaRef},
+};
+
+use super::{
+    Columns, FeatureReader, OnInvalid,
+    columns::typed,
+    convert::{Fault, is_number},
+    decode::{Decoded, Decoder},
+    features::{Faults, compact},
+    field::{Element, HELD_OUT, LABEL, RowShape, TensorField, WEIGHT},
+};
+use crate::{Error, Result};
+
+/// The name of the one input that [`ExampleDecoder`] makes.
+pub const FEATURES: &str = "features";
+
+/// Labels count classes; more than this are surely no classes.
+const MAX_CLASSES: f64 = (1 << 20) as f64;
+
+/// Decodes [`Columns`]: the features side by side as one input of single precision named [`FEATURES`], the label as a
+/// class, the weight and the mark where the columns name them.
+#[derive(Debug)]
+pub struct ExampleDecoder {
+    features: FeatureReader,
+    label: Scalar,
+    weight: Option<Scalar>,
+    held_out: Option<Scalar>,
+    on_invalid: OnInvalid,
+    rows_read: u64,
+    skipped: u64,
+    fields: Vec<TensorField>,
+    schema: SchemaRef,
+}
+
+#[derive(Debug, Clone)]
+struct Scalar {
+    name: String,
+    index: usize,
+}
+
+impl Scalar {
+    /// Refuses values of the column that are numbers but not legal ones; `rows` are theirs, of `total` read so far.
+    fn check(&self, values: &[f64], rows: &[u64], total: u64, legal: fn(f64) -> bool, words: &str) -> Result<()> {
+        let mut bad = values.iter().zip(rows).filter(|(value, _)| !legal(**value));
+        let Some((value, row)) = bad.next() else { return Ok(()) };
+        let count = 1 + bad.count();
+        let reason = format!("{count} of {total} rows hold {value} or the like, the first is row {row}; {words}");
+        Err(Error::data(&self.name, reason))
+    }
+}
+
+impl ExampleDecoder {
+    /// Finds the columns and checks their types.
+    ///
+    /// # Errors
+    /// [`Error::Schema`] with the column, what would fit and what is there; [`Error::Param`] when no feature is named or
+    /// `on_invalid` would keep rows that nothing can be learnt from.
+    pub fn bind(schema: &Schema, columns: &Columns, on_invalid: OnInvalid) -> Result<Self> {
+        if on_invalid == OnInvalid::Keep {
+            return Err(Error::param("handleInvalid", "keep", "`error` or `skip` while training"));
+        }
+        let scalar = |name: &String, expected, fits| {
+            Ok::<_, Error>(Scalar { name: name.clone(), index: typed(schema, name, expected, fits)? })
+        };
+        let is_boolean: fn(&DataType) -> bool = |data_type| *data_type == DataType::Boolean;
+        Ok(Self {
+            features: FeatureReader::bind(schema, &columns.features)?,
+            label: scalar(&columns.label, "a number (the class, counted from 0)", is_number)?,
+            weight: columns.weight.as_ref().map(|name| scalar(name, "a number", is_number)).transpose()?,
+            held_out: columns.validation.as_ref().map(|name| scalar(name, "a boolean", is_boolean)).transpose()?,
+            on_invalid,
+            rows_read: 0,
+            skipped: 0,
+            fields: Vec::new(),
+            schema: Arc::new(Schema::empty()),
+        })
+    }
+
+    /// Lays out the canonical columns, once a row has shown its width.
+    fn lay_out(&mut self, width: usize) -> Result<()> {
+        if i32::try_from(width).is_err() || width == 0 {
+            let reason = format!("a row has {width} values; 1 to {} can be learnt from", i32::MAX);
+            return Err(Error::data(&self.features.names(), reason));
+        }
+        let scalar = |name, element| TensorField::new(name, element, RowShape::scalar());
+        self.fields.push(TensorField::new(FEATURES, Element::F32, RowShape::fixed([width])));
+        self.fields.push(scalar(LABEL, Element::U32));
+        self.fields.extend(self.weight.as_ref().map(|_| scalar(WEIGHT, Element::F32)));
+        self.fields.extend(self.held_out.as_ref().map(|_| scalar(HELD_OUT, Element::U8)));
+        self.schema = Arc::new(Schema::new(self.fields.iter().map(TensorField::to_arrow).collect::<Vec<_>>()));
+        Ok(())
+    }
+}
+
+impl Decoder for ExampleDecoder {
+    fn fields(&self) -> &[TensorField] {
+        &self.fields
+    }
+
+    fn decode(&mut self, batch: &RecordBatch) -> Result<Decoded> {
+        let (rows, start) = (batch.num_rows(), self.rows_read);
+        self.rows_read += rows as u64;
+        let (weight, held_out) = (self.weight.clone(), self.held_out.clone());
+        let mut values = Vec::new();
+        let mut faults = self.features.append(batch, &mut values)?;
+        let labels = doubles(batch.column(self.label.index))?;
+        let weights = weight.as_ref().map(|w| Ok::<_, Error>((w, doubles(batch.column(w.index))?))).transpose()?;
+        let held_out = held_out.as_ref().map(|h| (h, batch.column(h.index)));
+
+        let mut required: Vec<(&Scalar, &ArrayRef)> = vec![(&self.label, &labels)];
+        required.extend(weights.as_ref().map(|(scalar, array)| (*scalar, array)));
+        required.extend(held_out);
+        for (scalar, array) in required.into_iter().filter(|(_, array)| array.null_count() > 0) {
+            for row in (0..rows).filter(|&row| array.is_null(row)) {
+                Faults::mark(&mut faults, rows, row, start, &scalar.name, Fault::Null);
+            }
+        }
+        let skipped = faults.as_ref().map_or(0, Faults::count);
+        if let Some(faults) = faults.as_ref().filter(|_| self.on_invalid == OnInvalid::Error) {
+            return Err(faults.first().error(skipped, self.rows_read));
+        }
+        self.skipped += skipped;
+        if skipped == rows as u64 {
+            return Ok(Decoded { batch: RecordBatch::new_empty(self.schema.clone()), skipped });
+        }
+        let width = self.features.width().unwrap_or(0);
+        if self.fields.is_empty() {
+            self.lay_out(width)?;
+        }
+        let bad = faults.map(|faults| faults.bad);
+        if let Some(bad) = &bad {
+            compact(&mut values, 0, width, bad);
+        }
+        let good: Vec<usize> = (0..rows).filter(|&row| bad.as_ref().is_none_or(|bad| !bad[row])).collect();
+        let at: Vec<u64> = good.iter().map(|&row| start + row as u64).collect();
+        let numbers = |array: &ArrayRef| -> Vec<f64> {
+            let values = array.as_primitive::<Float64Type>().values();
+            good.iter().map(|&row| values[row]).collect()
+        };
+        let labels = numbers(&labels);
+        let is_class = |label: f64| (0.0..MAX_CLASSES).contains(&label) && label.fract() == 0.0;
+        let words = "a class is a whole number from 0; index the labels first";
+        self.label.check(&labels, &at, self.rows_read, is_class, words)?;
+
+        let item = Arc::new(Field::new_list_field(DataType::Float32, false));
+        let features = FixedSizeListArray::try_new(item, width as i32, Arc::new(Float32Array::from(values)), None)
+            .map_err(|e| Error::arrow("laying out features", e))?;
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(features)];
+        columns.push(Arc::new(UInt32Array::from_iter_values(labels.iter().map(|label| *label as u32))));
+        if let Some((scalar, weights)) = weights {
+            let weights = numbers(&weights);
+            // What single precision cannot hold weighs infinitely much in it.
+            let is_weight = |weight: f64| weight >= 0.0 && (weight as f32).is_finite();
+            let words = "a weight is a finite number of at least 0";
+            scalar.check(&weights, &at, self.rows_read, is_weight, words)?;
+            columns.push(Arc::new(Float32Array::from_iter_values(weights.iter().map(|weight| *weight as f32))));
+        }
+        if let Some((_, held_out)) = held_out {
+            let marks = held_out.as_boolean().values();
+            let marks = good.iter().map(|&row| u8::from(marks.value(row)));
+            columns.push(Arc::new(UInt8Array::from_iter_values(marks)));
+        }
+        let batch = RecordBatch::try_new(self.schema.clone(), columns);
+        Ok(Decoded { batch: batch.map_err(|e| Error::arrow("laying out rows to learn from", e))?, skipped })
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        match (self.rows_read, self.skipped) {
+            (0, _) => Err(Error::data(&self.label.name, "there is no row to learn from")),
+            (rows, skipped) if rows == skipped => Err(Error::data(
+                &self.label.name,
+                format!("all {skipped} rows were skipped as unusable: there is none left to learn from"),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A column of numbers or booleans as doubles.
+fn doubles(array: &ArrayRef) -> Result<ArrayRef> {
+    if let Some(booleans) = array.as_any().downcast_ref::<BooleanArray>() {
+        return Ok(Arc::new(booleans.iter().map(|b| b.map(f64::from)).collect::<arrow::array::Float64Array>()));
+    }
+    cast(array, &DataType::Float64).map_err(|e| Error::arrow(format!("converting {} to double", array.data_type()), e))
+}
