@@ -8,6 +8,7 @@ mod device;
 mod init;
 mod layer;
 mod network;
+mod op;
 pub mod random;
 mod spec;
 mod weights;

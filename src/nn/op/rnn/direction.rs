@@ -1,0 +1,208 @@
+//! One direction of one layer over the packed sequences of one thread.
+
+use super::{
+    CellKind, cell,
+    matrix::{Matrix, add_column_sums, product},
+    order::Order,
+    scratch::Scratch,
+};
+
+/// A direction's weights, prepared once for all threads.
+#[derive(Debug)]
+pub(super) struct Prepared<'a> {
+    kind: CellKind,
+    inputs: usize,
+    hidden: usize,
+    /// `(gates hidden, inputs)`.
+    input_weight: &'a [f32],
+    /// `(gates hidden, hidden)`.
+    hidden_weight: &'a [f32],
+    /// `(hidden, gates hidden)`: the product of every step reads it without repacking.
+    turned: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+/// What the backward pass needs of the forward pass.
+#[derive(Debug)]
+pub(super) struct Kept {
+    inputs: Vec<f32>,
+    gates: Vec<f32>,
+    /// LSTM: the cells. GRU: the hidden state's part of n. Else empty.
+    more: Vec<f32>,
+    /// `(steps of all sequences, hidden)`: the direction's output.
+    pub(super) hidden: Vec<f32>,
+}
+
+impl Kept {
+    pub(super) fn free(self, scratch: &Scratch) {
+        [self.inputs, self.gates, self.more, self.hidden].into_iter().for_each(|buffer| scratch.give(buffer));
+    }
+}
+
+impl<'a> Prepared<'a> {
+    /// `weights`: this direction's, in PyTorch's order.
+    pub(super) fn new(kind: CellKind, inputs: usize, hidden: usize, weights: &'a [f32]) -> Self {
+        let wide = kind.gates() * hidden;
+        let (input_weight, rest) = weights.split_at(wide * inputs);
+        let (hidden_weight, rest) = rest.split_at(wide * hidden);
+        let (input_bias, hidden_bias) = rest.split_at(wide);
+        let mut turned = vec![0.0; hidden * wide];
+        for (row, values) in hidden_weight.chunks_exact(hidden).enumerate() {
+            values.iter().enumerate().for_each(|(column, &value)| turned[column * wide + row] = value);
+        }
+        let mut bias: Vec<f32> = input_bias.iter().zip(hidden_bias).map(|(a, b)| a + b).collect();
+        if kind == CellKind::Gru {
+            // The hidden state's bias of n is inside the product with r.
+            bias[2 * hidden..].copy_from_slice(&input_bias[2 * hidden..]);
+            bias.extend_from_slice(&hidden_bias[2 * hidden..]);
+        }
+        Self { kind, inputs, hidden, input_weight, hidden_weight, turned, bias }
+    }
+
+    fn wide(&self) -> usize {
+        self.kind.gates() * self.hidden
+    }
+
+    /// `x`: packed inputs, `(steps of all sequences, inputs)`.
+    pub(super) fn forward(&self, x: Vec<f32>, order: &Order, scratch: &Scratch) -> Kept {
+        let (h, wide) = (self.hidden, self.wide());
+        let mut gates = scratch.take(order.len() * wide);
+        product(
+            &mut gates,
+            false,
+            Matrix::new(&x, order.len(), self.inputs),
+            Matrix::new(self.input_weight, wide, self.inputs).t(),
+        );
+        let mut hidden = scratch.take(order.len() * h);
+        let mut more = match self.kind {
+            CellKind::Lstm | CellKind::Gru => scratch.take(order.len() * h),
+            CellKind::Tanh | CellKind::Relu => Vec::new(),
+        };
+        let mut sums =
+            scratch.take(if self.kind == CellKind::Gru && order.steps() > 0 { order.count(0) * wide } else { 0 });
+        for step in 0..order.steps() {
+            let (at, n) = (order.offset(step), order.count(step));
+            let (earlier, hidden) = hidden.split_at_mut(at * h);
+            let before = (step > 0).then(|| &earlier[order.offset(step - 1) * h..][..n * h]);
+            let (hidden, gates) = (&mut hidden[..n * h], &mut gates[at * wide..][..n * wide]);
+            if let Some(before) = before {
+                let (to, add) = if self.kind == CellKind::Gru { (&mut sums[..], false) } else { (&mut *gates, true) };
+                product(to, add, Matrix::new(before, n, h), Matrix::new(&self.turned, h, wide));
+            }
+            match self.kind {
+                CellKind::Lstm => {
+                    let (earlier, cells) = more.split_at_mut(at * h);
+                    let before = (step > 0).then(|| &earlier[order.offset(step - 1) * h..]);
+                    cell::lstm(gates, &self.bias, before, &mut cells[..n * h], hidden);
+                }
+                CellKind::Gru => {
+                    let sums = before.map(|_| &sums[..]);
+                    cell::gru(gates, sums, &self.bias, before, &mut more[at * h..][..n * h], hidden);
+                }
+                CellKind::Tanh | CellKind::Relu => {
+                    cell::plain(gates, &self.bias, self.kind == CellKind::Relu, hidden);
+                }
+            }
+        }
+        scratch.give(sums);
+        Kept { inputs: x, gates, more, hidden }
+    }
+
+    /// `d_hidden`: the gradient of the output, used up. Adds the weights' gradients to `d_weights` and gives the inputs'.
+    pub(super) fn backward(
+        &self,
+        mut kept: Kept,
+        d_hidden: &mut [f32],
+        d_weights: &mut [f32],
+        wants_inputs: bool,
+        order: &Order,
+        scratch: &Scratch,
+    ) -> Option<Vec<f32>> {
+        self.through_time(&mut kept, d_hidden, order, scratch);
+        self.weight_gradients(&kept, d_weights, order, scratch);
+        let d_inputs = wants_inputs.then(|| {
+            let mut d_inputs = scratch.take(order.len() * self.inputs);
+            let d_sums = Matrix::new(&kept.gates, order.len(), self.wide());
+            product(&mut d_inputs, false, d_sums, Matrix::new(self.input_weight, self.wide(), self.inputs));
+            d_inputs
+        });
+        kept.free(scratch);
+        d_inputs
+    }
+
+    /// Replaces the gates by the gradients of their sums (GRU: and `more` by those of the hidden state's part of n).
+    fn through_time(&self, kept: &mut Kept, d_hidden: &mut [f32], order: &Order, scratch: &Scratch) {
+        let (h, wide) = (self.hidden, self.wide());
+        let running = if order.steps() > 0 { order.count(0) } else { 0 };
+        let mut d_cells = scratch.zeros(if self.kind == CellKind::Lstm { running * h } else { 0 });
+        for step in (0..order.steps()).rev() {
+            let (at, n) = (order.offset(step), order.count(step));
+            let earlier = if step > 0 { order.offset(step - 1) * h } else { 0 };
+            let gates = &mut kept.gates[at * wide..][..n * wide];
+            let (d_before, d_now) = d_hidden.split_at_mut(at * h);
+            let d_now = &d_now[..n * h];
+            let mut d_before = (step > 0).then(|| &mut d_before[earlier..][..n * h]);
+            match self.kind {
+                CellKind::Lstm => {
+                    let before = (step > 0).then(|| &kept.more[earlier..]);
+                    cell::lstm_back(gates, &kept.more[at * h..][..n * h], before, d_now, &mut d_cells[..n * h], h);
+                }
+                CellKind::Gru => {
+                    let before = (step > 0).then(|| &kept.hidden[earlier..]);
+                    let news = &mut kept.more[at * h..][..n * h];
+                    cell::gru_back(gates, news, before, d_now, d_before.as_deref_mut(), h);
+                }
+                CellKind::Tanh | CellKind::Relu => {
+                    let relu = self.kind == CellKind::Relu;
+                    cell::plain_back(gates, &kept.hidden[at * h..][..n * h], relu, d_now);
+                }
+            }
+            let Some(d_before) = d_before else { continue };
+            if self.kind == CellKind::Gru {
+                let (both, new) = self.hidden_weight.split_at(2 * h * h);
+                product(d_before, true, Matrix::strided(gates, n, 2 * h, wide), Matrix::new(both, 2 * h, h));
+                product(d_before, true, Matrix::new(&kept.more[at * h..], n, h), Matrix::new(new, h, h));
+            } else {
+                product(d_before, true, Matrix::new(gates, n, wide), Matrix::new(self.hidden_weight, wide, h));
+            }
+        }
+        scratch.give(d_cells);
+    }
+
+    fn weight_gradients(&self, kept: &Kept, d_weights: &mut [f32], order: &Order, scratch: &Scratch) {
+        let (h, wide, len) = (self.hidden, self.wide(), order.len());
+        let (d_input, rest) = d_weights.split_at_mut(wide * self.inputs);
+        let (d_hidden, rest) = rest.split_at_mut(wide * h);
+        let (d_input_bias, d_hidden_bias) = rest.split_at_mut(wide);
+        let d_sums = Matrix::new(&kept.gates, len, wide);
+        product(d_input, true, d_sums.t(), Matrix::new(&kept.inputs, len, self.inputs));
+
+        // What stood before each step, from the second on, in the order of the steps.
+        let first = if order.steps() > 0 { order.count(0) } else { 0 };
+        let later = len - first;
+        let mut before = scratch.take(later * h);
+        for step in 1..order.steps() {
+            let count = order.count(step) * h;
+            before[(order.offset(step) - first) * h..][..count]
+                .copy_from_slice(&kept.hidden[order.offset(step - 1) * h..][..count]);
+        }
+        let states = Matrix::new(&before, later, h);
+        let gates = &kept.gates[first * wide..];
+        if self.kind == CellKind::Gru {
+            let (both, new) = d_hidden.split_at_mut(2 * h * h);
+            product(both, true, Matrix::strided(gates, later, 2 * h, wide).t(), states);
+            product(new, true, Matrix::new(&kept.more[first * h..], later, h).t(), states);
+        } else {
+            product(d_hidden, true, Matrix::new(gates, later, wide).t(), states);
+        }
+        scratch.give(before);
+
+        add_column_sums(d_input_bias, &kept.gates, wide);
+        if self.kind == CellKind::Gru {
+            add_column_sums(&mut d_hidden_bias[..2 * h], &kept.gates, wide);
+            add_column_sums(&mut d_hidden_bias[2 * h..], &kept.more, h);
+        } else {
+            add_column_sums(d_hidden_bias, &kept.gates, wide);
+        }
+    }
+}
