@@ -9,6 +9,7 @@ mod bad_input;
 mod classifier;
 mod databases;
 mod errors;
+mod evaluation;
 mod frames;
 mod layering;
 mod local;

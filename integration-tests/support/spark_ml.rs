@@ -31,6 +31,16 @@ impl Operator {
         Self { class: format!("org.apache.spark.ml.feature.{class}"), params: HashMap::new() }
     }
 
+    /// The evaluator of a class of `org.apache.spark.ml.evaluation`.
+    pub fn evaluator(class: &str) -> Self {
+        Self { class: format!("org.apache.spark.ml.evaluation.{class}"), params: HashMap::new() }
+    }
+
+    /// Sets a whole-number param.
+    pub fn int(self, name: &str, value: i32) -> Self {
+        self.set(name, LiteralType::Integer(value))
+    }
+
     /// Sets a text param.
     pub fn text(self, name: &str, value: &str) -> Self {
         self.set(name, LiteralType::String(value.to_owned()))
@@ -63,6 +73,30 @@ impl Operator {
 
     fn operator(&self, kind: OperatorType) -> proto::MlOperator {
         proto::MlOperator { name: self.class.clone(), uid: uuid::Uuid::new_v4().to_string(), r#type: kind.into() }
+    }
+
+    /// The evaluator's figure for a relation.
+    pub async fn evaluate(&self, client: &Client, dataset: proto::Relation) -> Result<f64> {
+        use proto::{ml_command as ml, ml_command_result::ResultType};
+        let evaluate = ml::Evaluate {
+            evaluator: Some(self.operator(OperatorType::Evaluator)),
+            params: Some(self.params()),
+            dataset: Some(dataset),
+        };
+        let command = proto::MlCommand { command: Some(ml::Command::Evaluate(evaluate)) };
+        let command = proto::Command { command_type: Some(CommandType::MlCommand(command)) };
+        let plan = proto::Plan { op_type: Some(OpType::Command(command)) };
+        let answers = client.execute(plan, ExecuteOptions::default()).responses().await?;
+        let figure = answers.into_iter().find_map(|answer| match answer {
+            ResponseType::MlCommandResult(proto::MlCommandResult { result_type: Some(ResultType::Param(figure)) }) => {
+                match figure.literal_type {
+                    Some(LiteralType::Double(figure)) => Some(figure),
+                    _ => None,
+                }
+            }
+            _ => None,
+        });
+        Ok(figure.expect("a figure"))
     }
 
     /// What the transformer makes of a relation.

@@ -6,6 +6,7 @@
 //! stages mix with Spark ML's own.
 
 pub mod attribute;
+pub mod evaluation;
 pub mod feature;
 mod pipeline;
 mod preflight;

@@ -58,7 +58,7 @@ pub(super) fn numbers(data_type: &DataType) -> Option<Numbers> {
 }
 
 /// A vector or array column as `array<double>`.
-pub(super) fn as_array(column: Column, kind: Numbers) -> Column {
+pub(in crate::ml) fn as_array(column: Column, kind: Numbers) -> Column {
     match kind {
         Numbers::Vector => function("vector_to_array", [column, text("float64")]),
         _ => column.cast(DataType::Array { element_type: Box::new(DataType::Double), contains_null: true }),

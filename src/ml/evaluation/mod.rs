@@ -1,0 +1,84 @@
+//! How good predictions are, each evaluator by one aggregate on the cluster.
+//!
+//! An evaluator reads columns that a model wrote, as `org.apache.spark.ml.evaluation` does, and its figures are Spark's.
+//! What the aggregate gives is kept whole ([`MulticlassMetrics`], [`BinaryMetrics`], [`RegressionMetrics`],
+//! [`MultilabelMetrics`]), so that every figure of a table costs one pass.
+
+mod binary;
+mod multiclass;
+mod multilabel;
+mod regression;
+
+use arrow::{
+    array::{Array, AsArray, RecordBatch},
+    datatypes::Float64Type,
+};
+use spark_connect::{
+    column::Column,
+    lit_double,
+    types::{DataType, StructField},
+};
+
+pub use self::{
+    binary::{BinaryClassificationEvaluator, BinaryMetric, BinaryMetrics, CurvePoint},
+    multiclass::{ClassMetrics, MulticlassClassificationEvaluator, MulticlassMetric, MulticlassMetrics},
+    multilabel::{MultilabelClassificationEvaluator, MultilabelMetric, MultilabelMetrics},
+    regression::{RegressionEvaluator, RegressionMetric, RegressionMetrics},
+};
+use super::feature::{Numbers, numbers};
+use crate::{
+    Error, Result,
+    dataframe::{DataFrame, Schema, column},
+};
+
+/// Gives one figure for a frame of predictions.
+pub trait Evaluator: std::fmt::Debug + Send + Sync {
+    /// The figure.
+    ///
+    /// # Errors
+    /// [`Error::Schema`] for a column that is missing or of the wrong type; [`Error::Param`] for params that cannot work;
+    /// [`Error::Data`] for values that cannot be judged, or no row; [`Error::Server`]; [`Error::Unreachable`].
+    fn evaluate<'a>(&'a self, frame: &'a DataFrame) -> futures::future::BoxFuture<'a, Result<f64>>;
+
+    /// Whether more of it is better.
+    fn is_larger_better(&self) -> bool;
+}
+
+/// A column of single numbers.
+fn number<'a>(schema: &'a Schema, name: &str) -> Result<&'a StructField> {
+    let field = schema.require(name)?;
+    match numbers(&field.data_type) {
+        Some(Numbers::Whole | Numbers::Real) => Ok(field),
+        _ => Err(Error::schema(name, "numbers", field.data_type.simple_string())),
+    }
+}
+
+fn double(name: &str) -> Column {
+    column(name).cast(DataType::Double)
+}
+
+/// The row weights: a column, or 1.
+fn weight(schema: &Schema, name: Option<&str>) -> Result<Column> {
+    match name {
+        None => Ok(lit_double(1.0)),
+        Some(name) => number(schema, name).map(|_| double(name)),
+    }
+}
+
+/// Column `index` of an aggregate's answer, doubles; null is NaN.
+fn doubles(batch: &RecordBatch, index: usize) -> Vec<f64> {
+    let values = batch.column(index).as_primitive::<Float64Type>();
+    (0..values.len()).map(|row| if values.is_null(row) { f64::NAN } else { values.value(row) }).collect()
+}
+
+fn no_rows(column: &str) -> Error {
+    Error::data(column, "there is no row to judge")
+}
+
+/// Refuses rows that hold nothing to compare.
+fn whole(column: &str, nulls: f64) -> Result<()> {
+    if nulls > 0.0 {
+        return Err(Error::data(column, format!("{nulls} rows are null or NaN; leave them out first")));
+    }
+    Ok(())
+}

@@ -1,0 +1,294 @@
+//! Predicted classes against true ones.
+
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use spark_connect::{column::Column, functions, lit_double};
+
+use super::{Evaluator, double, doubles, no_rows, number, weight, whole};
+use crate::{
+    Error, Result,
+    dataframe::{DataFrame, Schema, column, function},
+    ml::feature::{Numbers, as_array, numbers},
+};
+
+/// Probabilities are kept this far from 0 and 1 in the log-loss, Spark's default.
+const EPS: f64 = 1e-15;
+
+/// One figure of a [`MulticlassMetrics`], by Spark's `metricName`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum MulticlassMetric {
+    /// The F1 of every class, averaged by how often the class occurs.
+    #[default]
+    F1,
+    /// The share of rows that are right.
+    Accuracy,
+    /// Precision averaged by how often the class occurs.
+    WeightedPrecision,
+    /// Recall averaged by how often the class occurs; equal to the accuracy.
+    WeightedRecall,
+    /// The false-positive rate averaged by how often the class occurs.
+    WeightedFalsePositiveRate,
+    /// The mean of `-ln p` of the true class; needs `probabilityCol`.
+    LogLoss,
+    /// The share of rows that are wrong.
+    HammingLoss,
+}
+
+/// Judges predicted classes (`org.apache.spark.ml.evaluation.MulticlassClassificationEvaluator`).
+///
+/// | param | default | purpose |
+/// |---|---|---|
+/// | `labelCol`, `predictionCol` | `label`, `prediction` | true and predicted class, numbers |
+/// | `probabilityCol` | none | a vector or array of every class's chance, for the log-loss |
+/// | `weightCol` | none | how much each row counts |
+/// | `metricName` | `f1` | the figure that [`evaluate`](Evaluator::evaluate) gives |
+#[derive(Debug, Clone)]
+pub struct MulticlassClassificationEvaluator {
+    label: String,
+    prediction: String,
+    probability: Option<String>,
+    weight: Option<String>,
+    metric: MulticlassMetric,
+}
+
+impl Default for MulticlassClassificationEvaluator {
+    fn default() -> Self {
+        let (label, prediction) = ("label".into(), "prediction".into());
+        Self { label, prediction, probability: None, weight: None, metric: MulticlassMetric::default() }
+    }
+}
+
+impl MulticlassClassificationEvaluator {
+    /// Gives this figure.
+    pub fn new(metric: MulticlassMetric) -> Self {
+        let probability = (metric == MulticlassMetric::LogLoss).then(|| "probability".into());
+        Self { metric, probability, ..Self::default() }
+    }
+
+    /// The column of true classes.
+    pub fn label_col(mut self, name: impl Into<String>) -> Self {
+        self.label = name.into();
+        self
+    }
+
+    /// The column of predicted classes.
+    pub fn prediction_col(mut self, name: impl Into<String>) -> Self {
+        self.prediction = name.into();
+        self
+    }
+
+    /// The column of every class's chance.
+    pub fn probability_col(mut self, name: impl Into<String>) -> Self {
+        self.probability = Some(name.into());
+        self
+    }
+
+    /// The column that says how much each row counts.
+    pub fn weight_col(mut self, name: impl Into<String>) -> Self {
+        self.weight = Some(name.into());
+        self
+    }
+
+    /// All figures, from one aggregate: rows grouped by true and predicted class.
+    ///
+    /// # Errors
+    /// As [`Evaluator::evaluate`].
+    pub async fn metrics(&self, frame: &DataFrame) -> Result<MulticlassMetrics> {
+        let schema = frame.schema().await?;
+        number(&schema, &self.label)?;
+        number(&schema, &self.prediction)?;
+        let weight = weight(&schema, self.weight.as_deref())?;
+        let loss = self.loss(&schema)?;
+        let judged = frame.select([
+            double(&self.label).alias("l"),
+            double(&self.prediction).alias("p"),
+            weight.alias("w"),
+            loss,
+        ]);
+        let cells = judged.group_by(["l", "p"]).agg([
+            functions::sum(column("w")).alias("weight"),
+            functions::sum(column("w").mul(column("loss"))).alias("loss"),
+        ]);
+        let mut found = Vec::new();
+        for batch in cells.collect().await? {
+            let [labels, predictions, weights, losses] = [0, 1, 2, 3].map(|i| doubles(&batch, i));
+            for (i, weight) in weights.into_iter().enumerate() {
+                whole(&self.label, if labels[i].is_nan() { weight } else { 0.0 })?;
+                whole(&self.prediction, if predictions[i].is_nan() { weight } else { 0.0 })?;
+                found.push(Cell { label: labels[i], prediction: predictions[i], weight, loss: losses[i] });
+            }
+        }
+        if found.is_empty() {
+            return Err(no_rows(&self.label));
+        }
+        Ok(MulticlassMetrics::new(found))
+    }
+
+    /// `-ln p` of the true class.
+    fn loss(&self, schema: &Schema) -> Result<Column> {
+        let Some(name) = &self.probability else { return Ok(lit_double(0.0).alias("loss")) };
+        let field = schema.require(name)?;
+        let kind = match numbers(&field.data_type) {
+            Some(kind @ (Numbers::Vector | Numbers::Array)) => kind,
+            _ => return Err(Error::schema(name, "a vector or array of chances", field.data_type.simple_string())),
+        };
+        let chance = function("get", [as_array(column(name), kind), double(&self.label).cast_str("int")]);
+        let kept = function("greatest", [function("least", [chance, lit_double(1.0 - EPS)]), lit_double(EPS)]);
+        Ok(function("negative", [functions::ln(kept)]).alias("loss"))
+    }
+}
+
+impl Evaluator for MulticlassClassificationEvaluator {
+    fn evaluate<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<f64>> {
+        Box::pin(async move {
+            if self.metric == MulticlassMetric::LogLoss && self.probability.is_none() {
+                return Err(Error::param("probabilityCol", "none", "a column of chances, for the log-loss"));
+            }
+            Ok(self.metrics(frame).await?.get(self.metric))
+        })
+    }
+
+    fn is_larger_better(&self) -> bool {
+        use MulticlassMetric::{HammingLoss, LogLoss, WeightedFalsePositiveRate};
+        !matches!(self.metric, WeightedFalsePositiveRate | LogLoss | HammingLoss)
+    }
+}
+
+/// Rows of one true class that were given one predicted class.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Cell {
+    label: f64,
+    prediction: f64,
+    weight: f64,
+    loss: f64,
+}
+
+/// All there is to say of predicted classes (`org.apache.spark.mllib.evaluation.MulticlassMetrics`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct MulticlassMetrics {
+    classes: Vec<ClassMetrics>,
+    cells: Vec<Cell>,
+    total: f64,
+}
+
+/// One true class.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ClassMetrics {
+    /// The class.
+    pub label: f64,
+    /// The weight of its rows.
+    pub support: f64,
+    /// The share of the rows given this class that have it; 0 when there is none.
+    pub precision: f64,
+    /// The share of its rows that were given it.
+    pub recall: f64,
+    /// The share of the other rows that were given it; NaN when there is no other row.
+    pub false_positive_rate: f64,
+}
+
+impl ClassMetrics {
+    /// The harmonic mean of precision and recall; 0 when both are.
+    pub fn f1(&self) -> f64 {
+        let sum = self.precision + self.recall;
+        if sum == 0.0 { 0.0 } else { 2.0 * self.precision * self.recall / sum }
+    }
+}
+
+impl MulticlassMetrics {
+    fn new(mut cells: Vec<Cell>) -> Self {
+        cells.sort_by(|a, b| (a.label, a.prediction).partial_cmp(&(b.label, b.prediction)).expect("no NaN"));
+        let total: f64 = cells.iter().map(|cell| cell.weight).sum();
+        let mut labels: Vec<f64> = cells.iter().map(|cell| cell.label).collect();
+        labels.dedup();
+        let sum = |fits: &dyn Fn(&Cell) -> bool| -> f64 { cells.iter().filter(|c| fits(c)).map(|c| c.weight).sum() };
+        let class = |&label: &f64| {
+            let support = sum(&|c| c.label == label);
+            let given = sum(&|c| c.prediction == label);
+            let right = sum(&|c| c.label == label && c.prediction == label);
+            ClassMetrics {
+                label,
+                support,
+                precision: if given == 0.0 { 0.0 } else { right / given },
+                recall: right / support,
+                false_positive_rate: (given - right) / (total - support),
+            }
+        };
+        let classes = labels.iter().map(class).collect();
+        Self { classes, cells, total }
+    }
+
+    /// The true classes that occur, ascending.
+    pub fn classes(&self) -> &[ClassMetrics] {
+        &self.classes
+    }
+
+    /// The weight of the rows of a true class that were given a predicted class.
+    pub fn confusion(&self, label: f64, prediction: f64) -> f64 {
+        self.cells.iter().filter(|c| c.label == label && c.prediction == prediction).map(|c| c.weight).sum()
+    }
+
+    /// A figure. The log-loss is 0 when the evaluator had no `probabilityCol`, and NaN when a row has no chance for its
+    /// class.
+    pub fn get(&self, metric: MulticlassMetric) -> f64 {
+        let averaged = |figure: &dyn Fn(&ClassMetrics) -> f64| -> f64 {
+            self.classes.iter().map(|class| figure(class) * class.support / self.total).sum()
+        };
+        let accuracy = || averaged(&|class| class.recall);
+        match metric {
+            MulticlassMetric::F1 => averaged(&ClassMetrics::f1),
+            MulticlassMetric::Accuracy | MulticlassMetric::WeightedRecall => accuracy(),
+            MulticlassMetric::WeightedPrecision => averaged(&|class| class.precision),
+            MulticlassMetric::WeightedFalsePositiveRate => averaged(&|class| class.false_positive_rate),
+            MulticlassMetric::LogLoss => self.cells.iter().map(|cell| cell.loss).sum::<f64>() / self.total,
+            MulticlassMetric::HammingLoss => 1.0 - accuracy(),
+        }
+    }
+
+    /// A table of every class's figures, with the classes' names where there are any.
+    pub fn report(&self, names: &[String]) -> String {
+        let name = |label: f64| names.get(label as usize).cloned().unwrap_or_else(|| label.to_string());
+        let width = self.classes.iter().map(|class| name(class.label).chars().count()).max().unwrap_or(0).max(8);
+        let mut text = format!("{:<width$}  precision  recall     f1   support", "class");
+        let line = |name: &str, precision: f64, recall: f64, f1: f64, support: f64| {
+            format!("\n{name:<width$}  {precision:>9.3}  {recall:>6.3}  {f1:>5.3}  {support:>8}")
+        };
+        for class in &self.classes {
+            text += &line(&name(class.label), class.precision, class.recall, class.f1(), class.support);
+        }
+        let [precision, recall, f1] =
+            [MulticlassMetric::WeightedPrecision, MulticlassMetric::WeightedRecall, MulticlassMetric::F1]
+                .map(|metric| self.get(metric));
+        text + &line("weighted", precision, recall, f1, self.total)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(label: f64, prediction: f64, weight: f64) -> Cell {
+        Cell { label, prediction, weight, loss: 0.0 }
+    }
+
+    #[test]
+    fn a_class_that_is_never_predicted_has_precision_0() {
+        let metrics = MulticlassMetrics::new(vec![cell(1.0, 0.0, 2.0), cell(0.0, 0.0, 2.0)]);
+        let [zero, one] = metrics.classes() else { panic!("two classes") };
+        assert_eq!((zero.precision, zero.recall, zero.false_positive_rate), (0.5, 1.0, 1.0));
+        assert_eq!((one.precision, one.recall, one.f1()), (0.0, 0.0, 0.0));
+        assert_eq!(metrics.get(MulticlassMetric::Accuracy), 0.5);
+        assert_eq!(metrics.confusion(1.0, 0.0), 2.0);
+    }
+
+    #[test]
+    fn the_report_is_a_table_with_names() {
+        let metrics = MulticlassMetrics::new(vec![cell(0.0, 0.0, 3.0), cell(1.0, 1.0, 1.0), cell(1.0, 0.0, 1.0)]);
+        let expected = "\
+class     precision  recall     f1   support
+größe         0.750   1.000  0.857         3
+1             1.000   0.500  0.667         2
+weighted      0.850   0.800  0.781         5";
+        assert_eq!(metrics.report(&["größe".into()]), expected);
+    }
+}
