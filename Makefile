@@ -1,7 +1,7 @@
 # What people and CI run; `make help` lists it. Every target sets up what it needs by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench-stream fmt lint doc unit setup-build setup-spark
+.PHONY: help demo test check bench-stream bench-train fmt lint doc unit setup-build setup-spark
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ check: setup-build fmt lint doc unit ## what needs no Spark: format, clippy, doc
 
 bench-stream: setup-build setup-spark ## stream 628 MB beside PySpark and the Apache crate: time and peak memory
 	cargo bench --bench stream
+
+bench-train: setup-build ## training steps beside PyTorch's on the same threads: forward, step, peak memory
+	cargo bench --bench train
 
 fmt:
 	cargo fmt --check

@@ -13,7 +13,7 @@ pub use crate::{
         Estimator, Model, Pipeline, PipelineModel, Preflight, Transformer,
         feature::{HandleInvalid, StandardScaler, StringIndexer, VectorAssembler},
     },
-    nn::{Activation, Network},
+    nn::{Activation, Conv, Network, Pool},
     session::Session,
     stream::{RecordSource, RecordStream},
 };

@@ -144,7 +144,7 @@ impl Model {
         let schema = Arc::new(Schema::new_with_metadata(fields, input_schema.metadata().clone()));
         let scorer = Scorer {
             network: self.network(&options.device.open()?)?,
-            reader: FeatureReader::bind(input_schema, &self.columns.features)?.with_width(self.spec.inputs)?,
+            reader: FeatureReader::bind(input_schema, &self.columns.features)?.with_width(self.spec.inputs.count())?,
             classes: self.classes.clone(),
             options: options.clone(),
             schema: schema.clone(),
@@ -171,7 +171,7 @@ struct Scorer {
 impl Scorer {
     fn score(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
         let mut block = self.reader.read(batch)?;
-        let inputs = self.network.spec().inputs;
+        let inputs = self.network.spec().inputs.count();
         if block.rows > 0 && self.reader.width().is_some_and(|width| width != inputs) {
             let found = format!("rows have {} values; the network takes {inputs}", block.width);
             return Err(Error::data(&self.reader.names(), found));
@@ -199,7 +199,7 @@ impl Scorer {
     fn append(&self, batch: &RecordBatch, features: &[f32], nulls: Option<NullBuffer>) -> Result<RecordBatch> {
         let classes = self.classes.len();
         let mut raw = Vec::with_capacity(batch.num_rows() * classes);
-        for part in features.chunks(ROWS_AT_ONCE * self.network.spec().inputs) {
+        for part in features.chunks(ROWS_AT_ONCE * self.network.spec().inputs.count()) {
             raw.extend(self.forward(part)?.into_iter().map(f64::from));
         }
         let mut probability = raw.clone();
@@ -234,7 +234,7 @@ impl Scorer {
 
     /// `rows × inputs` features in, `rows × classes` raw scores out.
     fn forward(&self, features: &[f32]) -> Result<Vec<f32>> {
-        let inputs = self.network.spec().inputs;
+        let inputs = self.network.spec().inputs.count();
         Tensor::from_slice(features, (features.len() / inputs, inputs), self.network.device())
             .map_err(|e| Error::tensor("placing features on the device", e))
             .and_then(|x| self.network.forward(&x, Mode::Eval))?

@@ -3,23 +3,24 @@
 use super::{
     Weights,
     random::{Philox, Purpose},
-    spec::{LayerSpec, NetworkSpec},
+    spec::{Initial, NetworkSpec},
     weights::NamedTensor,
 };
 
 /// Draws a network's initial weights.
 ///
-/// A linear layer's weight and bias are uniform on ±1/√inputs, PyTorch's default for `nn.Linear` (Kaiming uniform with
-/// a = √5). The numbers depend on the seed and the layer's position alone, not on the device.
+/// Weights and biases of linear and convolutional layers are uniform on ±1/√(values that one output sees), PyTorch's
+/// default (Kaiming uniform with a = √5); normalisations start with weight 1 and bias 0. The numbers depend on the seed
+/// and the layer's position alone, not on the device.
 pub(super) fn weights(spec: &NetworkSpec, seed: u64) -> Weights {
     let tensors = spec.parameters().into_iter().map(|parameter| {
-        let bound = match &spec.layers[parameter.layer] {
-            LayerSpec::Linear { inputs, .. } => 1.0 / (*inputs as f32).sqrt(),
-            LayerSpec::Activation { .. } | LayerSpec::Dropout { .. } => 0.0,
+        let values = match parameter.initial {
+            Initial::Constant(value) => vec![value; parameter.count()],
+            Initial::Uniform(bound) => {
+                let mut random = Philox::new(seed, Purpose::Weights, parameter.layer as u32, parameter.index as u64);
+                (0..parameter.count()).map(|_| bound * (2.0 * random.next_f32() - 1.0)).collect()
+            }
         };
-        let mut random = Philox::new(seed, Purpose::Weights, parameter.layer as u32, parameter.index as u64);
-        let count = parameter.shape.iter().product();
-        let values = (0..count).map(|_| bound * (2.0 * random.next_f32() - 1.0)).collect();
         NamedTensor { name: parameter.name, shape: parameter.shape, values }
     });
     Weights::sorted(tensors.collect())

@@ -1,20 +1,31 @@
 //! Networks: described, checked, initialised from a seed and built on a device.
 //!
 //! [`Network`] is what a user writes: layers without sizes that the data decides. [`Network::resolve`] fills those in and
-//! gives a checked, serialisable [`NetworkSpec`]; [`Sequential`] is that specification with [`Weights`] on one device.
-//! All randomness comes from [`random`], so a seed decides every weight and every dropout mask on every device.
+//! gives a checked, serialisable [`NetworkSpec`]; [`Sequential`] is that specification with [`Weights`] on one device, and
+//! [`Tape`] trains it on the processor. All randomness comes from [`random`], so a seed decides every weight and every
+//! dropout mask on every device.
 
+mod describe;
 mod device;
 mod init;
 mod layer;
 mod network;
 mod op;
 pub mod random;
+mod shape;
 mod spec;
+mod stage;
+mod summary;
+mod tape;
 mod weights;
 
+pub use describe::{Network, NetworkLayer};
 pub use device::{DeviceName, Devices};
-pub use layer::{Activation, Mode};
+pub use layer::{Activation, Conv, Mode, Pool};
 pub use network::{Parameter, Sequential};
-pub use spec::{LayerSpec, Network, NetworkLayer, NetworkSpec, ParameterSpec};
+pub use op::cross_entropy;
+pub(crate) use op::wide;
+pub use shape::InputShape;
+pub use spec::{LayerSpec, NetworkSpec, ParameterSpec};
+pub use tape::Tape;
 pub use weights::{NamedTensor, Weights};

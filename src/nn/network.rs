@@ -4,13 +4,15 @@ use candle_core::{Device, Tensor, Var};
 
 use super::{
     init,
-    layer::{Activation, Dropout, Linear, Mode},
+    layer::{Mode, portable},
+    op,
     spec::{LayerSpec, NetworkSpec, missing},
+    stage::{Stage, stages},
     weights::{NamedTensor, Weights},
 };
 use crate::{Error, Result};
 
-/// A trainable tensor and its name.
+/// A tensor of the network and its name.
 #[derive(Debug, Clone)]
 pub struct Parameter {
     /// The name, as in [`NetworkSpec::parameters`].
@@ -19,19 +21,26 @@ pub struct Parameter {
     pub var: Var,
 }
 
-#[derive(Debug, Clone)]
-enum Layer {
-    Linear(Linear),
-    Activation(Activation),
-    Dropout(Dropout),
+/// Which tensors are a layer's own, in the order of the specification.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Own {
+    /// Among the network's parameters.
+    pub(super) parameters: Vec<usize>,
+    /// Among the network's statistics.
+    pub(super) statistics: Vec<usize>,
 }
 
 /// Layers applied one after another on one device.
+///
+/// On the processor each layer is a kernel of this crate, on other devices candle's operations. To train on the processor,
+/// [`Tape`](super::Tape) does without tensors between the layers.
 #[derive(Debug, Clone)]
 pub struct Sequential {
     spec: NetworkSpec,
-    layers: Vec<Layer>,
     parameters: Vec<Parameter>,
+    statistics: Vec<Parameter>,
+    own: Vec<Own>,
+    stages: Vec<Stage>,
     device: Device,
 }
 
@@ -53,47 +62,115 @@ impl Sequential {
     pub fn load(spec: &NetworkSpec, weights: &Weights, device: &Device) -> Result<Self> {
         spec.check()?;
         spec.check_weights(weights)?;
-        let mut parameters = Vec::with_capacity(weights.tensors().len());
-        for tensor in weights.tensors() {
+        let mut own = vec![Own::default(); spec.layers.len()];
+        let (mut parameters, mut statistics) = (Vec::new(), Vec::new());
+        let mut wanted = spec.parameters();
+        for parameter in &wanted {
+            let tensor = weights.get(&parameter.name).ok_or_else(|| missing(&parameter.name))?;
             let var = Var::from_slice(&tensor.values, tensor.shape.as_slice(), device)
                 .map_err(|e| Error::tensor(format!("placing `{}` on the device", tensor.name), e))?;
-            parameters.push(Parameter { name: tensor.name.clone(), var });
+            let place = if parameter.trained { &mut parameters } else { &mut statistics };
+            place.push(Parameter { name: parameter.name.clone(), var });
         }
-        let var = |layer: usize, kind: &str| {
-            let name = format!("{layer}.{kind}");
-            let found = parameters.iter().find(|p| p.name == name);
-            found.map(|p| p.var.clone()).ok_or_else(|| missing(&name))
-        };
-        let mut layers = Vec::with_capacity(spec.layers.len());
-        for (i, layer) in spec.layers.iter().enumerate() {
-            layers.push(match *layer {
-                LayerSpec::Linear { .. } => Layer::Linear(Linear { weight: var(i, "weight")?, bias: var(i, "bias")? }),
-                LayerSpec::Activation { function } => Layer::Activation(function),
-                LayerSpec::Dropout { p } => Layer::Dropout(Dropout { p, layer: i as u32 }),
-            });
+        wanted.sort_by_key(|p| (p.layer, p.index));
+        for p in &wanted {
+            let (among, own) = match p.trained {
+                true => (&parameters, &mut own[p.layer].parameters),
+                false => (&statistics, &mut own[p.layer].statistics),
+            };
+            own.extend(among.iter().position(|q| q.name == p.name));
         }
-        Ok(Self { spec: spec.clone(), layers, parameters, device: device.clone() })
+        let stages = if device.is_cpu() { stages(spec)? } else { Vec::new() };
+        Ok(Self { spec: spec.clone(), parameters, statistics, own, stages, device: device.clone() })
     }
 
-    /// Applies the layers; input `(rows, inputs)`, output `(rows, outputs)`. Zero rows are allowed.
+    /// Applies the layers; input `(rows, inputs)` or `(rows, …)` with the dimensions of the specification, output
+    /// `(rows, outputs)`. Zero rows are allowed. Batch normalisation moves its running statistics while training.
     ///
     /// # Errors
     /// [`Error::Network`] names the layer that failed, what reached it and what it takes.
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        let rows = x.dims().first().copied().unwrap_or(0);
+        let inputs = &self.spec.inputs;
+        if x.rank() < 2 || x.elem_count() != rows * inputs.count() {
+            let layer = if self.spec.layers.is_empty() { "input".into() } else { self.spec.name(0) };
+            let got = format!("a tensor of shape {:?}", x.dims());
+            return Err(Error::Network { layer, got, fits: format!("it takes rows of {inputs} values") });
+        }
+        if self.device.is_cpu() { self.by_kernels(x, mode) } else { self.portably(x, rows, mode) }
+    }
+
+    fn by_kernels(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let mut x = x.clone();
-        for (i, layer) in self.layers.iter().enumerate() {
-            let y = match layer {
-                Layer::Linear(linear) => linear.forward(&x),
-                Layer::Activation(function) => function.forward(&x),
-                Layer::Dropout(dropout) => dropout.forward(&x, mode),
-            };
-            x = y.map_err(|e| Error::Network {
-                layer: format!("{i} ({})", self.spec.layers[i].kind()),
-                got: format!("a tensor of shape {:?}", x.dims()),
-                fits: format!("it failed: {e}"),
-            })?;
+        for stage in &self.stages {
+            let (parameters, statistics) = self.tensors(stage.layer);
+            let y = op::apply(stage.kernel.clone(), &x, &parameters, &statistics, mode);
+            if let (Some(_), Mode::Train { .. }) = (stage.momentum, mode) {
+                let channels = parameters.first().map_or(1, |p| p.elem_count());
+                let mut found = vec![0.0; 2 * channels];
+                let plane = stage.kernel.inputs() / channels;
+                let values = x.flatten_all().and_then(|x| x.to_vec1::<f32>());
+                let values = values.map_err(|e| self.failed(stage.layer, &x, e))?;
+                op::batch_statistics(&values, channels, plane, &mut found);
+                self.follow(stage, &found, values.len() / channels)?;
+            }
+            x = y.map_err(|e| self.failed(stage.layer, &x, e))?;
         }
         Ok(x)
+    }
+
+    /// The same by candle's operations.
+    pub(super) fn portably(&self, x: &Tensor, rows: usize, mode: Mode) -> Result<Tensor> {
+        let dims: Vec<usize> = std::iter::once(rows).chain(self.spec.inputs.dims.iter().copied()).collect();
+        let mut x = x.reshape(dims).map_err(|e| Error::tensor("shaping the input", e))?;
+        for (i, layer) in self.spec.layers.iter().enumerate() {
+            let (mut params, statistics) = self.tensors(i);
+            params.extend(statistics);
+            let y = portable::forward(layer, i as u32, &x, &params, mode).map_err(|e| self.failed(i, &x, e))?;
+            if let (LayerSpec::BatchNorm { momentum, .. }, Mode::Train { .. }) = (layer, mode) {
+                let found = portable::statistics(&x.detach()).map_err(|e| self.failed(i, &x, e))?;
+                let n = x.elem_count() / found.0.elem_count().max(1);
+                self.move_statistics(i, [&found.0, &found.1], *momentum, n)?;
+            }
+            x = y;
+        }
+        Ok(x)
+    }
+
+    fn failed(&self, layer: usize, x: &Tensor, e: candle_core::Error) -> Error {
+        let got = format!("a tensor of shape {:?}", x.dims());
+        Error::Network { layer: self.spec.name(layer), got, fits: format!("it failed: {e}") }
+    }
+
+    fn tensors(&self, layer: usize) -> (Vec<&Tensor>, Vec<&Tensor>) {
+        let own = &self.own[layer];
+        let parameters = own.parameters.iter().map(|&i| self.parameters[i].var.as_tensor()).collect();
+        (parameters, own.statistics.iter().map(|&i| self.statistics[i].var.as_tensor()).collect())
+    }
+
+    /// Moves a batch normalisation's running statistics towards those found over `n` values a channel.
+    pub(super) fn follow(&self, stage: &Stage, found: &[f32], n: usize) -> Result<()> {
+        let Some(momentum) = stage.momentum else { return Ok(()) };
+        let (mean, variance) = found.split_at(found.len() / 2);
+        let place = |values: &[f32]| Tensor::from_slice(values, values.len(), &self.device);
+        let placed = place(mean).and_then(|mean| Ok((mean, place(variance)?)));
+        let (mean, variance) = placed.map_err(|e| Error::tensor("moving running statistics", e))?;
+        self.move_statistics(stage.layer, [&mean, &variance], momentum, n)
+    }
+
+    /// The running variance takes in the unbiased one, as PyTorch's does; a single value a channel has none.
+    fn move_statistics(&self, layer: usize, found: [&Tensor; 2], momentum: f64, n: usize) -> Result<()> {
+        if n < 2 {
+            return Ok(());
+        }
+        let unbiased = n as f64 / (n as f64 - 1.0);
+        for ((found, scale), &i) in found.into_iter().zip([1.0, unbiased]).zip(&self.own[layer].statistics) {
+            let running = &self.statistics[i].var;
+            let moved =
+                (running.as_detached_tensor() * (1.0 - momentum)).and_then(|kept| kept + (found * (momentum * scale))?);
+            moved.and_then(|moved| running.set(&moved)).map_err(|e| Error::tensor("moving running statistics", e))?;
+        }
+        Ok(())
     }
 
     /// The specification it was built from.
@@ -106,12 +183,25 @@ impl Sequential {
         &self.parameters
     }
 
+    /// The running statistics of batch normalisation, sorted by name.
+    pub fn statistics(&self) -> &[Parameter] {
+        &self.statistics
+    }
+
+    pub(super) fn own(&self, layer: usize) -> &Own {
+        &self.own[layer]
+    }
+
+    pub(super) fn stages(&self) -> &[Stage] {
+        &self.stages
+    }
+
     /// Where the weights are.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Copies the weights to the host.
+    /// Copies the weights and the running statistics to the host.
     ///
     /// # Errors
     /// [`Error::Tensor`] when the device fails.
@@ -121,7 +211,8 @@ impl Sequential {
             let values = values.map_err(|e| Error::tensor(format!("reading `{}` from the device", p.name), e))?;
             Ok(NamedTensor { name: p.name.clone(), shape: p.var.dims().to_vec(), values })
         };
-        Ok(Weights::sorted(self.parameters.iter().map(read).collect::<Result<_>>()?))
+        let all = self.parameters.iter().chain(&self.statistics);
+        Ok(Weights::sorted(all.map(read).collect::<Result<_>>()?))
     }
 }
 

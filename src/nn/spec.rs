@@ -1,40 +1,41 @@
-//! What a network is made of: the description a user writes, and the same with every size filled in.
+//! A network with every size filled in, checked.
 
 use serde::{Deserialize, Serialize};
 
-use super::{layer::Activation, weights::Weights};
+use super::{
+    InputShape,
+    describe::{eps, momentum},
+    layer::{Activation, Conv, Pool, channels},
+    weights::Weights,
+};
 use crate::{Error, Result};
 
 /// More parameters than this cannot be meant: 4 Gi, 16 GiB of weights.
 const MAX_PARAMETERS: usize = 1 << 32;
+/// Nor can more values of one row between two layers: 4 GiB.
+const MAX_VALUES: usize = 1 << 30;
 
-/// A network as a user describes it. The number of inputs and of outputs come from the data.
-///
-/// The last linear layer, with one output per class, is added by [`Network::resolve`]; only what stands before it is
-/// described.
-///
-/// ```
-/// use tinderbox::nn::{Activation, Network};
-///
-/// let small = Network::mlp([16, 16]);
-/// let tanh = Network::mlp([16, 16]).activation(Activation::Tanh).dropout(0.2);
-/// let by_layer = Network::new().linear(16).activate(Activation::Relu).drop_out(0.2).linear(8);
-/// # assert_ne!(small, tanh); assert_ne!(tanh, by_layer);
-/// ```
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+/// A network with every size filled in. This is what a model table stores.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Network {
-    /// The layers before the last, first to last.
-    pub layers: Vec<NetworkLayer>,
+pub struct NetworkSpec {
+    /// The shape of a row going in.
+    pub inputs: InputShape,
+    /// Values per row coming out: one raw score (logit) per class.
+    pub outputs: usize,
+    /// The layers, first to last.
+    pub layers: Vec<LayerSpec>,
 }
 
-/// One layer of a [`Network`], its inputs still open.
+/// One layer with every size filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum NetworkLayer {
+pub enum LayerSpec {
     /// A fully connected layer with a bias.
     Linear {
-        /// How many units.
+        /// Values per row going in.
+        inputs: usize,
+        /// Values per row coming out.
         outputs: usize,
     },
     /// An element-wise function.
@@ -44,138 +45,177 @@ pub enum NetworkLayer {
     },
     /// Dropout while training.
     Dropout {
-        /// The chance that a value is dropped, in `[0, 1)`.
+        /// The chance that a value is dropped.
         p: f64,
     },
-}
-
-impl Network {
-    /// A network without hidden layers: logistic regression.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// A multilayer perceptron: fully connected hidden layers of these sizes, each followed by a ReLU.
-    pub fn mlp(hidden: impl IntoIterator<Item = usize>) -> Self {
-        hidden.into_iter().fold(Self::new(), |net, outputs| net.linear(outputs).activate(Activation::Relu))
-    }
-
-    /// Replaces every activation described so far.
-    pub fn activation(mut self, function: Activation) -> Self {
-        for layer in &mut self.layers {
-            if let NetworkLayer::Activation { function: f } = layer {
-                *f = function;
-            }
-        }
-        self
-    }
-
-    /// Adds dropout after every activation described so far; `p` is the chance that a value is dropped.
-    pub fn dropout(self, p: f64) -> Self {
-        let layers = self.layers.into_iter().flat_map(|layer| {
-            let follows = matches!(layer, NetworkLayer::Activation { .. });
-            std::iter::once(layer).chain(follows.then_some(NetworkLayer::Dropout { p }))
-        });
-        Self { layers: layers.collect() }
-    }
-
-    /// Appends a fully connected layer.
-    pub fn linear(mut self, outputs: usize) -> Self {
-        self.layers.push(NetworkLayer::Linear { outputs });
-        self
-    }
-
-    /// Appends an activation.
-    pub fn activate(mut self, function: Activation) -> Self {
-        self.layers.push(NetworkLayer::Activation { function });
-        self
-    }
-
-    /// Appends dropout; `p` is the chance that a value is dropped.
-    pub fn drop_out(mut self, p: f64) -> Self {
-        self.layers.push(NetworkLayer::Dropout { p });
-        self
-    }
-
-    /// Fills in the sizes and appends the last linear layer.
-    ///
-    /// # Errors
-    /// [`Error::Network`] names the layer that cannot be built.
-    pub fn resolve(&self, inputs: usize, outputs: usize) -> Result<NetworkSpec> {
-        let mut width = inputs;
-        let mut layers: Vec<LayerSpec> = Vec::with_capacity(self.layers.len() + 1);
-        for layer in &self.layers {
-            layers.push(match *layer {
-                NetworkLayer::Linear { outputs } => {
-                    LayerSpec::Linear { inputs: std::mem::replace(&mut width, outputs), outputs }
-                }
-                NetworkLayer::Activation { function } => LayerSpec::Activation { function },
-                NetworkLayer::Dropout { p } => LayerSpec::Dropout { p },
-            });
-        }
-        layers.push(LayerSpec::Linear { inputs: width, outputs });
-        let spec = NetworkSpec { inputs, outputs, layers };
-        spec.check()?;
-        Ok(spec)
-    }
-}
-
-/// A network with every size filled in. This is what a model table stores.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NetworkSpec {
-    /// Values per row going in.
-    pub inputs: usize,
-    /// Values per row coming out: one raw score (logit) per class.
-    pub outputs: usize,
-    /// The layers, first to last.
-    pub layers: Vec<LayerSpec>,
-}
-
-/// One layer of a [`NetworkSpec`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum LayerSpec {
-    /// `y = x Wᵀ + b`; input `(rows, inputs)`, output `(rows, outputs)`; parameters `weight` `(outputs, inputs)` and
-    /// `bias` `(outputs)`.
-    Linear {
-        /// Values per row going in.
-        inputs: usize,
-        /// Units.
-        outputs: usize,
+    /// Convolution along rows of channels × length.
+    Conv1d(Conv),
+    /// Convolution over rows of channels × height × width.
+    Conv2d(Conv),
+    /// The largest value under a kernel, channels × length.
+    MaxPool1d(Pool),
+    /// The largest value under a kernel, channels × height × width.
+    MaxPool2d(Pool),
+    /// The mean under a kernel, channels × length.
+    AvgPool1d(Pool),
+    /// The mean under a kernel, channels × height × width.
+    AvgPool2d(Pool),
+    /// The largest value of each channel.
+    GlobalMaxPool,
+    /// The mean of each channel.
+    GlobalAvgPool,
+    /// Each channel (or each value of a flat row) normalised over the minibatch, by running statistics in prediction.
+    /// A minibatch of one value a channel becomes 0 and leaves the statistics alone, where PyTorch fails.
+    BatchNorm {
+        /// Added to the variance.
+        #[serde(default = "eps")]
+        eps: f64,
+        /// How much of each minibatch the running statistics take over.
+        #[serde(default = "momentum")]
+        momentum: f64,
     },
-    /// An element-wise function; the shape stays.
-    Activation {
-        /// Which one.
-        function: Activation,
+    /// Each row normalised over all its values.
+    LayerNorm {
+        /// Added to the variance.
+        #[serde(default = "eps")]
+        eps: f64,
     },
-    /// Dropout while training; the shape stays.
-    Dropout {
-        /// The chance that a value is dropped, in `[0, 1)`.
-        p: f64,
-    },
+    /// A row of any dimensions as a flat one.
+    Flatten,
 }
+
+/// What a layer got, and what would fit.
+type Misfit = (String, String);
 
 impl LayerSpec {
-    /// The layer's kind in a word, as errors name it.
+    /// The layer's kind, as errors name it.
     pub fn kind(&self) -> &'static str {
         match self {
             LayerSpec::Linear { .. } => "linear",
             LayerSpec::Activation { .. } => "activation",
             LayerSpec::Dropout { .. } => "dropout",
+            LayerSpec::Conv1d(_) => "conv1d",
+            LayerSpec::Conv2d(_) => "conv2d",
+            LayerSpec::MaxPool1d(_) => "max_pool1d",
+            LayerSpec::MaxPool2d(_) => "max_pool2d",
+            LayerSpec::AvgPool1d(_) => "avg_pool1d",
+            LayerSpec::AvgPool2d(_) => "avg_pool2d",
+            LayerSpec::GlobalMaxPool => "global_max_pool",
+            LayerSpec::GlobalAvgPool => "global_avg_pool",
+            LayerSpec::BatchNorm { .. } => "batch_norm",
+            LayerSpec::LayerNorm { .. } => "layer_norm",
+            LayerSpec::Flatten => "flatten",
+        }
+    }
+
+    /// What it makes of rows of this shape.
+    fn output(&self, input: &InputShape) -> Result<InputShape, Misfit> {
+        if input.ragged {
+            return Err((format!("sequences of shape {input}"), "it takes rows of a fixed shape".into()));
+        }
+        match self {
+            LayerSpec::Linear { inputs, outputs } => {
+                if input.flat() != Some(*inputs) {
+                    return Err((format!("{input} values a row"), format!("it takes {inputs}")));
+                }
+                if *outputs == 0 {
+                    return Err(("0 outputs".into(), "it needs at least one".into()));
+                }
+                Ok((*outputs).into())
+            }
+            LayerSpec::Activation { .. } => Ok(input.clone()),
+            LayerSpec::Dropout { p } => match (0.0..1.0).contains(p) {
+                true => Ok(input.clone()),
+                false => Err((format!("p = {p}"), "a chance in [0, 1) is legal".into())),
+            },
+            LayerSpec::Conv1d(conv) => conv.shape(1, input).map(|(shape, _)| shape),
+            LayerSpec::Conv2d(conv) => conv.shape(2, input).map(|(shape, _)| shape),
+            LayerSpec::MaxPool1d(pool) | LayerSpec::AvgPool1d(pool) => pool.shape(1, input).map(|(shape, _)| shape),
+            LayerSpec::MaxPool2d(pool) | LayerSpec::AvgPool2d(pool) => pool.shape(2, input).map(|(shape, _)| shape),
+            LayerSpec::GlobalMaxPool | LayerSpec::GlobalAvgPool => {
+                let axes = if input.dims.len() == 2 { 1 } else { 2 };
+                channels(axes, input).map(InputShape::from)
+            }
+            LayerSpec::BatchNorm { eps, momentum } => {
+                positive("eps", *eps)?;
+                match (0.0..=1.0).contains(momentum) {
+                    true => Ok(input.clone()),
+                    false => Err((format!("momentum = {momentum}"), "a share in [0, 1] is legal".into())),
+                }
+            }
+            LayerSpec::LayerNorm { eps } => positive("eps", *eps).map(|()| input.clone()),
+            LayerSpec::Flatten => Ok(input.count().into()),
+        }
+    }
+
+    /// Its parameters and statistics, given what goes in and comes out.
+    fn tensors(&self, input: &InputShape) -> Vec<(&'static str, Vec<usize>, Initial, bool)> {
+        let drawn = |shape: Vec<usize>, outputs, fan_in: usize| {
+            let bound = Initial::Uniform(1.0 / (fan_in as f32).sqrt());
+            vec![("weight", shape, bound, true), ("bias", vec![outputs], bound, true)]
+        };
+        let constant =
+            |name, shape: &[usize], value, trained| (name, shape.to_vec(), Initial::Constant(value), trained);
+        match self {
+            LayerSpec::Linear { inputs, outputs } => drawn(vec![*outputs, *inputs], *outputs, *inputs),
+            LayerSpec::Conv1d(c) => {
+                let channels = input.dims[0] / c.groups;
+                drawn(vec![c.outputs, channels, c.kernel], c.outputs, channels * c.kernel)
+            }
+            LayerSpec::Conv2d(c) => {
+                let channels = input.dims[0] / c.groups;
+                drawn(vec![c.outputs, channels, c.kernel, c.kernel], c.outputs, channels * c.kernel * c.kernel)
+            }
+            LayerSpec::BatchNorm { .. } => {
+                let shape = &input.dims[..1];
+                vec![
+                    constant("weight", shape, 1.0, true),
+                    constant("bias", shape, 0.0, true),
+                    constant("running_mean", shape, 0.0, false),
+                    constant("running_var", shape, 1.0, false),
+                ]
+            }
+            LayerSpec::LayerNorm { .. } => {
+                vec![constant("weight", &input.dims, 1.0, true), constant("bias", &input.dims, 0.0, true)]
+            }
+            _ => Vec::new(),
         }
     }
 }
 
-/// One parameter that a [`NetworkSpec`] calls for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+fn positive(name: &str, value: f64) -> Result<(), Misfit> {
+    let legal = value > 0.0 && value.is_finite();
+    if legal { Ok(()) } else { Err((format!("{name} = {value}"), "a finite number above 0 is legal".into())) }
+}
+
+/// One parameter, or one statistic, that a [`NetworkSpec`] calls for.
+#[derive(Debug, Clone, PartialEq)]
 pub struct ParameterSpec {
-    /// `<layer>.weight` or `<layer>.bias`, with the layer's position from 0, as PyTorch's `nn.Sequential` names them.
+    /// `<layer>.weight` and so on, with the layer's position from 0, as PyTorch's `nn.Sequential` names them.
     pub name: String,
     /// Its dimensions.
     pub shape: Vec<usize>,
+    /// Whether training moves it. Running statistics (`running_mean`, `running_var`) are kept with the weights, but follow
+    /// the data in place of a gradient.
+    pub trained: bool,
     pub(super) layer: usize,
     pub(super) index: usize,
+    pub(super) initial: Initial,
+}
+
+impl ParameterSpec {
+    /// How many values it has.
+    pub fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// What a parameter starts as.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Initial {
+    /// Drawn from plus or minus this.
+    Uniform(f32),
+    Constant(f32),
 }
 
 impl NetworkSpec {
@@ -184,59 +224,79 @@ impl NetworkSpec {
     /// # Errors
     /// [`Error::Network`] names the layer, what reaches it and what would fit.
     pub fn check(&self) -> Result<()> {
-        let mut width = self.inputs;
-        if width == 0 {
-            return Err(misfit("input".into(), "0 values a row", "a network needs at least one input".into()));
-        }
+        let shapes = self.shapes()?;
         let mut parameters = 0usize;
-        for (i, layer) in self.layers.iter().enumerate() {
-            let name = || format!("{i} ({})", layer.kind());
-            match *layer {
-                LayerSpec::Linear { inputs, outputs } => {
-                    if inputs != width {
-                        return Err(misfit(name(), format!("{width} values a row"), format!("it takes {inputs}")));
+        for (i, (layer, shape)) in self.layers.iter().zip(&shapes).enumerate() {
+            for (_, dims, ..) in layer.tensors(shape) {
+                let count = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+                parameters = match count.and_then(|n| n.checked_add(parameters)) {
+                    Some(n) if n <= MAX_PARAMETERS => n,
+                    _ => {
+                        let dims: Vec<String> = dims.iter().map(usize::to_string).collect();
+                        let got = format!("{} weights", dims.join(" × "));
+                        return Err(misfit(
+                            self.name(i),
+                            got,
+                            format!("a network holds at most {MAX_PARAMETERS} parameters"),
+                        ));
                     }
-                    if outputs == 0 {
-                        return Err(misfit(name(), "0 outputs", "it needs at least one".into()));
-                    }
-                    let count = inputs.checked_mul(outputs).and_then(|n| n.checked_add(outputs));
-                    parameters = match count.and_then(|n| n.checked_add(parameters)) {
-                        Some(n) if n <= MAX_PARAMETERS => n,
-                        _ => {
-                            let got = format!("{inputs} × {outputs} weights");
-                            return Err(misfit(
-                                name(),
-                                got,
-                                format!("a network holds at most {MAX_PARAMETERS} parameters"),
-                            ));
-                        }
-                    };
-                    width = outputs;
-                }
-                LayerSpec::Activation { .. } => {}
-                LayerSpec::Dropout { p } => {
-                    if !(0.0..1.0).contains(&p) {
-                        return Err(misfit(name(), format!("p = {p}"), "a chance in [0, 1) is legal".into()));
-                    }
-                }
+                };
             }
         }
-        if width != self.outputs {
+        let last = &shapes[self.layers.len()];
+        if last.flat() != Some(self.outputs) {
             let fits = format!("the network must give {}", self.outputs);
-            return Err(misfit("output".into(), format!("{width} values a row"), fits));
+            return Err(misfit("output".into(), format!("{last} values a row"), fits));
         }
         Ok(())
     }
 
-    /// The parameters, sorted by name.
+    /// The shapes between the layers: what goes into each, and at the end what comes out of the last.
+    ///
+    /// # Errors
+    /// [`Error::Network`] names the first layer that does not take what reaches it.
+    pub fn shapes(&self) -> Result<Vec<InputShape>> {
+        let mut shape = self.inputs.clone();
+        if shape.count() == 0 || shape.count() > MAX_VALUES {
+            let got = format!("rows of shape {shape}");
+            return Err(misfit("input".into(), got, format!("a row has 1 to {MAX_VALUES} values")));
+        }
+        let mut shapes = vec![shape.clone()];
+        for i in 0..self.layers.len() {
+            shape = self.after(i, &shape)?;
+            shapes.push(shape.clone());
+        }
+        Ok(shapes)
+    }
+
+    /// Appends a layer to those checked so far.
+    pub(super) fn push(&mut self, layer: LayerSpec, shape: &mut InputShape) -> Result<()> {
+        self.layers.push(layer);
+        *shape = self.after(self.layers.len() - 1, shape)?;
+        Ok(())
+    }
+
+    fn after(&self, i: usize, shape: &InputShape) -> Result<InputShape> {
+        let output = self.layers[i].output(shape).map_err(|(got, fits)| misfit(self.name(i), got, fits))?;
+        if output.count() > MAX_VALUES && !matches!(self.layers[i], LayerSpec::Linear { .. }) {
+            let fits = format!("a row between two layers has at most {MAX_VALUES} values");
+            return Err(misfit(self.name(i), format!("rows of shape {output}"), fits));
+        }
+        Ok(output)
+    }
+
+    /// A layer's position and kind, as errors name it.
+    pub(super) fn name(&self, i: usize) -> String {
+        format!("{i} ({})", self.layers[i].kind())
+    }
+
+    /// The parameters and statistics, sorted by name. Empty when the specification does not fit itself.
     pub fn parameters(&self) -> Vec<ParameterSpec> {
+        let shapes = self.shapes().unwrap_or_default();
         let mut all = Vec::new();
-        for (i, layer) in self.layers.iter().enumerate() {
-            if let LayerSpec::Linear { inputs, outputs } = *layer {
-                let weight =
-                    ParameterSpec { name: format!("{i}.weight"), shape: vec![outputs, inputs], layer: i, index: 0 };
-                let bias = ParameterSpec { name: format!("{i}.bias"), shape: vec![outputs], layer: i, index: 1 };
-                all.extend([weight, bias]);
+        for (layer, (spec, shape)) in self.layers.iter().zip(&shapes).enumerate() {
+            for (index, (kind, shape, initial, trained)) in spec.tensors(shape).into_iter().enumerate() {
+                all.push(ParameterSpec { name: format!("{layer}.{kind}"), shape, trained, layer, index, initial });
             }
         }
         all.sort_by(|a, b| a.name.cmp(&b.name));
@@ -275,59 +335,4 @@ fn misfit(layer: String, got: impl Into<String>, fits: String) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_come_from_the_data() {
-        let spec = Network::mlp([16, 8]).resolve(4, 3).unwrap();
-        let names: Vec<_> = spec.parameters().into_iter().map(|p| (p.name, p.shape)).collect();
-        assert_eq!(
-            names,
-            [
-                ("0.bias".to_owned(), vec![16]),
-                ("0.weight".into(), vec![16, 4]),
-                ("2.bias".into(), vec![8]),
-                ("2.weight".into(), vec![8, 16]),
-                ("4.bias".into(), vec![3]),
-                ("4.weight".into(), vec![3, 8]),
-            ]
-        );
-    }
-
-    #[test]
-    fn misfits_name_the_layer_what_it_got_and_what_fits() {
-        let says = |spec: NetworkSpec, words: &[&str]| {
-            let message = spec.check().unwrap_err().to_string();
-            assert!(words.iter().all(|w| message.contains(w)), "{message}");
-        };
-        let linear = |inputs, outputs| LayerSpec::Linear { inputs, outputs };
-        says(
-            NetworkSpec { inputs: 4, outputs: 3, layers: vec![linear(4, 8), linear(9, 3)] },
-            &["1 (linear)", "8", "9"],
-        );
-        says(NetworkSpec { inputs: 4, outputs: 3, layers: vec![linear(4, 2)] }, &["output", "2", "3"]);
-        says(NetworkSpec { inputs: 4, outputs: 0, layers: vec![linear(4, 0)] }, &["0 (linear)", "0 outputs"]);
-        says(NetworkSpec { inputs: 0, outputs: 0, layers: vec![] }, &["input"]);
-        says(NetworkSpec { inputs: 4, outputs: 1 << 40, layers: vec![linear(4, 1 << 40)] }, &["at most"]);
-        says(NetworkSpec { inputs: 4, outputs: 2, layers: vec![linear(4, usize::MAX / 2)] }, &["at most"]);
-        for p in [1.0, -0.1, f64::NAN] {
-            says(
-                NetworkSpec { inputs: 1, outputs: 1, layers: vec![LayerSpec::Dropout { p }] },
-                &["0 (dropout)", "[0, 1)"],
-            );
-        }
-    }
-
-    #[test]
-    fn a_description_reads_back_as_written() {
-        let net = Network::mlp([16]).activation(Activation::Gelu).dropout(0.5);
-        let json = serde_json::to_string(&net).unwrap();
-        assert_eq!(
-            json,
-            r#"{"layers":[{"kind":"linear","outputs":16},{"kind":"activation","function":"gelu"},{"kind":"dropout","p":0.5}]}"#
-        );
-        assert_eq!(serde_json::from_str::<Network>(&json).unwrap(), net);
-        assert!(serde_json::from_str::<Network>(&json.replace("outputs", "units")).is_err());
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 use candle_core::{D, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, tensor::Minibatch};
+use crate::{Error, Result, nn::cross_entropy, tensor::Minibatch};
 
 /// How much each class counts in the loss.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -98,6 +98,12 @@ impl CrossEntropy {
         Target { values, weight }
     }
 
+    /// The sum of the loss over a minibatch on the processor; fills in the gradient of the mean, `weight` being what the
+    /// sum is divided by. Logits, target and gradient are `rows × classes`.
+    pub(super) fn learn(&self, logits: &[f32], target: &[f32], weight: f64, gradient: &mut [f32]) -> f64 {
+        cross_entropy(logits, target, self.classes(), (1.0 / weight) as f32, gradient)
+    }
+
     /// The sum of the loss over a minibatch, a scalar. Logits are `(rows, classes)`.
     pub(super) fn sum(&self, logits: &Tensor, target: &[f32]) -> candle_core::Result<Tensor> {
         // The largest logit only guards the exponentials: it cancels, so no gradient runs through it.
@@ -142,13 +148,22 @@ mod tests {
         for case in cases {
             let logits = Var::new(case.logits, &Device::Cpu).unwrap();
             let loss = CrossEntropy::new(case.class_weights.unwrap_or(vec![1.0; 4]), case.smoothing);
-            let mean = mean(&logits, &loss, &minibatch(case.labels, vec![1.0; 6]));
+            let minibatch = minibatch(case.labels, vec![1.0; 6]);
+            let target = loss.target(&minibatch);
+            let mean = mean(&logits, &loss, &minibatch);
             let value = mean.to_scalar::<f32>().unwrap();
             assert!((value - case.loss).abs() < 1e-5 * case.loss, "{value} {}", case.loss);
             let gradient =
                 mean.backward().unwrap().get(&logits).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            let worst = gradient.iter().zip(case.gradient.concat()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(worst < 1e-6, "{worst}");
+            let expected = case.gradient.concat();
+            let worst = |found: &[f32]| found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst(&gradient) < 1e-6, "{}", worst(&gradient));
+
+            let logits = logits.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let mut gradient = vec![0.0; logits.len()];
+            let sum = loss.learn(&logits, &target.values, target.weight, &mut gradient);
+            assert!((sum / target.weight - f64::from(case.loss)).abs() < 1e-5 * f64::from(case.loss), "{sum}");
+            assert!(worst(&gradient) < 1e-6, "{}", worst(&gradient));
         }
     }
 

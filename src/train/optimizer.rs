@@ -3,9 +3,16 @@
 use std::cell::RefCell;
 
 use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor};
+use rayon::prelude::*;
 
 use super::TrainParams;
-use crate::{Error, Result, nn::Parameter};
+use crate::{
+    Error, Result,
+    nn::{Parameter, wide},
+};
+
+/// Values of a parameter that one thread updates at a time.
+const AT_ONCE: usize = 1 << 14;
 
 /// AdamW with decoupled weight decay (Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019), as
 /// PyTorch's `AdamW` computes it.
@@ -198,10 +205,21 @@ impl InplaceOp2 for OnePass<'_> {
         let (rest1, rest2) = ((1.0 - self.update.betas.0) as f32, (1.0 - self.update.betas.1) as f32);
         let (keep, step_size) = (self.update.keep as f32, self.update.step_size as f32);
         let (second_scale, eps) = ((1.0 / self.update.second_scale) as f32, self.update.eps as f32);
-        for (((theta, &g), m), v) in theta.iter_mut().zip(gradient).zip(first.iter_mut()).zip(second.iter_mut()) {
-            *m = beta1 * *m + rest1 * g;
-            *v = beta2 * *v + rest2 * g * g;
-            *theta = keep * *theta - step_size * *m / (v.sqrt() * second_scale + eps);
+        let pass = |theta: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]| {
+            wide(|| {
+                for (((theta, &g), m), v) in theta.iter_mut().zip(gradient).zip(first).zip(second) {
+                    *m = beta1 * *m + rest1 * g;
+                    *v = beta2 * *v + rest2 * g * g;
+                    *theta = keep * *theta - step_size * *m / (v.sqrt() * second_scale + eps);
+                }
+            });
+        };
+        if theta.len() < 2 * AT_ONCE {
+            pass(theta, gradient, first, second);
+        } else {
+            let parts = theta.par_chunks_mut(AT_ONCE).zip(gradient.par_chunks(AT_ONCE));
+            let moments = first.par_chunks_mut(AT_ONCE).zip(second.par_chunks_mut(AT_ONCE));
+            parts.zip(moments).for_each(|((theta, gradient), (first, second))| pass(theta, gradient, first, second));
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use super::{AdamW, CrossEntropy, TrainParams, loss::Target};
 use crate::{
     Error, Result,
     model::{ConfusionMatrix, Evaluation},
-    nn::{Mode, NetworkSpec, Sequential, Weights},
+    nn::{Mode, NetworkSpec, Sequential, Tape, Weights},
     tensor::{Examples, Minibatch},
 };
 
@@ -19,6 +19,8 @@ const ROWS_AT_ONCE: usize = 4096;
 struct Replica {
     network: Sequential,
     optimizer: AdamW,
+    /// What the network learns on, where that is the processor.
+    tape: Option<Tape>,
 }
 
 /// What one step, or several, saw.
@@ -80,7 +82,8 @@ impl Replicas {
         let replica = |device| {
             let network = Sequential::init(spec, params.seed, device)?;
             let optimizer = AdamW::new(params, network.parameters())?;
-            Ok(Replica { network, optimizer })
+            let tape = if device.is_cpu() { Some(Tape::new(&network)?) } else { None };
+            Ok(Replica { network, optimizer, tape })
         };
         let replicas = devices.iter().map(replica).collect::<Result<_>>()?;
         Ok(Self { replicas, loss, seed: params.seed })
@@ -95,7 +98,7 @@ impl Replicas {
         }
         let (loss, seed) = (&self.loss, self.seed);
         let shards = shards(minibatch, &target, self.replicas.len().min(minibatch.rows()));
-        let learn = |replica: &Replica, shard: &Shard<'_>| {
+        let learn = |replica: &mut Replica, shard: &Shard<'_>| {
             let mode = Mode::Train { seed, step: step as u64, first_row: shard.first_row };
             replica.gradients(loss, shard, target.weight, mode)
         };
@@ -115,7 +118,7 @@ impl Replicas {
                     Ok((found.loss, found.right, flatten(&found.gradients)?))
                 })
             };
-            let running: Vec<_> = self.replicas.iter().zip(&shards).map(start).collect();
+            let running: Vec<_> = self.replicas.iter_mut().zip(&shards).map(start).collect();
             running.into_iter().map(|thread| thread.join().unwrap_or_else(|p| std::panic::resume_unwind(p))).collect()
         });
         let mut sum: Vec<f32> = Vec::new();
@@ -158,7 +161,7 @@ impl Replicas {
                 first_row: 0,
             };
             let (logits, loss) = self.replicas[0].loss(&self.loss, &shard, Mode::Eval)?;
-            let predicted = predicted(&logits)?;
+            let predicted = predicted(&host(&logits)?, self.loss.classes());
             let right = minibatch.labels.iter().zip(&predicted).filter(|(label, class)| label == class).count();
             for (label, class) in minibatch.labels.iter().zip(predicted) {
                 matrix.count(*label as usize, class as usize);
@@ -183,7 +186,7 @@ struct Found {
 impl Replica {
     /// The logits of a shard and the weighted sum of its loss.
     fn loss(&self, loss: &CrossEntropy, shard: &Shard<'_>, mode: Mode) -> Result<(Tensor, Tensor)> {
-        let shape = (shard.labels.len(), self.network.spec().inputs);
+        let shape = (shard.labels.len(), self.network.spec().inputs.count());
         let features = Tensor::from_slice(shard.features, shape, self.network.device()).map_err(failed)?;
         let logits = self.network.forward(&features, mode)?;
         let sum = loss.sum(&logits, shard.target).map_err(failed)?;
@@ -191,12 +194,19 @@ impl Replica {
     }
 
     /// The shard's part of the gradients of the mean loss, `weight` being what the whole sum is divided by.
-    fn gradients(&self, loss: &CrossEntropy, shard: &Shard<'_>, weight: f64, mode: Mode) -> Result<Found> {
+    fn gradients(&mut self, loss: &CrossEntropy, shard: &Shard<'_>, weight: f64, mode: Mode) -> Result<Found> {
+        if let Some(tape) = &mut self.tape {
+            let (sum, right) =
+                tape.learn(&self.network, shard.features, shard.labels.len(), mode, |logits, gradient| {
+                    (loss.learn(logits, shard.target, weight, gradient), right(shard, logits, loss.classes()))
+                })?;
+            return Ok(Found { loss: sum, right, gradients: tape.gradients().to_vec() });
+        }
         let (logits, sum) = self.loss(loss, shard, mode)?;
         let mut store = (&sum / weight).and_then(|mean| mean.backward()).map_err(failed)?;
         let gradient = |p: &crate::nn::Parameter| store.remove(&p.var).map_or_else(|| p.var.zeros_like(), Ok);
         let gradients = self.network.parameters().iter().map(gradient).collect::<candle_core::Result<_>>();
-        let right = shard.labels.iter().zip(predicted(&logits)?).filter(|(label, class)| *label == class).count();
+        let right = right(shard, &host(&logits)?, loss.classes());
         Ok(Found { loss: scalar(&sum)?, right, gradients: gradients.map_err(failed)? })
     }
 
@@ -230,17 +240,24 @@ fn shards<'a>(minibatch: &'a Minibatch, target: &'a Target, count: usize) -> Vec
 }
 
 /// The likeliest class of every row, the first of equals.
-fn predicted(logits: &Tensor) -> Result<Vec<u32>> {
-    let classes = logits.dim(1).map_err(failed)?;
-    let logits: Vec<f32> = logits.flatten_all().and_then(|t| t.to_vec1()).map_err(failed)?;
+fn predicted(logits: &[f32], classes: usize) -> Vec<u32> {
     let likeliest = |row: &[f32]| (1..classes).fold(0, |best, class| if row[class] > row[best] { class } else { best });
-    Ok(logits.chunks_exact(classes).map(|row| likeliest(row) as u32).collect())
+    logits.chunks_exact(classes).map(|row| likeliest(row) as u32).collect()
+}
+
+/// How many rows of a shard are told right.
+fn right(shard: &Shard<'_>, logits: &[f32], classes: usize) -> usize {
+    shard.labels.iter().zip(predicted(logits, classes)).filter(|(label, class)| *label == class).count()
+}
+
+fn host(tensor: &Tensor) -> Result<Vec<f32>> {
+    tensor.flatten_all().and_then(|t| t.to_vec1()).map_err(failed)
 }
 
 fn flatten(gradients: &[Tensor]) -> Result<Vec<f32>> {
     let mut flat = Vec::with_capacity(gradients.iter().map(Tensor::elem_count).sum());
     for gradient in gradients {
-        flat.extend(gradient.flatten_all().and_then(|t| t.to_vec1::<f32>()).map_err(failed)?);
+        flat.extend(host(gradient)?);
     }
     Ok(flat)
 }

@@ -3,13 +3,17 @@
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// An element-wise function; any shape in, the same shape out. Defined as in PyTorch.
+/// An element-wise function; any shape in, the same shape out. Defined as in PyTorch, with its defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// `max(x, 0)`.
     #[default]
     Relu,
+    /// `x` above 0, `0.01 x` below.
+    LeakyRelu,
+    /// `x` above 0, `exp(x) - 1` below.
+    Elu,
     /// `x Φ(x)` with the exact normal distribution function, PyTorch's default `gelu`.
     Gelu,
     /// `x σ(x)`.
@@ -18,17 +22,23 @@ pub enum Activation {
     Tanh,
     /// `1 / (1 + exp(-x))`.
     Sigmoid,
+    /// `log(1 + exp(x))`, `x` itself above 20.
+    Softplus,
 }
 
 impl Activation {
-    /// Applies the function.
+    /// Applies the function by candle's own operations, on any device.
     pub(crate) fn forward(self, x: &Tensor) -> Result<Tensor> {
         match self {
             Activation::Relu => x.relu(),
+            Activation::LeakyRelu => x.relu()? - (x.neg()?.relu()? * 0.01)?,
+            Activation::Elu => x.elu(1.0),
             Activation::Gelu => x.gelu_erf(),
             Activation::Silu => x.silu(),
             Activation::Tanh => x.tanh(),
             Activation::Sigmoid => candle_nn::ops::sigmoid(x),
+            // log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|))
+            Activation::Softplus => x.relu()? + ((x.abs()?.neg()?.exp()? + 1.0)?.log()?),
         }
     }
 }

@@ -1,17 +1,17 @@
-//! The layers, one file each.
+//! The layers' settings, one file each, and how any device computes them.
 
 mod activation;
-mod dropout;
-mod linear;
+pub(super) mod portable;
+mod window;
 
 pub use activation::Activation;
-pub(super) use dropout::Dropout;
-pub(super) use linear::Linear;
+pub(super) use window::channels;
+pub use window::{Conv, Pool};
 
 /// Whether a network is learning or being used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Training: dropout drops.
+    /// Training: dropout drops, batch normalisation looks at the minibatch.
     Train {
         /// The run's seed.
         seed: u64,

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
 
 use super::*;
-use crate::nn::Network;
+use crate::nn::{Activation, Network};
 
 /// Written by `reference/network.py`.
 #[derive(Deserialize)]

@@ -1,5 +1,118 @@
-//! Fused kernels: operations of candle's graph with a backward pass of their own.
+//! The processor's kernels: forward and backward over slices, without allocation once warm.
+//!
+//! A [`Kernel`] is one layer with every size known. It is used in two ways. [`Tape`](super::Tape) runs kernels one after
+//! another over buffers that live as long as the training; [`apply`] wraps one as a candle operation with a gradient, for
+//! networks put together from tensors. Work is split by sizes alone and sums are taken in a fixed order, so that the same
+//! numbers give the same result, whatever the threads do.
 
+mod activation;
+mod conv;
+mod cross_entropy;
+mod custom;
+mod dropout;
+mod gemm;
+mod linear;
+mod math;
+mod norm;
+mod pool;
 // No layer uses them yet.
 #[allow(dead_code, unused_imports)]
 pub(crate) mod rnn;
+mod window;
+
+pub(crate) use activation::{Elementwise, from_output};
+pub(crate) use conv::Convolution;
+pub use cross_entropy::cross_entropy;
+pub(crate) use custom::apply;
+pub(crate) use dropout::{Drop, mask as dropout_mask};
+pub(crate) use linear::Dense;
+pub(crate) use math::wide;
+pub(crate) use norm::{BatchNormalization, LayerNormalization, batch_statistics};
+pub(crate) use pool::{Pooling, Reduce};
+pub(crate) use window::Window;
+
+use std::fmt::Debug;
+
+use rayon::prelude::*;
+
+use super::Mode;
+
+/// What a kernel is called on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pass<'a> {
+    /// How many rows.
+    pub(crate) rows: usize,
+    /// `rows × inputs` values.
+    pub(crate) x: &'a [f32],
+    /// The layer's parameters, then its statistics, in the order of the specification.
+    pub(crate) params: &'a [&'a [f32]],
+    pub(crate) mode: Mode,
+}
+
+/// What a forward pass leaves for the backward one, and scratch space; reused from step to step.
+#[derive(Debug, Default)]
+pub(crate) struct Saved {
+    pub(crate) values: Vec<f32>,
+    pub(crate) places: Vec<u32>,
+    pub(crate) scratch: Vec<f32>,
+}
+
+/// What a backward pass fills in; whatever was there is overwritten.
+#[derive(Debug)]
+pub(crate) struct Gradients<'a, 'b> {
+    /// Of the input, unless nobody asks for it.
+    pub(crate) x: Option<&'a mut [f32]>,
+    /// Of the trained parameters.
+    pub(crate) params: &'a mut [&'b mut [f32]],
+}
+
+/// One layer on the processor.
+pub(crate) trait Kernel: Debug + Send + Sync {
+    /// Its name in errors.
+    fn name(&self) -> &'static str;
+
+    /// Values of a row that go in.
+    fn inputs(&self) -> usize;
+
+    /// Values of a row that come out.
+    fn outputs(&self) -> usize;
+
+    /// Fills `y`, `rows × outputs`.
+    fn forward(&self, pass: Pass<'_>, y: &mut [f32], saved: &mut Saved);
+
+    /// Fills the gradients from that of the output, which it may use up.
+    fn backward(&self, pass: Pass<'_>, y: &[f32], dy: &mut [f32], saved: &mut Saved, gradients: Gradients<'_, '_>);
+}
+
+/// Fewer values than this are not worth a second thread.
+const WORTH_SHARING: usize = 1 << 15;
+
+/// Calls `f` with the first row and the values of runs of whole rows, on all threads when there is enough to do.
+pub(crate) fn over_rows(y: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+    if y.len() < WORTH_SHARING || width == 0 {
+        f(0, y);
+        return;
+    }
+    let rows = (WORTH_SHARING / 4).div_ceil(width);
+    y.par_chunks_mut(rows * width).enumerate().for_each(|(i, chunk)| f(i * rows, chunk));
+}
+
+/// Makes room for `count` values that will all be written; old ones may show through.
+pub(crate) fn room<T: Copy + Default>(buffer: &mut Vec<T>, count: usize) -> &mut [T] {
+    if buffer.len() < count {
+        buffer.resize(count, T::default());
+    }
+    &mut buffer[..count]
+}
+
+/// Adds to `sums` the sum of each column of rows of `sums.len()` values.
+pub(crate) fn add_columns(sums: &mut [f32], rows: &[f32]) {
+    wide(|| {
+        for row in rows.chunks_exact(sums.len().max(1)) {
+            sums.iter_mut().zip(row).for_each(|(s, v)| *s += v);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,290 @@
+//! The description of a network that a user writes.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    InputShape, LayerSpec, NetworkSpec,
+    layer::{Activation, Conv, Pool},
+};
+use crate::Result;
+
+/// A network as a user describes it. The shape of its inputs and the number of outputs come from the data.
+///
+/// The last linear layer, with one output per class, is added by [`Network::resolve`]; only what stands before it is
+/// described.
+///
+/// ```
+/// use tinderbox::nn::{Activation, Conv, Network, Pool};
+///
+/// let small = Network::mlp([16, 16]);
+/// let tanh = Network::mlp([16, 16]).activation(Activation::Tanh).dropout(0.2);
+/// let by_layer = Network::new().linear(16).activate(Activation::Relu).drop_out(0.2).linear(8);
+/// # assert_ne!(small, tanh); assert_ne!(tanh, by_layer);
+///
+/// let images = Network::new()
+///     .conv2d(Conv { padding: 1, ..Conv::new(32, 3) })
+///     .activate(Activation::Relu)
+///     .max_pool2d(Pool::new(2))
+///     .resolve([1, 28, 28], 10)?;
+/// assert_eq!(images.outputs, 10);
+/// # Ok::<(), tinderbox::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// The layers before the last, first to last.
+    pub layers: Vec<NetworkLayer>,
+}
+
+/// One layer of a [`Network`], its inputs still open. Parameters have PyTorch's names and defaults.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum NetworkLayer {
+    /// A fully connected layer with a bias.
+    Linear {
+        /// How many units.
+        outputs: usize,
+    },
+    /// An element-wise function.
+    Activation {
+        /// Which one.
+        function: Activation,
+    },
+    /// Dropout while training.
+    Dropout {
+        /// The chance that a value is dropped, in `[0, 1)`.
+        p: f64,
+    },
+    /// Convolution along rows of channels × length.
+    Conv1d(Conv),
+    /// Convolution over rows of channels × height × width.
+    Conv2d(Conv),
+    /// The largest value under a kernel, channels × length.
+    MaxPool1d(Pool),
+    /// The largest value under a kernel, channels × height × width.
+    MaxPool2d(Pool),
+    /// The mean under a kernel, channels × length.
+    AvgPool1d(Pool),
+    /// The mean under a kernel, channels × height × width.
+    AvgPool2d(Pool),
+    /// The largest value of each channel.
+    GlobalMaxPool,
+    /// The mean of each channel.
+    GlobalAvgPool,
+    /// Each channel (or each value of a flat row) normalised over the minibatch, by running statistics in prediction.
+    BatchNorm {
+        /// Added to the variance; 1e-5 unless set.
+        #[serde(default = "eps")]
+        eps: f64,
+        /// How much of each minibatch the running statistics take over; 0.1 unless set.
+        #[serde(default = "momentum")]
+        momentum: f64,
+    },
+    /// Each row normalised over all its values.
+    LayerNorm {
+        /// Added to the variance; 1e-5 unless set.
+        #[serde(default = "eps")]
+        eps: f64,
+    },
+    /// A row of any dimensions as a flat one. Put before a linear layer by itself where it is needed.
+    Flatten,
+}
+
+pub(super) fn eps() -> f64 {
+    1e-5
+}
+
+pub(super) fn momentum() -> f64 {
+    0.1
+}
+
+impl Network {
+    /// A network without hidden layers: logistic regression.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A multilayer perceptron: fully connected hidden layers of these sizes, each followed by a ReLU.
+    pub fn mlp(hidden: impl IntoIterator<Item = usize>) -> Self {
+        hidden.into_iter().fold(Self::new(), |net, outputs| net.linear(outputs).activate(Activation::Relu))
+    }
+
+    /// A convolutional network for images: for each of `channels` a 3×3 convolution (padding 1), a ReLU and 2×2 max
+    /// pooling; then fully connected layers of sizes `hidden`, each with a ReLU.
+    ///
+    /// ```
+    /// use tinderbox::nn::Network;
+    ///
+    /// let spec = Network::cnn([32, 64], [128]).resolve([1, 28, 28], 10)?;
+    /// println!("{}", spec.summary());
+    /// # Ok::<(), tinderbox::Error>(())
+    /// ```
+    pub fn cnn(channels: impl IntoIterator<Item = usize>, hidden: impl IntoIterator<Item = usize>) -> Self {
+        let block = |net: Self, outputs| {
+            net.conv2d(Conv { padding: 1, ..Conv::new(outputs, 3) }).activate(Activation::Relu).max_pool2d(Pool::new(2))
+        };
+        let net = channels.into_iter().fold(Self::new(), block).flatten();
+        hidden.into_iter().fold(net, |net, outputs| net.linear(outputs).activate(Activation::Relu))
+    }
+
+    /// Replaces every activation described so far.
+    pub fn activation(mut self, function: Activation) -> Self {
+        for layer in &mut self.layers {
+            if let NetworkLayer::Activation { function: f } = layer {
+                *f = function;
+            }
+        }
+        self
+    }
+
+    /// Adds dropout after every activation described so far; `p` is the chance that a value is dropped.
+    pub fn dropout(self, p: f64) -> Self {
+        let layers = self.layers.into_iter().flat_map(|layer| {
+            let follows = matches!(layer, NetworkLayer::Activation { .. });
+            std::iter::once(layer).chain(follows.then_some(NetworkLayer::Dropout { p }))
+        });
+        Self { layers: layers.collect() }
+    }
+
+    /// Appends any layer.
+    pub fn layer(mut self, layer: NetworkLayer) -> Self {
+        self.layers.push(layer);
+        self
+    }
+
+    /// Appends a fully connected layer.
+    pub fn linear(self, outputs: usize) -> Self {
+        self.layer(NetworkLayer::Linear { outputs })
+    }
+
+    /// Appends an activation.
+    pub fn activate(self, function: Activation) -> Self {
+        self.layer(NetworkLayer::Activation { function })
+    }
+
+    /// Appends dropout; `p` is the chance that a value is dropped.
+    pub fn drop_out(self, p: f64) -> Self {
+        self.layer(NetworkLayer::Dropout { p })
+    }
+
+    /// Appends a convolution over channels × length.
+    pub fn conv1d(self, conv: Conv) -> Self {
+        self.layer(NetworkLayer::Conv1d(conv))
+    }
+
+    /// Appends a convolution over channels × height × width.
+    pub fn conv2d(self, conv: Conv) -> Self {
+        self.layer(NetworkLayer::Conv2d(conv))
+    }
+
+    /// Appends max pooling over channels × length.
+    pub fn max_pool1d(self, pool: Pool) -> Self {
+        self.layer(NetworkLayer::MaxPool1d(pool))
+    }
+
+    /// Appends max pooling over channels × height × width.
+    pub fn max_pool2d(self, pool: Pool) -> Self {
+        self.layer(NetworkLayer::MaxPool2d(pool))
+    }
+
+    /// Appends average pooling over channels × length.
+    pub fn avg_pool1d(self, pool: Pool) -> Self {
+        self.layer(NetworkLayer::AvgPool1d(pool))
+    }
+
+    /// Appends average pooling over channels × height × width.
+    pub fn avg_pool2d(self, pool: Pool) -> Self {
+        self.layer(NetworkLayer::AvgPool2d(pool))
+    }
+
+    /// Appends the largest value of each channel.
+    pub fn global_max_pool(self) -> Self {
+        self.layer(NetworkLayer::GlobalMaxPool)
+    }
+
+    /// Appends the mean of each channel.
+    pub fn global_avg_pool(self) -> Self {
+        self.layer(NetworkLayer::GlobalAvgPool)
+    }
+
+    /// Appends batch normalisation with PyTorch's defaults.
+    pub fn batch_norm(self) -> Self {
+        self.layer(NetworkLayer::BatchNorm { eps: eps(), momentum: momentum() })
+    }
+
+    /// Appends layer normalisation with PyTorch's default.
+    pub fn layer_norm(self) -> Self {
+        self.layer(NetworkLayer::LayerNorm { eps: eps() })
+    }
+
+    /// Appends a flattening of every row.
+    pub fn flatten(self) -> Self {
+        self.layer(NetworkLayer::Flatten)
+    }
+
+    /// Fills in the sizes and appends the last linear layer. `inputs` is a number for flat rows, or dimensions such as
+    /// `[1, 28, 28]`.
+    ///
+    /// # Errors
+    /// [`Error::Network`](crate::Error::Network) names the layer that cannot be built, what reaches it and what fits.
+    pub fn resolve(&self, inputs: impl Into<InputShape>, outputs: usize) -> Result<NetworkSpec> {
+        let inputs = inputs.into();
+        let mut spec =
+            NetworkSpec { inputs: inputs.clone(), outputs, layers: Vec::with_capacity(self.layers.len() + 1) };
+        let mut shape = inputs;
+        let last = NetworkLayer::Linear { outputs };
+        for layer in self.layers.iter().chain([&last]) {
+            if matches!(layer, NetworkLayer::Linear { .. }) && shape.dims.len() > 1 && !shape.ragged {
+                spec.push(LayerSpec::Flatten, &mut shape)?;
+            }
+            let sized = match *layer {
+                NetworkLayer::Linear { outputs } => LayerSpec::Linear { inputs: shape.count(), outputs },
+                NetworkLayer::Activation { function } => LayerSpec::Activation { function },
+                NetworkLayer::Dropout { p } => LayerSpec::Dropout { p },
+                NetworkLayer::Conv1d(conv) => LayerSpec::Conv1d(conv),
+                NetworkLayer::Conv2d(conv) => LayerSpec::Conv2d(conv),
+                NetworkLayer::MaxPool1d(pool) => LayerSpec::MaxPool1d(pool),
+                NetworkLayer::MaxPool2d(pool) => LayerSpec::MaxPool2d(pool),
+                NetworkLayer::AvgPool1d(pool) => LayerSpec::AvgPool1d(pool),
+                NetworkLayer::AvgPool2d(pool) => LayerSpec::AvgPool2d(pool),
+                NetworkLayer::GlobalMaxPool => LayerSpec::GlobalMaxPool,
+                NetworkLayer::GlobalAvgPool => LayerSpec::GlobalAvgPool,
+                NetworkLayer::BatchNorm { eps, momentum } => LayerSpec::BatchNorm { eps, momentum },
+                NetworkLayer::LayerNorm { eps } => LayerSpec::LayerNorm { eps },
+                NetworkLayer::Flatten => LayerSpec::Flatten,
+            };
+            spec.push(sized, &mut shape)?;
+        }
+        spec.check()?;
+        Ok(spec)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_reads_back_as_written() {
+        let net = Network::mlp([16]).activation(Activation::Gelu).dropout(0.5);
+        let json = serde_json::to_string(&net).unwrap();
+        assert_eq!(
+            json,
+            r#"{"layers":[{"kind":"linear","outputs":16},{"kind":"activation","function":"gelu"},{"kind":"dropout","p":0.5}]}"#
+        );
+        assert_eq!(serde_json::from_str::<Network>(&json).unwrap(), net);
+        assert!(serde_json::from_str::<Network>(&json.replace("outputs", "units")).is_err());
+
+        let images = r#"{"layers":[{"kind":"conv2d","outputs":8,"kernel":3},{"kind":"batch_norm"},{"kind":"max_pool2d","kernel":2}]}"#;
+        let read: Network = serde_json::from_str(images).unwrap();
+        assert_eq!(read, Network::new().conv2d(Conv::new(8, 3)).batch_norm().max_pool2d(Pool::new(2)));
+        assert_eq!(serde_json::from_str::<Network>(&serde_json::to_string(&read).unwrap()).unwrap(), read);
+        assert!(serde_json::from_str::<Network>(&images.replace("8,", "8,\"strides\":2,")).is_err());
+    }
+
+    #[test]
+    fn rows_with_dimensions_are_flattened_before_a_linear_layer() {
+        let spec = Network::mlp([8]).resolve([1, 4, 4], 3).unwrap();
+        assert_eq!(spec.layers[..2], [LayerSpec::Flatten, LayerSpec::Linear { inputs: 16, outputs: 8 }]);
+    }
+}

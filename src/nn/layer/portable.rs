@@ -1,0 +1,94 @@
+//! Layers by candle's own operations: for devices other than the processor, and to hold the processor's kernels against.
+
+use candle_core::{D, Result, Tensor, bail};
+
+use super::{Mode, Pool};
+use crate::nn::{LayerSpec, op};
+
+/// Applies one layer. `x` is `(rows, …)`; `params` are its parameters, then its statistics, as the specification has them.
+pub(crate) fn forward(layer: &LayerSpec, position: u32, x: &Tensor, params: &[&Tensor], mode: Mode) -> Result<Tensor> {
+    match (layer, params) {
+        (LayerSpec::Linear { .. }, [weight, bias]) => x.matmul(&weight.t()?)?.broadcast_add(bias),
+        (LayerSpec::Activation { function }, []) => function.forward(x),
+        (LayerSpec::Dropout { p }, []) => dropout(*p, position, x, mode),
+        (LayerSpec::Flatten, []) => x.flatten_from(1),
+        (LayerSpec::Conv1d(c), [weight, bias]) => {
+            x.conv1d(weight, c.padding, c.stride, c.dilation, c.groups)?.broadcast_add(&bias.reshape((1, (), 1))?)
+        }
+        (LayerSpec::Conv2d(c), [weight, bias]) => {
+            x.conv2d(weight, c.padding, c.stride, c.dilation, c.groups)?.broadcast_add(&bias.reshape((1, (), 1, 1))?)
+        }
+        (LayerSpec::MaxPool1d(pool), []) => max_pool(pool, &x.unsqueeze(2)?, 1)?.squeeze(2),
+        (LayerSpec::MaxPool2d(pool), []) => max_pool(pool, x, pool.kernel),
+        (LayerSpec::AvgPool1d(pool), []) => mean_pool(pool, &x.unsqueeze(2)?, 1)?.squeeze(2),
+        (LayerSpec::AvgPool2d(pool), []) => mean_pool(pool, x, pool.kernel),
+        (LayerSpec::GlobalMaxPool, []) => x.flatten_from(2)?.max(D::Minus1),
+        (LayerSpec::GlobalAvgPool, []) => x.flatten_from(2)?.mean(D::Minus1),
+        (LayerSpec::BatchNorm { eps, .. }, [weight, bias, mean, variance]) => {
+            let (mean, variance) = match mode {
+                Mode::Train { .. } => statistics(x)?,
+                Mode::Eval => ((*mean).clone(), (*variance).clone()),
+            };
+            // Per channel, the second dimension.
+            let mut shape = vec![1; x.rank()];
+            shape[1] = mean.elem_count();
+            let shaped = |t: &Tensor| t.reshape(shape.as_slice());
+            let scale = (shaped(&variance)? + *eps)?.sqrt()?;
+            let normal = x.broadcast_sub(&shaped(&mean)?)?.broadcast_div(&scale)?;
+            normal.broadcast_mul(&shaped(weight)?)?.broadcast_add(&shaped(bias)?)
+        }
+        (LayerSpec::LayerNorm { eps }, [weight, bias]) => {
+            let flat = x.flatten_from(1)?;
+            let centred = flat.broadcast_sub(&flat.mean_keepdim(1)?)?;
+            let scale = (centred.sqr()?.mean_keepdim(1)? + *eps)?.sqrt()?;
+            let normal = centred.broadcast_div(&scale)?.broadcast_mul(&weight.flatten_all()?)?;
+            normal.broadcast_add(&bias.flatten_all()?)?.reshape(x.shape())
+        }
+        _ => bail!("{} parameters reach it, which are not its own", params.len()),
+    }
+}
+
+/// The mean and the (biased) variance of each channel over the minibatch.
+pub(crate) fn statistics(x: &Tensor) -> Result<(Tensor, Tensor)> {
+    let channels = x.dim(1)?;
+    let by_channel = x.transpose(0, 1)?.reshape((channels, ()))?;
+    let mean = by_channel.mean(1)?;
+    let variance = by_channel.broadcast_sub(&mean.unsqueeze(1)?)?.sqr()?.mean(1)?;
+    Ok((mean, variance))
+}
+
+fn dropout(p: f64, layer: u32, x: &Tensor, mode: Mode) -> Result<Tensor> {
+    let Mode::Train { seed, step, first_row } = mode else { return Ok(x.clone()) };
+    let width = x.elem_count() / x.dim(0)?.max(1);
+    let mut mask = vec![0.0; x.elem_count()];
+    op::dropout_mask(p, layer, width, (seed, step), first_row, &mut mask);
+    x.mul(&Tensor::from_vec(mask, x.shape(), x.device())?)
+}
+
+/// candle pads with nothing but 0, so the lowest number is put around by hand.
+fn max_pool(pool: &Pool, x: &Tensor, height: usize) -> Result<Tensor> {
+    let mut x = x.clone();
+    if pool.padding > 0 {
+        let beside = |x: &Tensor, dim: usize| {
+            let mut shape = x.dims().to_vec();
+            shape[dim] = pool.padding;
+            let edge = (Tensor::zeros(shape, x.dtype(), x.device())? + f64::from(f32::MIN))?;
+            Tensor::cat(&[&edge, x, &edge], dim)
+        };
+        x = beside(&x, 3)?;
+        if height > 1 {
+            x = beside(&x, 2)?;
+        }
+    }
+    let stride = pool.stride.unwrap_or(pool.kernel);
+    x.max_pool2d_with_stride((height, pool.kernel), (if height > 1 { stride } else { 1 }, stride))
+}
+
+fn mean_pool(pool: &Pool, x: &Tensor, height: usize) -> Result<Tensor> {
+    let mut x = x.pad_with_zeros(3, pool.padding, pool.padding)?;
+    if height > 1 {
+        x = x.pad_with_zeros(2, pool.padding, pool.padding)?;
+    }
+    let stride = pool.stride.unwrap_or(pool.kernel);
+    x.avg_pool2d_with_stride((height, pool.kernel), (if height > 1 { stride } else { 1 }, stride))
+}

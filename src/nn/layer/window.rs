@@ -1,0 +1,127 @@
+//! Convolutions and pooling: the settings, and the shapes they give.
+
+use serde::{Deserialize, Serialize};
+
+use crate::nn::{InputShape, op::Window};
+
+/// The largest kernel, stride, padding or dilation: far beyond use, far below overflow.
+const MOST: usize = 1 << 15;
+
+/// The settings of a convolution, PyTorch's `nn.Conv1d` and `nn.Conv2d` with a bias; in two dimensions each number holds
+/// for both. A value outside the input counts as 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conv {
+    /// Channels that come out.
+    pub outputs: usize,
+    /// The kernel's side.
+    pub kernel: usize,
+    /// Between two places of the kernel; 1 unless set.
+    #[serde(default = "one")]
+    pub stride: usize,
+    /// Around the input, on every side; 0 unless set.
+    #[serde(default)]
+    pub padding: usize,
+    /// Between two values under the kernel; 1 unless set.
+    #[serde(default = "one")]
+    pub dilation: usize,
+    /// Groups of channels that do not see each other; 1 unless set. Divides the channels that go in and come out.
+    #[serde(default = "one")]
+    pub groups: usize,
+}
+
+impl Conv {
+    /// Stride, dilation and groups of 1, no padding.
+    pub fn new(outputs: usize, kernel: usize) -> Self {
+        Self { outputs, kernel, stride: 1, padding: 0, dilation: 1, groups: 1 }
+    }
+
+    /// What it makes of a row, and the window it slides; or what it got and what fits.
+    pub(crate) fn shape(&self, axes: usize, input: &InputShape) -> Result<(InputShape, Window), (String, String)> {
+        let channels = channels(axes, input)?;
+        let Self { outputs, groups, .. } = *self;
+        if outputs == 0 || groups == 0 || outputs % groups != 0 || channels % groups != 0 {
+            let got = format!("{channels} channels in, {outputs} out, groups = {groups}");
+            return Err((got, "groups must divide both, and neither may be 0".into()));
+        }
+        slide(axes, input, [self.kernel, self.stride, self.padding, self.dilation]).map(|(mut dims, window)| {
+            dims[0] = outputs;
+            (dims.into(), window)
+        })
+    }
+}
+
+/// The settings of max or average pooling, PyTorch's `nn.MaxPool2d` and so on; in two dimensions each number holds for
+/// both. Padding counts as the lowest number in max pooling, as 0 in average pooling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pool {
+    /// The kernel's side.
+    pub kernel: usize,
+    /// Between two places of the kernel; as large as the kernel unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stride: Option<usize>,
+    /// Around the input, on every side, at most half the kernel; 0 unless set.
+    #[serde(default)]
+    pub padding: usize,
+}
+
+impl Pool {
+    /// Kernels side by side, no padding.
+    pub fn new(kernel: usize) -> Self {
+        Self { kernel, stride: None, padding: 0 }
+    }
+
+    /// What it makes of a row, and the window it slides; or what it got and what fits.
+    pub(crate) fn shape(&self, axes: usize, input: &InputShape) -> Result<(InputShape, Window), (String, String)> {
+        channels(axes, input)?;
+        if self.padding > self.kernel / 2 {
+            let fits = format!("at most {}, half the kernel", self.kernel / 2);
+            return Err((format!("padding = {}", self.padding), fits));
+        }
+        slide(axes, input, [self.kernel, self.stride.unwrap_or(self.kernel), self.padding, 1])
+            .map(|(dims, window)| (dims.into(), window))
+    }
+}
+
+fn one() -> usize {
+    1
+}
+
+/// The channels of a row that has as many other dimensions as the layer slides along.
+pub(crate) fn channels(axes: usize, input: &InputShape) -> Result<usize, (String, String)> {
+    if input.dims.len() != axes + 1 || input.ragged {
+        let wanted = if axes == 1 { "channels × length" } else { "channels × height × width" };
+        return Err((format!("rows of shape {input}"), format!("it takes {wanted}")));
+    }
+    Ok(input.dims[0])
+}
+
+fn slide(axes: usize, input: &InputShape, settings: [usize; 4]) -> Result<(Vec<usize>, Window), (String, String)> {
+    let [kernel, stride, padding, dilation] = settings;
+    if [kernel, stride, dilation].contains(&0) || settings.iter().any(|&n| n > MOST) {
+        let got = format!("kernel {kernel}, stride {stride}, padding {padding}, dilation {dilation}");
+        return Err((got, format!("each is at most {MOST}, and only padding may be 0")));
+    }
+    let reach = dilation * (kernel - 1) + 1;
+    let mut dims = input.dims.clone();
+    for size in &mut dims[1..] {
+        let padded = size.saturating_add(2 * padding);
+        if padded < reach {
+            let got = format!("rows of shape {input}");
+            return Err((got, format!("its kernel reaches over {reach} values; each side must have as many")));
+        }
+        *size = (padded - reach) / stride + 1;
+    }
+    let both = |n: usize, along: usize| if axes == 1 { [along, n] } else { [n; 2] };
+    let plane = |dims: &[usize]| if axes == 1 { [1, dims[1]] } else { [dims[1], dims[2]] };
+    let window = Window {
+        input: plane(&input.dims),
+        output: plane(&dims),
+        kernel: both(kernel, 1),
+        stride: both(stride, 1),
+        padding: both(padding, 0),
+        dilation: both(dilation, 1),
+    };
+    Ok((dims, window))
+}

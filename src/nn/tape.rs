@@ -1,0 +1,207 @@
+//! Training on the processor: forward, backward and gradients over buffers that are kept.
+
+use std::{cell::RefCell, mem, ops::Deref};
+
+use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Storage, Tensor};
+
+use super::{
+    Mode, Parameter, Sequential,
+    op::{Gradients, Pass, Saved, room},
+};
+use crate::{Error, Result};
+
+/// What lies between the layers of a network on the processor while it learns: every layer's output, what its backward
+/// pass needs, and the gradients.
+///
+/// The buffers are as large as the largest minibatch so far and are used again at every step, so that a step allocates
+/// nothing of size. A tape is made for one network and used with that one.
+#[derive(Debug, Default)]
+pub struct Tape {
+    outputs: Vec<Vec<f32>>,
+    saved: Vec<Saved>,
+    /// The gradient that comes in from above, and the one that goes on below.
+    upstream: [Vec<f32>; 2],
+    gradients: Vec<Tensor>,
+}
+
+impl Tape {
+    /// Makes a tape for a network.
+    ///
+    /// # Errors
+    /// [`Error::Param`] when the network is not on the processor.
+    pub fn new(network: &Sequential) -> Result<Self> {
+        if !network.device().is_cpu() {
+            return Err(Error::param(
+                "device",
+                format!("{:?}", network.device()),
+                "the processor: a tape is for it alone",
+            ));
+        }
+        let zeros = |p: &Parameter| Tensor::zeros(p.var.shape(), DType::F32, network.device());
+        let gradients = network.parameters().iter().map(zeros).collect::<candle_core::Result<_>>();
+        let gradients = gradients.map_err(|e| Error::tensor("making room for gradients", e))?;
+        Ok(Self { gradients, ..Self::default() })
+    }
+
+    /// Applies the network to `rows × inputs` values and gives `rows × outputs`.
+    ///
+    /// # Errors
+    /// [`Error::Network`] when `x` is not `rows` rows of the network's inputs.
+    pub fn forward(&mut self, network: &Sequential, x: &[f32], rows: usize, mode: Mode) -> Result<&[f32]> {
+        let stages = network.stages();
+        if x.len() != rows * network.spec().inputs.count() {
+            let got = format!("{} values for {rows} rows", x.len());
+            let fits = format!("it takes rows of {} values", network.spec().inputs);
+            return Err(Error::Network { layer: "input".into(), got, fits });
+        }
+        self.outputs.resize_with(stages.len(), Vec::new);
+        self.saved.resize_with(stages.len(), Saved::default);
+        if stages.is_empty() {
+            self.outputs = vec![x.to_vec()];
+            return Ok(&self.outputs[0]);
+        }
+        if rows == 0 {
+            return Ok(&[]);
+        }
+        {
+            let held = Held::of(network);
+            for (i, stage) in stages.iter().enumerate() {
+                let (before, after) = self.outputs.split_at_mut(i);
+                let x = before.last().map_or(x, |below| &below[..rows * stage.kernel.inputs()]);
+                let pass = Pass { rows, x, params: &held.params(network, stage.layer)?, mode };
+                let y = room(&mut after[0], rows * stage.kernel.outputs());
+                stage.kernel.forward(pass, y, &mut self.saved[i]);
+            }
+        }
+        if let Mode::Train { .. } = mode {
+            for (stage, saved) in stages.iter().zip(&self.saved).filter(|(stage, _)| stage.momentum.is_some()) {
+                let Some(&first) = network.own(stage.layer).parameters.first() else { continue };
+                let channels = network.parameters()[first].var.elem_count();
+                let n = rows * (stage.kernel.inputs() / channels);
+                network.follow(stage, &saved.values[..2 * channels], n)?;
+            }
+        }
+        Ok(self.outputs.last().map_or(&[], |y| &y[..rows * network.spec().outputs]))
+    }
+
+    /// Takes rows through the network and the gradient back: `loss` sees the outputs and fills in its gradient with
+    /// respect to them, both `rows × outputs`. What it returns is returned; [`Tape::gradients`] then has those of the
+    /// parameters.
+    ///
+    /// # Errors
+    /// [`Error::Network`] when `x` is not `rows` rows of the network's inputs.
+    pub fn learn<T>(
+        &mut self,
+        network: &Sequential,
+        x: &[f32],
+        rows: usize,
+        mode: Mode,
+        loss: impl FnOnce(&[f32], &mut [f32]) -> T,
+    ) -> Result<T> {
+        self.forward(network, x, rows, mode)?;
+        let mut buffers = self.gradients.iter().map(|t| take(t, Vec::new())).collect::<Result<Vec<_>>>()?;
+        let count = rows * network.spec().outputs;
+        let outputs = self.outputs.last().map_or(&[][..], |y| &y[..count]);
+        let told = loss(outputs, room(&mut self.upstream[0], count));
+        let done = if rows > 0 { self.back(network, x, rows, mode, &mut buffers) } else { Ok(()) };
+        for (tensor, buffer) in self.gradients.iter().zip(buffers) {
+            take(tensor, buffer)?;
+        }
+        done.map(|()| told)
+    }
+
+    fn back(
+        &mut self,
+        network: &Sequential,
+        x: &[f32],
+        rows: usize,
+        mode: Mode,
+        buffers: &mut [Vec<f32>],
+    ) -> Result<()> {
+        let held = Held::of(network);
+        for (i, stage) in network.stages().iter().enumerate().rev() {
+            let [dy, dx] = &mut self.upstream;
+            let (inputs, outputs) = (rows * stage.kernel.inputs(), rows * stage.kernel.outputs());
+            let x = if i == 0 { x } else { &self.outputs[i - 1][..inputs] };
+            let own = &network.own(stage.layer).parameters;
+            let mut slots: Vec<Vec<f32>> = own.iter().map(|&p| mem::take(&mut buffers[p])).collect();
+            let mut slices: Vec<&mut [f32]> = slots.iter_mut().map(Vec::as_mut_slice).collect();
+            let gradients = Gradients { x: (i > 0).then(|| room(dx, inputs)), params: &mut slices };
+            let pass = Pass { rows, x, params: &held.params(network, stage.layer)?, mode };
+            stage.kernel.backward(pass, &self.outputs[i][..outputs], &mut dy[..outputs], &mut self.saved[i], gradients);
+            own.iter().zip(slots).for_each(|(&p, slot)| buffers[p] = slot);
+            self.upstream.swap(0, 1);
+        }
+        Ok(())
+    }
+
+    /// The gradients of the last [`learn`](Tape::learn), in the order of the network's parameters. The tensors are the
+    /// tape's own: the next call writes into them.
+    pub fn gradients(&self) -> &[Tensor] {
+        &self.gradients
+    }
+}
+
+/// Puts a buffer into a tensor on the processor and takes out the one that was there.
+fn take(tensor: &Tensor, buffer: Vec<f32>) -> Result<Vec<f32>> {
+    struct Swap(RefCell<Vec<f32>>);
+    impl InplaceOp1 for Swap {
+        fn name(&self) -> &'static str {
+            "swap"
+        }
+        fn cpu_fwd(&self, storage: &mut CpuStorage, _: &Layout) -> candle_core::Result<()> {
+            match storage {
+                CpuStorage::F32(values) => mem::swap(values, &mut self.0.borrow_mut()),
+                _ => candle_core::bail!("gradients are single precision"),
+            }
+            Ok(())
+        }
+    }
+    let swap = Swap(RefCell::new(buffer));
+    tensor.inplace_op1(&swap).map_err(|e| Error::tensor("handing on gradients", e))?;
+    Ok(swap.0.into_inner())
+}
+
+/// Read access to one tensor's values.
+type Guard<'a> = Box<dyn Deref<Target = Storage> + 'a>;
+
+/// Read access to all tensors of a network.
+struct Held<'a> {
+    parameters: Vec<(Guard<'a>, &'a Layout)>,
+    statistics: Vec<(Guard<'a>, &'a Layout)>,
+}
+
+impl<'a> Held<'a> {
+    fn of(network: &'a Sequential) -> Self {
+        let one = |p: &'a Parameter| {
+            let (storage, layout) = p.var.storage_and_layout();
+            (Box::new(storage) as Guard<'a>, layout)
+        };
+        let hold = |all: &'a [Parameter]| all.iter().map(one).collect();
+        Self { parameters: hold(network.parameters()), statistics: hold(network.statistics()) }
+    }
+
+    /// A layer's tensors in the order of the specification.
+    fn params(&self, network: &Sequential, layer: usize) -> Result<Vec<&[f32]>> {
+        let own = network.own(layer);
+        let parameters = own.parameters.iter().map(|&i| (&self.parameters[i], &network.parameters()[i].name));
+        let statistics = own.statistics.iter().map(|&i| (&self.statistics[i], &network.statistics()[i].name));
+        let mut all = Vec::with_capacity(own.parameters.len() + own.statistics.len());
+        for ((storage, layout), name) in parameters.chain(statistics) {
+            match (&***storage, layout.contiguous_offsets()) {
+                (Storage::Cpu(CpuStorage::F32(values)), Some((begin, end))) => all.push(&values[begin..end]),
+                _ => {
+                    return Err(Error::Network {
+                        layer: format!("`{name}`"),
+                        got: "a tensor that is scattered or of another kind".into(),
+                        fits: "a contiguous one in single precision".into(),
+                    });
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests;
