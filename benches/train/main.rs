@@ -2,7 +2,7 @@
 //!
 //! `make bench-train` runs each net in a process of its own, tinderbox and PyTorch alternately, and prints medians.
 //!
-//! Environment: `ROUNDS` (5), `NETS` (all; some of `mlp cnn autoencoder`), `THREADS` (2), `PYTHON` (a Python with PyTorch,
+//! Environment: `ROUNDS` (5), `NETS` (all; some of `mlp cnn autoencoder lstm gru`), `THREADS` (2), `PYTHON` (a Python with PyTorch,
 //! installed into the cache when unset).
 
 use std::{
@@ -20,7 +20,7 @@ use tinderbox::{
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-const NETS: [&str; 3] = ["mlp", "cnn", "autoencoder"];
+const NETS: [&str; 5] = ["mlp", "cnn", "autoencoder", "lstm", "gru"];
 
 /// What a child process prints as its last line.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
@@ -51,6 +51,8 @@ fn net(name: &str) -> Outcome<(NetworkSpec, usize)> {
             spec.layers.push(LayerSpec::Activation { function: Activation::Sigmoid });
             (spec, 128)
         }
+        "lstm" => (Network::lstm(128).resolve([50, 32], 10)?, 64),
+        "gru" => (Network::gru(128).resolve([50, 32], 10)?, 64),
         other => return Err(format!("no net is called {other}; there are {NETS:?}").into()),
     })
 }
@@ -61,7 +63,7 @@ fn measure(name: &str) -> Outcome<Reading> {
     let mut tape = Tape::new(&network)?;
     let params = TrainParams { learning_rate: 1e-3, ..TrainParams::default() };
     let mut optimizer = AdamW::new(&params, network.parameters())?;
-    let x: Vec<f32> = (0..rows * 784).map(|i| ((i * 7919) % 1009) as f32 / 1009.0).collect();
+    let x: Vec<f32> = (0..rows * spec.inputs.count()).map(|i| ((i * 7919) % 1009) as f32 / 1009.0).collect();
     let target: Vec<f32> = (0..rows * 10).map(|i| f32::from(u8::from(i / 10 % 10 == i % 10))).collect();
     let scale = 1.0 / rows as f32;
 

@@ -19,6 +19,17 @@ def mlp(*sizes):
     return layers[:-1]
 
 
+class Last(nn.Module):
+    """The scores of a recurrent layer's last hidden state."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.cell, self.linear = cell, nn.Linear(128, 10)
+
+    def forward(self, x):
+        return self.linear(self.cell(x)[0][:, -1])
+
+
 if name == "mlp":
     net, rows, shape = nn.Sequential(*mlp(784, 512, 256, 10)), 128, (784,)
 elif name == "cnn":
@@ -27,6 +38,8 @@ elif name == "cnn":
         nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), *mlp(3136, 128, 10),
     )
     rows, shape = 64, (1, 28, 28)
+elif name in ("lstm", "gru"):
+    net, rows, shape = Last((nn.LSTM if name == "lstm" else nn.GRU)(32, 128, batch_first=True)), 64, (50, 32)
 else:
     net, rows, shape = nn.Sequential(*mlp(784, 256, 64, 32, 64, 256, 784), nn.Sigmoid()), 128, (784,)
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     InputShape, LayerSpec, NetworkSpec,
-    layer::{Activation, Conv, Pool},
+    layer::{Activation, Conv, Pool, Recurrent},
 };
 use crate::Result;
 
@@ -86,6 +86,14 @@ pub enum NetworkLayer {
         #[serde(default = "eps")]
         eps: f64,
     },
+    /// Long short-term memory over steps × values.
+    Lstm(Recurrent),
+    /// Gated recurrent units over steps × values.
+    Gru(Recurrent),
+    /// A simple recurrent layer with a hyperbolic tangent, over steps × values.
+    Rnn(Recurrent),
+    /// A simple recurrent layer with a ReLU, over steps × values.
+    RnnRelu(Recurrent),
     /// A row of any dimensions as a flat one. Put before a linear layer by itself where it is needed.
     Flatten,
 }
@@ -125,6 +133,41 @@ impl Network {
         };
         let net = channels.into_iter().fold(Self::new(), block).flatten();
         hidden.into_iter().fold(net, |net, outputs| net.linear(outputs).activate(Activation::Relu))
+    }
+
+    /// A long short-term memory of this many units, whose last hidden state decides.
+    ///
+    /// ```
+    /// use tinderbox::nn::{Network, Recurrent};
+    ///
+    /// let small = Network::lstm(64).resolve([50, 12], 9)?;
+    /// assert_eq!(small.trained(), 4 * 64 * (12 + 64 + 2) + 64 * 9 + 9);
+    /// let deep = Network::new().gru_layer(Recurrent { layers: 2, bidirectional: true, ..Recurrent::new(64) });
+    /// # deep.resolve([50, 12], 9)?;
+    /// # Ok::<(), tinderbox::Error>(())
+    /// ```
+    pub fn lstm(hidden: usize) -> Self {
+        Self::new().lstm_layer(Recurrent::new(hidden))
+    }
+
+    /// Gated recurrent units, this many, whose last hidden state decides.
+    pub fn gru(hidden: usize) -> Self {
+        Self::new().gru_layer(Recurrent::new(hidden))
+    }
+
+    /// Appends long short-term memory over steps × values.
+    pub fn lstm_layer(self, settings: Recurrent) -> Self {
+        self.layer(NetworkLayer::Lstm(settings))
+    }
+
+    /// Appends gated recurrent units over steps × values.
+    pub fn gru_layer(self, settings: Recurrent) -> Self {
+        self.layer(NetworkLayer::Gru(settings))
+    }
+
+    /// Appends a simple recurrent layer with a hyperbolic tangent, over steps × values.
+    pub fn rnn_layer(self, settings: Recurrent) -> Self {
+        self.layer(NetworkLayer::Rnn(settings))
     }
 
     /// Replaces every activation described so far.
@@ -251,6 +294,10 @@ impl Network {
                 NetworkLayer::GlobalAvgPool => LayerSpec::GlobalAvgPool,
                 NetworkLayer::BatchNorm { eps, momentum } => LayerSpec::BatchNorm { eps, momentum },
                 NetworkLayer::LayerNorm { eps } => LayerSpec::LayerNorm { eps },
+                NetworkLayer::Lstm(settings) => LayerSpec::Lstm(settings),
+                NetworkLayer::Gru(settings) => LayerSpec::Gru(settings),
+                NetworkLayer::Rnn(settings) => LayerSpec::Rnn(settings),
+                NetworkLayer::RnnRelu(settings) => LayerSpec::RnnRelu(settings),
                 NetworkLayer::Flatten => LayerSpec::Flatten,
             };
             spec.push(sized, &mut shape)?;

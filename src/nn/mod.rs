@@ -21,7 +21,7 @@ mod weights;
 
 pub use describe::{Network, NetworkLayer};
 pub use device::{DeviceName, Devices};
-pub use layer::{Activation, Conv, Mode, Pool};
+pub use layer::{Activation, Conv, Mode, Pool, Readout, Recurrent};
 pub use network::{Parameter, Sequential};
 pub use op::cross_entropy;
 pub(crate) use op::wide;

@@ -1,11 +1,14 @@
 //! A network with every size filled in, checked.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
     InputShape,
     describe::{eps, momentum},
-    layer::{Activation, Conv, Pool, channels},
+    layer::{Activation, Conv, Pool, Recurrent, channels},
+    op::rnn::CellKind,
     weights::Weights,
 };
 use crate::{Error, Result};
@@ -80,6 +83,14 @@ pub enum LayerSpec {
         #[serde(default = "eps")]
         eps: f64,
     },
+    /// Long short-term memory over steps × values.
+    Lstm(Recurrent),
+    /// Gated recurrent units over steps × values.
+    Gru(Recurrent),
+    /// A simple recurrent layer with a hyperbolic tangent, over steps × values.
+    Rnn(Recurrent),
+    /// A simple recurrent layer with a ReLU, over steps × values.
+    RnnRelu(Recurrent),
     /// A row of any dimensions as a flat one.
     Flatten,
 }
@@ -104,7 +115,22 @@ impl LayerSpec {
             LayerSpec::GlobalAvgPool => "global_avg_pool",
             LayerSpec::BatchNorm { .. } => "batch_norm",
             LayerSpec::LayerNorm { .. } => "layer_norm",
+            LayerSpec::Lstm(_) => "lstm",
+            LayerSpec::Gru(_) => "gru",
+            LayerSpec::Rnn(_) => "rnn",
+            LayerSpec::RnnRelu(_) => "rnn_relu",
             LayerSpec::Flatten => "flatten",
+        }
+    }
+
+    /// A recurrent layer's cell and settings.
+    pub(super) fn recurrent(&self) -> Option<(CellKind, &Recurrent)> {
+        match self {
+            LayerSpec::Lstm(settings) => Some((CellKind::Lstm, settings)),
+            LayerSpec::Gru(settings) => Some((CellKind::Gru, settings)),
+            LayerSpec::Rnn(settings) => Some((CellKind::Tanh, settings)),
+            LayerSpec::RnnRelu(settings) => Some((CellKind::Relu, settings)),
+            _ => None,
         }
     }
 
@@ -144,18 +170,25 @@ impl LayerSpec {
                 }
             }
             LayerSpec::LayerNorm { eps } => positive("eps", *eps).map(|()| input.clone()),
+            LayerSpec::Lstm(_) | LayerSpec::Gru(_) | LayerSpec::Rnn(_) | LayerSpec::RnnRelu(_) => {
+                match self.recurrent() {
+                    Some((kind, settings)) => settings.shape(kind, input).map(|(shape, _)| shape),
+                    None => Ok(input.clone()),
+                }
+            }
             LayerSpec::Flatten => Ok(input.count().into()),
         }
     }
 
     /// Its parameters and statistics, given what goes in and comes out.
-    fn tensors(&self, input: &InputShape) -> Vec<(&'static str, Vec<usize>, Initial, bool)> {
+    fn tensors(&self, input: &InputShape) -> Vec<(Cow<'static, str>, Vec<usize>, Initial, bool)> {
         let drawn = |shape: Vec<usize>, outputs, fan_in: usize| {
             let bound = Initial::Uniform(1.0 / (fan_in as f32).sqrt());
-            vec![("weight", shape, bound, true), ("bias", vec![outputs], bound, true)]
+            vec![("weight".into(), shape, bound, true), ("bias".into(), vec![outputs], bound, true)]
         };
-        let constant =
-            |name, shape: &[usize], value, trained| (name, shape.to_vec(), Initial::Constant(value), trained);
+        let constant = |name: &'static str, shape: &[usize], value, trained| {
+            (name.into(), shape.to_vec(), Initial::Constant(value), trained)
+        };
         match self {
             LayerSpec::Linear { inputs, outputs } => drawn(vec![*outputs, *inputs], *outputs, *inputs),
             LayerSpec::Conv1d(c) => {
@@ -178,7 +211,12 @@ impl LayerSpec {
             LayerSpec::LayerNorm { .. } => {
                 vec![constant("weight", &input.dims, 1.0, true), constant("bias", &input.dims, 0.0, true)]
             }
-            _ => Vec::new(),
+            _ => {
+                let stack = self.recurrent().and_then(|(kind, settings)| settings.shape(kind, input).ok());
+                let Some((_, stack)) = stack else { return Vec::new() };
+                let bound = Initial::Uniform(1.0 / (stack.hidden as f32).sqrt());
+                stack.parameters().into_iter().map(|(name, shape)| (name.into(), shape, bound, true)).collect()
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{
     InputShape, LayerSpec, NetworkSpec,
     op::{
         BatchNormalization, Convolution, Dense, Drop, Elementwise, Kernel, LayerNormalization, Pooling, Reduce, Window,
-        from_output,
+        from_output, rnn::Recurrence,
     },
 };
 use crate::{Error, Result};
@@ -63,6 +63,10 @@ pub(super) fn stages(spec: &NetworkSpec) -> Result<Vec<Stage>> {
             LayerSpec::LayerNorm { eps } => Arc::new(LayerNormalization { width, eps: *eps }),
             LayerSpec::Activation { function } => Arc::new(Elementwise { function: *function, width }),
             LayerSpec::Dropout { p } => Arc::new(Drop { p: *p, layer: layer as u32, width }),
+            LayerSpec::Lstm(_) | LayerSpec::Gru(_) | LayerSpec::Rnn(_) | LayerSpec::RnnRelu(_) => {
+                let Some((cell, settings)) = kind.recurrent() else { continue };
+                Arc::new(Recurrence { shape: settings.shape(cell, shape).map_err(misfit)?.1, time: shape.dims[0] })
+            }
             LayerSpec::Flatten => continue,
         };
         stages.push(Stage { kernel, layer, momentum });

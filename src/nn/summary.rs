@@ -28,6 +28,10 @@ impl NetworkSpec {
             LayerSpec::MaxPool2d(p) | LayerSpec::AvgPool2d(p) => output.saturating_mul(side(p.kernel, 2)),
             LayerSpec::GlobalMaxPool | LayerSpec::GlobalAvgPool => input.count() as u64,
             LayerSpec::Activation { .. } | LayerSpec::BatchNorm { .. } | LayerSpec::LayerNorm { .. } => output,
+            LayerSpec::Lstm(_) | LayerSpec::Gru(_) | LayerSpec::Rnn(_) | LayerSpec::RnnRelu(_) => {
+                let own = self.parameters().into_iter().filter(|p| p.layer == i && p.shape.len() == 2);
+                (input.dims[0] as u64).saturating_mul(2 * own.map(|p| p.count() as u64).sum::<u64>())
+            }
             LayerSpec::Dropout { .. } | LayerSpec::Flatten => 0,
         }
     }

@@ -2,9 +2,11 @@
 
 mod activation;
 pub(super) mod portable;
+pub(super) mod recurrent;
 mod window;
 
 pub use activation::Activation;
+pub use recurrent::{Readout, Recurrent};
 pub(super) use window::channels;
 pub use window::{Conv, Pool};
 

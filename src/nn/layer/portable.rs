@@ -2,7 +2,7 @@
 
 use candle_core::{D, Result, Tensor, bail};
 
-use super::{Mode, Pool};
+use super::{Mode, Pool, recurrent};
 use crate::nn::{LayerSpec, op};
 
 /// Applies one layer. `x` is `(rows, …)`; `params` are its parameters, then its statistics, as the specification has them.
@@ -43,6 +43,12 @@ pub(crate) fn forward(layer: &LayerSpec, position: u32, x: &Tensor, params: &[&T
             let scale = (centred.sqr()?.mean_keepdim(1)? + *eps)?.sqrt()?;
             let normal = centred.broadcast_div(&scale)?.broadcast_mul(&weight.flatten_all()?)?;
             normal.broadcast_add(&bias.flatten_all()?)?.reshape(x.shape())
+        }
+        (LayerSpec::Lstm(_) | LayerSpec::Gru(_) | LayerSpec::Rnn(_) | LayerSpec::RnnRelu(_), params) => {
+            match layer.recurrent() {
+                Some((kind, settings)) => recurrent::forward(settings, kind, x, params),
+                None => bail!("{} is not recurrent", layer.kind()),
+            }
         }
         _ => bail!("{} parameters reach it, which are not its own", params.len()),
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Storage, Tensor, bail};
 
 use super::{Gradients, Kernel, Pass, Saved};
 use crate::nn::Mode;
@@ -22,7 +22,11 @@ pub(crate) fn apply(
     match params {
         [] => x.apply_op1(op),
         [weight, bias] => x.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op),
-        _ => bail!("{} has {} parameters; kernels have none, or a weight and a bias", op.kernel.name(), params.len()),
+        all => {
+            let shapes = all.iter().map(|p| p.shape().clone()).collect();
+            let flat = all.iter().map(|p| p.flatten_all()).collect::<Result<Vec<_>>>()?;
+            x.apply_op2(&Tensor::cat(&flat, 0)?, Joined { op, shapes })
+        }
     }
 }
 
@@ -98,6 +102,47 @@ impl Op {
         let place = |values: Vec<f32>, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device()).map(Some);
         let dparams = dparams.into_iter().zip(trained).map(|(values, like)| place(values, like));
         std::iter::once(place(dx, x)).chain(dparams).collect()
+    }
+}
+
+/// A kernel whose parameters, of these shapes, come one after another in one tensor: candle's operations take at most three.
+struct Joined {
+    op: Op,
+    shapes: Vec<Shape>,
+}
+
+impl CustomOp2 for Joined {
+    fn name(&self) -> &'static str {
+        self.op.kernel.name()
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        layout: &Layout,
+        params: &CpuStorage,
+        params_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let mut rest = values(params, params_layout)?;
+        let part = |shape: &Shape| {
+            let (own, after) = rest.split_at(shape.elem_count());
+            rest = after;
+            own
+        };
+        let parts: Vec<&[f32]> = self.shapes.iter().map(part).collect();
+        self.op.forward((x, layout), &parts)
+    }
+
+    fn bwd(&self, x: &Tensor, params: &Tensor, y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let mut at = 0;
+        let part = |shape: &Shape| {
+            at += shape.elem_count();
+            params.narrow(0, at - shape.elem_count(), shape.elem_count())
+        };
+        let parts = self.shapes.iter().map(part).collect::<Result<Vec<_>>>()?;
+        let mut gradients = self.op.backward(x, &parts.iter().collect::<Vec<_>>(), y, dy)?.into_iter();
+        let dx = gradients.next().flatten();
+        Ok((dx, Some(Tensor::cat(&gradients.flatten().collect::<Vec<_>>(), 0)?)))
     }
 }
 

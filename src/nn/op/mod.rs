@@ -55,6 +55,7 @@ pub(crate) struct Saved {
     pub(crate) values: Vec<f32>,
     pub(crate) places: Vec<u32>,
     pub(crate) scratch: Vec<f32>,
+    pub(crate) sequences: rnn::Sequences,
 }
 
 /// What a backward pass fills in; whatever was there is overwritten.

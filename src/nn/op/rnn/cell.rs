@@ -3,7 +3,10 @@
 //! Rows are sequences. Gates stand in PyTorch's order, row-major: LSTM i f g o, GRU r z n. A forward step leaves what the
 //! backward step needs in the gates' place, and the backward step replaces that by the gradients before the functions.
 
-use super::vector::{sigmoid, tanh, vectorised};
+use super::{
+    gate::{sigmoid, tanh},
+    wide,
+};
 
 /// Splits a row into parts of `h` values.
 macro_rules! parts {
@@ -21,7 +24,7 @@ pub(super) fn lstm(gates: &mut [f32], bias: &[f32], before: Option<&[f32]>, cell
     let (bf, bias) = bias.split_at(h);
     let (bg, bo) = bias.split_at(h);
     let zeros = before.is_none().then(|| vec![0.0; h]);
-    vectorised(|| {
+    wide(|| {
         let rows = gates.chunks_exact_mut(4 * h).zip(cells.chunks_exact_mut(h)).zip(hidden.chunks_exact_mut(h));
         for (row, ((gates, c), out)) in rows.enumerate() {
             let before = match (before, &zeros) {
@@ -54,7 +57,7 @@ pub(super) fn lstm_back(
     h: usize,
 ) {
     let zeros = before.is_none().then(|| vec![0.0; h]);
-    vectorised(|| {
+    wide(|| {
         let rows = gates.chunks_exact_mut(4 * h).zip(cells.chunks_exact(h)).zip(d_hidden.chunks_exact(h));
         for (row, (((gates, c), dh), dc)) in rows.zip(d_cells.chunks_exact_mut(h)).enumerate() {
             let before = match (before, &zeros) {
@@ -92,7 +95,7 @@ pub(super) fn gru(
     let (bz, bias) = bias.split_at(h);
     let (bn, bh) = bias.split_at(h);
     let zeros = vec![0.0; 3 * h];
-    vectorised(|| {
+    wide(|| {
         let rows = gates.chunks_exact_mut(3 * h).zip(news.chunks_exact_mut(h)).zip(hidden.chunks_exact_mut(h));
         for (row, ((gates, new), out)) in rows.enumerate() {
             let before = before.map_or(&zeros[..h], |before| &before[row * h..][..h]);
@@ -123,7 +126,7 @@ pub(super) fn gru_back(
 ) {
     let zeros = vec![0.0; h];
     let mut none = vec![0.0; h];
-    vectorised(|| {
+    wide(|| {
         let rows = gates.chunks_exact_mut(3 * h).zip(news.chunks_exact_mut(h)).zip(d_hidden.chunks_exact(h));
         for (row, ((gates, new), dh)) in rows.enumerate() {
             let before = before.map_or(&zeros[..], |before| &before[row * h..][..h]);
@@ -148,7 +151,7 @@ pub(super) fn gru_back(
 /// `hidden` `(n, h)` out: the function of `sums` and `bias` `(h)`.
 pub(super) fn plain(sums: &[f32], bias: &[f32], relu: bool, hidden: &mut [f32]) {
     let h = bias.len();
-    vectorised(|| {
+    wide(|| {
         for (sums, out) in sums.chunks_exact(h).zip(hidden.chunks_exact_mut(h)) {
             if relu {
                 // Unlike `max`, this lets NaN through.
@@ -165,7 +168,7 @@ pub(super) fn plain(sums: &[f32], bias: &[f32], relu: bool, hidden: &mut [f32]) 
 
 /// `d_sums` `(n, h)` out: the gradient before the function.
 pub(super) fn plain_back(d_sums: &mut [f32], hidden: &[f32], relu: bool, d_hidden: &[f32]) {
-    vectorised(|| {
+    wide(|| {
         for ((to, &y), &d) in d_sums.iter_mut().zip(hidden).zip(d_hidden) {
             *to = if !relu {
                 d * (1.0 - y * y)

@@ -40,12 +40,14 @@ impl Kept {
 }
 
 impl<'a> Prepared<'a> {
-    /// `weights`: this direction's, in PyTorch's order.
-    pub(super) fn new(kind: CellKind, inputs: usize, hidden: usize, weights: &'a [f32]) -> Self {
+    /// The weights and biases of the inputs and of the hidden state, as PyTorch's.
+    pub(super) fn new(
+        kind: CellKind,
+        inputs: usize,
+        hidden: usize,
+        [input_weight, hidden_weight, input_bias, hidden_bias]: [&'a [f32]; 4],
+    ) -> Self {
         let wide = kind.gates() * hidden;
-        let (input_weight, rest) = weights.split_at(wide * inputs);
-        let (hidden_weight, rest) = rest.split_at(wide * hidden);
-        let (input_bias, hidden_bias) = rest.split_at(wide);
         let mut turned = vec![0.0; hidden * wide];
         for (row, values) in hidden_weight.chunks_exact(hidden).enumerate() {
             values.iter().enumerate().for_each(|(column, &value)| turned[column * wide + row] = value);

@@ -1,15 +1,13 @@
-//! One thread's matrix products over slices.
+//! Matrices that know their sizes, multiplied by the calling thread.
 
-use gemm::Parallelism;
+use crate::nn::op::gemm::{self, Threads, gemm};
 
-/// A matrix in a slice, read with strides.
+/// A matrix in a slice.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Matrix<'a> {
-    data: &'a [f32],
+    data: gemm::Matrix<'a>,
     rows: usize,
     columns: usize,
-    row_stride: usize,
-    column_stride: usize,
 }
 
 impl<'a> Matrix<'a> {
@@ -20,69 +18,30 @@ impl<'a> Matrix<'a> {
 
     /// `rows` by `columns`, row-major, each row `stride` values after the one before it.
     pub(super) fn strided(data: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
-        assert!(rows == 0 || columns == 0 || (rows - 1) * stride + columns <= data.len(), "the slice holds the matrix");
-        Self { data, rows, columns, row_stride: stride, column_stride: 1 }
+        Self { data: gemm::Matrix::rows(data, stride), rows, columns }
     }
 
     /// Rows as columns.
     pub(super) fn t(self) -> Self {
-        Self {
-            rows: self.columns,
-            columns: self.rows,
-            row_stride: self.column_stride,
-            column_stride: self.row_stride,
-            ..self
-        }
+        Self { data: self.data.t(), rows: self.columns, columns: self.rows }
     }
 }
 
 /// `to = a b`, or `to += a b`; `to` is row-major with `a`'s rows and `b`'s columns, without gaps.
 pub(super) fn product(to: &mut [f32], add: bool, a: Matrix<'_>, b: Matrix<'_>) {
-    let (m, n, k) = (a.rows, b.columns, a.columns);
-    assert!(a.columns == b.rows && to.len() >= m * n, "the matrices fit each other");
-    if m == 0 || n == 0 {
-        return;
-    }
-    if k == 0 {
-        if !add {
-            to[..m * n].fill(0.0);
-        }
-        return;
-    }
-    // SAFETY: both constructors and the assertion above keep every access inside the three slices, and `to` is borrowed
-    // exclusively.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            to.as_mut_ptr(),
-            1,
-            n as isize,
-            add,
-            a.data.as_ptr(),
-            a.column_stride as isize,
-            a.row_stride as isize,
-            b.data.as_ptr(),
-            b.column_stride as isize,
-            b.row_stride as isize,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
+    debug_assert_eq!(a.columns, b.rows, "the matrices fit each other");
+    if a.columns > 0 {
+        gemm([a.rows, b.columns, a.columns], a.data, b.data, (to, b.columns), add, Threads::One);
+    } else if !add {
+        to[..a.rows * b.columns].fill(0.0);
     }
 }
 
-/// Adds the sum of `width` columns, from the first, of row-major rows that are `stride` apart.
+/// Adds the sum of the first columns of row-major rows that are `stride` apart.
 pub(super) fn add_column_sums(to: &mut [f32], rows: &[f32], stride: usize) {
-    super::vector::vectorised(|| {
+    super::wide(|| {
         for row in rows.chunks_exact(stride) {
-            for (sum, value) in to.iter_mut().zip(row) {
-                *sum += value;
-            }
+            to.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
         }
     });
 }

@@ -8,18 +8,18 @@
 
 mod cell;
 mod direction;
+mod gate;
 mod matrix;
-mod op;
 mod order;
 mod scratch;
 mod share;
-mod vector;
 
 use rayon::prelude::*;
 
+use super::{Gradients, Kernel, Pass, Saved, wide};
+use crate::nn::layer::Readout;
 use direction::Prepared;
-pub(crate) use op::rnn;
-pub(crate) use scratch::Scratch;
+use scratch::Scratch;
 use share::Share;
 
 /// What a recurrent layer computes at each step.
@@ -44,19 +44,6 @@ impl CellKind {
             CellKind::Tanh | CellKind::Relu => 1,
         }
     }
-}
-
-/// What a recurrent layer gives for a sequence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Readout {
-    /// The outputs of all steps, zeros behind the end.
-    All,
-    /// Each direction's last hidden state: PyTorch's `h_n` of the last layer.
-    Last,
-    /// The mean over the sequence's steps.
-    Mean,
-    /// The largest value over the sequence's steps.
-    Max,
 }
 
 /// A stack of recurrent layers.
@@ -84,7 +71,7 @@ impl Shape {
         self.directions() * self.hidden
     }
 
-    /// The parameters' names and shapes as PyTorch's modules have them, in the order in which [`rnn`] takes them.
+    /// The parameters' names and shapes as PyTorch's modules have them, in the order in which the kernel takes them.
     pub(crate) fn parameters(&self) -> Vec<(String, Vec<usize>)> {
         let wide = self.kind.gates() * self.hidden;
         let mut all = Vec::new();
@@ -107,17 +94,14 @@ impl Shape {
         self.kind.gates() * self.hidden * (inputs + self.hidden + 2)
     }
 
-    fn prepare<'a>(&self, mut weights: &'a [f32]) -> Vec<Vec<Prepared<'a>>> {
-        let layer = |layer| {
+    /// `weights` as [`Shape::parameters`] lists them.
+    fn prepare<'a>(&self, weights: &[&'a [f32]]) -> Vec<Vec<Prepared<'a>>> {
+        let layer = |(layer, weights): (usize, &[&'a [f32]])| {
             let inputs = if layer == 0 { self.inputs } else { self.outputs() };
-            let direction = |_| {
-                let (own, rest) = weights.split_at(self.direction_len(inputs));
-                weights = rest;
-                Prepared::new(self.kind, inputs, self.hidden, own)
-            };
-            (0..self.directions()).map(direction).collect()
+            let direction = |own: &[&'a [f32]; 4]| Prepared::new(self.kind, inputs, self.hidden, *own);
+            weights.as_chunks().0.iter().map(direction).collect()
         };
-        (0..self.layers).map(layer).collect()
+        weights.chunks_exact(4 * self.directions()).enumerate().map(layer).collect()
     }
 
     /// How many values come out.
@@ -145,43 +129,40 @@ fn cuts(lengths: &[u32]) -> Vec<usize> {
     cuts
 }
 
-/// A forward pass over `x` `(rows, time, inputs)`, padded behind each row's length; `weights` are the parameters one after
-/// another. Gives the output and what the backward pass needs.
+/// A forward pass over `x` `(rows, time, inputs)`, padded behind each row's length, which is at least 1. Fills `out`; gives
+/// what the backward pass needs.
 fn forward(
     shape: &Shape,
-    weights: &[f32],
+    weights: &[&[f32]],
     x: &[f32],
-    lengths: &[u32],
-    time: usize,
+    (lengths, time): (&[u32], usize),
+    out: &mut [f32],
     scratch: &Scratch,
-) -> (Vec<f32>, Vec<Share>) {
+) -> Vec<Share> {
     let layers = shape.prepare(weights);
-    let mut out = vec![0.0; shape.out_len(lengths.len(), time)];
-    let (mut rest, mut jobs) = (&mut out[..], Vec::new());
+    out.fill(0.0);
+    let (mut rest, mut jobs) = (out, Vec::new());
     for cut in cuts(lengths).windows(2) {
         let (own, after) = rest.split_at_mut(shape.out_len(cut[1] - cut[0], time));
         rest = after;
         jobs.push((&lengths[cut[0]..cut[1]], &x[cut[0] * time * shape.inputs..cut[1] * time * shape.inputs], own));
     }
     let run = |(lengths, x, out)| Share::forward(shape, &layers, x, (lengths, time), out, scratch);
-    let shares =
-        if jobs.len() == 1 { jobs.into_iter().map(run).collect() } else { jobs.into_par_iter().map(run).collect() };
-    (out, shares)
+    if jobs.len() == 1 { jobs.into_iter().map(run).collect() } else { jobs.into_par_iter().map(run).collect() }
 }
 
-/// The gradients of the weights and, if asked for, of `x`, from that of the output.
+/// Fills the gradients of the weights and, if asked for, of `x`, from that of the output.
 fn backward(
     shape: &Shape,
-    weights: &[f32],
+    weights: &[&[f32]],
     shares: Vec<Share>,
-    d_out: &[f32],
     (lengths, time): (&[u32], usize),
-    wants_x: bool,
+    d_out: &[f32],
+    gradients: Gradients<'_, '_>,
     scratch: &Scratch,
-) -> (Vec<f32>, Option<Vec<f32>>) {
+) {
     let layers = shape.prepare(weights);
-    let mut d_x = wants_x.then(|| vec![0.0; lengths.len() * time * shape.inputs]);
-    let (mut rest, mut jobs) = (d_x.as_deref_mut(), Vec::new());
+    let (mut rest, mut jobs) = (gradients.x, Vec::new());
     for (cut, share) in cuts(lengths).windows(2).zip(shares) {
         let rows = cut[1] - cut[0];
         let (own, after) = rest.map(|d_x| d_x.split_at_mut(rows * time * shape.inputs)).unzip();
@@ -189,20 +170,70 @@ fn backward(
         let from = shape.out_len(cut[0], time);
         jobs.push((share, &d_out[from..][..shape.out_len(rows, time)], own));
     }
-    let run = |(share, d_out, d_x): (Share, _, _)| {
-        let mut d_weights = scratch.zeros(weights.len());
+    let count = weights.iter().map(|w| w.len()).sum();
+    let run = |(share, d_out, d_x): (Share, _, Option<&mut [f32]>)| {
+        let mut d_weights = scratch.zeros(count);
         share.backward(shape, &layers, (d_out, time), &mut d_weights, d_x, scratch);
         d_weights
     };
     let parts: Vec<Vec<f32>> =
         if jobs.len() == 1 { jobs.into_iter().map(run).collect() } else { jobs.into_par_iter().map(run).collect() };
     // Summed in the order of the rows, whichever thread was done first.
-    let mut d_weights = vec![0.0; weights.len()];
-    for part in parts {
-        d_weights.iter_mut().zip(&part).for_each(|(sum, d)| *sum += d);
-        scratch.give(part);
+    let mut at = 0;
+    for to in gradients.params.iter_mut() {
+        to.fill(0.0);
+        for part in &parts {
+            to.iter_mut().zip(&part[at..]).for_each(|(sum, d)| *sum += d);
+        }
+        at += to.len();
     }
-    (d_weights, d_x)
+    parts.into_iter().for_each(|part| scratch.give(part));
+}
+
+/// What a recurrent layer keeps between forward and backward, and its buffers between two steps.
+#[derive(Debug, Default)]
+pub(crate) struct Sequences {
+    scratch: Scratch,
+    shares: Vec<Share>,
+}
+
+/// A stack of recurrent layers over rows of `time` steps.
+#[derive(Debug)]
+pub(crate) struct Recurrence {
+    pub(crate) shape: Shape,
+    pub(crate) time: usize,
+}
+
+impl Kernel for Recurrence {
+    fn name(&self) -> &'static str {
+        match self.shape.kind {
+            CellKind::Lstm => "lstm",
+            CellKind::Gru => "gru",
+            CellKind::Tanh | CellKind::Relu => "rnn",
+        }
+    }
+
+    fn inputs(&self) -> usize {
+        self.time * self.shape.inputs
+    }
+
+    fn outputs(&self) -> usize {
+        self.shape.out_len(1, self.time)
+    }
+
+    fn forward(&self, pass: Pass<'_>, y: &mut [f32], saved: &mut Saved) {
+        let Sequences { scratch, shares } = &mut saved.sequences;
+        shares.drain(..).for_each(|share| share.free(scratch));
+        let lengths = vec![self.time as u32; pass.rows];
+        *shares = forward(&self.shape, pass.params, pass.x, (&lengths, self.time), y, scratch);
+    }
+
+    fn backward(&self, pass: Pass<'_>, _: &[f32], dy: &mut [f32], saved: &mut Saved, gradients: Gradients<'_, '_>) {
+        let Sequences { scratch, shares } = &mut saved.sequences;
+        let lengths = vec![self.time as u32; pass.rows];
+        let shares = std::mem::take(shares);
+        backward(&self.shape, pass.params, shares, (&lengths, self.time), dy, gradients, scratch);
+    }
 }
 
 #[cfg(test)]

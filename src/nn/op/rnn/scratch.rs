@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// Buffers between two uses. Fresh memory comes from the system page by page, which costs as much as the arithmetic.
 #[derive(Debug, Default)]
-pub(crate) struct Scratch(Mutex<Vec<Vec<f32>>>);
+pub(super) struct Scratch(Mutex<Vec<Vec<f32>>>);
 
 impl Scratch {
     /// More buffers than this are not kept.
@@ -19,11 +19,6 @@ impl Scratch {
         drop(free);
         buffer.resize(len, 0.0);
         buffer
-    }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// A buffer of this length full of zeros.

@@ -94,6 +94,7 @@ impl Share {
             scratch.give(std::mem::replace(&mut d_outputs, d_inputs.unwrap_or_default()));
         }
         if let Some(d_x) = d_x {
+            d_x.fill(0.0);
             order.unpack(&d_outputs, time, shape.inputs, d_x);
         }
         scratch.give(d_outputs);

@@ -1,6 +1,5 @@
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor, Var};
 use serde::Deserialize;
 
 use super::*;
@@ -50,10 +49,6 @@ fn readout(name: &str) -> Readout {
     }
 }
 
-fn flat(tensor: &Tensor) -> Vec<f32> {
-    tensor.flatten_all().unwrap().to_vec1().unwrap()
-}
-
 fn far(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs() / (1.0 + b.abs())).fold(0.0, f32::max)
@@ -62,26 +57,28 @@ fn far(a: &[f32], b: &[f32]) -> f32 {
 /// Outputs, and the gradients of `x` and of the weights, of the sum of outputs times factors.
 fn run(
     shape: &Shape,
-    x: &Var,
-    lengths: &[u32],
-    weights: &[Var],
+    x: &[f32],
+    sizes: (&[u32], usize),
+    weights: &[Vec<f32>],
     factors: &[f32],
 ) -> (Vec<f32>, Vec<f32>, Vec<Vec<f32>>) {
-    let tensors: Vec<Tensor> = weights.iter().map(|w| w.as_tensor().clone()).collect();
-    let scratch = Arc::new(Scratch::default());
-    let y = rnn(shape, x, &lengths.into(), &tensors, &scratch).unwrap();
-    let factors = Tensor::from_slice(&factors[..y.elem_count()], y.shape(), &Device::Cpu).unwrap();
-    let gradients = (&y * factors).unwrap().sum_all().unwrap().backward().unwrap();
-    let of = |v: &Var| flat(gradients.get(v).unwrap());
-    (flat(&y), of(x), weights.iter().map(of).collect())
+    let slices: Vec<&[f32]> = weights.iter().map(Vec::as_slice).collect();
+    let scratch = Scratch::default();
+    // What is there already must not show through.
+    let mut y = vec![f32::NAN; shape.out_len(sizes.0.len(), sizes.1)];
+    let mut d_x = vec![f32::NAN; x.len()];
+    let mut d_weights: Vec<Vec<f32>> = weights.iter().map(|w| vec![f32::NAN; w.len()]).collect();
+    let shares = forward(shape, &slices, x, sizes, &mut y, &scratch);
+    let mut d_slices: Vec<&mut [f32]> = d_weights.iter_mut().map(Vec::as_mut_slice).collect();
+    let gradients = Gradients { x: Some(&mut d_x), params: &mut d_slices };
+    backward(shape, &slices, shares, sizes, &factors[..y.len()], gradients, &scratch);
+    (y, d_x, d_weights)
 }
 
 #[test]
 fn outputs_and_gradients_are_those_of_pytorch() {
     let mut worst = 0f32;
     for case in cases() {
-        let (rows, dims) = (case.lengths.len(), (case.lengths.len(), case.time, case.inputs));
-        let x = Var::from_vec(case.x, dims, &Device::Cpu).unwrap();
         for (name, expected) in &case.readouts {
             let shape = Shape {
                 kind: kind(&case.kind),
@@ -93,16 +90,13 @@ fn outputs_and_gradients_are_those_of_pytorch() {
             };
             let parameters = shape.parameters();
             assert_eq!(parameters.len(), case.weights.len());
-            let var = |(name, dims): &(String, Vec<usize>)| {
-                Var::from_slice(&case.weights[name], dims.as_slice(), &Device::Cpu).unwrap()
-            };
-            let weights: Vec<Var> = parameters.iter().map(var).collect();
-            let (y, d_x, d_weights) = run(&shape, &x, &case.lengths, &weights, &case.factors);
+            let weights: Vec<Vec<f32>> = parameters.iter().map(|(name, _)| case.weights[name].clone()).collect();
+            let (y, d_x, d_weights) = run(&shape, &case.x, (&case.lengths, case.time), &weights, &case.factors);
             worst = worst.max(far(&y, &expected.y)).max(far(&d_x, &expected.x));
             for ((parameter, _), gradient) in parameters.iter().zip(d_weights) {
                 worst = worst.max(far(&gradient, &expected.weights[parameter]));
             }
-            assert!(worst <= 5e-6, "{} {name}, {rows} rows: {worst}", case.kind);
+            assert!(worst <= 5e-6, "{} {name}, lengths {:?}: {worst}", case.kind, case.lengths);
         }
     }
 }
@@ -116,6 +110,11 @@ fn uniform(seed: u64, count: usize, bound: f32) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
+fn drawn(shape: &Shape) -> Vec<Vec<f32>> {
+    let parameters = shape.parameters().into_iter().enumerate();
+    parameters.map(|(i, (_, dims))| uniform(i as u64, dims.iter().product(), 0.8)).collect()
+}
+
 #[test]
 fn gradients_agree_with_finite_differences() {
     let lengths = [3, 1, 4, 2, 4, 3, 1, 2, 2, 4, 1, 3, 4, 4, 2, 1, 3];
@@ -127,31 +126,29 @@ fn gradients_agree_with_finite_differences() {
         (CellKind::Tanh, 1, true, Readout::Mean),
     ] {
         let shape = Shape { kind, inputs: 2, hidden: 3, layers, bidirectional, readout };
-        let count = shape.parameters().iter().map(|(_, dims)| dims.iter().product::<usize>()).sum();
-        let (mut weights, x) = (uniform(1, count, 0.8), uniform(2, lengths.len() * 4 * 2, 1.0));
-        let factors = uniform(3, shape.out_len(lengths.len(), 4), 1.0);
-        let scratch = Scratch::default();
-        let loss = |weights: &[f32]| -> f64 {
-            let (out, shares) = forward(&shape, weights, &x, &lengths, 4, &scratch);
-            shares.into_iter().for_each(|share| share.free(&scratch));
+        let (x, factors) = (uniform(2, lengths.len() * 4 * 2, 1.0), uniform(3, shape.out_len(lengths.len(), 4), 1.0));
+        let mut weights = drawn(&shape);
+        let loss = |weights: &[Vec<f32>]| -> f64 {
+            let slices: Vec<&[f32]> = weights.iter().map(Vec::as_slice).collect();
+            let mut out = vec![0.0; factors.len()];
+            forward(&shape, &slices, &x, (&lengths, 4), &mut out, &Scratch::default());
             out.iter().zip(&factors).map(|(&y, &f)| f64::from(y) * f64::from(f)).sum()
         };
-        let shares = forward(&shape, &weights, &x, &lengths, 4, &scratch).1;
-        let (d_weights, _) = backward(&shape, &weights, shares, &factors, (&lengths, 4), false, &scratch);
+        let d_weights = run(&shape, &x, (&lengths, 4), &weights, &factors).2;
         let step = 1e-2;
-        for i in 0..count {
-            let at = weights[i];
+        for (p, i) in (0..weights.len()).flat_map(|p| (0..d_weights[p].len()).map(move |i| (p, i))) {
+            let at = weights[p][i];
             let mut beside = |by: f32| {
-                weights[i] = at + by;
+                weights[p][i] = at + by;
                 let loss = loss(&weights);
-                weights[i] = at;
+                weights[p][i] = at;
                 loss
             };
             // Five points, so that a step large enough for single precision is small enough for the curvature.
             let slope = (8.0 * (beside(step) - beside(-step)) - (beside(2.0 * step) - beside(-2.0 * step)))
                 / (12.0 * f64::from(step));
-            let d = f64::from(d_weights[i]);
-            assert!((slope - d).abs() <= 2e-3 * (1.0 + d.abs()), "{shape:?}, weight {i}: {d}, differences {slope}");
+            let d = f64::from(d_weights[p][i]);
+            assert!((slope - d).abs() <= 2e-3 * (1.0 + d.abs()), "{shape:?}, {p} {i}: {d}, differences {slope}");
         }
     }
 }
@@ -160,90 +157,20 @@ fn gradients_agree_with_finite_differences() {
 fn what_stands_behind_a_sequences_end_changes_nothing() {
     let shape =
         Shape { kind: CellKind::Lstm, inputs: 2, hidden: 5, layers: 2, bidirectional: true, readout: Readout::All };
-    let weights: Vec<Var> = shape
-        .parameters()
-        .into_iter()
-        .enumerate()
-        .map(|(i, (_, dims))| Var::from_vec(uniform(i as u64, dims.iter().product(), 0.5), dims, &Device::Cpu).unwrap())
-        .collect();
+    let weights = drawn(&shape);
     let (lengths, factors) = ([2, 4, 1], uniform(9, 3 * 4 * 10, 1.0));
     let values = uniform(8, 3 * 4 * 2, 1.0);
     let mut other = values.clone();
     for (row, &length) in lengths.iter().enumerate() {
         other[(row * 4 + length as usize) * 2..(row + 1) * 8].fill(f32::NAN);
     }
-    let var = |values: Vec<f32>| Var::from_vec(values, (3, 4, 2), &Device::Cpu).unwrap();
-    let (first, second) = (
-        run(&shape, &var(values), &lengths, &weights, &factors),
-        run(&shape, &var(other), &lengths, &weights, &factors),
-    );
+    let first = run(&shape, &values, (&lengths, 4), &weights, &factors);
+    let second = run(&shape, &other, (&lengths, 4), &weights, &factors);
     assert_eq!(first, second);
     for (row, &length) in lengths.iter().enumerate() {
         assert!(first.0[(row * 4 + length as usize) * 10..(row + 1) * 40].iter().all(|&v| v == 0.0));
         assert!(first.1[(row * 4 + length as usize) * 2..(row + 1) * 8].iter().all(|&v| v == 0.0));
     }
-}
-
-#[test]
-fn a_second_backward_pass_gives_the_same_gradients() {
-    let shape =
-        Shape { kind: CellKind::Gru, inputs: 2, hidden: 3, layers: 1, bidirectional: false, readout: Readout::Last };
-    let weights: Vec<Var> = shape
-        .parameters()
-        .into_iter()
-        .map(|(_, dims)| Var::from_vec(uniform(4, dims.iter().product(), 0.5), dims, &Device::Cpu).unwrap())
-        .collect();
-    let tensors: Vec<Tensor> = weights.iter().map(|w| w.as_tensor().clone()).collect();
-    let x = Tensor::from_vec(uniform(5, 12, 1.0), (2, 3, 2), &Device::Cpu).unwrap();
-    let loss = rnn(&shape, &x, &[3, 2].into(), &tensors, &Arc::default()).unwrap().sum_all().unwrap();
-    let gradients = || {
-        let all = loss.backward().unwrap();
-        weights.iter().map(|w| flat(all.get(w).unwrap())).collect::<Vec<_>>()
-    };
-    assert_eq!(gradients(), gradients());
-}
-
-#[test]
-fn buffers_come_back_whether_or_not_a_backward_pass_follows() {
-    let shape =
-        Shape { kind: CellKind::Lstm, inputs: 2, hidden: 3, layers: 2, bidirectional: true, readout: Readout::Max };
-    let weights: Vec<Tensor> = shape
-        .parameters()
-        .into_iter()
-        .map(|(_, dims)| Tensor::zeros(dims, candle_core::DType::F32, &Device::Cpu).unwrap())
-        .collect();
-    let x = Tensor::zeros((2, 3, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
-    let scratch = Arc::new(Scratch::default());
-    let lengths: Arc<[u32]> = [3, 2].into();
-    drop(rnn(&shape, &x, &lengths, &weights, &scratch).unwrap());
-    let kept = scratch.len();
-    assert!(kept > 0);
-    for _ in 0..3 {
-        drop(rnn(&shape, &x, &lengths, &weights, &scratch).unwrap());
-        assert_eq!(scratch.len(), kept);
-    }
-}
-
-#[test]
-fn lengths_and_weights_that_do_not_fit_are_named() {
-    let shape =
-        Shape { kind: CellKind::Lstm, inputs: 2, hidden: 3, layers: 1, bidirectional: false, readout: Readout::Last };
-    let zeros = |dims: &[usize]| Tensor::zeros(dims, candle_core::DType::F32, &Device::Cpu).unwrap();
-    let weights: Vec<Tensor> = shape.parameters().iter().map(|(_, dims)| zeros(dims)).collect();
-    let says = |x: &[usize], lengths: &[u32], weights: &[Tensor], words: &str| {
-        let message = rnn(&shape, &zeros(x), &lengths.into(), weights, &Arc::default()).unwrap_err().to_string();
-        assert!(message.contains(words), "{message}");
-    };
-    says(&[2, 3, 2], &[3, 0], &weights, "row 1: a sequence of length 0");
-    says(&[2, 3, 2], &[4, 1], &weights, "row 0: a sequence of length 4; 1 to 3");
-    says(&[2, 3, 2], &[3], &weights, "1 lengths for 2 sequences");
-    says(&[2, 3, 5], &[3, 1], &weights, "5 values a step; it takes 2");
-    let mut other = weights.clone();
-    other[1] = zeros(&[12, 4]);
-    says(&[2, 3, 2], &[3, 1], &other, "`weight_hh_l0` has shape [12, 4]; [12, 3] fits");
-    says(&[2, 3, 2], &[3, 1], &weights[..3], "3 tensors");
-    let none = rnn(&shape, &zeros(&[0, 3, 2]), &Arc::from([]), &weights, &Arc::default()).unwrap();
-    assert_eq!(none.dims(), [0, 3]);
 }
 
 #[test]
@@ -257,4 +184,59 @@ fn rows_are_dealt_out_by_their_steps() {
         lengths.extend([30]);
         assert_eq!(cuts(&lengths), [0, 30, 31]);
     });
+}
+
+#[test]
+fn networks_agree_with_candles_operations_on_the_tape_and_in_the_graph() {
+    use candle_core::{Device, Tensor};
+
+    use crate::nn::{Mode, Network, Recurrent, Sequential, Tape};
+
+    let deep = Recurrent { layers: 2, bidirectional: true, output: Readout::All, ..Recurrent::new(5) };
+    let on = |readout| Recurrent { output: readout, ..Recurrent::new(4) };
+    for (second, readout) in [(0, Readout::Last), (1, Readout::Mean), (2, Readout::Max)] {
+        let net = match second {
+            0 => Network::new().lstm_layer(deep).gru_layer(on(readout)),
+            1 => Network::new().gru_layer(deep).rnn_layer(on(readout)),
+            _ => Network::new().rnn_layer(deep).lstm_layer(on(readout)),
+        };
+        let spec = net.resolve([6, 3], 2).unwrap();
+        let network = Sequential::init(&spec, 5, &Device::Cpu).unwrap();
+        let x = uniform(7, 9 * 6 * 3, 1.0);
+        let input = Tensor::from_slice(&x, (9, 6, 3), &Device::Cpu).unwrap();
+        let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let gradients = |y: Tensor| {
+            let found = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+            network.parameters().iter().map(|p| flat(found.get(&p.var).unwrap())).collect::<Vec<_>>()
+        };
+        let exact = network.portably(&input, 9, Mode::Eval).unwrap();
+        let graph = network.forward(&input, Mode::Eval).unwrap();
+        assert!(far(&flat(&graph), &flat(&exact)) < 1e-5);
+        let mut tape = Tape::new(&network).unwrap();
+        let taped = tape.learn(&network, &x, 9, Mode::Eval, |y, dy| {
+            dy.iter_mut().zip(y).for_each(|(d, y)| *d = 2.0 * y);
+            y.to_vec()
+        });
+        assert!(far(&taped.unwrap(), &flat(&exact)) < 1e-5);
+        let taped: Vec<Vec<f32>> = tape.gradients().iter().map(flat).collect();
+        for ((exact, graph), tape) in gradients(exact).iter().zip(gradients(graph)).zip(taped) {
+            assert!(far(&graph, exact) < 1e-5 && far(&tape, exact) < 1e-5);
+        }
+    }
+}
+
+#[test]
+fn settings_that_do_not_fit_are_refused() {
+    use crate::nn::{InputShape, Network, Recurrent};
+
+    let says = |net: Network, input: InputShape, words: &[&str]| {
+        let message = net.resolve(input, 2).unwrap_err().to_string();
+        assert!(words.iter().all(|w| message.contains(w)), "{message}");
+    };
+    says(Network::lstm(4), 12.into(), &["0 (lstm)", "12", "steps × values"]);
+    says(Network::gru(4), InputShape::sequence([12]), &["0 (gru)", "steps×12", "fixed"]);
+    says(Network::gru(0), [5, 12].into(), &["0 (gru)", "hidden = 0"]);
+    says(Network::gru(4).rnn_layer(Recurrent::new(4)), [5, 12].into(), &["1 (rnn)", "steps × values"]);
+    let read: Network = serde_json::from_str(r#"{"layers":[{"kind":"lstm","hidden":8,"output":"mean"}]}"#).unwrap();
+    assert_eq!(read, Network::new().lstm_layer(Recurrent { output: Readout::Mean, ..Recurrent::new(8) }));
 }

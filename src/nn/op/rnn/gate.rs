@@ -1,35 +1,4 @@
-//! Loops compiled for the widest vectors of the processor, and the functions that recurrent gates are made of.
-
-/// Runs `f`, compiled for AVX-512 or AVX2 where the processor has them.
-///
-/// Multiplications and additions are never contracted, so every width gives the same numbers.
-#[inline(always)]
-pub(super) fn vectorised<R>(f: impl FnOnce() -> R) -> R {
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2")]
-        fn avx512<R>(f: impl FnOnce() -> R) -> R {
-            f()
-        }
-        #[target_feature(enable = "avx2")]
-        fn avx2<R>(f: impl FnOnce() -> R) -> R {
-            f()
-        }
-        let wide = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512bw");
-        if wide && is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor has these instructions.
-            return unsafe { avx512(f) };
-        }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: as above.
-            return unsafe { avx2(f) };
-        }
-    }
-    f()
-}
+//! The functions that recurrent gates are made of: one division each, where the activations' own take two.
 
 /// The hyperbolic tangent, at most 4e-7 away; NaN stays NaN.
 ///
@@ -77,12 +46,5 @@ mod tests {
     fn infinities_saturate_and_nan_passes() {
         assert!((tanh(f32::INFINITY) - 1.0).abs() <= 4e-7 && (tanh(f32::NEG_INFINITY) + 1.0).abs() <= 4e-7);
         assert!(tanh(f32::NAN).is_nan() && sigmoid(f32::NAN).is_nan());
-    }
-
-    #[test]
-    fn wide_vectors_give_the_same_numbers() {
-        let x: Vec<f32> = (0..1000).map(|i| (i as f32 - 500.0) / 61.0).collect();
-        let wide: Vec<f32> = vectorised(|| x.iter().map(|&x| tanh(x)).collect());
-        assert_eq!(wide, x.iter().map(|&x| tanh(x)).collect::<Vec<_>>());
     }
 }

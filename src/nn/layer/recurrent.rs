@@ -1,0 +1,153 @@
+//! Recurrent layers: the settings, the shapes they give, and how any device computes them.
+
+use candle_core::{Result, Tensor, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::nn::{
+    InputShape,
+    op::rnn::{CellKind, Shape},
+};
+
+/// What a recurrent layer gives for a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Readout {
+    /// Each direction's hidden state after its last step, of the topmost layer: PyTorch's `h_n`.
+    #[default]
+    Last,
+    /// The mean over the steps.
+    Mean,
+    /// The largest value over the steps.
+    Max,
+    /// The outputs of all steps, another sequence.
+    All,
+}
+
+/// The settings of PyTorch's `nn.LSTM`, `nn.GRU` and `nn.RNN`. Takes rows of steps × values; the state before the first
+/// step is 0. A row becomes `hidden` values, twice as many when bidirectional, or that many a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recurrent {
+    /// Units of each layer and direction.
+    pub hidden: usize,
+    /// Layers on top of each other; 1 unless set.
+    #[serde(default = "one")]
+    pub layers: usize,
+    /// Whether each layer also reads the sequence from its end; not unless set.
+    #[serde(default)]
+    pub bidirectional: bool,
+    /// What comes out; the last hidden state unless set.
+    #[serde(default)]
+    pub output: Readout,
+}
+
+fn one() -> usize {
+    1
+}
+
+impl Recurrent {
+    /// One layer in one direction, which gives its last hidden state.
+    pub fn new(hidden: usize) -> Self {
+        Self { hidden, layers: 1, bidirectional: false, output: Readout::Last }
+    }
+
+    /// What it makes of a row, and the stack it is; or what it got and what fits.
+    pub(crate) fn shape(
+        &self,
+        kind: CellKind,
+        input: &InputShape,
+    ) -> std::result::Result<(InputShape, Shape), (String, String)> {
+        // Far beyond use, far below overflow.
+        const MOST: (usize, usize) = (1 << 20, 1 << 8);
+        let Self { hidden, layers, bidirectional, output } = *self;
+        if !(1..=MOST.0).contains(&hidden) || !(1..=MOST.1).contains(&layers) {
+            let fits = format!("hidden is 1 to {}, layers 1 to {}", MOST.0, MOST.1);
+            return Err((format!("hidden = {hidden}, layers = {layers}"), fits));
+        }
+        let (&[time, inputs], false) = (&input.dims[..], input.ragged) else {
+            return Err((
+                format!("rows of shape {input}"),
+                "it takes steps × values, as many steps in every row".into(),
+            ));
+        };
+        let shape = Shape { kind, inputs, hidden, layers, bidirectional, readout: output };
+        let dims = if output == Readout::All { vec![time, shape.outputs()] } else { vec![shape.outputs()] };
+        Ok((dims.into(), shape))
+    }
+}
+
+/// `x` is `(rows, time, values)`; `params` as [`Shape::parameters`] lists them.
+pub(crate) fn forward(settings: &Recurrent, kind: CellKind, x: &Tensor, params: &[&Tensor]) -> Result<Tensor> {
+    let input = InputShape::from(x.dims()[1..].to_vec());
+    let (_, shape) =
+        settings.shape(kind, &input).map_err(|(got, fits)| candle_core::Error::msg(format!("{got}; {fits}")))?;
+    let (mut steps, mut last) = (x.clone(), Vec::new());
+    for directions in params.chunks(4 * if shape.bidirectional { 2 } else { 1 }) {
+        let mut sides = Vec::new();
+        last.clear();
+        for (direction, own) in directions.chunks(4).enumerate() {
+            let &[input_weight, hidden_weight, input_bias, hidden_bias] = own else {
+                bail!("{} parameters for a direction, which has 4", own.len())
+            };
+            let time = steps.dim(1)?;
+            let (mut hidden, mut cells) = (Tensor::zeros((x.dim(0)?, shape.hidden), x.dtype(), x.device())?, None);
+            let mut all = Vec::with_capacity(time);
+            for step in 0..time {
+                let at = if direction == 0 { step } else { time - 1 - step };
+                let now = steps.narrow(1, at, 1)?.squeeze(1)?.contiguous()?;
+                let from_input = now.matmul(&input_weight.t()?)?.broadcast_add(input_bias)?;
+                let from_hidden = hidden.matmul(&hidden_weight.t()?)?.broadcast_add(hidden_bias)?;
+                hidden = cell(kind, &from_input, &from_hidden, &hidden, &mut cells)?;
+                all.push(hidden.clone());
+            }
+            if direction == 1 {
+                all.reverse();
+            }
+            last.push(hidden);
+            sides.push(Tensor::stack(&all, 1)?);
+        }
+        steps = Tensor::cat(&sides, 2)?;
+    }
+    match settings.output {
+        Readout::All => Ok(steps),
+        Readout::Last => Tensor::cat(&last, 1),
+        Readout::Mean => steps.mean(1),
+        Readout::Max => steps.max(1),
+    }
+}
+
+/// The next hidden state.
+fn cell(
+    kind: CellKind,
+    input: &Tensor,
+    hidden: &Tensor,
+    before: &Tensor,
+    cells: &mut Option<Tensor>,
+) -> Result<Tensor> {
+    let sigmoid = candle_nn::ops::sigmoid;
+    let part = |of: &Tensor, i: usize| {
+        let h = before.dim(1)?;
+        of.narrow(1, i * h, h)
+    };
+    match kind {
+        CellKind::Lstm => {
+            let sums = (input + hidden)?;
+            let fresh = (sigmoid(&part(&sums, 0)?)? * part(&sums, 2)?.tanh()?)?;
+            let now = match cells.take() {
+                Some(cells) => ((sigmoid(&part(&sums, 1)?)? * cells)? + fresh)?,
+                None => fresh,
+            };
+            let out = sigmoid(&part(&sums, 3)?)? * now.tanh()?;
+            *cells = Some(now);
+            out
+        }
+        CellKind::Gru => {
+            let reset = sigmoid(&(part(input, 0)? + part(hidden, 0)?)?)?;
+            let keep = sigmoid(&(part(input, 1)? + part(hidden, 1)?)?)?;
+            let new = (part(input, 2)? + (reset * part(hidden, 2)?)?)?.tanh()?;
+            &new + (keep * (before - &new)?)?
+        }
+        CellKind::Tanh => (input + hidden)?.tanh(),
+        CellKind::Relu => (input + hidden)?.relu(),
+    }
+}
