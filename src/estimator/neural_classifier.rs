@@ -1,6 +1,6 @@
 //! A neural classifier as a stage of a pipeline.
 
-use std::{any::Any, fmt, sync::Arc};
+use std::{any::Any, fmt, path::PathBuf, sync::Arc};
 
 use futures::future::BoxFuture;
 
@@ -13,12 +13,12 @@ use super::{
 use crate::{
     Result,
     dataframe::{DataFrame, Schema},
-    ml::{Estimator, Model, Preflight, attribute::Attribute, feature::HandleInvalid},
+    ml::{Estimator, Model, Preflight, PreflightReport, attribute::Attribute, feature::HandleInvalid},
     model::{Lineage, PredictOptions},
     nn::{Devices, Network},
     stream::RecordSource,
     tensor::{Columns, OnInvalid},
-    train::{ClassWeights, Observer, Progress, TrainParams, Trainer},
+    train::{Checkpoints, ClassWeights, Observer, Progress, Stop, TrainParams, Trainer},
 };
 
 /// Learns to tell classes apart with a network, in the words of Spark ML's classifiers.
@@ -45,6 +45,9 @@ use crate::{
 /// | `labelSmoothing` | [`label_smoothing`](Self::label_smoothing) | 0 |
 /// | `classWeights` | [`class_weights`](Self::class_weights) | none |
 /// | `devices` | [`devices`](Self::devices) | `cpu` |
+/// | `shuffleBuffer` | [`shuffle_buffer`](Self::shuffle_buffer) | 256 MiB |
+/// | `cacheMemory` | [`cache_memory`](Self::cache_memory) | 1 GiB |
+/// | `cacheFolder` | [`cache_folder`](Self::cache_folder) | the system's |
 ///
 /// An empty name of an output column switches that output off.
 #[derive(Clone)]
@@ -54,6 +57,8 @@ pub struct NeuralClassifier {
     training: TrainParams,
     prediction: PredictOptions,
     observers: Vec<Arc<dyn Observer>>,
+    checkpoints: Option<Checkpoints>,
+    stop: Stop,
 }
 
 impl NeuralClassifier {
@@ -65,6 +70,8 @@ impl NeuralClassifier {
             training: TrainParams::default(),
             prediction: PredictOptions::default(),
             observers: Vec::new(),
+            checkpoints: None,
+            stop: Stop::default(),
         }
     }
 
@@ -193,6 +200,24 @@ impl NeuralClassifier {
         self
     }
 
+    /// How many bytes of rows the first epoch shuffles together; it trains while they arrive.
+    pub fn shuffle_buffer(mut self, bytes: u64) -> Self {
+        self.training.shuffle_buffer = bytes;
+        self
+    }
+
+    /// How many bytes of rows are kept in memory for later epochs; the others go to disk.
+    pub fn cache_memory(mut self, bytes: u64) -> Self {
+        self.training.cache_memory = bytes;
+        self
+    }
+
+    /// Where on disk, an existing folder.
+    pub fn cache_folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.training.cache_folder = Some(folder.into());
+        self
+    }
+
     /// Sets what has no method of its own.
     pub fn train_params(mut self, change: impl FnOnce(&mut TrainParams)) -> Self {
         change(&mut self.training);
@@ -202,6 +227,18 @@ impl NeuralClassifier {
     /// Adds someone to tell how training goes.
     pub fn observe(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observers.push(observer);
+        self
+    }
+
+    /// Writes checkpoints while training, and goes on from the last one of the same run if there is one.
+    pub fn checkpoints(mut self, checkpoints: Checkpoints) -> Self {
+        self.checkpoints = Some(checkpoints);
+        self
+    }
+
+    /// Ends training early when `stop` is asked to.
+    pub fn stop(mut self, stop: Stop) -> Self {
+        self.stop = stop;
         self
     }
 
@@ -216,6 +253,7 @@ impl NeuralClassifier {
         let (t, p) = (TrainParams::default(), PredictOptions::default());
         let text = |name: &Option<String>| name.clone().unwrap_or_default();
         let numbers = |values: &Option<Vec<f64>>| values.as_ref().map_or(String::new(), |v| format!("{v:?}"));
+        let folder = |path: &Option<PathBuf>| path.as_ref().map_or(String::new(), |path| path.display().to_string());
         let invalid = |policy: OnInvalid| format!("{policy:?}").to_lowercase();
         let param = |name, purpose, default: String, current: String| Param { name, purpose, default, current };
         explain(vec![
@@ -304,6 +342,24 @@ impl NeuralClassifier {
                 t.devices.to_string(),
                 training.devices.to_string(),
             ),
+            param(
+                "shuffleBuffer",
+                "bytes of rows that the first epoch shuffles together",
+                t.shuffle_buffer.to_string(),
+                training.shuffle_buffer.to_string(),
+            ),
+            param(
+                "cacheMemory",
+                "bytes of rows kept in memory for later epochs",
+                t.cache_memory.to_string(),
+                training.cache_memory.to_string(),
+            ),
+            param(
+                "cacheFolder",
+                "where rows are kept that do not fit in there",
+                folder(&t.cache_folder),
+                folder(&training.cache_folder),
+            ),
         ])
     }
 
@@ -318,9 +374,15 @@ impl NeuralClassifier {
         let schema = frame.schema().await?;
         self.check(&schema)?;
         let classes = self.classes(&schema)?;
-        let rows_there = self.preflight(frame).await?;
+        let report = self.preflight(frame).await?;
         let selected = features::select(frame, &schema, &self.columns)?;
-        let mut trainer = Trainer::new(self.network.clone(), self.columns.clone(), self.training.clone());
+        let mut trainer = Trainer::new(self.network.clone(), self.columns.clone(), self.training.clone())
+            .expected_rows(report.rows)
+            .class_counts(report.class_counts())
+            .stop(self.stop.clone());
+        if let Some(checkpoints) = &self.checkpoints {
+            trainer = trainer.checkpoints(checkpoints.clone());
+        }
         if let Some(classes) = classes {
             trainer = trainer.classes(classes);
         }
@@ -328,25 +390,18 @@ impl NeuralClassifier {
         let model = trainer.fit(&selected).await?;
         let rows = model.history().rows;
         let rows = rows.trained + rows.held_out + rows.skipped;
-        if rows != rows_there {
-            tracing::warn!(
-                rows,
-                rows_there,
-                "the frame gave another number of rows than it counted: it is not repeatable"
-            );
-        }
         let lineage = Lineage { source: frame.describe(), rows, plan_hash: None };
         NeuralClassificationModel::new(model, self.training.clone(), self.prediction.clone(), lineage)
     }
 
-    /// Has the cluster count what is in the columns, and refuses what cannot be learnt from; gives the number of rows.
-    async fn preflight(&self, frame: &DataFrame) -> Result<u64> {
+    /// Has the cluster count what is in the columns, and refuses what cannot be learnt from.
+    async fn preflight(&self, frame: &DataFrame) -> Result<PreflightReport> {
         let numbers = self.columns.features.iter().chain(&self.columns.weight);
         let report = Preflight::new(numbers.cloned()).class_label(&self.columns.label).run(frame).await?;
         if self.training.on_invalid == OnInvalid::Error || report.rows == 0 {
             report.check()?;
         }
-        Ok(report.rows)
+        Ok(report)
     }
 
     /// Checks the parameters, the columns it uses and those it will write.
@@ -382,13 +437,15 @@ impl Estimator for NeuralClassifier {
 
 impl fmt::Debug for NeuralClassifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { network, columns, training, prediction, observers } = self;
+        let Self { network, columns, training, prediction, observers, checkpoints, stop } = self;
         f.debug_struct("NeuralClassifier")
             .field("network", network)
             .field("columns", columns)
             .field("training", training)
             .field("prediction", prediction)
             .field("observers", &observers.len())
+            .field("checkpoints", checkpoints)
+            .field("stop", stop)
             .finish()
     }
 }

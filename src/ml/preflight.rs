@@ -241,6 +241,12 @@ impl PreflightReport {
         self.class_names.as_ref().map_or(largest, Vec::len)
     }
 
+    /// How many rows each class has, by label.
+    pub fn class_counts(&self) -> Vec<u64> {
+        let counts: BTreeMap<_, _> = self.classes.iter().map(|class| (class.label, class.rows)).collect();
+        (0..self.num_classes()).map(|label| counts.get(&label).copied().unwrap_or(0)).collect()
+    }
+
     /// Weights that make classes count alike: rows ÷ (classes × rows of the class), 0 for one without rows.
     pub fn class_weights(&self) -> Vec<f64> {
         let counts: BTreeMap<_, _> = self.classes.iter().map(|class| (class.label, class.rows)).collect();

@@ -1,8 +1,12 @@
 //! How a model came to be.
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
 use serde::{Deserialize, Serialize};
 
 use super::ConfusionMatrix;
+use crate::{Error, Result};
 
 /// The course of a training run.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -28,7 +32,7 @@ pub struct RowCounts {
 }
 
 /// One epoch.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct EpochRecord {
     /// The epoch, from 0.
     pub epoch: usize,
@@ -39,10 +43,16 @@ pub struct EpochRecord {
     pub held_out: Option<Evaluation>,
     /// How long it took.
     pub seconds: f64,
+    /// How long of that the training thread waited for minibatches.
+    #[serde(default)]
+    pub waiting: f64,
+    /// The learning rate of its last step; 0 when it was not recorded.
+    #[serde(default)]
+    pub learning_rate: f64,
 }
 
 /// A network's loss and accuracy on some rows.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Evaluation {
     /// The weighted mean loss.
     pub loss: f64,
@@ -60,6 +70,42 @@ impl History {
     pub fn held_out_accuracy(&self) -> Option<f64> {
         self.held_out.as_ref().map(ConfusionMatrix::accuracy)
     }
+
+    /// Lays the epochs out as rows: `epoch` (bigint, from 0), then doubles: `loss`, `accuracy`, `held_out_loss`,
+    /// `held_out_accuracy` (null without rows held out), `learning_rate`, `seconds`, `waiting`.
+    ///
+    /// # Errors
+    /// [`Error::Arrow`] when the rows cannot be put together.
+    pub fn to_record_batch(&self) -> Result<RecordBatch> {
+        let doubles = |value: fn(&EpochRecord) -> Option<f64>| -> ArrayRef {
+            Arc::new(Float64Array::from_iter(self.epochs.iter().map(value)))
+        };
+        let columns: [(&str, ArrayRef, bool); 8] = [
+            ("epoch", Arc::new(Int64Array::from_iter_values(self.epochs.iter().map(|e| e.epoch as i64))), false),
+            ("loss", doubles(|e| Some(e.training.loss)), false),
+            ("accuracy", doubles(|e| Some(e.training.accuracy)), false),
+            ("held_out_loss", doubles(|e| e.held_out.map(|h| h.loss)), true),
+            ("held_out_accuracy", doubles(|e| e.held_out.map(|h| h.accuracy)), true),
+            ("learning_rate", doubles(|e| Some(e.learning_rate)), false),
+            ("seconds", doubles(|e| Some(e.seconds)), false),
+            ("waiting", doubles(|e| Some(e.waiting)), false),
+        ];
+        RecordBatch::try_from_iter_with_nullable(columns).map_err(|e| Error::arrow("the history as rows", e))
+    }
+
+    /// Lays the epochs out as text: a line of names, then one per epoch, the columns of [`History::to_record_batch`].
+    /// Nothing stands where there is no value.
+    pub fn to_csv(&self) -> String {
+        let mut text =
+            "epoch,loss,accuracy,held_out_loss,held_out_accuracy,learning_rate,seconds,waiting\n".to_string();
+        for e in &self.epochs {
+            let held_out = e.held_out.map_or(",".into(), |h| format!("{},{}", h.loss, h.accuracy));
+            let (training, rate) = (e.training, e.learning_rate);
+            text += &format!("{},{},{},{held_out},{rate},", e.epoch, training.loss, training.accuracy);
+            text += &format!("{},{}\n", e.seconds, e.waiting);
+        }
+        text
+    }
 }
 
 /// Where a model's training rows came from.
@@ -72,4 +118,35 @@ pub struct Lineage {
     /// SHA-256 of the plan that gave the rows, when it was a plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_hash: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn history() -> History {
+        let training = Evaluation { loss: 0.5, accuracy: 0.75 };
+        let held_out = Some(Evaluation { loss: 0.25, accuracy: 1.0 });
+        let first = EpochRecord { training, held_out, seconds: 1.5, waiting: 0.5, learning_rate: 0.01, epoch: 0 };
+        History { epochs: vec![first.clone(), EpochRecord { epoch: 1, held_out: None, ..first }], ..History::default() }
+    }
+
+    #[test]
+    fn epochs_become_rows_and_lines() {
+        let text = history().to_csv();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[1..], ["0,0.5,0.75,0.25,1,0.01,1.5,0.5", "1,0.5,0.75,,,0.01,1.5,0.5"]);
+        let batch = history().to_record_batch().unwrap();
+        let names: Vec<&str> = batch.schema_ref().fields().iter().map(|f| f.name().as_str()).collect();
+        assert_eq!(names.join(","), lines[0]);
+        assert_eq!((batch.num_rows(), batch.column(3).null_count(), batch.column(1).null_count()), (2, 1, 0));
+        assert_eq!(History::default().to_record_batch().unwrap().num_rows(), 0);
+    }
+
+    #[test]
+    fn records_from_before_rates_were_kept_are_read() {
+        let json = r#"{"epoch": 0, "training": {"loss": 0.5, "accuracy": 0.5}, "seconds": 1.0}"#;
+        let record: EpochRecord = serde_json::from_str(json).unwrap();
+        assert_eq!((record.learning_rate, record.waiting, record.seconds), (0.0, 0.0, 1.0));
+    }
 }

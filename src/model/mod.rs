@@ -3,12 +3,14 @@
 mod history;
 mod metric;
 mod predict;
+mod roc;
 
 use candle_core::Device;
 
 pub use history::{EpochRecord, Evaluation, History, Lineage, RowCounts};
 pub use metric::ConfusionMatrix;
 pub use predict::{Outputs, PredictOptions};
+pub use roc::RocCurve;
 
 use crate::{
     Error, Result,

@@ -100,7 +100,7 @@ impl Philox {
     /// Shuffles in place, every order equally likely (Fisher and Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
-            // Rows are counted in 32 bits throughout, see `tensor::Examples`.
+            // Rows are counted in 32 bits throughout, see `tensor::Rows`.
             let bound = u32::try_from(i + 1).unwrap_or(u32::MAX);
             items.swap(i, self.below(bound) as usize);
         }

@@ -192,3 +192,6 @@ fn doubles(array: &ArrayRef) -> Result<ArrayRef> {
     }
     cast(array, &DataType::Float64).map_err(|e| Error::arrow(format!("converting {} to double", array.data_type()), e))
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,8 @@ pub enum ClassWeights {
     /// All classes alike.
     #[default]
     None,
-    /// Inversely to how often each occurs among the rows learnt from: `rows / (classes × count)`.
+    /// Inversely to how often each occurs, as counted beforehand or else among the rows learnt from:
+    /// `rows / (classes × count)`.
     Balanced,
     /// One weight per class, each finite and at least 0.
     Given(Vec<f64>),
@@ -85,7 +86,7 @@ impl CrossEntropy {
         let classes = self.class_weights.len();
         let mut values = vec![0.0; minibatch.rows() * classes];
         let mut weight = 0.0;
-        let rows = minibatch.labels.iter().zip(&minibatch.weights).zip(values.chunks_exact_mut(classes));
+        let rows = minibatch.classes().iter().zip(&minibatch.weights).zip(values.chunks_exact_mut(classes));
         for ((&label, &row_weight), line) in rows {
             let label = label as usize;
             if self.smoothing > 0.0 {
@@ -120,6 +121,7 @@ mod tests {
     use candle_core::{Device, Var};
 
     use super::*;
+    use crate::tensor::Targets;
 
     /// Written by `reference/loss.py`.
     #[derive(Deserialize)]
@@ -138,7 +140,7 @@ mod tests {
     }
 
     fn minibatch(labels: Vec<u32>, weights: Vec<f32>) -> Minibatch {
-        Minibatch { features: Vec::new(), labels, weights }
+        Minibatch { targets: Targets::Classes(labels), weights, ..Minibatch::default() }
     }
 
     #[test]

@@ -1,20 +1,30 @@
 //! Training: parameters, the loop, and those who watch it.
 //!
 //! Reading order is the order of execution: [`TrainParams`] say how, [`Trainer::fit`] reads the rows, holds some out,
-//! shuffles, and steps; each step takes a minibatch through the loss, its gradients, and [`AdamW`]; [`Observer`]s are told.
+//! shuffles, and steps while more arrive; each step takes a minibatch through the loss, its gradients, and the [`Optimizer`];
+//! [`Observer`]s are told.
 
+mod checkpoint;
+mod clip;
+mod feed;
 mod loss;
 mod observer;
 mod optimizer;
 mod params;
-mod progress;
+mod plot;
 mod replica;
+mod schedule;
 mod split;
+mod stop;
 mod trainer;
 
+pub use checkpoint::Checkpoints;
+pub use clip::Clip;
 pub use loss::{ClassWeights, CrossEntropy};
-pub use observer::{Observer, Run, StepRecord};
-pub use optimizer::{AdamW, AdamWState, Moments};
+pub use observer::{Observer, Progress, Run, StepRecord, TensorBoard};
+pub use optimizer::{Decayed, Optimizer, OptimizerState, Updater};
 pub use params::TrainParams;
-pub use progress::Progress;
+pub use plot::Plot;
+pub use schedule::{Plateau, Position, Schedule};
+pub use stop::{EarlyStopping, Stop};
 pub use trainer::Trainer;

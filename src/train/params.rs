@@ -1,11 +1,14 @@
 //! How to train.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
-use super::ClassWeights;
+use super::{ClassWeights, Clip, Decayed, EarlyStopping, Optimizer, Schedule};
 use crate::{
     Error, Result,
     nn::Devices,
+    stream::CacheOptions,
     tensor::{Columns, OnInvalid},
 };
 
@@ -15,11 +18,18 @@ use crate::{
 /// |---|---|---|---|
 /// | `epochs` | 50 | passes over the rows | ≥ 1 |
 /// | `batch_size` | 32 | rows per step, over all devices | ≥ 1 |
-/// | `learning_rate` | 0.003 | AdamW's step size | > 0 |
-/// | `weight_decay` | 0.01 | AdamW's decoupled decay | ≥ 0 |
-/// | `betas` | 0.9, 0.999 | AdamW's memory of gradients and of their squares | [0, 1) |
-/// | `eps` | 1e-8 | AdamW's guard against division by zero | > 0 |
+/// | `optimizer` | AdamW | how gradients become steps | see [`Optimizer`] |
+/// | `learning_rate` | 0.003 | the step size | > 0 |
+/// | `schedule` | constant | how the learning rate changes | see [`Schedule`] |
+/// | `weight_decay` | 0.01 | the pull towards zero | ≥ 0 |
+/// | `decayed` | weights | what it pulls at; biases and normalisation are left out | see [`Decayed`] |
+/// | `clip` | none | limit on the gradients | see [`Clip`] |
+/// | `betas` | 0.9, 0.999 | Adam's, AdamW's and LAMB's memory of gradients and of their squares | [0, 1) |
+/// | `eps` | 1e-8 | the guard against division by zero of all optimizers but SGD | > 0 |
 /// | `tol` | 1e-6 | stops when an epoch changes the loss by less than this share of it; 0 never stops | ≥ 0 |
+/// | `early_stopping` | none | ends training when the loss no longer falls | see [`EarlyStopping`] |
+/// | `max_steps` | none | ends training after so many steps, though epochs are left | ≥ 1 |
+/// | `max_seconds` | none | ends training after the step that passes so much time, earlier runs' counted | > 0 |
 /// | `label_smoothing` | 0 | chance given to all classes evenly in place of the right one | [0, 1) |
 /// | `class_weights` | none | how much each class counts | see [`ClassWeights`] |
 /// | `validation_fraction` | 0 | share of rows to hold out, chosen by the seed; not with a validation column | [0, 1) |
@@ -27,8 +37,13 @@ use crate::{
 /// | `seed` | 42 | decides weights, order, dropout and the rows held out | |
 /// | `on_invalid` | error | what to do with rows that cannot be used | error, skip |
 /// | `devices` | `cpu` | one replica of the network on each | see [`Devices`] |
+/// | `shuffle_buffer` | 256 MiB | bytes of rows that the first epoch, which trains as they arrive, shuffles together | |
+/// | `cache_memory` | 1 GiB | bytes of rows kept in memory for later epochs; the others go to disk | |
+/// | `cache_folder` | the system's, for temporary files | where on disk | an existing folder |
 ///
-/// The same parameters, rows in the same order and the same build give the same model, bit for bit.
+/// The same parameters, rows in the same order and the same build give the same model, bit for bit, however much of the
+/// rows is cached where. Rows in another order give another model: sort them, or read a table written once, when that
+/// matters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainParams {
@@ -36,16 +51,30 @@ pub struct TrainParams {
     pub epochs: usize,
     /// Rows per step, over all devices.
     pub batch_size: usize,
-    /// AdamW's step size.
+    /// How gradients become steps.
+    pub optimizer: Optimizer,
+    /// The step size.
     pub learning_rate: f64,
-    /// AdamW's decoupled weight decay.
+    /// How the learning rate changes while training.
+    pub schedule: Schedule,
+    /// The pull of the weights towards zero, decoupled from the gradient or added to it as the optimizer has it.
     pub weight_decay: f64,
-    /// AdamW's memory of gradients and of their squares.
+    /// Which parameters decay.
+    pub decayed: Decayed,
+    /// The limit on the gradients.
+    pub clip: Clip,
+    /// Adam's, AdamW's and LAMB's memory of gradients and of their squares.
     pub betas: (f64, f64),
-    /// AdamW's guard against division by zero.
+    /// The guard against division by zero.
     pub eps: f64,
     /// Training stops when an epoch changes the loss (on the rows held out, if any) by less than this share of it.
     pub tol: f64,
+    /// Ends training when the loss no longer falls.
+    pub early_stopping: Option<EarlyStopping>,
+    /// Ends training after so many steps, though epochs are left.
+    pub max_steps: Option<usize>,
+    /// Ends training after the step that passes so many seconds, those before an interruption counted.
+    pub max_seconds: Option<f64>,
     /// The chance given to all classes evenly in place of the right one.
     pub label_smoothing: f64,
     /// How much each class counts.
@@ -60,6 +89,13 @@ pub struct TrainParams {
     pub on_invalid: OnInvalid,
     /// One replica of the network on each.
     pub devices: Devices,
+    /// Bytes of rows that the first epoch shuffles together.
+    pub shuffle_buffer: u64,
+    /// Bytes of rows kept in memory for later epochs.
+    pub cache_memory: u64,
+    /// Where the rows are that do not fit in there; the system's folder for temporary files when none is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_folder: Option<PathBuf>,
 }
 
 impl Default for TrainParams {
@@ -67,11 +103,18 @@ impl Default for TrainParams {
         Self {
             epochs: 50,
             batch_size: 32,
+            optimizer: Optimizer::default(),
             learning_rate: 3e-3,
+            schedule: Schedule::default(),
             weight_decay: 1e-2,
+            decayed: Decayed::default(),
+            clip: Clip::default(),
             betas: (0.9, 0.999),
             eps: 1e-8,
             tol: 1e-6,
+            early_stopping: None,
+            max_steps: None,
+            max_seconds: None,
             label_smoothing: 0.0,
             class_weights: ClassWeights::None,
             validation_fraction: 0.0,
@@ -79,6 +122,9 @@ impl Default for TrainParams {
             seed: 42,
             on_invalid: OnInvalid::Error,
             devices: Devices::cpu(),
+            shuffle_buffer: 256 << 20,
+            cache_memory: 1 << 30,
+            cache_folder: None,
         }
     }
 }
@@ -104,7 +150,23 @@ impl TrainParams {
         if self.on_invalid == OnInvalid::Keep {
             return Err(Error::param("handleInvalid", "keep", "`error` or `skip` while training"));
         }
+        if let Some(stopping) = &self.early_stopping {
+            stopping.check()?;
+        }
+        at_least_one("max_steps", self.max_steps.unwrap_or(1))?;
+        let seconds = self.max_seconds.unwrap_or(1.0);
+        within("max_seconds", seconds, seconds > 0.0, "a finite number above 0")?;
+        self.optimizer.check()?;
+        self.schedule.check()?;
+        self.clip.check()?;
         self.class_weights.check()
+    }
+
+    /// Where rows are kept for later epochs.
+    pub(super) fn cache_options(&self) -> CacheOptions {
+        let defaults = CacheOptions::default();
+        let folder = self.cache_folder.clone().unwrap_or(defaults.folder);
+        CacheOptions { memory: self.cache_memory, folder, ..defaults }
     }
 
     /// Checks that rows are held out in one way only.
@@ -153,6 +215,15 @@ mod tests {
             (TrainParams { weight_decay: -0.1, ..base() }, ["weight_decay", "-0.1", "at least 0"]),
             (TrainParams { betas: (0.9, 1.0), ..base() }, ["betas", "= 1", "[0, 1)"]),
             (TrainParams { betas: (nan, 0.9), ..base() }, ["betas", "NaN", "[0, 1)"]),
+            (TrainParams { max_steps: Some(0), ..base() }, ["max_steps", "= 0", "at least 1"]),
+            (TrainParams { max_seconds: Some(nan), ..base() }, ["max_seconds", "NaN", "above 0"]),
+            (TrainParams { clip: Clip::Norm(0.0), ..base() }, ["clip", "= 0", "above 0"]),
+            (TrainParams { clip: Clip::Value(nan), ..base() }, ["clip", "NaN", "above 0"]),
+            (TrainParams { schedule: Schedule::Cosine { end: 2.0 }, ..base() }, ["schedule.end", "= 2", "[0, 1]"]),
+            (
+                TrainParams { optimizer: Optimizer::Adagrad { initial: -1.0 }, ..base() },
+                ["optimizer.initial", "-1", "at least 0"],
+            ),
             (TrainParams { eps: 0.0, ..base() }, ["eps", "= 0", "above 0"]),
             (TrainParams { tol: nan, ..base() }, ["tol", "NaN", "at least 0"]),
             (TrainParams { label_smoothing: 1.0, ..base() }, ["label_smoothing", "= 1", "[0, 1)"]),

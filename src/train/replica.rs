@@ -3,28 +3,30 @@
 use std::thread;
 
 use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
 
-use super::{AdamW, CrossEntropy, TrainParams, loss::Target};
+use super::{CrossEntropy, OptimizerState, TrainParams, Updater};
 use crate::{
     Error, Result,
     model::{ConfusionMatrix, Evaluation},
-    nn::{Mode, NetworkSpec, Sequential, Tape, Weights},
-    tensor::{Examples, Minibatch},
+    nn::{InputShape, Mode, NetworkSpec, Sequential, Tape, Weights},
+    tensor::{Element, Minibatch, Rows, TensorField, Values, field::LABEL},
 };
 
-/// Rows evaluated at once, so that the rows held out need not fit on a device together.
+/// Rows evaluated at once, and their bytes, so that the rows held out need not fit on a device together.
 const ROWS_AT_ONCE: usize = 4096;
+const BYTES_AT_ONCE: usize = 64 << 20;
 
 /// One network and its optimizer on one device.
 struct Replica {
     network: Sequential,
-    optimizer: AdamW,
+    optimizer: Updater,
     /// What the network learns on, where that is the processor.
     tape: Option<Tape>,
 }
 
 /// What one step, or several, saw.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Tally {
     /// The weighted sum of the loss.
     pub(super) loss: f64,
@@ -52,12 +54,102 @@ impl Tally {
     }
 }
 
+/// A minibatch on its devices.
+pub(super) struct Staged {
+    pub(super) rows: usize,
+    /// What the sum of the loss is divided by.
+    weight: f64,
+    shards: Vec<Shard>,
+}
+
 /// A replica's share of a minibatch.
-struct Shard<'a> {
-    features: &'a [f32],
-    labels: &'a [u32],
-    target: &'a [f32],
+struct Shard {
+    features: Features,
+    labels: Vec<u32>,
+    target: Vec<f32>,
     first_row: usize,
+}
+
+/// The features of a shard, where its replica wants them.
+enum Features {
+    /// The processor: its kernels read them where they lie.
+    Host(Vec<f32>),
+    Device(Tensor),
+}
+
+/// Places minibatches on the devices; it runs ahead of the replicas, on another thread.
+#[derive(Clone)]
+pub(super) struct Stager {
+    devices: Vec<Device>,
+    loss: CrossEntropy,
+}
+
+impl Stager {
+    /// Splits a minibatch into runs of rows, one a device and as even as can be. With fewer rows than devices some replicas
+    /// sit the minibatch out.
+    pub(super) fn stage(&self, minibatch: Minibatch) -> Result<Staged> {
+        let rows = minibatch.rows();
+        let target = self.loss.target(&minibatch);
+        let count = self.devices.len().min(rows);
+        let labels = minibatch.classes().to_vec();
+        let (width, mut features) = features(minibatch);
+        let mut shards = Vec::with_capacity(count);
+        // From the last to the first, so that each takes its rows off the end and a single one takes all without a copy.
+        for i in (0..count).rev() {
+            let (begin, end) = (rows * i / count, rows * (i + 1) / count);
+            let own = if begin == 0 { std::mem::take(&mut features) } else { features.split_off(begin * width) };
+            let classes = target.values.len() / rows;
+            let features = match &self.devices[i] {
+                Device::Cpu => Features::Host(own),
+                device => Tensor::from_vec(own, (end - begin, width), device)
+                    .map(Features::Device)
+                    .map_err(|e| Error::tensor("placing a minibatch on its device", e))?,
+            };
+            shards.push(Shard {
+                features,
+                labels: labels[begin..end].to_vec(),
+                target: target.values[begin * classes..end * classes].to_vec(),
+                first_row: begin,
+            });
+        }
+        shards.reverse();
+        Ok(Staged { rows, weight: target.weight, shards })
+    }
+}
+
+/// Checks that there are classes to tell apart and one input of numbers; gives the shape of its rows.
+pub(super) fn check_fields(fields: &[TensorField]) -> Result<InputShape> {
+    if !fields.iter().any(|field| field.name == LABEL && field.element == Element::U32) {
+        return Err(Error::schema(LABEL, "a canonical column of classes, 32 bits each", "none, or one of numbers"));
+    }
+    let inputs: Vec<&TensorField> = fields.iter().filter(|field| field.is_input()).collect();
+    let refused = |got: String| {
+        let (layer, fits) =
+            ("input".to_owned(), "one input of numbers is taken, each row of the same shape".to_owned());
+        Err(Error::Network { layer, got, fits })
+    };
+    match inputs.as_slice() {
+        [input] if input.shape.ragged => refused(format!("rows of different lengths in column `{}`", input.name)),
+        [input] if input.element == Element::U32 => {
+            refused(format!("class or token numbers in column `{}`", input.name))
+        }
+        [input] => Ok(InputShape::from(input.shape.dims.clone())),
+        several => {
+            let names: Vec<&str> = several.iter().map(|input| input.name.as_str()).collect();
+            refused(format!("the inputs [{}]", names.join(", ")))
+        }
+    }
+}
+
+/// The features of a minibatch that [`check_fields`] lets pass, and how many a row has. Bytes become the numbers 0 to 255.
+fn features(minibatch: Minibatch) -> (usize, Vec<f32>) {
+    let Some(input) = minibatch.inputs.into_iter().next() else { return (0, Vec::new()) };
+    let features = match input.values {
+        Values::F32(values) => values,
+        Values::U8(values) => values.into_iter().map(f32::from).collect(),
+        Values::U32(values) => values.into_iter().map(|value| value as f32).collect(),
+    };
+    (input.shape.iter().product(), features)
 }
 
 /// Synchronous data parallelism.
@@ -81,7 +173,7 @@ impl Replicas {
     ) -> Result<Self> {
         let replica = |device| {
             let network = Sequential::init(spec, params.seed, device)?;
-            let optimizer = AdamW::new(params, network.parameters())?;
+            let optimizer = Updater::new(params, network.parameters())?;
             let tape = if device.is_cpu() { Some(Tape::new(&network)?) } else { None };
             Ok(Replica { network, optimizer, tape })
         };
@@ -89,18 +181,28 @@ impl Replicas {
         Ok(Self { replicas, loss, seed: params.seed })
     }
 
+    /// What places minibatches where the replicas want them.
+    pub(super) fn stager(&self) -> Stager {
+        let devices = self.replicas.iter().map(|replica| replica.network.device().clone()).collect();
+        Stager { devices, loss: self.loss.clone() }
+    }
+
+    /// Changes the step size for the steps to come.
+    pub(super) fn set_learning_rate(&mut self, rate: f64) {
+        self.replicas.iter_mut().for_each(|replica| replica.optimizer.set_learning_rate(rate));
+    }
+
     /// Takes one step. Nothing moves when the loss is not finite, or when all rows weigh nothing.
-    pub(super) fn step(&mut self, minibatch: &Minibatch, step: usize) -> Result<Tally> {
-        let target = self.loss.target(minibatch);
-        let mut tally = Tally { weight: target.weight, rows: minibatch.rows(), ..Tally::default() };
-        if target.weight == 0.0 {
+    pub(super) fn step(&mut self, staged: &Staged, step: usize) -> Result<Tally> {
+        let Staged { rows, weight, shards } = staged;
+        let mut tally = Tally { weight: *weight, rows: *rows, ..Tally::default() };
+        if *weight == 0.0 {
             return Ok(tally);
         }
         let (loss, seed) = (&self.loss, self.seed);
-        let shards = shards(minibatch, &target, self.replicas.len().min(minibatch.rows()));
-        let learn = |replica: &mut Replica, shard: &Shard<'_>| {
+        let learn = |replica: &mut Replica, shard: &Shard| {
             let mode = Mode::Train { seed, step: step as u64, first_row: shard.first_row };
-            replica.gradients(loss, shard, target.weight, mode)
+            replica.gradients(loss, shard, *weight, mode)
         };
         if let [replica] = self.replicas.as_mut_slice() {
             let found = learn(replica, &shards[0])?;
@@ -118,7 +220,7 @@ impl Replicas {
                     Ok((found.loss, found.right, flatten(&found.gradients)?))
                 })
             };
-            let running: Vec<_> = self.replicas.iter_mut().zip(&shards).map(start).collect();
+            let running: Vec<_> = self.replicas.iter_mut().zip(shards).map(start).collect();
             running.into_iter().map(|thread| thread.join().unwrap_or_else(|p| std::panic::resume_unwind(p))).collect()
         });
         let mut sum: Vec<f32> = Vec::new();
@@ -148,31 +250,49 @@ impl Replicas {
     }
 
     /// Measures the network on some rows, dropout off, on the first device.
-    pub(super) fn evaluate(&self, examples: &Examples, rows: &[u32]) -> Result<(Evaluation, ConfusionMatrix)> {
+    pub(super) fn evaluate(&self, rows: &Rows, numbers: &[u32]) -> Result<(Evaluation, ConfusionMatrix)> {
         let mut tally = Tally::default();
         let mut matrix = ConfusionMatrix::new(self.loss.classes());
-        for part in rows.chunks(ROWS_AT_ONCE) {
-            let minibatch = Minibatch::gather(examples, part);
-            let target = self.loss.target(&minibatch);
-            let shard = Shard {
-                features: &minibatch.features,
-                labels: &minibatch.labels,
-                target: &target.values,
-                first_row: 0,
-            };
-            let (logits, loss) = self.replicas[0].loss(&self.loss, &shard, Mode::Eval)?;
+        let stager = Stager { devices: vec![self.replicas[0].network.device().clone()], loss: self.loss.clone() };
+        let row_bytes = 4 * self.replicas[0].network.spec().inputs.count();
+        for part in numbers.chunks((BYTES_AT_ONCE / row_bytes.max(1)).clamp(1, ROWS_AT_ONCE)) {
+            let Staged { weight, shards, .. } = stager.stage(rows.gather(part))?;
+            let Some(shard) = shards.first() else { continue };
+            let (logits, loss) = self.replicas[0].loss(&self.loss, shard, Mode::Eval)?;
             let predicted = predicted(&host(&logits)?, self.loss.classes());
-            let right = minibatch.labels.iter().zip(&predicted).filter(|(label, class)| label == class).count();
-            for (label, class) in minibatch.labels.iter().zip(predicted) {
+            let right = shard.labels.iter().zip(&predicted).filter(|(label, class)| label == class).count();
+            for (label, class) in shard.labels.iter().zip(predicted) {
                 matrix.count(*label as usize, class as usize);
             }
-            tally.add(Tally { loss: scalar(&loss)?, weight: target.weight, right, rows: part.len() });
+            tally.add(Tally { loss: scalar(&loss)?, weight, right, rows: part.len() });
         }
         Ok((tally.evaluation(), matrix))
     }
 
     pub(super) fn weights(&self) -> Result<Weights> {
         self.replicas[0].network.weights()
+    }
+
+    /// The optimizer's state, the same for all replicas.
+    pub(super) fn optimizer(&self) -> Result<OptimizerState> {
+        self.replicas[0].optimizer.state()
+    }
+
+    /// Puts other weights in the place of those that are there.
+    pub(super) fn load(&mut self, spec: &NetworkSpec, weights: &Weights) -> Result<()> {
+        for replica in &mut self.replicas {
+            replica.network = Sequential::load(spec, weights, replica.network.device())?;
+            replica.tape = replica.tape.take().map(|_| Tape::new(&replica.network)).transpose()?;
+        }
+        Ok(())
+    }
+
+    /// Goes on from an optimizer's state.
+    pub(super) fn resume(&mut self, params: &TrainParams, state: &OptimizerState) -> Result<()> {
+        for replica in &mut self.replicas {
+            replica.optimizer = Updater::resume(params, replica.network.parameters(), state.clone())?;
+        }
+        Ok(())
     }
 }
 
@@ -185,21 +305,25 @@ struct Found {
 
 impl Replica {
     /// The logits of a shard and the weighted sum of its loss.
-    fn loss(&self, loss: &CrossEntropy, shard: &Shard<'_>, mode: Mode) -> Result<(Tensor, Tensor)> {
-        let shape = (shard.labels.len(), self.network.spec().inputs.count());
-        let features = Tensor::from_slice(shard.features, shape, self.network.device()).map_err(failed)?;
-        let logits = self.network.forward(&features, mode)?;
-        let sum = loss.sum(&logits, shard.target).map_err(failed)?;
+    fn loss(&self, loss: &CrossEntropy, shard: &Shard, mode: Mode) -> Result<(Tensor, Tensor)> {
+        let logits = match &shard.features {
+            Features::Device(features) => self.network.forward(features, mode)?,
+            Features::Host(values) => {
+                let shape = (shard.labels.len(), self.network.spec().inputs.count());
+                let features = Tensor::from_slice(values, shape, self.network.device()).map_err(failed)?;
+                self.network.forward(&features, mode)?
+            }
+        };
+        let sum = loss.sum(&logits, &shard.target).map_err(failed)?;
         Ok((logits, sum))
     }
 
     /// The shard's part of the gradients of the mean loss, `weight` being what the whole sum is divided by.
-    fn gradients(&mut self, loss: &CrossEntropy, shard: &Shard<'_>, weight: f64, mode: Mode) -> Result<Found> {
-        if let Some(tape) = &mut self.tape {
-            let (sum, right) =
-                tape.learn(&self.network, shard.features, shard.labels.len(), mode, |logits, gradient| {
-                    (loss.learn(logits, shard.target, weight, gradient), right(shard, logits, loss.classes()))
-                })?;
+    fn gradients(&mut self, loss: &CrossEntropy, shard: &Shard, weight: f64, mode: Mode) -> Result<Found> {
+        if let (Some(tape), Features::Host(features)) = (&mut self.tape, &shard.features) {
+            let (sum, right) = tape.learn(&self.network, features, shard.labels.len(), mode, |logits, gradient| {
+                (loss.learn(logits, &shard.target, weight, gradient), right(shard, logits, loss.classes()))
+            })?;
             return Ok(Found { loss: sum, right, gradients: tape.gradients().to_vec() });
         }
         let (logits, sum) = self.loss(loss, shard, mode)?;
@@ -222,23 +346,6 @@ impl Replica {
     }
 }
 
-/// Splits a minibatch into `count` runs of rows, as even as can be. With fewer shards than replicas some replicas sit the
-/// minibatch out.
-fn shards<'a>(minibatch: &'a Minibatch, target: &'a Target, count: usize) -> Vec<Shard<'a>> {
-    let rows = minibatch.rows();
-    let (width, classes) = (minibatch.features.len() / rows.max(1), target.values.len() / rows.max(1));
-    let shard = |i: usize| {
-        let (begin, end) = (rows * i / count, rows * (i + 1) / count);
-        Shard {
-            features: &minibatch.features[begin * width..end * width],
-            labels: &minibatch.labels[begin..end],
-            target: &target.values[begin * classes..end * classes],
-            first_row: begin,
-        }
-    };
-    (0..count).map(shard).collect()
-}
-
 /// The likeliest class of every row, the first of equals.
 fn predicted(logits: &[f32], classes: usize) -> Vec<u32> {
     let likeliest = |row: &[f32]| (1..classes).fold(0, |best, class| if row[class] > row[best] { class } else { best });
@@ -246,7 +353,7 @@ fn predicted(logits: &[f32], classes: usize) -> Vec<u32> {
 }
 
 /// How many rows of a shard are told right.
-fn right(shard: &Shard<'_>, logits: &[f32], classes: usize) -> usize {
+fn right(shard: &Shard, logits: &[f32], classes: usize) -> usize {
     shard.labels.iter().zip(predicted(logits, classes)).filter(|(label, class)| *label == class).count()
 }
 

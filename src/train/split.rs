@@ -4,45 +4,50 @@ use super::TrainParams;
 use crate::{
     Error, Result,
     nn::random::{Philox, Purpose},
-    tensor::{Columns, Examples},
+    tensor::Columns,
 };
 
-/// Row numbers to learn from, and row numbers held out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Row numbers to learn from, and row numbers held out, decided row by row as they come.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Split {
     pub(super) training: Vec<u32>,
     pub(super) held_out: Vec<u32>,
 }
 
 impl Split {
-    /// Holds out what the data says, else the asked share of rows by a hash of the seed and the row's number.
-    ///
-    /// Refuses a split that leaves nothing on one side.
-    pub(super) fn new(examples: &Examples, params: &TrainParams, columns: &Columns) -> Result<Self> {
-        params.check_split(columns)?;
-        let hash = |row: u32| Philox::new(params.seed, Purpose::Split, 0, u64::from(row)).next_f32();
-        let is_held_out = |row: &u32| match examples.held_out.get(*row as usize) {
-            Some(held_out) => *held_out,
-            None => f64::from(hash(*row)) < params.validation_fraction,
-        };
-        let (held_out, training): (Vec<u32>, Vec<u32>) = (0..examples.rows() as u32).partition(is_held_out);
-        let asked = columns.validation.is_some() || params.validation_fraction > 0.0;
-        if training.is_empty() || (asked && held_out.is_empty()) {
-            return Err(Self::one_sided(examples.rows(), held_out.len(), params, columns));
-        }
-        Ok(Self { training, held_out })
+    /// How many rows were assigned; also the next row's number.
+    pub(super) fn rows(&self) -> u32 {
+        (self.training.len() + self.held_out.len()) as u32
     }
 
-    fn one_sided(rows: usize, held_out: usize, params: &TrainParams, columns: &Columns) -> Error {
+    /// Assigns the next row by what the data says of it, else by a hash of the seed and the row's number. Gives its number
+    /// and whether it is held out.
+    pub(super) fn assign(&mut self, mark: Option<bool>, params: &TrainParams) -> (u32, bool) {
+        let row = self.rows();
+        let fraction = params.validation_fraction;
+        let hash = || Philox::new(params.seed, Purpose::Split, 0, u64::from(row)).next_f32();
+        let held_out = mark.unwrap_or_else(|| fraction > 0.0 && f64::from(hash()) < fraction);
+        if held_out { &mut self.held_out } else { &mut self.training }.push(row);
+        (row, held_out)
+    }
+
+    /// Refuses a split that leaves nothing on one side.
+    pub(super) fn check(&self, params: &TrainParams, columns: &Columns) -> Result<()> {
+        let asked = columns.validation.is_some() || params.validation_fraction > 0.0;
+        let (rows, held_out) = (self.rows(), self.held_out.len());
+        let one_sided = self.training.is_empty() || (asked && held_out == 0);
+        if !one_sided {
+            return Ok(());
+        }
         let side = if held_out == 0 { "none to check against" } else { "none to learn from" };
-        match &columns.validation {
+        Err(match &columns.validation {
             Some(column) => Error::data(column, format!("{held_out} of {rows} rows are held out, which leaves {side}")),
             None => Error::param(
                 "validation_fraction",
                 params.validation_fraction,
                 format!("a share that splits {rows} rows in two; this one leaves {side}"),
             ),
-        }
+        })
     }
 }
 
@@ -50,47 +55,48 @@ impl Split {
 mod tests {
     use super::*;
 
-    fn examples(rows: usize) -> Examples {
-        Examples { width: 1, features: vec![0.0; rows], labels: vec![0; rows], ..Default::default() }
+    fn split(rows: usize, fraction: f64, seed: u64) -> Result<Split> {
+        let params = TrainParams { validation_fraction: fraction, seed, ..Default::default() };
+        let mut split = Split::default();
+        (0..rows).for_each(|_| _ = split.assign(None, &params));
+        split.check(&params, &Columns::new("x", "y")).map(|()| split)
     }
 
-    fn split(examples: &Examples, fraction: f64, seed: u64) -> Result<Split> {
-        let params = TrainParams { validation_fraction: fraction, seed, ..Default::default() };
-        Split::new(examples, &params, &Columns::new("x", "y"))
+    fn marked(marks: [bool; 3]) -> Result<Split> {
+        let mut split = Split::default();
+        marks.iter().for_each(|&mark| _ = split.assign(Some(mark), &TrainParams::default()));
+        split.check(&TrainParams::default(), &Columns::new("x", "y").validation("v")).map(|()| split)
     }
 
     #[test]
     fn the_seed_decides_which_rows_are_held_out() {
-        let examples = examples(2000);
-        let a = split(&examples, 0.25, 7).unwrap();
-        assert_eq!(a, split(&examples, 0.25, 7).unwrap());
-        assert_ne!(a, split(&examples, 0.25, 8).unwrap());
+        let a = split(2000, 0.25, 7).unwrap();
+        assert_eq!(a, split(2000, 0.25, 7).unwrap());
+        assert_ne!(a, split(2000, 0.25, 8).unwrap());
         assert!((450..550).contains(&a.held_out.len()), "{}", a.held_out.len());
-        assert_eq!(a.training.len() + a.held_out.len(), 2000);
-        assert!(split(&examples, 0.0, 7).unwrap().held_out.is_empty());
+        assert_eq!(a.rows(), 2000);
+        assert!(split(2000, 0.0, 7).unwrap().held_out.is_empty());
+        let fewer = split(1000, 0.25, 7).unwrap();
+        assert!(a.held_out.starts_with(&fewer.held_out), "what comes later decides nothing");
     }
 
     #[test]
     fn a_validation_column_decides_alone() {
-        let columns = Columns::new("x", "y").validation("v");
-        let examples = Examples { held_out: vec![false, true, false], ..examples(3) };
-        let split = Split::new(&examples, &TrainParams::default(), &columns).unwrap();
+        let split = marked([false, true, false]).unwrap();
         assert_eq!((split.training, split.held_out), (vec![0, 2], vec![1]));
         let both = TrainParams { validation_fraction: 0.5, ..Default::default() };
-        let message = Split::new(&examples, &both, &columns).unwrap_err().to_string();
+        let message = both.check_split(&Columns::new("x", "y").validation("v")).unwrap_err().to_string();
         assert!(message.contains("validation_fraction") && message.contains("`v`"), "{message}");
     }
 
     #[test]
     fn a_one_sided_split_is_refused() {
-        let message = split(&examples(3), 0.001, 7).unwrap_err().to_string();
+        let message = split(3, 0.001, 7).unwrap_err().to_string();
         assert!(message.contains("0.001") && message.contains("check against"), "{message}");
-        let message = split(&examples(3), 0.999, 7).unwrap_err().to_string();
+        let message = split(3, 0.999, 7).unwrap_err().to_string();
         assert!(message.contains("learn from"), "{message}");
-        let columns = Columns::new("x", "y").validation("v");
         for (held_out, words) in [(false, "0 of 3"), (true, "3 of 3")] {
-            let examples = Examples { held_out: vec![held_out; 3], ..examples(3) };
-            let message = Split::new(&examples, &TrainParams::default(), &columns).unwrap_err().to_string();
+            let message = marked([held_out; 3]).unwrap_err().to_string();
             assert!(message.contains("`v`") && message.contains(words), "{message}");
         }
     }

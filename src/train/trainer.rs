@@ -1,30 +1,35 @@
 //! The training loop.
 
 use std::{
-    fmt,
+    fmt, iter,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, sync_channel},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use futures::TryStreamExt;
+use arrow::datatypes::Schema;
+use futures::{
+    TryStreamExt,
+    future::{Either, select},
+};
+use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{
-    CrossEntropy, Observer, Run, StepRecord, TrainParams,
-    replica::{Replicas, Tally},
-    split::Split,
+    Checkpoints, ClassWeights, CrossEntropy, Observer, Position, Run, StepRecord, Stop, TrainParams,
+    checkpoint::{Course, Keeper, is_finite, run_identity},
+    feed::{Arrived, Block, Everything, Feeder, Prefetched, prefetch},
+    replica::{Replicas, check_fields},
 };
 use crate::{
     Error, Result,
     model::{EpochRecord, History, Model, RowCounts},
-    nn::{
-        Network,
-        random::{Philox, Purpose},
-    },
-    stream::RecordSource,
-    tensor::{Columns, ExampleReader, Examples, Minibatches, Remainder},
+    nn::Network,
+    stream::{RecordSource, RecordStream},
+    tensor::{Columns, Decoder, ExampleDecoder},
 };
 
 /// Trains a classifier on the rows of a [`RecordSource`].
@@ -45,18 +50,56 @@ pub struct Trainer {
     columns: Columns,
     params: TrainParams,
     classes: Option<Vec<String>>,
+    class_counts: Option<Vec<u64>>,
+    expected_rows: Option<u64>,
+    make_decoder: Option<MakeDecoder>,
     observers: Vec<Arc<dyn Observer>>,
+    checkpoints: Option<Checkpoints>,
+    stop: Stop,
 }
+
+type MakeDecoder = Arc<dyn Fn(&Schema) -> Result<Box<dyn Decoder>> + Send + Sync>;
 
 impl Trainer {
     /// Trains `network` on `columns`. Classes are counted from the labels and named by their numbers.
     pub fn new(network: Network, columns: Columns, params: TrainParams) -> Self {
-        Self { network, columns, params, classes: None, observers: Vec::new() }
+        Self {
+            network,
+            columns,
+            params,
+            classes: None,
+            class_counts: None,
+            expected_rows: None,
+            make_decoder: None,
+            observers: Vec::new(),
+            checkpoints: None,
+            stop: Stop::default(),
+        }
     }
 
     /// Names the classes, by label. There are then as many as names, whether the data holds all of them or not.
     pub fn classes(mut self, names: Vec<String>) -> Self {
         self.classes = Some(names);
+        self
+    }
+
+    /// Says how many rows each class has, by label, as counted beforehand. Without names there are then as many classes as
+    /// counts, and [`ClassWeights::Balanced`] goes by them.
+    pub fn class_counts(mut self, counts: Vec<u64>) -> Self {
+        self.class_counts = Some(counts);
+        self
+    }
+
+    /// Says how many rows the source has, as counted beforehand. Another number at the end of the first epoch is an error.
+    pub fn expected_rows(mut self, rows: u64) -> Self {
+        self.expected_rows = Some(rows);
+        self
+    }
+
+    /// Decodes the stream's batches with what `make` makes for their schema, in place of an [`ExampleDecoder`] for the
+    /// columns.
+    pub fn decoder(mut self, make: impl Fn(&Schema) -> Result<Box<dyn Decoder>> + Send + Sync + 'static) -> Self {
+        self.make_decoder = Some(Arc::new(make));
         self
     }
 
@@ -66,123 +109,251 @@ impl Trainer {
         self
     }
 
-    /// Reads all rows and trains.
+    /// Writes checkpoints, and goes on from the last one of the same run if there is one.
+    pub fn checkpoints(mut self, checkpoints: Checkpoints) -> Self {
+        self.checkpoints = Some(checkpoints);
+        self
+    }
+
+    /// Ends training early when `stop` is asked to.
+    pub fn stop(mut self, stop: Stop) -> Self {
+        self.stop = stop;
+        self
+    }
+
+    /// Reads the rows and trains.
     ///
-    /// Rows are held in memory, 4 bytes a feature. Training runs on a blocking thread of the Tokio runtime; dropping the
-    /// future stops it at the next step.
+    /// The first epoch trains while the rows arrive, in blocks of [`TrainParams::shuffle_buffer`] bytes whose rows are
+    /// shuffled; data smaller than one block is shuffled as a whole. Later epochs shuffle all rows, which are kept in memory
+    /// up to [`TrainParams::cache_memory`] bytes and on disk beyond that. Training waits for all rows when the classes are
+    /// known neither by name nor by count, or weights are to be balanced and the classes are not counted. Memory is bounded
+    /// by the cache's budget, three blocks, a few minibatches and 8 bytes a row.
+    ///
+    /// Decoding, copying minibatches together and the steps each have a blocking thread of the Tokio runtime or of their
+    /// own; dropping the future stops them at the next batch or step, and removes what was cached.
     ///
     /// # Errors
     /// [`Error::Param`] for a bad parameter or a split that leaves nothing on one side, [`Error::Schema`] for a column
     /// that is missing or mistyped, [`Error::Data`] for rows that cannot be used, [`Error::Network`] for a network that
-    /// does not fit itself, [`Error::Training`] when the loss is no longer a finite number; whatever the source fails with.
+    /// does not fit itself or the rows, [`Error::Training`] when the loss is no longer a finite number,
+    /// [`Error::Incomplete`] when the rows are not as many as expected, [`Error::Io`] when the disk is full; whatever the
+    /// source fails with.
     pub async fn fit(&self, source: &dyn RecordSource) -> Result<Model> {
         self.params.check()?;
         self.params.check_split(&self.columns)?;
-        let examples = self.read(source).await?;
+        let stream = source.open(0).await?;
+        let (arrived, arriving) = mpsc::channel(2);
+        let (out, blocks) = sync_channel(1);
+        let feeder = self.feeder(stream.schema(), source.describe())?;
+        let feeding = spawn_blocking(move || feeder.run(arriving, out));
         let cancel = CancelOnDrop::default();
         let (trainer, cancelled) = (self.clone(), cancel.0.clone());
-        match tokio::task::spawn_blocking(move || trainer.train(&examples, &cancelled)).await {
-            Ok(model) => model,
-            Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
-            Err(_) => Err(Error::Cancelled { what: "training, by the end of the runtime".into() }),
+        let training = spawn_blocking(move || trainer.train(blocks, &cancelled));
+        let joined = match select(pin!(pump(stream, arrived)), training).await {
+            Either::Left(((), training)) => training.await,
+            Either::Right((joined, _pump)) => joined,
+        };
+        let model = joined.unwrap_or_else(|e| ended(e, "training"));
+        // A feeder that panicked has hung up on the training thread; its panic says why.
+        if let (Err(Error::Cancelled { .. }), Err(e)) = (&model, feeding.await) {
+            ended::<()>(e, "reading")?;
         }
+        model
     }
 
-    async fn read(&self, source: &dyn RecordSource) -> Result<Examples> {
-        let mut stream = source.open(0).await?;
-        let mut reader = ExampleReader::bind(stream.schema(), &self.columns, self.params.on_invalid)?;
-        let mut rows = 0;
-        while let Some(batch) = stream.try_next().await? {
-            reader.push(&batch)?;
-            rows += batch.num_rows() as u64;
-            self.observers.iter().for_each(|o| o.reading(rows));
-        }
-        reader.finish()
+    fn feeder(&self, schema: &Schema, source: String) -> Result<Feeder> {
+        let Self { columns, params, .. } = self;
+        let classes = self.classes.as_ref().map(Vec::len).or(self.class_counts.as_ref().map(Vec::len));
+        let balanced = params.class_weights == ClassWeights::Balanced;
+        Ok(Feeder {
+            decoder: match &self.make_decoder {
+                Some(make) => make(schema)?,
+                None => Box::new(ExampleDecoder::bind(schema, columns, params.on_invalid)?),
+            },
+            params: params.clone(),
+            columns: columns.clone(),
+            classes,
+            expected_rows: self.expected_rows,
+            at_once: classes.is_some() && !(balanced && self.class_counts.is_none()),
+            source,
+            observers: self.observers.clone(),
+        })
     }
 
-    fn train(&self, examples: &Examples, cancelled: &AtomicBool) -> Result<Model> {
+    fn train(&self, blocks: Receiver<Result<Block>>, cancelled: &AtomicBool) -> Result<Model> {
         let params = &self.params;
-        let split = Split::new(examples, params, &self.columns)?;
-        let classes = self.class_names(examples)?;
-        let spec = self.network.resolve(examples.width, classes.len())?;
-        let class_weights = params.class_weights.resolve(&count(examples, &split.training, classes.len()))?;
+        let first = blocks.recv().map_err(|_| reading_ended())??;
+        let inputs = check_fields(first.rows.fields())?;
+        let classes = self.class_names(first.end.as_ref())?;
+        let spec = self.network.resolve(inputs, classes.len())?;
+        let class_weights = params.class_weights.resolve(&self.counts(first.end.as_ref(), classes.len()))?;
         let devices = params.devices.open()?;
         let loss = CrossEntropy::new(class_weights, params.label_smoothing);
         let mut replicas = Replicas::new(&spec, params, loss, &devices)?;
-
-        let rows = RowCounts {
-            trained: split.training.len() as u64,
-            held_out: split.held_out.len() as u64,
-            skipped: examples.skipped,
-        };
-        let mut history = History { rows, ..History::default() };
-        let run = Run {
-            epochs: params.epochs,
-            steps: split.training.len().div_ceil(params.batch_size),
-            rows: split.training.len(),
-            held_out: split.held_out.len(),
-            skipped: examples.skipped,
-            parameters: spec.parameters().iter().map(|p| p.shape.iter().product::<usize>()).sum(),
-            classes: classes.clone(),
-            devices: params.devices.to_string(),
-        };
+        let parameters = spec.parameters().iter().map(|p| p.shape.iter().product::<usize>()).sum();
+        let run = self.run(first.end.as_ref(), parameters, &classes);
         self.observers.iter().for_each(|o| o.begin(&run));
 
-        let mut step = 0;
+        let mut keeper = Keeper::new(self.checkpoints.as_ref(), run_identity(&spec, params, &self.columns, &classes)?);
+        let mut course = keeper.resume(&spec, params, &mut replicas)?;
+        let mut everything: Option<Everything> = None;
+        let mut arriving = Some(iter::once(Ok(first)).chain(blocks));
         for epoch in 0..params.epochs {
+            // What an epoch's order and steps depend on is its number; only the first, which brings the rows, is read again.
+            if course.over || (0 < epoch && epoch < course.epoch) {
+                continue;
+            }
             let start = Instant::now();
-            let mut order = split.training.clone();
-            if params.shuffle {
-                Philox::new(params.seed, Purpose::Shuffle, 0, epoch as u64).shuffle(&mut order);
-            }
-            let mut tally = Tally::default();
-            for minibatch in Minibatches::new(examples, &order, params.batch_size, Remainder::Keep) {
-                if cancelled.load(Ordering::Relaxed) {
-                    return Err(Error::Cancelled { what: format!("training at epoch {epoch}, step {step}") });
+            let stager = replicas.stager();
+            let minibatches = match (&everything, arriving.take()) {
+                (None, Some(blocks)) => prefetch(blocks, stager, params.batch_size),
+                (Some(all), _) => prefetch(iter::once(Ok(all.block(params, epoch))), stager, params.batch_size),
+                (None, None) => return Err(reading_ended()),
+            };
+            let steps =
+                everything.as_ref().map_or(run.steps, |all| all.split.training.len().div_ceil(params.batch_size));
+            let passed = match epoch < course.epoch {
+                true => skip(&minibatches, usize::MAX).map(|()| Passed::default())?,
+                false => {
+                    skip(&minibatches, course.step_in_epoch)?;
+                    self.epoch(&mut replicas, &minibatches, &mut course, steps, &mut keeper, cancelled)?
                 }
-                let seen = replicas.step(&minibatch, step)?;
-                if !seen.loss.is_finite() {
-                    return Err(self.exploded(epoch, step, minibatch.rows(), seen.loss));
-                }
-                tally.add(seen);
-                let record = StepRecord { epoch, step, rows: minibatch.rows(), loss: seen.mean_loss() };
-                self.observers.iter().for_each(|o| o.step(&record));
-                step += 1;
-            }
-            let mut held_out = None;
-            if !split.held_out.is_empty() {
-                let (evaluation, matrix) = replicas.evaluate(examples, &split.held_out)?;
-                held_out = Some(evaluation);
-                history.held_out = Some(matrix);
-            }
-            let seconds = start.elapsed().as_secs_f64();
-            let record = EpochRecord { epoch, training: tally.evaluation(), held_out, seconds };
-            self.observers.iter().for_each(|o| o.epoch(&record));
-            history.epochs.push(record);
-            if self.has_converged(&history) {
+            };
+            if passed.ended {
                 break;
             }
+            everything = minibatches.end().or(everything);
+            if epoch < course.epoch {
+                continue;
+            }
+            let all = everything.as_ref().ok_or_else(reading_ended)?;
+            course.history.rows = all.counts();
+            let mut held_out = None;
+            if !all.split.held_out.is_empty() {
+                let (evaluation, matrix) = replicas.evaluate(&all.rows, &all.split.held_out)?;
+                held_out = Some(evaluation);
+                course.history.held_out = Some(matrix);
+            }
+            let seconds = start.elapsed().as_secs_f64();
+            let Passed { waiting, learning_rate, .. } = passed;
+            let (training, waiting) = (std::mem::take(&mut course.tally).evaluation(), waiting.as_secs_f64());
+            let record = EpochRecord { epoch, training, held_out, seconds, waiting, learning_rate };
+            params.schedule.epoch(held_out.unwrap_or(training).loss, &mut course.plateau);
+            self.observers.iter().for_each(|o| o.epoch(&record));
+            if let Some(stopping) = params.early_stopping {
+                if course.lowest.note(&record, stopping.min_delta) && stopping.restore_best {
+                    keeper.best = Some(replicas.weights()?);
+                }
+                course.over = course.lowest.out_of(stopping.patience);
+            }
+            course.history.epochs.push(record);
+            course.over |= self.has_converged(&course.history);
+            (course.epoch, course.step_in_epoch) = (epoch + 1, 0);
+            keeper.epoch_is_over(&course, &replicas, epoch + 1 == params.epochs)?;
         }
-        self.observers.iter().for_each(|o| o.end(&history));
+        if let Some(best) = keeper.best.take() {
+            replicas.load(&spec, &best)?;
+            if let Some(all) = everything.filter(|all| !all.split.held_out.is_empty()) {
+                course.history.held_out = Some(replicas.evaluate(&all.rows, &all.split.held_out)?.1);
+            }
+        }
         let weights = replicas.weights()?;
-        if weights.tensors().iter().any(|tensor| tensor.values.iter().any(|v| !v.is_finite())) {
-            return Err(self.exploded(history.epochs.len() - 1, step - 1, params.batch_size, f64::NAN));
+        if !is_finite(&weights) {
+            let (epoch, step) = (course.epoch.saturating_sub(1), course.step.saturating_sub(1));
+            return Err(exploded(epoch, step, params.batch_size, f64::NAN, params.learning_rate));
         }
-        Model::new(spec, weights, self.columns.clone(), classes, history)
+        self.observers.iter().for_each(|o| o.end(&course.history));
+        Model::new(spec, weights, self.columns.clone(), classes, course.history)
     }
 
-    fn class_names(&self, examples: &Examples) -> Result<Vec<String>> {
-        let highest = examples.labels.iter().copied().max().unwrap_or(0) as usize;
-        let names = self.classes.clone().unwrap_or_else(|| (0..=highest).map(|class| class.to_string()).collect());
-        let column = &self.columns.label;
-        if highest >= names.len() {
-            let reason = format!("holds label {highest}, but there are {} class names", names.len());
-            return Err(Error::data(column, reason));
+    /// Takes a step for every minibatch.
+    fn epoch(
+        &self,
+        replicas: &mut Replicas,
+        minibatches: &Prefetched,
+        course: &mut Course,
+        steps: usize,
+        keeper: &mut Keeper<'_>,
+        cancelled: &AtomicBool,
+    ) -> Result<Passed> {
+        let params = &self.params;
+        let mut passed = Passed { learning_rate: params.learning_rate, ..Passed::default() };
+        let mut asked = Instant::now();
+        loop {
+            let late = params.max_seconds.is_some_and(|most| keeper.seconds() >= most);
+            if late || self.stop.requested() || params.max_steps.is_some_and(|most| course.step >= most) {
+                keeper.save(course, replicas)?;
+                passed.ended = true;
+                return Ok(passed);
+            }
+            let Some(staged) = minibatches.next() else { return Ok(passed) };
+            let waited = asked.elapsed();
+            passed.waiting += waited;
+            let (epoch, step) = (course.epoch, course.step);
+            if cancelled.load(Ordering::Relaxed) {
+                return Err(Error::Cancelled { what: format!("training at epoch {epoch}, step {step}") });
+            }
+            let staged = staged?;
+            let at = Position {
+                epoch,
+                epochs: params.epochs,
+                step_in_epoch: course.step_in_epoch as u64,
+                steps_per_epoch: (steps > 0).then_some(steps as u64),
+                step: step as u64,
+            };
+            let learning_rate = params.learning_rate * params.schedule.share(&at, &course.plateau);
+            replicas.set_learning_rate(learning_rate);
+            passed.learning_rate = learning_rate;
+            let begun = Instant::now();
+            let seen = replicas.step(&staged, step)?;
+            if !seen.loss.is_finite() {
+                return Err(exploded(epoch, step, staged.rows, seen.loss, learning_rate));
+            }
+            course.tally.add(seen);
+            let (rows, loss, took) = (staged.rows, seen.mean_loss(), begun.elapsed());
+            let record = StepRecord { epoch, step, rows, loss, learning_rate, waited, took };
+            self.observers.iter().for_each(|o| o.step(&record));
+            course.step += 1;
+            course.step_in_epoch += 1;
+            keeper.step_is_over(course, replicas)?;
+            asked = Instant::now();
         }
+    }
+
+    /// What is known of the run before its first step: exact when all rows are there, else by what is expected.
+    fn run(&self, everything: Option<&Everything>, parameters: usize, classes: &[String]) -> Run {
+        let RowCounts { trained, held_out, skipped } = everything.map(Everything::counts).unwrap_or_else(|| {
+            let rows = self.expected_rows.unwrap_or(0);
+            let held_out = (rows as f64 * self.params.validation_fraction).round() as u64;
+            RowCounts { trained: rows - held_out.min(rows), held_out, skipped: 0 }
+        });
+        Run {
+            epochs: self.params.epochs,
+            steps: (trained as usize).div_ceil(self.params.batch_size),
+            rows: trained as usize,
+            held_out: held_out as usize,
+            skipped,
+            parameters,
+            classes: classes.to_vec(),
+            devices: self.params.devices.to_string(),
+        }
+    }
+
+    fn class_names(&self, everything: Option<&Everything>) -> Result<Vec<String>> {
+        let counted = || self.class_counts.as_ref().map(Vec::len).or(everything.map(|all| all.labels)).unwrap_or(0);
+        let names = self.classes.clone().unwrap_or_else(|| (0..counted()).map(|class| class.to_string()).collect());
         if names.len() < 2 {
-            return Err(Error::data(column, "holds one class only; there is nothing to tell apart"));
+            return Err(Error::data(&self.columns.label, "holds one class only; there is nothing to tell apart"));
         }
         Ok(names)
+    }
+
+    /// How often each class occurs: as counted beforehand, else among the rows to learn from. Zeros when neither is known.
+    fn counts(&self, everything: Option<&Everything>, classes: usize) -> Vec<u64> {
+        let counted = self.class_counts.as_deref().or(everything.map(|all| all.classes.as_slice()));
+        let mut counts = counted.unwrap_or_default().to_vec();
+        counts.resize(classes, 0);
+        counts
     }
 
     /// Whether the last epoch changed the loss by less than the tolerance allows.
@@ -193,37 +364,79 @@ impl Trainer {
             _ => false,
         }
     }
+}
 
-    fn exploded(&self, epoch: usize, step: usize, rows: usize, loss: f64) -> Error {
-        let rate = self.params.learning_rate;
-        let reason = format!(
-            "the loss is {loss} on a minibatch of {rows} rows at learning rate {rate:?}; lower the learning rate, \
-             or scale the features"
-        );
-        Error::Training { epoch, step, reason }
+/// What came of an epoch's steps.
+#[derive(Default)]
+struct Passed {
+    /// For minibatches.
+    waiting: Duration,
+    /// That of the last step.
+    learning_rate: f64,
+    /// Whether training ended before the epoch did.
+    ended: bool,
+}
+
+/// Passes over minibatches that were learnt from before an interruption.
+fn skip(minibatches: &Prefetched, count: usize) -> Result<()> {
+    for _ in 0..count {
+        match minibatches.next() {
+            Some(staged) => staged.map(|_| ())?,
+            None => break,
+        }
     }
+    Ok(())
 }
 
 impl fmt::Debug for Trainer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { network, columns, params, classes, observers } = self;
+        let Self { network, columns, params, classes, class_counts, expected_rows, .. } = self;
         f.debug_struct("Trainer")
             .field("network", network)
             .field("columns", columns)
             .field("params", params)
             .field("classes", classes)
-            .field("observers", &observers.len())
-            .finish()
+            .field("class_counts", class_counts)
+            .field("expected_rows", expected_rows)
+            .field("observers", &self.observers.len())
+            .finish_non_exhaustive()
     }
 }
 
-/// How many of `rows` each class has.
-fn count(examples: &Examples, rows: &[u32], classes: usize) -> Vec<u64> {
-    let mut counts = vec![0; classes];
-    for &row in rows {
-        counts[examples.labels[row as usize] as usize] += 1;
+fn exploded(epoch: usize, step: usize, rows: usize, loss: f64, rate: f64) -> Error {
+    let reason = format!(
+        "the loss is {loss} on a minibatch of {rows} rows at learning rate {rate:?}; lower the learning rate, \
+         or scale the features"
+    );
+    Error::Training { epoch, step, reason }
+}
+
+/// Passes on what the stream gives, until it ends or nobody takes it any more.
+async fn pump(mut stream: RecordStream, arrived: mpsc::Sender<Result<Arrived>>) {
+    loop {
+        let next = match stream.try_next().await {
+            Ok(Some(batch)) => Ok(Arrived::Batch(batch)),
+            Ok(None) => Ok(Arrived::Complete),
+            Err(error) => Err(error),
+        };
+        let last = !matches!(next, Ok(Arrived::Batch(_)));
+        if arrived.send(next).await.is_err() || last {
+            return;
+        }
     }
-    counts
+}
+
+/// The rows stopped coming without an end or an error: whoever asked for them is gone.
+fn reading_ended() -> Error {
+    Error::Cancelled { what: "training, before all rows were there".into() }
+}
+
+/// A thread's panic goes on here; a runtime that ended cancelled the work.
+fn ended<T>(e: tokio::task::JoinError, what: &str) -> Result<T> {
+    if e.is_panic() {
+        std::panic::resume_unwind(e.into_panic());
+    }
+    Err(Error::Cancelled { what: format!("{what}, by the end of the runtime") })
 }
 
 /// Tells the training thread to stop when the future that waits for it is dropped.

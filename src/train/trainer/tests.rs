@@ -1,4 +1,4 @@
-use std::{sync::Mutex, time::Duration};
+use std::sync::Mutex;
 
 use arrow::{
     array::{ArrayRef, BooleanArray, FixedSizeListArray, Float32Array, Float64Array, RecordBatch},
@@ -7,7 +7,11 @@ use arrow::{
 use futures::FutureExt;
 
 use super::*;
-use crate::{nn::Activation, stream::MemorySource, train::ClassWeights};
+use crate::{
+    nn::Activation,
+    stream::MemorySource,
+    train::{ClassWeights, Clip, Optimizer, Schedule},
+};
 
 const SPECIES: [&str; 3] = ["setosa", "versicolor", "virginica"];
 
@@ -234,4 +238,162 @@ async fn dropping_the_future_stops_training() {
     drop(trainer);
     // The channel closes when the training thread has let go of its observer.
     tokio::task::spawn_blocking(move || while steps.recv().is_ok() {}).await.unwrap();
+}
+
+/// Trains in blocks of two minibatches while the rows arrive.
+fn streaming() -> TrainParams {
+    TrainParams { batch_size: 8, shuffle_buffer: 300, validation_fraction: 0.2, ..quick() }
+}
+
+#[tokio::test]
+async fn the_weights_are_the_same_wherever_rows_are_cached() {
+    let fit = |cache_memory, shuffle_buffer| {
+        let params = TrainParams { cache_memory, shuffle_buffer, ..streaming() };
+        async move { trainer(params).fit(&iris()).await.unwrap() }
+    };
+    for shuffle_buffer in [300, 1 << 20] {
+        let in_memory = fit(1 << 20, shuffle_buffer).await;
+        for budget in [0, 2000] {
+            let on_disk = fit(budget, shuffle_buffer).await;
+            assert_eq!(on_disk.weights(), in_memory.weights());
+            assert_eq!(on_disk.history().held_out, in_memory.history().held_out);
+        }
+    }
+    assert_ne!(fit(0, 300).await.weights(), fit(0, 1 << 20).await.weights());
+}
+
+#[tokio::test]
+async fn the_weights_are_the_same_however_rows_are_cut_into_batches() {
+    let whole = iris().open(0).await.unwrap().collect().await.unwrap();
+    let whole = arrow::compute::concat_batches(&whole[0].schema(), &whole).unwrap();
+    let one = MemorySource::new(whole.schema(), vec![whole]);
+    let fit = |source: MemorySource| async move { trainer(streaming()).fit(&source).await.unwrap() };
+    let (a, b) = (fit(one).await, fit(iris()).await);
+    assert_eq!(a.weights(), b.weights());
+    assert_eq!(a.history().rows, b.history().rows);
+}
+
+/// Gives its last batch only when told that a step was taken.
+struct WaitsForAStep(MemorySource, Arc<tokio::sync::Notify>);
+
+impl RecordSource for WaitsForAStep {
+    fn open(&self, epoch: usize) -> futures::future::BoxFuture<'_, Result<RecordStream>> {
+        Box::pin(async move {
+            let stream = self.0.open(epoch).await?;
+            let schema = stream.schema().clone();
+            let step = self.1.clone();
+            let batches = stream.collect().await?;
+            let last = batches.len() - 1;
+            let batches = futures::stream::iter(batches.into_iter().enumerate());
+            let waiting = futures::StreamExt::then(batches, move |(i, batch)| {
+                let step = step.clone();
+                async move {
+                    if i == last {
+                        step.notified().await;
+                    }
+                    Ok(batch)
+                }
+            });
+            Ok(RecordStream::new(schema, waiting))
+        })
+    }
+    fn describe(&self) -> String {
+        "patient rows".into()
+    }
+}
+
+struct TellsOfSteps(Arc<tokio::sync::Notify>);
+
+impl Observer for TellsOfSteps {
+    fn step(&self, _: &StepRecord) {
+        self.0.notify_one();
+    }
+}
+
+#[tokio::test]
+async fn the_first_epoch_trains_while_rows_arrive() {
+    let step = Arc::new(tokio::sync::Notify::new());
+    let source = WaitsForAStep(iris(), step.clone());
+    // The source ends only after a step: a trainer that waits for all rows never ends.
+    let training = trainer(streaming()).observe(Arc::new(TellsOfSteps(step))).expected_rows(150);
+    let model = tokio::time::timeout(Duration::from_secs(60), training.fit(&source)).await.unwrap().unwrap();
+    let rows = model.history().rows;
+    assert_eq!(rows.trained + rows.held_out, 150);
+    assert_eq!(model.weights(), trainer(streaming()).fit(&iris()).await.unwrap().weights());
+}
+
+#[tokio::test]
+async fn rows_that_are_not_as_many_as_expected_are_an_error() {
+    for params in [quick(), streaming()] {
+        let error = trainer(params.clone()).expected_rows(151).fit(&iris()).await.unwrap_err();
+        let message = error.to_string();
+        assert!(matches!(error, Error::Incomplete { .. }), "{message}");
+        assert!(message.contains("150 rows arrived") && message.contains("151 were counted"), "{message}");
+        trainer(params).expected_rows(150).fit(&iris()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn counted_classes_balance_the_weights_as_counting_does() {
+    let balanced = TrainParams { class_weights: ClassWeights::Balanced, ..quick() };
+    let counting = trainer(balanced.clone()).fit(&iris()).await.unwrap();
+    let counted = trainer(balanced.clone()).class_counts(vec![50; 3]).fit(&iris()).await.unwrap();
+    let otherwise = trainer(balanced).class_counts(vec![50, 50, 500]).fit(&iris()).await.unwrap();
+    assert_eq!(counting.weights(), counted.weights());
+    assert_ne!(counting.weights(), otherwise.weights());
+}
+
+#[tokio::test]
+async fn a_stream_that_fails_half_way_fails_the_training() {
+    let batches = iris().open(0).await.unwrap().collect().await.unwrap();
+    struct Failing(Vec<RecordBatch>);
+    impl RecordSource for Failing {
+        fn open(&self, _: usize) -> futures::future::BoxFuture<'_, Result<RecordStream>> {
+            let lost = Error::Incomplete { operation: "op".into(), reason: "the line was cut".into() };
+            let batches = self.0.clone().into_iter().map(Ok).chain([Err(lost)]);
+            let stream = RecordStream::new(self.0[0].schema(), futures::stream::iter(batches));
+            Box::pin(std::future::ready(Ok(stream)))
+        }
+        fn describe(&self) -> String {
+            String::new()
+        }
+    }
+    for params in [quick(), streaming()] {
+        let message = trainer(params).fit(&Failing(batches.clone())).await.unwrap_err().to_string();
+        assert!(message.contains("the line was cut"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn every_optimizer_learns_iris_and_the_schedule_sets_the_rate_of_every_step() {
+    #[derive(Default)]
+    struct Rates(Mutex<Vec<f64>>);
+    impl Observer for Rates {
+        fn step(&self, step: &StepRecord) {
+            self.0.lock().unwrap().push(step.learning_rate);
+        }
+    }
+    for (optimizer, learning_rate) in [
+        (Optimizer::Sgd { momentum: 0.9, nesterov: true }, 0.05),
+        (Optimizer::Adam, 0.01),
+        (Optimizer::Adagrad { initial: 0.0 }, 0.05),
+        (Optimizer::Rmsprop { alpha: 0.99, momentum: 0.0 }, 0.005),
+        (Optimizer::Lamb, 0.02),
+    ] {
+        let rates = Arc::new(Rates::default());
+        let params = TrainParams {
+            optimizer,
+            learning_rate,
+            schedule: Schedule::Linear { end: 0.0 },
+            clip: Clip::Norm(1.0),
+            epochs: 30,
+            ..quick()
+        };
+        let model = trainer(params).observe(rates.clone()).fit(&iris()).await.unwrap();
+        let last = model.history().last().unwrap().training;
+        assert!(last.accuracy > 0.93, "{optimizer:?}: {last:?}");
+        let rates = rates.0.lock().unwrap();
+        assert_eq!(rates[0], learning_rate);
+        assert!(rates.windows(2).all(|pair| pair[1] < pair[0]), "{rates:?}");
+    }
 }

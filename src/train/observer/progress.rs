@@ -14,7 +14,10 @@ use crate::model::{EpochRecord, History};
 /// Log lines come no closer together than this, so that quick epochs do not flood a log.
 const BETWEEN_LINES: Duration = Duration::from_secs(1);
 
-/// Shows rows per second, loss, accuracy and the time left.
+/// A bar's words change no more often than this, so that they can be read and cost nothing.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+
+/// Shows rows per second, loss, accuracy, the time left, and the share of the time that went into waiting for data.
 ///
 /// On a terminal this is one bar on standard error. Elsewhere it is a `tracing` event at level INFO for an epoch, at most
 /// one a second, and one at the end.
@@ -26,9 +29,19 @@ pub struct Progress {
 #[derive(Default)]
 struct State {
     epochs: usize,
-    rows_per_epoch: usize,
     last_line: Option<Instant>,
     summary: String,
+    /// Rows and time of the epoch's steps so far, and when they were last shown.
+    seen: Seen,
+}
+
+#[derive(Default)]
+struct Seen {
+    rows: usize,
+    loss: f64,
+    waited: Duration,
+    took: Duration,
+    shown: Option<Instant>,
 }
 
 impl Progress {
@@ -67,7 +80,7 @@ impl Observer for Progress {
     }
 
     fn begin(&self, run: &Run) {
-        *self.state() = State { epochs: run.epochs, rows_per_epoch: run.rows, ..State::default() };
+        *self.state() = State { epochs: run.epochs, ..State::default() };
         self.bar.reset();
         self.bar.set_length((run.epochs * run.steps) as u64);
         self.bar.set_style(style("{bar:32} {msg}, {eta} left"));
@@ -78,20 +91,40 @@ impl Observer for Progress {
         }
     }
 
-    fn step(&self, _step: &StepRecord) {
+    fn step(&self, step: &StepRecord) {
         self.bar.inc(1);
+        let mut state = self.state();
+        let (epochs, seen) = (state.epochs, &mut state.seen);
+        seen.rows += step.rows;
+        seen.loss += step.loss * step.rows as f64;
+        seen.waited += step.waited;
+        seen.took += step.took;
+        if self.bar.is_hidden() || seen.shown.is_some_and(|at| at.elapsed() < BETWEEN_LOOKS) {
+            return;
+        }
+        seen.shown = Some(Instant::now());
+        let all = (seen.waited + seen.took).as_secs_f64().max(1e-9);
+        self.bar.set_message(format!(
+            "epoch {}/{epochs}: loss {:.4}, {} rows/s, {}",
+            step.epoch + 1,
+            seen.loss / seen.rows.max(1) as f64,
+            HumanCount((seen.rows as f64 / all) as u64),
+            waiting(seen.waited.as_secs_f64() / all)
+        ));
     }
 
     fn epoch(&self, record: &EpochRecord) {
         let mut state = self.state();
         state.summary = scores(record);
-        let speed = state.rows_per_epoch as f64 / record.seconds.max(1e-9);
+        let speed = state.seen.rows as f64 / record.seconds.max(1e-9);
+        state.seen = Seen { shown: Some(Instant::now()), ..Seen::default() };
         let line = format!(
-            "epoch {}/{}: {}, {} rows/s",
+            "epoch {}/{}: {}, {} rows/s, {}",
             record.epoch + 1,
             state.epochs,
             state.summary,
-            HumanCount(speed as u64)
+            HumanCount(speed as u64),
+            waiting(record.waiting / record.seconds.max(1e-9))
         );
         self.bar.set_message(line.clone());
         if self.bar.is_hidden() && state.last_line.is_none_or(|last| last.elapsed() >= BETWEEN_LINES) {
@@ -125,6 +158,11 @@ fn scores(record: &EpochRecord) -> String {
     text
 }
 
+/// Where the time goes, as far as the data is concerned.
+fn waiting(share: f64) -> String {
+    format!("{:.0} % of the time waiting for data", 100.0 * share)
+}
+
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
@@ -154,12 +192,19 @@ mod tests {
             devices: "cpu".into(),
         };
         progress.begin(&run);
-        progress.step(&StepRecord { epoch: 0, step: 0, rows: 400, loss: 0.5 });
+        progress.step(&StepRecord { epoch: 0, step: 0, rows: 1200, loss: 0.5, ..StepRecord::default() });
         assert_eq!((progress.bar.position(), progress.bar.length()), (1, Some(6)));
         let evaluation = Evaluation { loss: 0.5, accuracy: 0.875 };
-        let epoch = EpochRecord { epoch: 0, training: evaluation, held_out: Some(evaluation), seconds: 0.1 };
+        let epoch = EpochRecord {
+            epoch: 0,
+            training: evaluation,
+            held_out: Some(evaluation),
+            seconds: 0.1,
+            waiting: 0.025,
+            learning_rate: 0.1,
+        };
         progress.epoch(&epoch);
-        says(&["epoch 1/2", "loss 0.5000", "accuracy 87.5 %", "held out 87.5 %", "12,000 rows/s"]);
+        says(&["epoch 1/2", "loss 0.5000", "accuracy 87.5 %", "held out 87.5 %", "12,000 rows/s", "25 % of the time"]);
         let rows = RowCounts { trained: 1200, held_out: 300, skipped: 0 };
         progress.end(&History { epochs: vec![epoch], rows, held_out: None });
         says(&["trained on 1,200 rows", "0.1 s", "loss 0.5000"]);

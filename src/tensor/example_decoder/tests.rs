@@ -1,9 +1,9 @@
-use std::sync::Arc;
-
-use arrow::array::{ArrayRef, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int64Array, StringArray};
+use arrow::{
+    array::{Decimal128Array, Float64Array, Int64Array, StringArray},
+    datatypes::{Float32Type, UInt8Type, UInt32Type},
+};
 
 use super::*;
-use crate::tensor::{RowShape, TensorField};
 
 type Rows = Vec<(&'static str, ArrayRef)>;
 
@@ -16,30 +16,34 @@ fn columns() -> Rows {
     ]
 }
 
-fn read(rows: Rows, columns: &Columns, on_invalid: OnInvalid) -> Result<Examples> {
+/// What came of rows: features, labels, weights, marks, and how many were skipped.
+type Read = (Vec<f32>, Vec<u32>, Vec<f32>, Vec<u8>, u64);
+
+fn read(rows: Rows, columns: &Columns, on_invalid: OnInvalid) -> Result<Read> {
     let batch = RecordBatch::try_from_iter(rows).unwrap();
-    let mut reader = ExampleReader::bind(&batch.schema(), columns, on_invalid)?;
-    reader.push(&batch.slice(0, 1))?;
-    reader.push(&batch.slice(0, 0))?;
-    reader.push(&batch.slice(1, batch.num_rows() - 1))?;
-    reader.finish()
+    let mut decoder = ExampleDecoder::bind(&batch.schema(), columns, on_invalid)?;
+    let mut read = Read::default();
+    for part in [batch.slice(0, 1), batch.slice(0, 0), batch.slice(1, batch.num_rows() - 1)] {
+        let Decoded { batch, skipped } = decoder.decode(&part)?;
+        read.4 += skipped;
+        for (field, column) in decoder.fields().iter().zip(batch.columns()) {
+            match field.name.as_str() {
+                LABEL => read.1.extend(column.as_primitive::<UInt32Type>().values()),
+                WEIGHT => read.2.extend(column.as_primitive::<Float32Type>().values()),
+                HELD_OUT => read.3.extend(column.as_primitive::<UInt8Type>().values()),
+                _ => read.0.extend(column.as_fixed_size_list().values().as_primitive::<Float32Type>().values()),
+            }
+        }
+    }
+    decoder.finish()?;
+    Ok(read)
 }
 
 #[test]
 fn unusable_rows_are_skipped_and_counted_on_request() {
     let columns_used = Columns::new("x", "y").weight("w").validation("v");
-    let examples = read(columns(), &columns_used, OnInvalid::Skip).unwrap();
-    assert_eq!(
-        examples,
-        Examples {
-            width: 1,
-            features: vec![1.0, 4.0],
-            labels: vec![0, 1],
-            weights: vec![1.0, 0.5],
-            held_out: vec![false, true],
-            skipped: 2,
-        }
-    );
+    let read = read(columns(), &columns_used, OnInvalid::Skip).unwrap();
+    assert_eq!(read, (vec![1.0, 4.0], vec![0, 1], vec![1.0, 0.5], vec![0, 1], 2));
 }
 
 #[test]
@@ -58,7 +62,7 @@ fn labels_are_whole_numbers_from_zero_of_any_type() {
     ] {
         let mut rows = columns();
         rows[1].1 = label;
-        assert_eq!(read(rows, &Columns::new("w", "y"), OnInvalid::Error).unwrap().labels, [0, 1, 2, 1]);
+        assert_eq!(read(rows, &Columns::new("w", "y"), OnInvalid::Error).unwrap().1, [0, 1, 2, 1]);
     }
     for (value, shown) in [(-1.0, "-1"), (0.5, "0.5"), (f64::NAN, "NaN"), (1e30, "1000000"), (f64::INFINITY, "inf")] {
         let mut rows = columns();
@@ -82,12 +86,12 @@ fn weights_must_be_finite_and_not_negative() {
 #[test]
 fn nothing_to_learn_from_is_said_before_training() {
     let batch = RecordBatch::try_from_iter(columns()).unwrap();
-    let reader = |on| ExampleReader::bind(&batch.schema(), &Columns::new("x", "y"), on).unwrap();
-    assert!(reader(OnInvalid::Error).finish().unwrap_err().to_string().contains("no row"));
-    let mut skipping = reader(OnInvalid::Skip);
-    skipping.push(&batch.slice(1, 1)).unwrap();
+    let decoder = |on| ExampleDecoder::bind(&batch.schema(), &Columns::new("x", "y"), on).unwrap();
+    assert!(decoder(OnInvalid::Error).finish().unwrap_err().to_string().contains("no row"));
+    let mut skipping = decoder(OnInvalid::Skip);
+    skipping.decode(&batch.slice(1, 1)).unwrap();
     assert!(skipping.finish().unwrap_err().to_string().contains("all 1 rows were skipped"));
-    let keep = ExampleReader::bind(&batch.schema(), &Columns::new("x", "y"), OnInvalid::Keep).unwrap_err().to_string();
+    let keep = ExampleDecoder::bind(&batch.schema(), &Columns::new("x", "y"), OnInvalid::Keep).unwrap_err().to_string();
     assert!(keep.contains("handleInvalid"), "{keep}");
 }
 
@@ -102,7 +106,7 @@ fn types_that_do_not_fit_are_refused() {
         (Columns::new("x", "w").validation("x"), "`x`"),
         (Columns::new("x", "nowhere"), "`nowhere`"),
     ] {
-        let message = ExampleReader::bind(&schema, &columns, OnInvalid::Error).unwrap_err().to_string();
+        let message = ExampleDecoder::bind(&schema, &columns, OnInvalid::Error).unwrap_err().to_string();
         assert!(message.contains(name), "{message}");
     }
 }

@@ -1,16 +1,24 @@
 //! Those who watch a training run.
 
+mod progress;
+mod tensorboard;
+
+use std::time::Duration;
+
+pub use progress::Progress;
+pub use tensorboard::TensorBoard;
+
 use crate::model::{EpochRecord, History};
 
-/// Is told how training goes. Every method does nothing unless written; all are called from the training thread, in
-/// order, so a slow one slows training.
+/// Is told how training goes. Every method does nothing unless written; all are called in order, `reading` from the thread
+/// that decodes rows and the others from the training thread, so a slow one slows training.
 pub trait Observer: Send + Sync {
-    /// Rows are being read; `rows` have arrived so far.
+    /// Rows are being read; `rows` have arrived so far. No longer called once training has begun.
     fn reading(&self, rows: u64) {
         let _ = rows;
     }
 
-    /// All rows are there and training begins.
+    /// Training begins. More rows may still arrive.
     fn begin(&self, run: &Run) {
         let _ = run;
     }
@@ -31,8 +39,9 @@ pub trait Observer: Send + Sync {
     }
 }
 
-/// What is about to be trained.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What is about to be trained. When the first epoch trains while rows arrive, numbers of rows and steps go by how many are
+/// expected; 0 when that is not known.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Run {
     /// Epochs asked for.
     pub epochs: usize,
@@ -53,7 +62,7 @@ pub struct Run {
 }
 
 /// One step.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct StepRecord {
     /// The epoch, from 0.
     pub epoch: usize,
@@ -63,4 +72,10 @@ pub struct StepRecord {
     pub rows: usize,
     /// The minibatch's weighted mean loss, before the step.
     pub loss: f64,
+    /// The step's learning rate.
+    pub learning_rate: f64,
+    /// How long the training thread waited for the minibatch.
+    pub waited: Duration,
+    /// How long the step took: forward, backward, averaging over the replicas, and the optimizer.
+    pub took: Duration,
 }

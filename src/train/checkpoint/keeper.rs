@@ -1,0 +1,111 @@
+//! Sees to it that a run's checkpoints are written when they are due, and goes on from the last one.
+
+use std::time::Instant;
+
+use sha2::{Digest, Sha256};
+
+use super::{Checkpoint, Checkpoints, Course};
+use crate::{
+    Error, Result,
+    nn::{NetworkSpec, Weights},
+    tensor::Columns,
+    train::{TrainParams, replica::Replicas},
+};
+
+/// The checkpoints of one run.
+pub(in crate::train) struct Keeper<'a> {
+    checkpoints: Option<&'a Checkpoints>,
+    run: String,
+    /// The weights of the epoch with the lowest loss, when they are asked for.
+    pub(in crate::train) best: Option<Weights>,
+    begun: Instant,
+    /// Of training before this process.
+    earlier: f64,
+    saved: Instant,
+}
+
+impl<'a> Keeper<'a> {
+    pub(in crate::train) fn new(checkpoints: Option<&'a Checkpoints>, run: String) -> Self {
+        let now = Instant::now();
+        Self { checkpoints, run, best: None, begun: now, earlier: 0.0, saved: now }
+    }
+
+    /// Takes up the run where its last checkpoint left it, or at its beginning.
+    pub(in crate::train) fn resume(
+        &mut self,
+        spec: &NetworkSpec,
+        params: &TrainParams,
+        replicas: &mut Replicas,
+    ) -> Result<Course> {
+        let Some(found) = self.checkpoints.map(|c| c.latest(&self.run)).transpose()?.flatten() else {
+            return Ok(Course::default());
+        };
+        replicas.load(spec, &found.weights)?;
+        replicas.resume(params, &found.optimizer)?;
+        let Course { epoch, step, seconds, .. } = found.course;
+        tracing::info!(epoch, step, "training goes on from a checkpoint");
+        self.best = found.best;
+        self.earlier = seconds;
+        Ok(found.course)
+    }
+
+    /// Seconds since training began, interruptions left out.
+    pub(in crate::train) fn seconds(&self) -> f64 {
+        self.earlier + self.begun.elapsed().as_secs_f64()
+    }
+
+    pub(in crate::train) fn step_is_over(&mut self, course: &Course, replicas: &Replicas) -> Result<()> {
+        match self.checkpoints {
+            Some(c) if c.is_due_after_step(course.step, self.saved) => self.save(course, replicas),
+            _ => Ok(()),
+        }
+    }
+
+    pub(in crate::train) fn epoch_is_over(&mut self, course: &Course, replicas: &Replicas, last: bool) -> Result<()> {
+        match self.checkpoints {
+            Some(c) if last || course.over || c.is_due_after_epoch(course.epoch) => self.save(course, replicas),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a checkpoint, if there is a place for it. Weights that are no numbers are not worth keeping: the run is about
+    /// to fail, and the last good checkpoint stays.
+    pub(in crate::train) fn save(&mut self, course: &Course, replicas: &Replicas) -> Result<()> {
+        let Some(checkpoints) = self.checkpoints else { return Ok(()) };
+        let weights = replicas.weights()?;
+        if !is_finite(&weights) {
+            return Ok(());
+        }
+        let course = Course { seconds: self.seconds(), ..course.clone() };
+        let (run, best) = (self.run.clone(), self.best.clone());
+        checkpoints.save(&Checkpoint { run, course, weights, optimizer: replicas.optimizer()?, best })?;
+        self.saved = Instant::now();
+        Ok(())
+    }
+}
+
+pub(in crate::train) fn is_finite(weights: &Weights) -> bool {
+    weights.tensors().iter().all(|tensor| tensor.values.iter().all(|v| v.is_finite()))
+}
+
+/// What a run is to do, as a checksum. Where it runs, for how long, and where rows are cached make no other run of it.
+pub(in crate::train) fn run_identity(
+    spec: &NetworkSpec,
+    params: &TrainParams,
+    columns: &Columns,
+    classes: &[String],
+) -> Result<String> {
+    let usual = TrainParams::default();
+    let params = TrainParams {
+        epochs: usual.epochs,
+        max_steps: None,
+        max_seconds: None,
+        devices: usual.devices,
+        cache_memory: usual.cache_memory,
+        cache_folder: None,
+        ..params.clone()
+    };
+    let json = serde_json::to_vec(&(spec, params, columns, classes));
+    let json = json.map_err(|e| Error::io("checkpoint", std::io::Error::other(e)))?;
+    Ok(Sha256::digest(&json).iter().map(|byte| format!("{byte:02x}")).collect())
+}

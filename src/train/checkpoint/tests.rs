@@ -1,0 +1,218 @@
+use std::{env, io::Write, process::Command, sync::Arc};
+
+use arrow::array::{ArrayRef, FixedSizeListArray, Float64Array, RecordBatch};
+use arrow::datatypes::Float32Type;
+
+use super::*;
+use crate::{
+    model::Model,
+    nn::{
+        NamedTensor, Network,
+        random::{Philox, Purpose},
+    },
+    stream::MemorySource,
+    tensor::Columns,
+    train::{EarlyStopping, Observer, Schedule, StepRecord, Stop, TrainParams, Trainer},
+};
+
+fn rows() -> MemorySource {
+    let values = |i: usize| (0..4).map(move |k| Some(((i * (k + 3)) as f32 * 0.7).sin()));
+    let features = FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>((0..90).map(|i| Some(values(i))), 4);
+    let label = Float64Array::from_iter_values((0..90).map(|i| f64::from(u8::from((i as f32 * 2.1).sin() > 0.0))));
+    let columns: [(&str, ArrayRef); 2] = [("features", Arc::new(features)), ("label", Arc::new(label))];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    MemorySource::new(batch.schema(), vec![batch.slice(0, 50), batch.slice(50, 40)])
+}
+
+fn params() -> TrainParams {
+    TrainParams {
+        epochs: 60,
+        batch_size: 16,
+        tol: 0.0,
+        validation_fraction: 0.2,
+        schedule: Schedule::Cosine { end: 0.1 },
+        early_stopping: Some(EarlyStopping { patience: 60, min_delta: 0.0, restore_best: true }),
+        ..TrainParams::default()
+    }
+}
+
+fn trainer(params: TrainParams) -> Trainer {
+    Trainer::new(Network::mlp([8]).dropout(0.2), Columns::new("features", "label"), params)
+}
+
+fn bytes(model: &Model) -> Vec<u8> {
+    model.weights().tensors().iter().flat_map(|t| t.values.iter().flat_map(|v| v.to_le_bytes())).collect()
+}
+
+async fn undisturbed() -> Model {
+    trainer(params()).fit(&rows()).await.unwrap()
+}
+
+fn checkpoint() -> Checkpoint {
+    let tensor = |name: &str, values: Vec<f32>| NamedTensor { name: name.into(), shape: vec![values.len()], values };
+    Checkpoint {
+        run: "a run".into(),
+        course: Course { epoch: 3, step: 17, seconds: 0.1, ..Course::default() },
+        weights: Weights::new(vec![tensor("a", vec![1.0, -0.0]), tensor("b", vec![f32::MIN_POSITIVE])]).unwrap(),
+        optimizer: OptimizerState { step: 17, slots: vec![vec![vec![0.5, 0.25]], vec![]] },
+        best: Some(Weights::new(vec![tensor("a", vec![3.0])]).unwrap()),
+    }
+}
+
+#[test]
+fn what_is_written_is_read_and_nothing_else_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("step-1.tinder");
+    write(&path, &checkpoint()).unwrap();
+    assert_eq!(read(&path).unwrap(), checkpoint());
+    let whole = fs::read(&path).unwrap();
+    for length in 0..whole.len() {
+        fs::write(&path, &whole[..length]).unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("step-1.tinder"), "{length}");
+    }
+    for place in 0..whole.len() {
+        let mut damaged = whole.clone();
+        damaged[place] ^= 4;
+        fs::write(&path, &damaged).unwrap();
+        assert!(read(&path).is_err(), "{place}");
+    }
+}
+
+#[test]
+fn a_header_that_lies_is_refused_though_its_checksum_is_right() {
+    use sha2::{Digest, Sha256};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lie.tinder");
+    write(&path, &checkpoint()).unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let whole = fs::read(&path).unwrap();
+    for (from, to) in [("[\"b\",[1]]", "[\"b\",[9]]"), ("[\"b\",[1]]", "[\"a\",[1]]"), ("[\"b\",[1]]", "[\"b\",[0]]")] {
+        let mut lying = whole[..whole.len() - 32].to_vec();
+        let at = text(&lying).find(from).map(|at| text(&lying)[..at].len()).unwrap();
+        let at = lying.windows(from.len()).position(|w| w == from.as_bytes()).unwrap_or(at);
+        lying[at..at + to.len()].copy_from_slice(to.as_bytes());
+        let sum = Sha256::digest(&lying);
+        lying.extend(sum);
+        fs::write(&path, &lying).unwrap();
+        assert!(read(&path).is_err(), "{to}");
+    }
+    let mut endless = whole[..whole.len() - 32].to_vec();
+    endless[8..16].copy_from_slice(&u64::MAX.to_le_bytes());
+    let sum = Sha256::digest(&endless);
+    endless.extend(sum);
+    fs::write(&path, &endless).unwrap();
+    assert!(read(&path).unwrap_err().to_string().contains("longer than the file"));
+}
+
+#[tokio::test]
+async fn only_the_latest_are_kept_and_a_damaged_one_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::new(folder.path()).keep(3);
+    let few = TrainParams { epochs: 5, ..params() };
+    trainer(few.clone()).checkpoints(checkpoints.clone()).fit(&rows()).await.unwrap();
+    let files = checkpoints.files().unwrap();
+    assert_eq!(files.len(), 3);
+    fs::OpenOptions::new().append(true).open(&files[2].1).unwrap().write_all(b"x").unwrap();
+    fs::write(folder.path().join("step-x.tinder"), "not one of ours").unwrap();
+    let model = trainer(params()).checkpoints(checkpoints.clone()).fit(&rows()).await.unwrap();
+    assert_eq!(model.history().epochs.len(), 60);
+
+    let other = TrainParams { learning_rate: 0.5, ..few };
+    let message = trainer(other).checkpoints(checkpoints).fit(&rows()).await.unwrap_err().to_string();
+    assert!(message.contains("checkpoints") && message.contains("other parameters"), "{message}");
+}
+
+#[tokio::test]
+async fn a_run_stopped_at_any_step_goes_on_to_the_same_weights() {
+    let expected = undisturbed().await;
+    for at in [1, 3, 5, 6, 137] {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints::new(folder.path()).every_epochs(0);
+        let stop = Stop::default();
+        struct StopAt(usize, Stop);
+        impl Observer for StopAt {
+            fn step(&self, step: &StepRecord) {
+                if step.step + 1 == self.0 {
+                    self.1.request();
+                }
+            }
+        }
+        let first = trainer(params()).checkpoints(checkpoints.clone()).stop(stop.clone());
+        let stopped = first.observe(Arc::new(StopAt(at, stop))).fit(&rows()).await.unwrap();
+        assert!(stopped.history().epochs.len() < 60);
+        let model = trainer(params()).checkpoints(checkpoints.clone()).fit(&rows()).await.unwrap();
+        assert_eq!(bytes(&model), bytes(&expected), "stopped after {at} steps");
+        assert_eq!(model.history().held_out, expected.history().held_out);
+        let losses = |m: &Model| m.history().epochs.iter().map(|e| (e.training, e.held_out)).collect::<Vec<_>>();
+        assert_eq!(losses(&model), losses(&expected));
+        // What is over stays as it is.
+        let again = trainer(params()).checkpoints(checkpoints).fit(&rows()).await.unwrap();
+        assert_eq!(bytes(&again), bytes(&expected));
+    }
+}
+
+#[tokio::test]
+async fn steps_and_time_end_a_run() {
+    let steps = TrainParams { max_steps: Some(7), ..params() };
+    assert_eq!(trainer(steps).fit(&rows()).await.unwrap().history().epochs.len(), 1);
+    let time = TrainParams { max_seconds: Some(1e-9), ..params() };
+    assert!(trainer(time).fit(&rows()).await.unwrap().history().epochs.is_empty());
+}
+
+#[tokio::test]
+async fn early_stopping_gives_the_weights_of_the_lowest_loss() {
+    // So large a step size that the loss does not keep falling.
+    let early = |epochs, patience| TrainParams {
+        epochs,
+        learning_rate: 0.3,
+        schedule: Schedule::Constant,
+        early_stopping: Some(EarlyStopping { patience, min_delta: 0.0, restore_best: true }),
+        ..params()
+    };
+    let model = trainer(early(200, 4)).fit(&rows()).await.unwrap();
+    let losses: Vec<f64> = model.history().epochs.iter().map(|e| e.held_out.unwrap().loss).collect();
+    let best = losses.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1)).unwrap().0;
+    assert_eq!(losses.len(), best + 5);
+    let until_best = trainer(early(best + 1, 200)).fit(&rows()).await.unwrap();
+    assert_eq!(bytes(&model), bytes(&until_best));
+}
+
+const FOLDER: &str = "TINDERBOX_TEST_CHECKPOINTS";
+
+/// What the killed process does, and what an undisturbed one does when no folder is given.
+#[tokio::test]
+async fn a_run_in_a_process_of_its_own() {
+    let Some(folder) = env::var_os(FOLDER) else {
+        assert_eq!(bytes(&undisturbed().await), bytes(&undisturbed().await));
+        return;
+    };
+    let checkpoints = Checkpoints::new(&folder).every_steps(1);
+    let model = trainer(params()).checkpoints(checkpoints).fit(&rows()).await.unwrap();
+    fs::write(PathBuf::from(folder).join("weights"), bytes(&model)).unwrap();
+}
+
+#[tokio::test]
+async fn killed_twenty_times_it_ends_with_the_weights_of_an_undisturbed_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = || {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args(["--exact", "train::checkpoint::tests::a_run_in_a_process_of_its_own"]);
+        command.env(FOLDER, folder.path()).stdout(std::process::Stdio::null()).spawn().unwrap()
+    };
+    let latest = || Checkpoints::new(folder.path()).files().unwrap().last().map_or(0, |file| file.0);
+    let mut random = Philox::new(std::process::id().into(), Purpose::Split, 0, 0);
+    for kill in 0..20 {
+        let mut child = start();
+        // Some steps further on than the last time, and then at any moment of a step.
+        let until = latest() + 1 + u64::from(random.below(8));
+        while latest() < until {
+            assert!(child.try_wait().unwrap().is_none(), "it ended before kill {kill}");
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        std::thread::sleep(Duration::from_micros(random.below(3000).into()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(start().wait().unwrap().success());
+    assert_eq!(fs::read(folder.path().join("weights")).unwrap(), bytes(&undisturbed().await));
+}

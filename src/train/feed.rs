@@ -1,0 +1,310 @@
+//! Rows on their way from the stream to the training thread.
+//!
+//! One thread decodes, caches and decides which rows are held out ([`Feeder`]); another copies minibatches together and
+//! places them on the devices ([`prefetch`]); the training thread takes steps. In the first epoch all three run at once.
+
+use std::sync::{
+    Arc,
+    mpsc::{Receiver, SyncSender, sync_channel},
+};
+use std::thread::JoinHandle;
+
+use arrow::array::RecordBatch;
+use tokio::sync::mpsc;
+
+use super::{
+    Observer, TrainParams,
+    replica::{Staged, Stager},
+    split::Split,
+};
+use crate::{
+    Error, Result,
+    model::RowCounts,
+    nn::random::{Philox, Purpose},
+    stream::Cache,
+    tensor::{Columns, Decoded, Decoder, Rows},
+};
+
+/// Minibatches that are ready before they are asked for.
+const PREFETCHED: usize = 2;
+
+/// Rows to learn from, in the order to learn from them.
+pub(super) struct Block {
+    pub(super) rows: Arc<Rows>,
+    pub(super) order: Vec<u32>,
+    /// All rows, with the last block of the stream.
+    pub(super) end: Option<Everything>,
+}
+
+/// All rows of the stream, at its end.
+#[derive(Debug, Clone)]
+pub(super) struct Everything {
+    pub(super) rows: Arc<Rows>,
+    pub(super) split: Split,
+    pub(super) skipped: u64,
+    /// How many rows to learn from each class has.
+    pub(super) classes: Vec<u64>,
+    /// One more than the highest label; 0 when labels are no classes.
+    pub(super) labels: usize,
+}
+
+impl Everything {
+    /// Where every row went.
+    pub(super) fn counts(&self) -> RowCounts {
+        let Split { training, held_out } = &self.split;
+        RowCounts { trained: training.len() as u64, held_out: held_out.len() as u64, skipped: self.skipped }
+    }
+
+    /// All rows to learn from, in the order of an epoch.
+    pub(super) fn block(&self, params: &TrainParams, epoch: usize) -> Block {
+        let order = shuffled(self.split.training.clone(), params, epoch, 0);
+        Block { rows: self.rows.clone(), order, end: None }
+    }
+}
+
+/// A new order for the rows of one block of an epoch; that of the first block is the epoch's when there is only one.
+fn shuffled(mut order: Vec<u32>, params: &TrainParams, epoch: usize, block: u32) -> Vec<u32> {
+    if params.shuffle {
+        Philox::new(params.seed, Purpose::Shuffle, block, epoch as u64).shuffle(&mut order);
+    }
+    order
+}
+
+/// What comes out of the stream: batches, then a word that it is complete. Without the word it was cut off.
+pub(super) enum Arrived {
+    Batch(RecordBatch),
+    Complete,
+}
+
+/// Decodes what arrives, caches it and passes it on block by block.
+pub(super) struct Feeder {
+    pub(super) decoder: Box<dyn Decoder>,
+    pub(super) params: TrainParams,
+    pub(super) columns: Columns,
+    /// How many classes there are, when that is known beforehand.
+    pub(super) classes: Option<usize>,
+    pub(super) expected_rows: Option<u64>,
+    /// Whether training may begin before all rows are there.
+    pub(super) at_once: bool,
+    pub(super) source: String,
+    pub(super) observers: Vec<Arc<dyn Observer>>,
+}
+
+/// Where the feeder stands.
+struct Progress {
+    cache: Cache,
+    split: Split,
+    arrived: u64,
+    skipped: u64,
+    classes: Vec<u64>,
+    labels: usize,
+    block: Pending,
+    /// How many blocks were passed on.
+    sent: u32,
+}
+
+/// A block that is not yet full.
+#[derive(Default)]
+struct Pending {
+    first: u32,
+    batches: Vec<RecordBatch>,
+    order: Vec<u32>,
+    bytes: u64,
+}
+
+/// The training thread no longer listens.
+struct HungUp;
+
+type Out = SyncSender<Result<Block>>;
+
+impl Feeder {
+    /// Runs until the stream is complete, something fails, or nobody listens any more.
+    pub(super) fn run(mut self, arriving: mpsc::Receiver<Result<Arrived>>, out: Out) {
+        if let Err(error) = self.feed(arriving, &out) {
+            // Nobody to tell when the training thread is gone.
+            let _ = out.send(Err(error));
+        }
+    }
+
+    fn feed(&mut self, mut arriving: mpsc::Receiver<Result<Arrived>>, out: &Out) -> Result<()> {
+        let mut progress = Progress {
+            cache: Cache::new(self.params.cache_options()),
+            split: Split::default(),
+            arrived: 0,
+            skipped: 0,
+            classes: Vec::new(),
+            labels: 0,
+            block: Pending::default(),
+            sent: 0,
+        };
+        loop {
+            match arriving.blocking_recv() {
+                // The caller gave up.
+                None => return Ok(()),
+                Some(Err(error)) => return Err(error),
+                Some(Ok(Arrived::Batch(batch))) => {
+                    progress.arrived += batch.num_rows() as u64;
+                    let Decoded { batch, skipped } = self.decoder.decode(&batch)?;
+                    progress.skipped += skipped;
+                    if batch.num_rows() > 0 && self.take(&mut progress, batch, out)?.is_err() {
+                        return Ok(());
+                    }
+                    if progress.sent == 0 {
+                        self.observers.iter().for_each(|o| o.reading(progress.arrived));
+                    }
+                }
+                Some(Ok(Arrived::Complete)) => break,
+            }
+        }
+        let block = self.finish(progress)?;
+        let _ = out.send(Ok(block));
+        Ok(())
+    }
+
+    /// Takes in a decoded batch, row by row.
+    fn take(&self, progress: &mut Progress, batch: RecordBatch, out: &Out) -> Result<Result<(), HungUp>> {
+        let start = progress.split.rows();
+        let rows = Rows::new(std::slice::from_ref(&batch), start)?;
+        let marks = rows.marks();
+        let labels = rows.classes();
+        self.check_labels(progress, labels)?;
+        let mut included = false;
+        for i in 0..batch.num_rows() {
+            if self.at_once && !included {
+                let block = &mut progress.block;
+                if block.batches.is_empty() {
+                    block.first = start;
+                }
+                block.batches.push(batch.clone());
+                included = true;
+            }
+            let mark = marks.map(|marks| marks[i] != 0);
+            let (row, held_out) = progress.split.assign(mark, &self.params);
+            if held_out {
+                continue;
+            }
+            if let Some(&label) = labels.and_then(|labels| labels.get(i)) {
+                progress.classes[label as usize] += 1;
+            }
+            if !self.at_once {
+                continue;
+            }
+            progress.block.order.push(row);
+            progress.block.bytes += rows.bytes(i);
+            let whole = progress.block.order.len().is_multiple_of(self.params.batch_size);
+            if whole && progress.block.bytes >= self.params.shuffle_buffer {
+                let block = self.block(progress)?;
+                if out.send(Ok(block)).is_err() {
+                    return Ok(Err(HungUp));
+                }
+                progress.sent += 1;
+                included = false;
+            }
+        }
+        progress.cache.push(batch)?;
+        Ok(Ok(()))
+    }
+
+    fn check_labels(&self, progress: &mut Progress, labels: Option<&[u32]>) -> Result<()> {
+        let Some(highest) = labels.and_then(|labels| labels.iter().copied().max()) else { return Ok(()) };
+        if let Some(names) = self.classes.filter(|&names| highest as usize >= names) {
+            let reason = format!("holds label {highest}, but there are {names} class names");
+            return Err(Error::data(&self.columns.label, reason));
+        }
+        progress.labels = progress.labels.max(highest as usize + 1);
+        progress.classes.resize(progress.labels, 0);
+        Ok(())
+    }
+
+    /// Closes the pending block.
+    fn block(&self, progress: &mut Progress) -> Result<Block> {
+        let Pending { first, batches, order, .. } = std::mem::take(&mut progress.block);
+        let order = shuffled(order, &self.params, 0, progress.sent);
+        Ok(Block { rows: Arc::new(Rows::new(&batches, first)?), order, end: None })
+    }
+
+    /// Counts, and closes the last block, which holds everything when it is the first too.
+    fn finish(&mut self, mut progress: Progress) -> Result<Block> {
+        self.decoder.finish()?;
+        progress.split.check(&self.params, &self.columns)?;
+        self.account(&progress)?;
+        let last = self.block(&mut progress)?;
+        let cached = progress.cache.finish()?;
+        let everything = Everything {
+            rows: Arc::new(Rows::new(cached.batches(), 0)?),
+            split: progress.split,
+            skipped: progress.skipped,
+            classes: progress.classes,
+            labels: progress.labels,
+        };
+        let block = if progress.sent == 0 { everything.block(&self.params, 0) } else { last };
+        Ok(Block { end: Some(everything), ..block })
+    }
+
+    /// Every row that the source counted must have gone somewhere.
+    fn account(&self, progress: &Progress) -> Result<()> {
+        let (learnt, held_out) = (progress.split.training.len(), progress.split.held_out.len());
+        let sum = learnt as u64 + held_out as u64 + progress.skipped;
+        let expected = self.expected_rows.unwrap_or(progress.arrived);
+        if sum == expected && progress.arrived == expected {
+            return Ok(());
+        }
+        let reason = format!(
+            "{} rows arrived, {learnt} to learn from, {held_out} to hold out and {} to skip, where {expected} were counted \
+             before; a source that gives other rows each time must be written to a table first",
+            progress.arrived, progress.skipped
+        );
+        Err(Error::Incomplete { operation: format!("reading of {}", self.source), reason })
+    }
+}
+
+/// Minibatches on their devices, ready before they are asked for.
+pub(super) struct Prefetched {
+    staged: Receiver<Result<Staged>>,
+    thread: JoinHandle<Option<Everything>>,
+}
+
+/// Copies the blocks' rows together and places them on the devices, on a thread of its own that stops when nobody takes
+/// them any more.
+pub(super) fn prefetch<B>(blocks: B, stager: Stager, batch_size: usize) -> Prefetched
+where
+    B: Iterator<Item = Result<Block>> + Send + 'static,
+{
+    let (sender, staged) = sync_channel(PREFETCHED);
+    let thread = std::thread::spawn(move || {
+        let mut everything = None;
+        for block in blocks {
+            let block = match block {
+                Ok(block) => block,
+                Err(error) => {
+                    let _ = sender.send(Err(error));
+                    return None;
+                }
+            };
+            for rows in block.order.chunks(batch_size) {
+                if sender.send(stager.stage(block.rows.gather(rows))).is_err() {
+                    return None;
+                }
+            }
+            everything = block.end;
+        }
+        everything
+    });
+    Prefetched { staged, thread }
+}
+
+impl Prefetched {
+    /// The next minibatch.
+    pub(super) fn next(&self) -> Option<Result<Staged>> {
+        self.staged.recv().ok()
+    }
+
+    /// All rows, when the last block came with them.
+    pub(super) fn end(self) -> Option<Everything> {
+        drop(self.staged);
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+#[cfg(test)]
+mod tests;

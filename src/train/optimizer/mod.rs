@@ -1,0 +1,137 @@
+//! Optimizers: in place, with a state that can be taken out and put back.
+//!
+//! [`Optimizer`] says which and with what settings; [`Updater`] takes the steps. On the processor each parameter is
+//! updated in one pass over its memory, shared between threads when it is large; elsewhere by tensor operations on the
+//! device.
+
+mod device;
+mod host;
+mod rule;
+
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+
+pub use self::rule::{Decayed, Optimizer};
+use self::rule::{Rule, StepSize};
+use super::{TrainParams, clip::Clip};
+use crate::{Error, Result, nn::Parameter};
+
+/// Takes the steps of one [`Optimizer`] over a network's parameters.
+#[derive(Debug)]
+pub struct Updater {
+    rule: Rule,
+    clip: Clip,
+    decayed: Decayed,
+    learning_rate: f64,
+    weight_decay: f64,
+    step: u64,
+    slots: Vec<Place>,
+}
+
+/// The state of one parameter, where it is used.
+#[derive(Debug)]
+enum Place {
+    Host(Vec<Vec<f32>>),
+    Device(Vec<Tensor>),
+}
+
+/// An optimizer's state on the host: with the weights, all it takes to go on as if never stopped.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct OptimizerState {
+    /// Steps taken.
+    pub step: u64,
+    /// For every parameter, in the parameters' order, the optimizer's values, each laid out as the parameter is; which
+    /// they are, [`Optimizer::slots`] says.
+    pub slots: Vec<Vec<Vec<f32>>>,
+}
+
+impl Updater {
+    /// Starts anew. The settings are those of the parameters' table.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] when a device has no room for the state.
+    pub fn new(params: &TrainParams, parameters: &[Parameter]) -> Result<Self> {
+        let start = params.optimizer.initial();
+        let count = params.optimizer.slots().len();
+        let slots = parameters.iter().map(|p| vec![vec![start; p.var.elem_count()]; count]).collect();
+        Self::resume(params, parameters, OptimizerState { step: 0, slots })
+    }
+
+    /// Goes on from a state that [`Updater::state`] gave.
+    ///
+    /// # Errors
+    /// [`Error::Param`] when the state is that of other parameters or of another optimizer, [`Error::Tensor`] when a
+    /// device has no room for it.
+    pub fn resume(params: &TrainParams, parameters: &[Parameter], state: OptimizerState) -> Result<Self> {
+        let names = params.optimizer.slots();
+        let fits = |(p, slots): (&Parameter, &Vec<Vec<f32>>)| {
+            slots.len() == names.len() && slots.iter().all(|slot| slot.len() == p.var.elem_count())
+        };
+        if state.slots.len() != parameters.len() || !parameters.iter().zip(&state.slots).all(fits) {
+            let found = format!("the state of {} parameters", state.slots.len());
+            let legal = format!("that of the {} parameters being trained, each with {names:?}", parameters.len());
+            return Err(Error::param("optimizer state", found, legal));
+        }
+        let mut slots = Vec::with_capacity(parameters.len());
+        for (parameter, values) in parameters.iter().zip(state.slots) {
+            slots.push(if parameter.var.device().is_cpu() {
+                Place::Host(values)
+            } else {
+                let place = |values| Tensor::from_vec(values, parameter.var.shape(), parameter.var.device());
+                let placed = values.into_iter().map(place).collect::<candle_core::Result<_>>();
+                Place::Device(placed.map_err(|e| Error::tensor("placing an optimizer's state on the device", e))?)
+            });
+        }
+        let TrainParams { learning_rate, weight_decay, decayed, clip, .. } = *params;
+        let rule = params.optimizer.rule(params.betas, params.eps);
+        Ok(Self { rule, clip, decayed, learning_rate, weight_decay, step: state.step, slots })
+    }
+
+    /// Copies the state to the host.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] when a device fails.
+    pub fn state(&self) -> Result<OptimizerState> {
+        let read = |place: &Place| match place {
+            Place::Host(slots) => Ok(slots.clone()),
+            Place::Device(slots) => {
+                let read = |slot: &Tensor| slot.flatten_all().and_then(|t| t.to_vec1());
+                let slots = slots.iter().map(read).collect::<candle_core::Result<_>>();
+                slots.map_err(|e| Error::tensor("reading an optimizer's state from the device", e))
+            }
+        };
+        Ok(OptimizerState { step: self.step, slots: self.slots.iter().map(read).collect::<Result<_>>()? })
+    }
+
+    /// Changes the step size for the steps to come.
+    pub fn set_learning_rate(&mut self, learning_rate: f64) {
+        self.learning_rate = learning_rate;
+    }
+
+    /// Takes one step: limits the gradients and moves every parameter against its own.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] when a gradient is not shaped as its parameter or a device fails.
+    pub fn step(&mut self, parameters: &[Parameter], gradients: &[Tensor]) -> Result<()> {
+        self.step += 1;
+        let clipping = self.clip.resolve(gradients).map_err(|e| Error::tensor("the norm of the gradients", e))?;
+        for ((parameter, gradient), place) in parameters.iter().zip(gradients).zip(&mut self.slots) {
+            let decays = self.decayed.includes(parameter.var.rank());
+            let size = StepSize {
+                step: self.step,
+                learning_rate: self.learning_rate,
+                weight_decay: if decays { self.weight_decay } else { 0.0 },
+                clipping,
+            };
+            let done = match place {
+                Place::Host(slots) => host::update(&self.rule, size, parameter, gradient, slots),
+                Place::Device(slots) => device::update(&self.rule, size, parameter, gradient, slots),
+            };
+            done.map_err(|e| Error::tensor(format!("stepping `{}`", parameter.name), e))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! Which optimizer, and the numbers of one of its steps.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result, train::clip::Clipping};
+
+/// How gradients become steps. `learning_rate`, `weight_decay`, `betas` and `eps` are those of
+/// [`TrainParams`](crate::train::TrainParams).
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Optimizer {
+    /// Adam with decoupled weight decay (Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019), as
+    /// PyTorch's `AdamW`.
+    #[default]
+    Adamw,
+    /// Adam (Kingma and Ba, ICLR 2015) as PyTorch's `Adam`: weight decay is added to the gradient.
+    Adam,
+    /// Stochastic gradient descent as PyTorch's `SGD`: weight decay is added to the gradient.
+    Sgd {
+        /// How much of the last step's direction is kept, in [0, 1); 0 keeps none.
+        #[serde(default)]
+        momentum: f64,
+        /// Whether to look ahead along the momentum (Sutskever et al., ICML 2013), which must then be above 0.
+        #[serde(default)]
+        nesterov: bool,
+    },
+    /// Adagrad (Duchi, Hazan and Singer, JMLR 2011) as PyTorch's `Adagrad`: weight decay is added to the gradient.
+    Adagrad {
+        /// What the sums of squares start from, finite and at least 0.
+        #[serde(default)]
+        initial: f64,
+    },
+    /// RMSprop (Hinton, lecture 6e) as PyTorch's `RMSprop`: weight decay is added to the gradient.
+    Rmsprop {
+        /// The memory of the gradients' squares, in [0, 1); PyTorch's default is 0.99.
+        alpha: f64,
+        /// How much of the last step's direction is kept, in [0, 1); 0 keeps none.
+        #[serde(default)]
+        momentum: f64,
+    },
+    /// LAMB (You et al., "Large batch optimization for deep learning", ICLR 2020, algorithm 2, with the identity for φ):
+    /// AdamW's direction, as long as the parameter itself times the learning rate. A parameter or a direction of length 0
+    /// is not scaled.
+    Lamb,
+}
+
+/// Which parameters decay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decayed {
+    /// Those of two dimensions or more: not biases, nor the scales and shifts of normalisation.
+    #[default]
+    Weights,
+    /// All, as PyTorch does unless told otherwise.
+    All,
+}
+
+impl Decayed {
+    pub(super) fn includes(self, rank: usize) -> bool {
+        self == Decayed::All || rank > 1
+    }
+}
+
+impl Optimizer {
+    /// The names of the values it keeps for every number to learn, in the order of
+    /// [`OptimizerState`](crate::train::OptimizerState).
+    pub fn slots(&self) -> &'static [&'static str] {
+        match *self {
+            Optimizer::Adamw | Optimizer::Adam | Optimizer::Lamb => &["mean", "square"],
+            Optimizer::Sgd { momentum: 0.0, .. } => &[],
+            Optimizer::Sgd { .. } => &["momentum"],
+            Optimizer::Adagrad { .. } => &["square"],
+            Optimizer::Rmsprop { momentum: 0.0, .. } => &["square"],
+            Optimizer::Rmsprop { .. } => &["square", "momentum"],
+        }
+    }
+
+    /// What every slot starts from.
+    pub(super) fn initial(&self) -> f32 {
+        if let Optimizer::Adagrad { initial } = *self { initial as f32 } else { 0.0 }
+    }
+
+    pub(in crate::train) fn check(&self) -> Result<()> {
+        let unit = |name: &str, value: f64| match (0.0..1.0).contains(&value) {
+            true => Ok(()),
+            false => Err(Error::param(name, value, "in [0, 1)")),
+        };
+        match *self {
+            Optimizer::Adamw | Optimizer::Adam | Optimizer::Lamb => Ok(()),
+            Optimizer::Sgd { momentum, nesterov } => {
+                unit("optimizer.momentum", momentum)?;
+                match nesterov && momentum == 0.0 {
+                    true => Err(Error::param("optimizer.momentum", momentum, "above 0 with `nesterov`")),
+                    false => Ok(()),
+                }
+            }
+            Optimizer::Adagrad { initial } if initial.is_finite() && initial >= 0.0 => Ok(()),
+            Optimizer::Adagrad { initial } => {
+                Err(Error::param("optimizer.initial", initial, "a finite number of at least 0"))
+            }
+            Optimizer::Rmsprop { alpha, momentum } => {
+                unit("optimizer.alpha", alpha)?;
+                unit("optimizer.momentum", momentum)
+            }
+        }
+    }
+
+    pub(super) fn rule(&self, betas: (f64, f64), eps: f64) -> Rule {
+        match *self {
+            Optimizer::Adamw => Rule::Adam { betas, eps, decoupled: true },
+            Optimizer::Adam => Rule::Adam { betas, eps, decoupled: false },
+            Optimizer::Lamb => Rule::Lamb { betas, eps },
+            Optimizer::Sgd { momentum, nesterov } => Rule::Sgd { momentum, nesterov },
+            Optimizer::Adagrad { .. } => Rule::Adagrad { eps },
+            Optimizer::Rmsprop { alpha, momentum } => Rule::Rmsprop { alpha, momentum, eps },
+        }
+    }
+}
+
+/// An optimizer with all its settings.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Rule {
+    Adam { betas: (f64, f64), eps: f64, decoupled: bool },
+    Lamb { betas: (f64, f64), eps: f64 },
+    Sgd { momentum: f64, nesterov: bool },
+    Adagrad { eps: f64 },
+    Rmsprop { alpha: f64, momentum: f64, eps: f64 },
+}
+
+/// The numbers of one step of one parameter.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StepSize {
+    /// From 1.
+    pub(super) step: u64,
+    pub(super) learning_rate: f64,
+    pub(super) weight_decay: f64,
+    pub(super) clipping: Clipping,
+}
+
+impl StepSize {
+    /// What the means of `betas` still lack of their whole weight: `1 - βᵗ` each.
+    pub(super) fn corrections(&self, betas: (f64, f64)) -> (f64, f64) {
+        let now = i32::try_from(self.step).unwrap_or(i32::MAX);
+        (1.0 - betas.0.powi(now), 1.0 - betas.1.powi(now))
+    }
+}
