@@ -16,4 +16,5 @@ pub use crate::{
     nn::{Activation, Conv, Network, Pool},
     session::Session,
     stream::{RecordSource, RecordStream},
+    tensor::reader::{ImageReader, OneHotReader, PathLabel, TensorReader, TextReader},
 };

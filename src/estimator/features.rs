@@ -5,10 +5,11 @@ use spark_connect::{
     types::{DataType, StructField},
 };
 
+use super::readers;
 use crate::{
     Error, Result,
     dataframe::{DataFrame, Schema, column, function, is_vector},
-    tensor::Columns,
+    tensor::{Columns, reader::Readers},
 };
 
 fn is_number(data_type: &DataType) -> bool {
@@ -50,13 +51,20 @@ fn single(schema: &Schema, name: &str) -> Result<Column> {
 
 /// Checks the columns that prediction uses, before anything runs.
 pub(super) fn check_features(schema: &Schema, columns: &Columns) -> Result<()> {
+    if let Some(read) = &columns.readers {
+        return readers::check(schema, &read.input_columns());
+    }
     columns.features.iter().try_for_each(|name| single(schema, name).map(drop))
 }
 
 /// Checks the columns that training uses, before anything runs.
 pub(super) fn check(schema: &Schema, columns: &Columns) -> Result<()> {
     check_features(schema, columns)?;
-    typed(schema, &columns.label, "a number (the class, counted from 0)", is_number)?;
+    let read = columns.readers.as_ref();
+    readers::check(schema, &read.map(Readers::columns).unwrap_or_default())?;
+    if read.is_none_or(|read| read.label.is_none()) {
+        typed(schema, &columns.label, "a number (the class, counted from 0)", is_number)?;
+    }
     if let Some(weight) = &columns.weight {
         typed(schema, weight, "a number", is_number)?;
     }
@@ -68,6 +76,9 @@ pub(super) fn check(schema: &Schema, columns: &Columns) -> Result<()> {
 
 /// Selects exactly the columns that training uses, cast on the cluster.
 pub(super) fn select(df: &DataFrame, schema: &Schema, columns: &Columns) -> Result<DataFrame> {
+    if let Some(read) = &columns.readers {
+        return readers::select(df, schema, columns, read);
+    }
     let mut selected = Vec::new();
     for name in &columns.features {
         selected.push(single(schema, name)?);

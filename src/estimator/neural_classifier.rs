@@ -6,9 +6,11 @@ use futures::future::BoxFuture;
 
 use super::{
     NeuralClassificationModel,
+    decoded::DecodedSource,
     explain::{Param, explain},
     features,
     neural_model::output_schema,
+    readers,
 };
 use crate::{
     Result,
@@ -17,7 +19,10 @@ use crate::{
     model::{Lineage, PredictOptions},
     nn::{Devices, Network},
     stream::RecordSource,
-    tensor::{Columns, OnInvalid},
+    tensor::{
+        Columns, OnInvalid,
+        reader::{Reader, Readers},
+    },
     train::{Checkpoints, ClassWeights, Observer, Progress, Stop, TrainParams, Trainer},
 };
 
@@ -78,6 +83,28 @@ impl NeuralClassifier {
     /// Names the column of features: a Spark ML vector, an array of numbers, or a number.
     pub fn features_col(mut self, name: impl Into<String>) -> Self {
         self.columns.features = vec![name.into()];
+        self
+    }
+
+    /// Reads an input by a reader: images, text, categories, raw bytes. Several lie side by side. What a reader is not
+    /// given (words, categories, a size) is fitted on the cluster; the model keeps it. Replaces the column of features.
+    pub fn input(self, reader: impl Into<Reader>) -> Self {
+        self.read(|readers| readers.input(reader))
+    }
+
+    /// Reads the label by a reader, such as the class that a file's folder names.
+    pub fn label(self, reader: impl Into<Reader>) -> Self {
+        self.read(|readers| readers.label(reader))
+    }
+
+    /// Names a column that says where a row comes from, for errors about cells that cannot be read.
+    pub fn origin_col(self, name: impl Into<String>) -> Self {
+        self.read(|readers| readers.origin(name))
+    }
+
+    fn read(mut self, change: impl FnOnce(Readers) -> Readers) -> Self {
+        let readers = self.columns.readers.take().unwrap_or_default();
+        self.columns = self.columns.read_by(change(readers));
         self
     }
 
@@ -373,31 +400,67 @@ impl NeuralClassifier {
     pub async fn fit_frame(&self, frame: &DataFrame) -> Result<NeuralClassificationModel> {
         let schema = frame.schema().await?;
         self.check(&schema)?;
-        let classes = self.classes(&schema)?;
+        let mut columns = self.columns.clone();
+        if let Some(given) = &columns.readers {
+            columns.readers = Some(readers::fit(frame, &schema, given).await?);
+        }
+        let classes = classes(&schema, &columns)?;
         let report = self.preflight(frame).await?;
-        let selected = features::select(frame, &schema, &self.columns)?;
-        let mut trainer = Trainer::new(self.network.clone(), self.columns.clone(), self.training.clone())
-            .expected_rows(report.rows)
-            .class_counts(report.class_counts())
-            .stop(self.stop.clone());
-        if let Some(checkpoints) = &self.checkpoints {
-            trainer = trainer.checkpoints(checkpoints.clone());
-        }
-        if let Some(classes) = classes {
-            trainer = trainer.classes(classes);
-        }
-        let trainer = self.observers.iter().fold(trainer, |trainer, observer| trainer.observe(observer.clone()));
-        let model = trainer.fit(&selected).await?;
+        let selected = features::select(frame, &schema, &columns)?;
+        let model = match &columns.readers {
+            None => self.trainer(columns, classes, &report).fit(&selected).await?,
+            Some(fitted) => {
+                let policy = self.training.on_invalid;
+                let source = DecodedSource::new(selected, columns.clone(), fitted.clone(), policy);
+                self.trainer(source.columns(), classes, &report).fit(&source).await?.with_columns(columns)
+            }
+        };
         let rows = model.history().rows;
         let rows = rows.trained + rows.held_out + rows.skipped;
         let lineage = Lineage { source: frame.describe(), rows, plan_hash: None };
         NeuralClassificationModel::new(model, self.training.clone(), self.prediction.clone(), lineage)
     }
 
+    fn trainer(&self, columns: Columns, classes: Option<Vec<String>>, report: &PreflightReport) -> Trainer {
+        let mut trainer = Trainer::new(self.network.clone(), columns, self.training.clone())
+            .expected_rows(report.rows)
+            .stop(self.stop.clone());
+        if self.counts_classes() {
+            trainer = trainer.class_counts(report.class_counts());
+        }
+        if let Some(checkpoints) = &self.checkpoints {
+            trainer = trainer.checkpoints(checkpoints.clone());
+        }
+        if let Some(classes) = classes {
+            trainer = trainer.classes(classes);
+        }
+        self.observers.iter().fold(trainer, |trainer, observer| trainer.observe(observer.clone()))
+    }
+
+    /// Whether the cluster can count the classes: not those that a reader makes here.
+    fn counts_classes(&self) -> bool {
+        self.columns.readers.as_ref().is_none_or(|readers| readers.label.is_none())
+    }
+
+    /// The frame whose rows are streamed here: exactly the columns that training uses, cast on the cluster.
+    ///
+    /// # Errors
+    /// As [`fit_frame`](Self::fit_frame), as far as a schema tells.
+    pub async fn training_frame(&self, frame: &DataFrame) -> Result<DataFrame> {
+        let schema = frame.schema().await?;
+        features::check(&schema, &self.columns)?;
+        features::select(frame, &schema, &self.columns)
+    }
+
     /// Has the cluster count what is in the columns, and refuses what cannot be learnt from.
     async fn preflight(&self, frame: &DataFrame) -> Result<PreflightReport> {
-        let numbers = self.columns.features.iter().chain(&self.columns.weight);
-        let report = Preflight::new(numbers.cloned()).class_label(&self.columns.label).run(frame).await?;
+        let read = self.columns.readers.as_ref();
+        let features = if read.is_some() { &[] } else { self.columns.features.as_slice() };
+        let mut preflight = Preflight::new(features.iter().chain(&self.columns.weight).cloned());
+        if self.counts_classes() {
+            preflight = preflight.class_label(&self.columns.label);
+        }
+        let report = preflight.run(frame).await?;
         if self.training.on_invalid == OnInvalid::Error || report.rows == 0 {
             report.check()?;
         }
@@ -410,13 +473,19 @@ impl NeuralClassifier {
         features::check(schema, &self.columns)?;
         self.prediction.outputs.check(schema.names())
     }
+}
 
-    /// The classes' names, when the label column's metadata has them.
-    fn classes(&self, schema: &Schema) -> Result<Option<Vec<String>>> {
-        let label = schema.require(&self.columns.label)?;
-        let attribute = Attribute::from_metadata(&label.metadata);
-        Ok(attribute.and_then(|attribute| attribute.classes().map(<[String]>::to_vec)))
+/// The classes' names, when the label's reader or the label column's metadata has them.
+fn classes(schema: &Schema, columns: &Columns) -> Result<Option<Vec<String>>> {
+    if let Some(label) = columns.readers.as_ref().and_then(|readers| readers.label.as_ref()) {
+        return Ok(match label {
+            Reader::PathLabel(label) if !label.names().is_empty() => Some(label.names().to_vec()),
+            _ => None,
+        });
     }
+    let label = schema.require(&columns.label)?;
+    let attribute = Attribute::from_metadata(&label.metadata);
+    Ok(attribute.and_then(|attribute| attribute.classes().map(<[String]>::to_vec)))
 }
 
 impl Estimator for NeuralClassifier {
@@ -426,7 +495,7 @@ impl Estimator for NeuralClassifier {
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
         self.check(schema)?;
-        let classes = self.classes(schema)?.unwrap_or_default();
+        let classes = classes(schema, &self.columns)?.unwrap_or_default();
         output_schema(schema, &self.prediction.outputs, &classes)
     }
 

@@ -69,6 +69,11 @@ impl Model {
         &self.classes
     }
 
+    /// The same model over other columns, when it was trained on what came of them.
+    pub(crate) fn with_columns(self, columns: Columns) -> Self {
+        Self { columns, ..self }
+    }
+
     /// How training went.
     pub fn history(&self) -> &History {
         &self.history

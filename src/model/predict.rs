@@ -144,7 +144,7 @@ impl Model {
         let schema = Arc::new(Schema::new_with_metadata(fields, input_schema.metadata().clone()));
         let scorer = Scorer {
             network: self.network(&options.device.open()?)?,
-            reader: FeatureReader::bind(input_schema, &self.columns.features)?.with_width(self.spec.inputs.count())?,
+            reader: FeatureReader::of(input_schema, &self.columns)?.with_width(self.spec.inputs.count())?,
             classes: self.classes.clone(),
             options: options.clone(),
             schema: schema.clone(),

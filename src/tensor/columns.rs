@@ -3,10 +3,11 @@
 use arrow::datatypes::{DataType, Field, Schema};
 use serde::{Deserialize, Serialize};
 
+use super::reader::Readers;
 use crate::{Error, Result};
 
 /// The columns a network learns from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Columns {
     /// Numbers, booleans, arrays of them or Spark ML vectors; side by side they form one row of features.
     pub features: Vec<String>,
@@ -18,18 +19,29 @@ pub struct Columns {
     /// A boolean column that is true for the rows to hold out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<String>,
+    /// How the features, and perhaps the label, are read when they are more than numbers; the features are then named
+    /// after its inputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readers: Option<Readers>,
 }
 
 impl Columns {
     /// Learns `label` from one column of features.
     pub fn new(features: impl Into<String>, label: impl Into<String>) -> Self {
-        Self { features: vec![features.into()], label: label.into(), weight: None, validation: None }
+        Self::side_by_side([features], label)
     }
 
     /// Learns `label` from several columns of features, side by side in this order.
     pub fn side_by_side(features: impl IntoIterator<Item = impl Into<String>>, label: impl Into<String>) -> Self {
         let features = features.into_iter().map(Into::into).collect();
-        Self { features, label: label.into(), weight: None, validation: None }
+        Self { features, label: label.into(), weight: None, validation: None, readers: None }
+    }
+
+    /// Reads the features, and perhaps the label, by readers.
+    pub fn read_by(mut self, readers: Readers) -> Self {
+        self.features = readers.inputs.iter().map(|input| input.name.clone()).collect();
+        self.readers = Some(readers);
+        self
     }
 
     /// Names the column of row weights.

@@ -12,23 +12,29 @@ use arrow::{
 use crate::{Error, Result};
 
 /// Why one value of a feature column cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Fault {
     Null,
     NullElement,
     NotFinite,
-    Length { found: usize, expected: usize },
+    Length {
+        found: usize,
+        expected: usize,
+    },
     BadVector,
+    /// What a reader says of its cell.
+    Cell(String),
 }
 
 impl Fault {
     /// The fault in words that follow "the first … ".
-    pub(super) fn describe(self) -> String {
+    pub(super) fn describe(&self) -> String {
         match self {
             Fault::Null => "is null".into(),
             Fault::NullElement => "holds a null element".into(),
             Fault::NotFinite => "holds a NaN or an infinity (or a number too large for single precision)".into(),
             Fault::Length { found, expected } => format!("has {found} values, not {expected}"),
+            Fault::Cell(reason) => reason.clone(),
             Fault::BadVector => "is a sparse vector whose indices do not fit its size".into(),
         }
     }

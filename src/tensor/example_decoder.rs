@@ -37,6 +37,8 @@ pub struct ExampleDecoder {
     on_invalid: OnInvalid,
     rows_read: u64,
     skipped: u64,
+    /// The dimensions of a row, when the one column of features says them.
+    dims: Option<Vec<usize>>,
     fields: Vec<TensorField>,
     schema: SchemaRef,
 }
@@ -80,6 +82,7 @@ impl ExampleDecoder {
             on_invalid,
             rows_read: 0,
             skipped: 0,
+            dims: dims(schema, &columns.features),
             fields: Vec::new(),
             schema: Arc::new(Schema::empty()),
         })
@@ -92,13 +95,22 @@ impl ExampleDecoder {
             return Err(Error::data(&self.features.names(), reason));
         }
         let scalar = |name, element| TensorField::new(name, element, RowShape::scalar());
-        self.fields.push(TensorField::new(FEATURES, Element::F32, RowShape::fixed([width])));
+        let dims = self.dims.take().filter(|dims| dims.iter().product::<usize>() == width);
+        let shape = RowShape::fixed(dims.unwrap_or_else(|| vec![width]));
+        self.fields.push(TensorField::new(FEATURES, Element::F32, shape));
         self.fields.push(scalar(LABEL, Element::U32));
         self.fields.extend(self.weight.as_ref().map(|_| scalar(WEIGHT, Element::F32)));
         self.fields.extend(self.held_out.as_ref().map(|_| scalar(HELD_OUT, Element::U8)));
         self.schema = Arc::new(Schema::new(self.fields.iter().map(TensorField::to_arrow).collect::<Vec<_>>()));
         Ok(())
     }
+}
+
+/// The dimensions that a single column of features declares, those of an image for one.
+fn dims(schema: &Schema, features: &[String]) -> Option<Vec<usize>> {
+    let [name] = features else { return None };
+    let shape = TensorField::from_arrow(schema.field_with_name(name).ok()?).ok()?.shape;
+    (!shape.ragged && shape.dims.len() > 1).then_some(shape.dims)
 }
 
 impl Decoder for ExampleDecoder {

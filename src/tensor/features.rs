@@ -3,8 +3,10 @@
 use arrow::{array::RecordBatch, datatypes::Schema};
 
 use super::{
+    Columns,
     columns::typed,
     convert::{Column, Fault, is_feature},
+    reader::RecordReader,
 };
 use crate::{Error, Result};
 
@@ -15,6 +17,8 @@ use crate::{Error, Result};
 #[derive(Debug, Clone)]
 pub struct FeatureReader {
     columns: Vec<FeatureColumn>,
+    /// Reads the rows in place of the columns, where there is one.
+    records: Option<RecordReader>,
     rows_read: u64,
 }
 
@@ -67,7 +71,7 @@ impl Faults {
     /// Marks a row, remembering the earliest.
     pub(super) fn mark(faults: &mut Option<Faults>, rows: usize, row: usize, start: u64, column: &str, fault: Fault) {
         let at = start + row as u64;
-        let new = || FirstFault { column: column.to_owned(), row: at, fault };
+        let new = || FirstFault { column: column.to_owned(), row: at, fault: fault.clone() };
         let faults = faults.get_or_insert_with(|| Faults { bad: vec![false; rows], first: new() });
         faults.bad[row] = true;
         if at < faults.first.row {
@@ -125,7 +129,18 @@ impl FeatureReader {
             let index = typed(schema, name, expected, is_feature)?;
             Ok(FeatureColumn { name: name.clone(), index, width: None })
         });
-        Ok(Self { columns: columns.collect::<Result<_>>()?, rows_read: 0 })
+        Ok(Self { columns: columns.collect::<Result<_>>()?, records: None, rows_read: 0 })
+    }
+
+    /// Finds the feature columns of a network, by its readers if it has any; what these make is laid side by side.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind); [`Error::Schema`] too for a reader that makes sequences.
+    pub fn of(schema: &Schema, columns: &Columns) -> Result<Self> {
+        let Some(readers) = &columns.readers else { return Self::bind(schema, &columns.features) };
+        let records = RecordReader::inputs(schema, readers)?;
+        records.require_fixed()?;
+        Ok(Self { columns: Vec::new(), records: Some(records), rows_read: 0 })
     }
 
     /// Demands a width in advance, as a trained network does.
@@ -133,6 +148,14 @@ impl FeatureReader {
     /// # Errors
     /// [`Error::Schema`] when more columns are bound than `width` has room for.
     pub fn with_width(mut self, width: usize) -> Result<Self> {
+        if let Some(records) = &self.records {
+            let found = records.width();
+            let names = || records.fields().iter().map(|field| field.name.as_str()).collect::<Vec<_>>().join(", ");
+            return match found == width {
+                true => Ok(self),
+                false => Err(Error::schema(names(), format!("{width} values a row"), format!("{found}"))),
+            };
+        }
         if let [only] = self.columns.as_mut_slice() {
             only.width = Some(width);
         } else if self.columns.len() > width {
@@ -144,12 +167,16 @@ impl FeatureReader {
 
     /// Values per row, once a row has shown how many.
     pub fn width(&self) -> Option<usize> {
+        if let Some(records) = &self.records {
+            return Some(records.width());
+        }
         self.columns.iter().map(|column| column.width).sum()
     }
 
     /// The columns, as errors name them.
     pub(crate) fn names(&self) -> String {
-        let names: Vec<&str> = self.columns.iter().map(|c| c.name.as_str()).collect();
+        let read = self.records.iter().flat_map(|records| records.fields()).map(|field| field.name.as_str());
+        let names: Vec<&str> = self.columns.iter().map(|c| c.name.as_str()).chain(read).collect();
         names.join(", ")
     }
 
@@ -169,6 +196,9 @@ impl FeatureReader {
         let rows = batch.num_rows();
         let start = self.rows_read;
         self.rows_read += rows as u64;
+        if let Some(records) = &mut self.records {
+            return append_records(records, batch, start, out);
+        }
         let mut read = Vec::with_capacity(self.columns.len());
         for column in &mut self.columns {
             let values = Column::new(batch.column(column.index))?;
@@ -215,6 +245,35 @@ impl FeatureReader {
         }
         Ok(faults)
     }
+}
+
+/// Appends a batch's rows as readers make them, side by side.
+fn append_records(
+    records: &mut RecordReader,
+    batch: &RecordBatch,
+    start: u64,
+    out: &mut Vec<f32>,
+) -> Result<Option<Faults>> {
+    let read = records.read(batch)?;
+    let mut faults = None;
+    for fault in &read.faults {
+        Faults::mark(&mut faults, read.rows, fault.row, start, &fault.column, Fault::Cell(fault.describe()));
+    }
+    let room = read.rows.checked_mul(records.width()).filter(|&n| out.try_reserve(n).is_ok());
+    if room.is_none() {
+        let reason = format!("{} rows do not fit in memory; read smaller batches", read.rows);
+        return Err(Error::data(&records.fields()[0].name, reason));
+    }
+    for row in 0..read.rows {
+        let bad = faults.as_ref().is_some_and(|faults| faults.bad[row]);
+        for (cells, field) in read.cells.iter().zip(records.fields()) {
+            match bad {
+                true => out.extend(std::iter::repeat_n(0.0, field.count())),
+                false => cells.values.extend_single(row * field.count()..(row + 1) * field.count(), out),
+            }
+        }
+    }
+    Ok(faults)
 }
 
 /// Moves the rows from `begin` on that are not bad together, and cuts the rest off.

@@ -1,5 +1,7 @@
 //! Rows copied together for one step.
 
+use super::Values;
+
 /// Some rows, copied together.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Minibatch {
@@ -22,17 +24,6 @@ pub struct Input {
     pub shape: Vec<usize>,
     /// The steps of each sequence; none when all rows are of one shape anyway.
     pub lengths: Option<Vec<u32>>,
-}
-
-/// Values of one type.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Values {
-    /// Single precision.
-    F32(Vec<f32>),
-    /// Bytes.
-    U8(Vec<u8>),
-    /// Classes and token ids.
-    U32(Vec<u32>),
 }
 
 /// What the network should say.

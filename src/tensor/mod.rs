@@ -2,8 +2,12 @@
 //!
 //! [`Columns`] says which columns are used; checked against a schema it becomes a [`FeatureReader`] (prediction) or an
 //! [`ExampleDecoder`] (training). A [`Decoder`] turns the batches of a stream into canonical ones, whose columns are
-//! [`TensorField`]s; [`Rows`] finds their rows by number and copies them together into a [`Minibatch`].
+//! [`TensorField`]s; [`Rows`] finds their rows by number and copies them together into a [`Minibatch`]. Columns that hold more
+//! than rows of numbers (images, text, sequences, raw bytes) are read by [`reader`]s; [`codec`] knows every form of a tensor
+//! column, and writes them too.
 
+mod cells;
+pub mod codec;
 mod columns;
 mod convert;
 mod decode;
@@ -11,12 +15,14 @@ mod example_decoder;
 mod features;
 pub mod field;
 mod minibatch;
+pub mod reader;
 mod rows;
 
+pub use cells::{CellFault, Cells, Values};
 pub use columns::{Columns, OnInvalid};
 pub use decode::{Decoded, Decoder};
 pub use example_decoder::{ExampleDecoder, FEATURES};
 pub use features::{FeatureBlock, FeatureReader};
 pub use field::{Element, RowShape, TensorField};
-pub use minibatch::{Input, Minibatch, Targets, Values};
+pub use minibatch::{Input, Minibatch, Targets};
 pub use rows::Rows;

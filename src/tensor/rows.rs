@@ -7,9 +7,9 @@ use arrow::{
 };
 
 use super::{
-    Element, TensorField,
+    Element, TensorField, Values,
     field::{HELD_OUT, LABEL, WEIGHT},
-    minibatch::{Input, Minibatch, Targets, Values},
+    minibatch::{Input, Minibatch, Targets},
 };
 use crate::{Error, Result};
 

@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::rule::{Rule, StepSize};
-use crate::nn::Parameter;
+use crate::nn::{Parameter, wide};
 
 /// Values that one thread takes at a time: three or four such runs fit into a core's second-level cache.
 const RUN: usize = 1 << 15;

@@ -1,0 +1,182 @@
+//! Record readers over the cluster's rows: fitted there, and fed exactly the columns that they declare.
+
+use arrow::{
+    array::{Array, AsArray},
+    datatypes::Int64Type,
+};
+use spark_connect::{Column, column::lit, lit_string, types::DataType};
+
+use crate::{
+    Error, Result,
+    dataframe::{DataFrame, Schema, column, function, is_vector},
+    ml::attribute::AttributeGroup,
+    tensor::{
+        Columns,
+        codec::{Dtype, TensorType},
+        reader::{ColumnReader, Input, OneHotReader, PathLabel, Reader, Readers, TensorReader, TextReader},
+    },
+};
+
+/// Names more than this are surely no classes or categories.
+const MOST_NAMES: usize = 10_000;
+
+/// What Spark finds words by; in Java's patterns `\w` is ASCII unless told otherwise.
+const WORDS: &str = r"(?U)\w+";
+
+/// Checks that the columns are there, before anything runs.
+pub(super) fn check(schema: &Schema, needed: &[&str]) -> Result<()> {
+    needed.iter().try_for_each(|name| schema.require(name).map(drop))
+}
+
+/// The readers with what they were not given: classes, words, categories and sizes, by one aggregate each.
+pub(super) async fn fit(frame: &DataFrame, schema: &Schema, readers: &Readers) -> Result<Readers> {
+    let mut fitted = Readers { inputs: Vec::new(), label: None, origin: readers.origin.clone() };
+    for Input { name, reader } in &readers.inputs {
+        fitted.inputs.push(Input { name: name.clone(), reader: fit_one(frame, schema, reader).await? });
+    }
+    if let Some(label) = &readers.label {
+        fitted.label = Some(fit_one(frame, schema, label).await?);
+    }
+    Ok(fitted)
+}
+
+async fn fit_one(frame: &DataFrame, schema: &Schema, reader: &Reader) -> Result<Reader> {
+    let source = reader.columns().first().copied().unwrap_or_default().to_owned();
+    Ok(match reader {
+        Reader::PathLabel(label) if label.names().is_empty() => {
+            let found = classes(frame, &source, label)?;
+            let names = names(&found, &source, "names of classes in its paths").await?;
+            label.clone().classes(names).into()
+        }
+        Reader::OneHot(one_hot) if one_hot.names().is_empty() => {
+            let found = categories(frame, &source);
+            let names = names(&found, &source, "categories").await?;
+            OneHotReader::clone(one_hot).categories(names).into()
+        }
+        Reader::Text(text) if text.words().is_empty() => {
+            let words = collect(&vocabulary(frame, &source, text)).await?;
+            if words.is_empty() {
+                return Err(Error::data(&source, "there is no word in it"));
+            }
+            text.clone().vocabulary(words).into()
+        }
+        Reader::Tensor(tensor) if tensor.declared().is_none() => match tensor_type(frame, schema, &source).await? {
+            Some(found) => tensor.clone().of(found).into(),
+            None => reader.clone(),
+        },
+        fitted => fitted.clone(),
+    })
+}
+
+fn classes(frame: &DataFrame, source: &str, label: &PathLabel) -> Result<DataFrame> {
+    label.regex()?;
+    let name = function("regexp_extract", [column(source), lit_string(label.expression()), lit(1)]);
+    Ok(frame.select([name.alias("name")]).filter_expr("name != ''").distinct())
+}
+
+fn categories(frame: &DataFrame, source: &str) -> DataFrame {
+    frame.select([column(source).cast_str("string").alias("name")]).filter_expr("name IS NOT NULL").distinct()
+}
+
+fn vocabulary(frame: &DataFrame, source: &str, text: &TextReader) -> DataFrame {
+    let words = function("regexp_extract_all", [function("lower", [column(source)]), lit_string(WORDS), lit(0)]);
+    let words = frame.select([function("explode", [words]).alias("word")]).group_by(["word"]).count();
+    let most = i32::try_from(text.limit()).unwrap_or(i32::MAX);
+    words.order_by([column("count").desc(), column("word").asc()]).limit(most).select(["word"])
+}
+
+/// A few names, sorted.
+async fn names(found: &DataFrame, source: &str, what: &str) -> Result<Vec<String>> {
+    let names = collect(&found.order_by(["name"]).limit(MOST_NAMES as i32 + 1)).await?;
+    match names.len() {
+        0 => Err(Error::data(source, format!("there are no {what}"))),
+        n if n > MOST_NAMES => Err(Error::data(source, format!("there are more than {MOST_NAMES} {what}"))),
+        _ => Ok(names),
+    }
+}
+
+async fn collect(texts: &DataFrame) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    for batch in texts.collect().await? {
+        all.extend(batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
+    }
+    Ok(all)
+}
+
+/// What a column holds by its metadata or its type, or else by the length of its longest row.
+async fn tensor_type(frame: &DataFrame, schema: &Schema, source: &str) -> Result<Option<TensorType>> {
+    let field = schema.require(source)?;
+    let metadata = field.metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    if let Some(declared) = TensorType::from_metadata(source, &metadata)? {
+        return Ok(Some(declared));
+    }
+    let array = match &field.data_type {
+        vector if is_vector(vector) => match AttributeGroup::from_metadata(&field.metadata) {
+            Some(group) => return Ok(Some(TensorType::new(Dtype::Float32, [group.size()]))),
+            None => function("vector_to_array", [column(source)]),
+        },
+        DataType::Array { element_type, .. } if is_number(element_type) => column(source),
+        number if is_number(number) => return Ok(Some(TensorType::new(Dtype::Float32, []))),
+        _ => return Ok(None),
+    };
+    let longest = function("max", [function("size", [array])]).cast_str("bigint").alias("n");
+    let batches = frame.agg([longest]).collect().await?;
+    let lengths = batches.iter().filter(|batch| batch.num_rows() > 0).map(|batch| batch.column(0));
+    let length = lengths.filter(|n| n.is_valid(0)).map(|n| n.as_primitive::<Int64Type>().value(0)).max();
+    match length.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0) {
+        Some(length) => Ok(Some(TensorType::new(Dtype::Float32, [length]))),
+        None => Err(Error::data(source, "no row has a value, so nothing tells how many there are; declare the shape")),
+    }
+}
+
+fn is_number(data_type: &DataType) -> bool {
+    use DataType::{Boolean, Byte, Decimal, Double, Float, Integer, Long, Short};
+    matches!(data_type, Boolean | Byte | Short | Integer | Long | Float | Double | Decimal { .. })
+}
+
+/// Selects exactly the columns that the readers declare, the label, the weight and the mark; numbers that are wider than
+/// single precision are cast on the cluster.
+pub(super) fn select(frame: &DataFrame, schema: &Schema, columns: &Columns, readers: &Readers) -> Result<DataFrame> {
+    let mut selected = Vec::new();
+    let mut names = readers.columns();
+    let label = readers.label.is_none().then_some(columns.label.as_str());
+    for name in label.into_iter().chain(columns.weight.as_deref()).chain(columns.validation.as_deref()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    for name in names {
+        let field = schema.require(name)?;
+        let reads = |reader: &&Reader| reader.columns().contains(&name);
+        let mut readers =
+            readers.inputs.iter().map(|input| &input.reader).chain(&readers.label).filter(reads).peekable();
+        // Ids that single precision cannot tell apart, and what other readers take as it is, travel as they are.
+        let castable = readers.peek().is_some()
+            && readers.all(|reader| matches!(reader, Reader::Tensor(tensor) if castable(tensor)));
+        let value = if castable { narrowed(name, &field.data_type) } else { column(name) };
+        selected.push(value.alias(name));
+    }
+    Ok(frame.select(selected))
+}
+
+fn castable(tensor: &TensorReader) -> bool {
+    tensor.gives_single()
+}
+
+/// Doubles, longs and decimals as single precision; vectors as arrays of it.
+fn narrowed(name: &str, data_type: &DataType) -> Column {
+    match single(data_type) {
+        _ if is_vector(data_type) => function("vector_to_array", [column(name), lit_string("float32")]),
+        Some(single) => column(name).cast_str(&single),
+        None => column(name),
+    }
+}
+
+/// The narrower type, for numbers and arrays of them however deep.
+fn single(data_type: &DataType) -> Option<String> {
+    match data_type {
+        DataType::Double | DataType::Long | DataType::Decimal { .. } => Some("float".into()),
+        DataType::Array { element_type, .. } => single(element_type).map(|item| format!("array<{item}>")),
+        _ => None,
+    }
+}

@@ -1,0 +1,190 @@
+//! The cells of one column, read: numbers side by side, and what is wrong with some rows.
+
+use std::{ops::Range, sync::Arc};
+
+use arrow::{
+    array::{ArrayRef, ArrowPrimitiveType, FixedSizeListArray, ListArray, PrimitiveArray},
+    buffer::{OffsetBuffer, ScalarBuffer},
+    datatypes::{ArrowNativeType, DataType, Float32Type, UInt8Type, UInt32Type},
+};
+
+use super::{Element, TensorField};
+use crate::{Error, Result};
+
+/// What a column's cells hold, row after row.
+///
+/// A row that cannot be read has zeros in its place (none where rows vary in length) and a [`CellFault`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cells {
+    /// All values, row-major.
+    pub values: Values,
+    /// Where each row begins, in values, and where the last one ends; only where rows vary in length.
+    pub offsets: Option<Vec<i32>>,
+    /// The rows that cannot be used, in order, each at most once.
+    pub faults: Vec<CellFault>,
+}
+
+/// Numbers of one of the types that networks take.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Values {
+    /// Single precision.
+    F32(Vec<f32>),
+    /// Bytes.
+    U8(Vec<u8>),
+    /// Ids and classes.
+    U32(Vec<u32>),
+}
+
+/// A row that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CellFault {
+    /// Its place in the batch, from 0.
+    pub row: usize,
+    /// What is wrong with its cell, in words that follow "row 7 …".
+    pub reason: String,
+}
+
+impl Values {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Values::F32(values) => values.len(),
+            Values::U8(values) => values.len(),
+            Values::U32(values) => values.len(),
+        }
+    }
+
+    /// Appends some of them in single precision.
+    pub(super) fn extend_single(&self, range: Range<usize>, out: &mut Vec<f32>) {
+        match self {
+            Values::F32(values) => out.extend_from_slice(&values[range]),
+            Values::U8(values) => out.extend(values[range].iter().map(|v| f32::from(*v))),
+            Values::U32(values) => out.extend(values[range].iter().map(|v| *v as f32)),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A number that networks take.
+pub(crate) trait Value: ArrowNativeType {
+    const ELEMENT: Element;
+    type Arrow: ArrowPrimitiveType<Native = Self>;
+
+    fn wrap(values: Vec<Self>) -> Values;
+
+    /// A double as a number of the type: rounded to single precision, whole or nothing otherwise.
+    fn from_double(value: f64) -> Option<Self>;
+}
+
+macro_rules! value {
+    ($type:ty, $element:ident, $arrow:ty, $from:expr) => {
+        impl Value for $type {
+            const ELEMENT: Element = Element::$element;
+            type Arrow = $arrow;
+
+            fn wrap(values: Vec<Self>) -> Values {
+                Values::$element(values)
+            }
+
+            fn from_double(value: f64) -> Option<Self> {
+                let from: fn(f64) -> Option<Self> = $from;
+                from(value)
+            }
+        }
+    };
+}
+
+value!(f32, F32, Float32Type, |v| Some(v as f32));
+value!(u8, U8, UInt8Type, |v| (v.fract() == 0.0 && (0.0..256.0).contains(&v)).then_some(v as u8));
+value!(u32, U32, UInt32Type, |v| (v.fract() == 0.0 && (0.0..4_294_967_296.0).contains(&v)).then_some(v as u32));
+
+/// Gathers the cells of one column, row by row.
+pub(crate) struct Gather<T> {
+    values: Vec<T>,
+    offsets: Option<Vec<i32>>,
+    faults: Vec<CellFault>,
+    count: usize,
+    rows: usize,
+}
+
+impl<T: Value> Gather<T> {
+    /// For `rows` rows of `field`, whose element is `T`.
+    pub(crate) fn new(field: &TensorField, rows: usize) -> Self {
+        let (count, ragged) = (field.count(), field.shape.ragged);
+        let room = if ragged { 0 } else { rows.saturating_mul(count).min(1 << 28) };
+        let offsets = ragged.then(|| vec![0]);
+        Self { values: Vec::with_capacity(room), offsets, faults: Vec::new(), count, rows: 0 }
+    }
+
+    /// Takes in the next row, which `read` appends; nothing of it is kept when that fails.
+    pub(crate) fn row(&mut self, read: impl FnOnce(&mut Vec<T>) -> Result<(), String>) {
+        let begin = self.values.len();
+        let read = read(&mut self.values).and_then(|()| self.check(begin));
+        if let Err(reason) = read {
+            self.values.truncate(begin);
+            self.faults.push(CellFault { row: self.rows, reason });
+            if self.offsets.is_none() {
+                self.values.resize(begin + self.count, T::default());
+            }
+        }
+        if let Some(offsets) = &mut self.offsets {
+            offsets.push(self.values.len() as i32);
+        }
+        self.rows += 1;
+    }
+
+    fn check(&self, begin: usize) -> Result<(), String> {
+        let (found, count) = (self.values.len() - begin, self.count);
+        match &self.offsets {
+            None if found != count => Err(format!("has {found} values, not {count}")),
+            Some(_) if count == 0 || found % count != 0 => {
+                Err(format!("has {found} values, which are no steps of {count}"))
+            }
+            Some(_) if i32::try_from(self.values.len()).is_err() => {
+                Err("makes the batch larger than 2³¹ values; read smaller batches".into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn finish(self) -> Cells {
+        Cells { values: T::wrap(self.values), offsets: self.offsets, faults: self.faults }
+    }
+}
+
+impl Cells {
+    /// The cells as the Arrow column that `field` describes, without nulls.
+    ///
+    /// # Errors
+    /// [`Error::Arrow`] when they are not what the field says.
+    pub fn into_array(self, field: &TensorField) -> Result<ArrayRef> {
+        match self.values {
+            Values::F32(values) => array::<f32>(values, self.offsets, field),
+            Values::U8(values) => array::<u8>(values, self.offsets, field),
+            Values::U32(values) => array::<u32>(values, self.offsets, field),
+        }
+    }
+}
+
+fn array<T: Value>(values: Vec<T>, offsets: Option<Vec<i32>>, field: &TensorField) -> Result<ArrayRef> {
+    let fail = |e| Error::arrow(format!("laying out column `{}`", field.name), e);
+    let values = Arc::new(PrimitiveArray::<T::Arrow>::new(ScalarBuffer::from(values), None));
+    let arrow = field.to_arrow();
+    Ok(match (arrow.data_type(), offsets) {
+        (DataType::FixedSizeList(item, size), None) => {
+            Arc::new(FixedSizeListArray::try_new(item.clone(), *size, values, None).map_err(fail)?)
+        }
+        (DataType::List(item), Some(offsets)) => {
+            let offsets = OffsetBuffer::new(offsets.into());
+            Arc::new(ListArray::try_new(item.clone(), offsets, values, None).map_err(fail)?)
+        }
+        (scalar, None) if *scalar == T::Arrow::DATA_TYPE => values,
+        (other, _) => {
+            return Err(Error::schema(&field.name, other.to_string(), T::Arrow::DATA_TYPE.to_string()));
+        }
+    })
+}

@@ -1,0 +1,125 @@
+//! Numbers, arrays, vectors, raw bytes and sequences, through the tensor codec.
+
+use arrow::{array::RecordBatch, datatypes::Schema};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    super::{
+        Element, TensorField,
+        cells::{CellFault, Cells, Values},
+        codec::{Dtype, TensorCodec, TensorType},
+        columns::position,
+    },
+    ColumnReader,
+};
+use crate::Result;
+
+/// Reads a tensor column of any [form](crate::tensor::codec).
+///
+/// A row that is null, of another shape, or holds a NaN or an infinity is a fault.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TensorReader {
+    column: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tensor: Option<TensorType>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fill: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    element: Option<Element>,
+}
+
+impl TensorReader {
+    /// Reads a column whose type or metadata says what it holds.
+    pub fn new(column: impl Into<String>) -> Self {
+        Self { column: column.into(), tensor: None, fill: None, element: None }
+    }
+
+    /// Reads numbers of any type; booleans are 0 and 1.
+    pub fn number(column: impl Into<String>) -> Self {
+        Self::new(column).of(TensorType::new(Dtype::Float32, []))
+    }
+
+    /// Reads little-endian, row-major bytes.
+    pub fn bytes(column: impl Into<String>, dtype: Dtype, shape: impl IntoIterator<Item = usize>) -> Self {
+        Self::new(column).of(TensorType::new(dtype, shape))
+    }
+
+    /// Reads sequences of any length, whose steps have this shape: arrays of arrays, arrays of structs of numbers, flat
+    /// arrays, bytes, or structs of `shape` and `values`.
+    pub fn sequence(column: impl Into<String>, step: impl IntoIterator<Item = usize>) -> Self {
+        Self::new(column).of(TensorType::ragged(Dtype::Float32, step))
+    }
+
+    /// Says what the column holds, whatever its metadata says.
+    pub fn of(mut self, tensor: TensorType) -> Self {
+        self.tensor = Some(tensor);
+        self
+    }
+
+    /// Puts this number where a cell, or a number in it, is null.
+    pub fn fill_nulls(mut self, value: f64) -> Self {
+        self.fill = Some(value);
+        self
+    }
+
+    /// Gives the numbers as another type than their dtype suggests, such as `U32` for ids.
+    pub fn element(mut self, element: Element) -> Self {
+        self.element = Some(element);
+        self
+    }
+
+    /// What the column was declared to hold; none until fitted.
+    pub fn declared(&self) -> Option<&TensorType> {
+        self.tensor.as_ref()
+    }
+
+    /// Whether the numbers are taken in single precision.
+    pub fn gives_single(&self) -> bool {
+        let element = self.element.or(self.tensor.as_ref().map(|tensor| tensor.dtype.element()));
+        element.is_none_or(|element| element == Element::F32)
+    }
+
+    fn codec(&self, schema: &Schema) -> Result<TensorCodec> {
+        let field = schema.field(position(schema, &self.column)?);
+        let codec = TensorCodec::bind(field, self.tensor.as_ref())?.fill_nulls(self.fill);
+        Ok(match self.element {
+            Some(element) => codec.element(element),
+            None => codec,
+        })
+    }
+}
+
+impl ColumnReader for TensorReader {
+    fn columns(&self) -> Vec<&str> {
+        vec![&self.column]
+    }
+
+    fn bind(&self, name: &str, schema: &Schema) -> Result<TensorField> {
+        Ok(TensorField { name: name.to_owned(), ..self.codec(schema)?.field().clone() })
+    }
+
+    fn read(&self, batch: &RecordBatch) -> Result<Cells> {
+        let codec = self.codec(batch.schema_ref())?;
+        let mut cells = codec.decode(batch.column(position(batch.schema_ref(), &self.column)?))?;
+        refuse_infinite(&mut cells, codec.field().count(), batch.num_rows());
+        Ok(cells)
+    }
+}
+
+/// Makes faults of rows with a NaN or an infinity among their numbers.
+fn refuse_infinite(cells: &mut Cells, count: usize, rows: usize) {
+    let Values::F32(values) = &cells.values else { return };
+    // Without an early exit, so that it runs as wide as the processor can.
+    let finite = |values: &[f32]| values.iter().fold(true, |all, value| all & value.is_finite());
+    if finite(values) {
+        return;
+    }
+    let row = |row: usize| match &cells.offsets {
+        Some(offsets) => &values[offsets[row] as usize..offsets[row + 1] as usize],
+        None => &values[row * count..(row + 1) * count],
+    };
+    let odd = (0..rows).filter(|&at| !finite(row(at)));
+    let reason = "holds a NaN or an infinity (or a number too large for single precision)";
+    cells.faults.extend(odd.map(|row| CellFault { row, reason: reason.into() }));
+    cells.faults.sort_by_key(|fault| fault.row);
+}
