@@ -160,7 +160,7 @@ impl TensorCodec {
 }
 
 fn show(shape: &[Option<usize>]) -> String {
-    let dims: Vec<String> = shape.iter().map(|d| d.map_or("null".into(), |d| d.to_string())).collect();
+    let dims: Vec<String> = shape.iter().map(|d| d.map_or("-1".into(), |d| d.to_string())).collect();
     format!("[{}]", dims.join(", "))
 }
 

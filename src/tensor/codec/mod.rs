@@ -4,14 +4,14 @@
 //! |---|---|---|
 //! | number | any number, boolean, decimal | `[]` |
 //! | array | lists of numbers, nested or flat (row-major) | declared, or that of fixed-size lists |
-//! | steps | list of a struct of numbers | `[null, fields]` |
+//! | steps | list of a struct of numbers | `[-1, fields]` |
 //! | vector | Spark ML's vector, dense or sparse | `[n]`, of `ml_attr` when not declared |
 //! | bytes | binary, little-endian, row-major | declared, with a dtype |
 //! | shaped | `struct<shape: array<int>, values: array<T>>` | declared; each row states its own |
 //! | tensor | Arrow's fixed-shape tensor | of the extension's metadata |
 //!
 //! A column says what it holds in its metadata, under the key [`TENSOR`]:
-//! `{"tensor": {"dtype": "float32", "shape": [1, 28, 28]}}`; a first dimension of `null` varies from row to row. Spark keeps
+//! `{"tensor": {"dtype": "float32", "shape": [1, 28, 28]}}`; a first dimension of `-1` varies from row to row. Spark keeps
 //! it through views, selects and saved tables, and hands it to PySpark as `schema["c"].metadata`.
 
 mod decode;
@@ -83,7 +83,9 @@ impl Dtype {
 pub struct TensorType {
     /// The type of the numbers.
     pub dtype: Dtype,
-    /// The size of each dimension; `None`, allowed for the first, where it varies from row to row.
+    /// The size of each dimension; `None`, allowed for the first, where it varies from row to row. Written as −1: Spark's
+    /// metadata knows no list with null in it.
+    #[serde(with = "dimensions")]
     pub shape: Vec<Option<usize>>,
 }
 
@@ -130,10 +132,25 @@ impl TensorType {
 
     /// The metadata of a column of this type.
     pub fn to_metadata(&self) -> Map<String, Value> {
-        let mut shape = Map::new();
-        shape.insert("dtype".into(), serde_json::to_value(self.dtype).unwrap_or_default());
-        shape.insert("shape".into(), self.shape.clone().into());
-        Map::from_iter([(TENSOR.to_owned(), Value::Object(shape))])
+        Map::from_iter([(TENSOR.to_owned(), serde_json::to_value(self).unwrap_or_default())])
+    }
+}
+
+/// Shapes as lists of whole numbers, −1 for the dimension that varies.
+mod dimensions {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(shape: &[Option<usize>], serializer: S) -> Result<S::Ok, S::Error> {
+        let numbers: Vec<i64> = shape.iter().map(|d| d.map_or(-1, |d| i64::try_from(d).unwrap_or(i64::MAX))).collect();
+        numbers.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Option<usize>>, D::Error> {
+        let number = |d: i64| match d {
+            -1 => Ok(None),
+            d => usize::try_from(d).map(Some).map_err(|_| D::Error::custom(format!("a dimension of {d}"))),
+        };
+        Vec::<i64>::deserialize(deserializer)?.into_iter().map(number).collect()
     }
 }
 

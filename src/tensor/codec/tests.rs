@@ -201,9 +201,11 @@ fn arrows_own_tensors_are_understood() {
 fn metadata_says_what_a_column_holds() {
     let tensor = TensorType::ragged(Dtype::Uint8, [3]);
     let metadata = tensor.to_metadata();
-    assert_eq!(Value::Object(metadata.clone()).to_string(), r#"{"tensor":{"dtype":"uint8","shape":[null,3]}}"#);
+    assert_eq!(Value::Object(metadata.clone()).to_string(), r#"{"tensor":{"dtype":"uint8","shape":[-1,3]}}"#);
     assert_eq!(TensorType::from_metadata("x", &metadata).unwrap(), Some(tensor));
     assert_eq!(TensorType::from_metadata("x", &Map::new()).unwrap(), None);
+    let below = serde_json::json!({"tensor": {"dtype": "uint8", "shape": [1, -2]}});
+    assert!(TensorType::from_metadata("x", below.as_object().unwrap()).unwrap_err().to_string().contains("-2"));
     let odd = serde_json::json!({"tensor": {"dtype": "complex", "shape": [1]}});
     assert!(TensorType::from_metadata("x", odd.as_object().unwrap()).unwrap_err().to_string().contains("complex"));
 }
