@@ -15,7 +15,7 @@ use std::{
 use candle_core::Device;
 use tinderbox::{
     nn::{Activation, LayerSpec, Mode, Network, NetworkSpec, Sequential, Tape, cross_entropy},
-    train::{AdamW, TrainParams},
+    train::{TrainParams, Updater},
 };
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -62,7 +62,7 @@ fn measure(name: &str) -> Outcome<Reading> {
     let network = Sequential::init(&spec, 7, &Device::Cpu)?;
     let mut tape = Tape::new(&network)?;
     let params = TrainParams { learning_rate: 1e-3, ..TrainParams::default() };
-    let mut optimizer = AdamW::new(&params, network.parameters())?;
+    let mut optimizer = Updater::new(&params, network.parameters())?;
     let x: Vec<f32> = (0..rows * spec.inputs.count()).map(|i| ((i * 7919) % 1009) as f32 / 1009.0).collect();
     let target: Vec<f32> = (0..rows * 10).map(|i| f32::from(u8::from(i / 10 % 10 == i % 10))).collect();
     let scale = 1.0 / rows as f32;

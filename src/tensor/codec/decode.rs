@@ -29,6 +29,9 @@ pub struct TensorCodec {
     fill: Option<f64>,
 }
 
+/// Appends the numbers of one row, or says what is wrong with it.
+type ReadRow<'a, T> = dyn Fn(usize, &mut Vec<T>) -> Result<(), String> + 'a;
+
 impl TensorCodec {
     /// Finds out how to read a column: what it holds is `declared`, or else what its metadata or its type says.
     ///
@@ -110,7 +113,7 @@ impl TensorCodec {
         let nulls = column.nulls().filter(|nulls| nulls.null_count() > 0);
         let shape = &self.field.shape;
         let count = self.field.count();
-        let mut each = |read: &dyn Fn(usize, &mut Vec<T>) -> Result<(), String>| {
+        let mut each = |read: &ReadRow<'_, T>| {
             for row in 0..column.len() {
                 gather.row(|out| match (nulls.is_some_and(|nulls| nulls.is_null(row)), fill) {
                     (false, _) => read(row, out),

@@ -194,7 +194,7 @@ impl ImageReader {
     ) -> Result<(Vec<T>, Vec<CellFault>)> {
         let column = batch.column(position(batch.schema_ref(), &self.column)?);
         let source = match column.data_type() {
-            DataType::Struct(_) => Source::Spark(spark_image::Images::new(column, &self.column)?),
+            DataType::Struct(_) => Source::Spark(Box::new(spark_image::Images::new(column, &self.column)?)),
             _ => {
                 let bytes = cast(column, &DataType::LargeBinary)
                     .map_err(|e| Error::arrow(format!("reading the bytes of column `{}`", self.column), e))?;
@@ -224,7 +224,7 @@ impl ImageReader {
 /// The cells of a column of images.
 enum Source {
     Encoded(LargeBinaryArray),
-    Spark(spark_image::Images),
+    Spark(Box<spark_image::Images>),
 }
 
 impl ColumnReader for ImageReader {
