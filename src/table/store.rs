@@ -89,6 +89,8 @@ impl ModelTable {
                     manifest.withdrawn.push(Withdrawn { version, created_at });
                 }
                 Err(Error::Server(error)) if attempt < ATTEMPTS && may_be_a_conflict(&error) => {
+                    // Another's commit may have taken rows of this one along.
+                    manifest.withdrawn.push(Withdrawn { version, created_at });
                     tracing::info!(table = self.table, model = name, version, %error, "the write failed; trying again");
                 }
                 Err(error) => return Err(error),
