@@ -15,6 +15,7 @@ mod layering;
 mod local;
 mod ml;
 mod model_tables;
+mod partition_groups;
 mod readers;
 mod rows_from_here;
 mod sessions;

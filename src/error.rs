@@ -208,6 +208,14 @@ impl Error {
         Error::Io { path: path.into(), source }
     }
 
+    /// Whether the server no longer knows the session: it was silent for too long, or the server was started again.
+    ///
+    /// Temporary views, settings, uploads and kept frames went with it.
+    pub fn is_session_lost(&self) -> bool {
+        const LOST: [&str; 3] = ["SESSION_NOT_FOUND", "SESSION_CLOSED", "SESSION_CHANGED"];
+        self.server().is_some_and(|e| LOST.iter().any(|reason| e.is(&format!("INVALID_HANDLE.{reason}"))))
+    }
+
     /// Spark's own account, when the server is what failed.
     pub fn server(&self) -> Option<&ServerError> {
         match self {

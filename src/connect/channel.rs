@@ -36,6 +36,7 @@ const TCP_PROBE: Duration = Duration::from_secs(10);
 /// | `ca_file` | the system's roots | PEM file of the certificate authorities to trust, with TLS |
 /// | `tls_domain` | the host | name that the server's certificate must carry |
 /// | `tcp_keep_alive` | 30 s | idle time after which the operating system probes the connection |
+/// | `session_keep_alive` | 5 min | time between two signs of life for the session, which a server forgets after an hour without; 0: none |
 #[derive(Debug, Clone)]
 pub struct ConnectOptions {
     /// The parsed connection string.
@@ -50,6 +51,8 @@ pub struct ConnectOptions {
     pub tls_domain: Option<String>,
     /// Idle time before the operating system probes the connection.
     pub tcp_keep_alive: Duration,
+    /// Time between two signs of life for the session; 0 for none.
+    pub session_keep_alive: Duration,
 }
 
 impl ConnectOptions {
@@ -62,6 +65,7 @@ impl ConnectOptions {
             ca_file: None,
             tls_domain: None,
             tcp_keep_alive: Duration::from_secs(30),
+            session_keep_alive: Duration::from_secs(300),
         }
     }
 

@@ -1,14 +1,16 @@
 //! One session on one server: its unary calls, one method each.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
 use futures::future::BoxFuture;
-use spark_connect_proto::{self as proto, spark_connect_service_client::SparkConnectServiceClient};
+use spark_connect_proto::{
+    self as proto, config_request::operation::OpType, spark_connect_service_client::SparkConnectServiceClient,
+};
 use tonic::{
     Request, Response, Status,
     metadata::{Ascii, MetadataKey, MetadataValue},
@@ -19,6 +21,7 @@ use uuid::Uuid;
 use super::{
     channel::ConnectOptions,
     execute::{ExecuteOptions, Execution},
+    keep_alive::{self, Alive},
     progress::ProgressHandlers,
     retry::{Retries, RetryPolicy, is_transport_failure, server_wish},
     settle::Settling,
@@ -37,9 +40,9 @@ const DETAILS_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// Every call is retried while the way to the server is broken, for as long as the [`RetryPolicy`] allows.
 #[derive(Clone)]
-pub struct Client(Arc<Inner>);
+pub struct Client(pub(super) Arc<Inner>);
 
-struct Inner {
+pub(super) struct Inner {
     stub: Stub,
     address: String,
     session_id: String,
@@ -50,8 +53,34 @@ struct Inner {
     /// The server's own id of the session: sent with every request, so that a restarted server says so.
     server_session: Mutex<Option<String>>,
     version: OnceLock<SparkVersion>,
-    progress: ProgressHandlers,
+    /// What was set through this client and not unset since.
+    settings: Mutex<BTreeMap<String, String>>,
+    keep_alive: Duration,
+    alive: OnceLock<Alive>,
+    progress: Arc<ProgressHandlers>,
     settling: Settling,
+}
+
+impl Inner {
+    /// The same server, user and settings, watched by the same; another session.
+    pub(super) fn beside(&self, session_id: String) -> Inner {
+        Inner {
+            stub: self.stub.clone(),
+            address: self.address.clone(),
+            session_id,
+            user: self.user.clone(),
+            client_type: self.client_type.clone(),
+            headers: self.headers.clone(),
+            retry: self.retry.clone(),
+            server_session: Mutex::new(None),
+            version: self.version.clone(),
+            settings: Mutex::new(self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()),
+            keep_alive: self.keep_alive,
+            alive: OnceLock::new(),
+            progress: self.progress.clone(),
+            settling: Settling::default(),
+        }
+    }
 }
 
 /// What to interrupt.
@@ -105,12 +134,16 @@ impl Client {
             retry: options.retry.clone(),
             server_session: Mutex::new(None),
             version: OnceLock::new(),
-            progress: ProgressHandlers::default(),
+            settings: Mutex::default(),
+            keep_alive: options.session_keep_alive,
+            alive: OnceLock::new(),
+            progress: Arc::default(),
             settling: Settling::default(),
         }));
         let version = client.first_answer(options.connect_timeout).await?;
         tracing::debug!(address = client.address(), session = client.session_id(), %version, "connected");
         _ = client.0.version.set(version);
+        client.keep_alive();
         Ok(client)
     }
 
@@ -152,11 +185,19 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Server`] for an unknown or read-only key; [`Error::Unreachable`].
-    pub async fn config(&self, what: proto::config_request::operation::OpType) -> Result<proto::ConfigResponse> {
-        let operation = proto::config_request::Operation { op_type: Some(what) };
+    pub async fn config(&self, what: OpType) -> Result<proto::ConfigResponse> {
+        let operation = proto::config_request::Operation { op_type: Some(what.clone()) };
         let message = request!(self, ConfigRequest { operation: Some(operation) });
         let answer = self.call(message, |mut s, r| Box::pin(async move { s.config(r).await })).await?;
         self.note_server_session(&answer.server_side_session_id);
+        match what {
+            OpType::Set(set) => {
+                let set = set.pairs.into_iter().map(|pair| (pair.key, pair.value.unwrap_or_default()));
+                self.settings().extend(set);
+            }
+            OpType::Unset(unset) => self.settings().retain(|key, _| !unset.keys.contains(key)),
+            _ => {}
+        }
         Ok(answer)
     }
 
@@ -227,6 +268,18 @@ impl Client {
         self.0.settling.settled().await;
     }
 
+    /// Keeps the session from being forgotten, for as long as a clone of this client is there.
+    pub(super) fn keep_alive(&self) {
+        if !self.0.keep_alive.is_zero() {
+            _ = self.0.alive.set(keep_alive::start(Arc::downgrade(&self.0), self.0.keep_alive));
+        }
+    }
+
+    /// What was set through this client.
+    pub(super) fn settings(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.0.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn user(&self) -> &proto::UserContext {
         &self.0.user
     }
@@ -237,6 +290,17 @@ impl Client {
 
     pub(super) fn progress_handlers(&self) -> &ProgressHandlers {
         &self.0.progress
+    }
+
+    /// Does `work` in the background; [`settle`](Self::settle) waits for it. Nothing happens outside a Tokio runtime.
+    pub(crate) fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let unsettled = self.settling().begin();
+            runtime.spawn(async move {
+                work.await;
+                drop(unsettled);
+            });
+        }
     }
 
     pub(super) fn settling(&self) -> &Settling {

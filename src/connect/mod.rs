@@ -9,6 +9,8 @@ mod attach;
 mod channel;
 mod client;
 mod execute;
+mod fork;
+mod keep_alive;
 mod local;
 mod progress;
 mod retry;

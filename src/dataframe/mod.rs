@@ -16,6 +16,7 @@ mod join;
 mod local;
 mod reader;
 mod schema;
+mod source;
 mod transform;
 mod view;
 mod writer;
@@ -40,6 +41,7 @@ pub use self::{
     join::JoinType,
     reader::DataFrameReader,
     schema::{METADATA_KEY, Schema, is_vector, vector_type},
+    source::{PartitionedSource, Scratch, SourceOptions, SourcePlan, Strategy},
     writer::{DataFrameWriter, SaveMode},
 };
 pub(crate) use self::{
@@ -125,6 +127,19 @@ impl DataFrame {
             Some(id) => reference.with_plan_id(id),
             None => reference,
         }))
+    }
+
+    /// The same plan, in another session.
+    fn in_session(&self, client: &Client) -> DataFrame {
+        let context = Context::new(client.clone());
+        let tags = self.context.tags(|tags| tags.clone());
+        context.tags(|own| *own = tags);
+        DataFrame { context, relation: self.relation.clone() }
+    }
+
+    /// Reads tables and files, in this frame's session.
+    fn read(&self) -> DataFrameReader {
+        DataFrameReader::new(self.context.clone())
     }
 
     fn plan_id(&self) -> Option<i64> {

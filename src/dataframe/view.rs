@@ -1,6 +1,6 @@
 //! Names for frames, within a session or the whole server; frames kept on the cluster.
 
-use spark_connect_proto::{self as proto, analyze_plan_request as ask, command::CommandType};
+use spark_connect_proto::{self as proto, analyze_plan_request as ask, command::CommandType, relation::RelType};
 
 use super::DataFrame;
 use crate::Result;
@@ -43,6 +43,13 @@ impl DataFrame {
         let input = Some(proto::Relation::clone(&self.relation));
         let view = proto::CreateDataFrameViewCommand { input, name: name.to_owned(), is_global, replace };
         self.context.command(CommandType::CreateDataframeView(view)).await.map(drop)
+    }
+
+    /// Takes a name from the session; the frame stays what it is.
+    pub(super) async fn drop_temp_view(&self, name: &str) -> Result<()> {
+        let drop = proto::DropTempView { view_name: name.to_owned() };
+        let catalog = proto::Catalog { cat_type: Some(proto::catalog::CatType::DropTempView(drop)) };
+        self.derive(RelType::Catalog(catalog)).collect().await.map(std::mem::drop)
     }
 
     /// Has the cluster keep this frame's rows, once computed: in memory, and on disk what does not fit.

@@ -24,6 +24,7 @@ static CREATING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 /// | `connect_timeout` | 15 s |
 /// | `retry` | [`RetryPolicy::default`] |
 /// | `ca_file` | the system's certificates |
+/// | `keep_alive` | 5 min |
 /// | `app_name`, `config` | none |
 #[derive(Debug, Clone, Default)]
 pub struct SessionBuilder {
@@ -31,6 +32,7 @@ pub struct SessionBuilder {
     connect_timeout: Option<Duration>,
     retry: Option<RetryPolicy>,
     ca_file: Option<PathBuf>,
+    keep_alive: Option<Duration>,
     config: Vec<(String, String)>,
 }
 
@@ -56,6 +58,13 @@ impl SessionBuilder {
     /// A file of certificates (PEM) to trust instead of the system's.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca_file = Some(path.into());
+        self
+    }
+
+    /// How often the server is asked something cheap, so that it does not forget a session that is silent for an hour
+    /// (while a network trains on what was read, say); 0 for never.
+    pub fn keep_alive(mut self, every: Duration) -> Self {
+        self.keep_alive = Some(every);
         self
     }
 
@@ -111,6 +120,9 @@ impl SessionBuilder {
             options.retry = retry;
         }
         options.ca_file = self.ca_file.or(options.ca_file);
+        if let Some(every) = self.keep_alive {
+            options.session_keep_alive = every;
+        }
         let session = Session::new(Client::connect(options).await?);
         session.conf().set_all(&self.config).await?;
         Ok(session)

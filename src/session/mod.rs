@@ -26,7 +26,8 @@ use crate::{
 /// A session on a Spark Connect server. A clone is the same session.
 ///
 /// Temporary views, settings, uploaded data and tags belong to it. It ends on the server with [`stop`](Self::stop), or
-/// after an hour without a request.
+/// an hour after the last sign of life, which is given in the background while a clone of it is there
+/// ([`SessionBuilder::keep_alive`]).
 #[derive(Debug, Clone)]
 pub struct Session {
     context: Arc<Context>,

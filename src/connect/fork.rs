@@ -1,0 +1,54 @@
+//! Further sessions beside one: a copy of it for work that needs settings of its own, a new one in place of one lost.
+
+use std::sync::Arc;
+
+use spark_connect_proto as proto;
+use uuid::Uuid;
+
+use super::client::{Client, request};
+use crate::Result;
+
+impl Client {
+    /// A session of its own at the same server, a copy of this one: its settings, temporary views and uploads.
+    /// What is set there from then on does not touch this one.
+    ///
+    /// Machine-learning models that this session holds on the server are not copied.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](crate::Error::Unsupported) before Spark 4.1; [`Error::Server`](crate::Error::Server);
+    /// [`Error::Unreachable`](crate::Error::Unreachable).
+    pub async fn fork(&self) -> Result<Client> {
+        self.version().require("copying a session", 4, 1)?;
+        let id = Uuid::new_v4().to_string();
+        let message = request!(self, CloneSessionRequest { new_session_id: Some(id.clone()) });
+        let answer = self.call(message, |mut s, r| Box::pin(async move { s.clone_session(r).await })).await?;
+        self.note_server_session(&answer.server_side_session_id);
+        let fork = self.beside(id);
+        fork.note_server_session(&answer.new_server_side_session_id);
+        Ok(fork)
+    }
+
+    /// A new session at the same address, with the settings that were made through this client; for going on after the
+    /// server forgot the session or was started again. Views, uploads and kept frames are not there.
+    ///
+    /// # Errors
+    /// [`Error::Server`](crate::Error::Server) for a setting that cannot be set;
+    /// [`Error::Unreachable`](crate::Error::Unreachable).
+    pub async fn renewed(&self) -> Result<Client> {
+        let renewed = self.beside(Uuid::new_v4().to_string());
+        let set = self.settings().clone();
+        let pairs: Vec<_> = set.into_iter().map(|(key, value)| proto::KeyValue { key, value: Some(value) }).collect();
+        if !pairs.is_empty() {
+            let set = proto::config_request::Set { pairs, ..Default::default() };
+            renewed.config(proto::config_request::operation::OpType::Set(set)).await?;
+        }
+        Ok(renewed)
+    }
+
+    /// Another session over the same connection.
+    fn beside(&self, session_id: String) -> Client {
+        let client = Client(Arc::new(self.0.beside(session_id)));
+        client.keep_alive();
+        client
+    }
+}

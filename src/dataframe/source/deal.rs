@@ -1,0 +1,79 @@
+//! Rows dealt out at random to groups, one partition a group.
+
+use spark_connect::{column::Column, lit, types::DataType};
+
+use crate::dataframe::{DataFrame, column, function};
+
+/// The column of a row's group, while the rows are kept.
+pub(super) const GROUP: &str = "__tinderbox_group";
+
+/// The column of a row's place among all, while the rows are kept.
+const PLACE: &str = "__tinderbox_place";
+
+/// The frame's rows in as many partitions as there are groups, each partition one group in the rows' order; and the
+/// groups' keys, which are in column [`GROUP`].
+pub(super) fn deal(frame: &DataFrame, groups: usize) -> (DataFrame, Vec<i32>) {
+    let keys = partition_keys(groups);
+    let choices = function("array", keys.iter().map(|key| lit(i64::from(*key)).cast(DataType::Integer)));
+    let any = function("pmod", [function("xxhash64", [column(PLACE)]), lit(groups as i64)]) + lit(1);
+    let key = function("element_at", [choices, any.cast(DataType::Integer)]);
+    let dealt = frame
+        .with_column(PLACE, function("monotonically_increasing_id", []))
+        .with_column(GROUP, key)
+        .repartition_by(Some(groups as i32), [column(GROUP)])
+        .sort_within_partitions([column(GROUP), column(PLACE)]);
+    (dealt, keys)
+}
+
+/// The rows of one group, as they were.
+pub(super) fn of_group(dealt: &DataFrame, key: i32) -> DataFrame {
+    dealt.filter(group_is(key)).drop([GROUP, PLACE])
+}
+
+pub(super) fn group_is(key: i32) -> Column {
+    column(GROUP).eq(lit(i64::from(key)).cast(DataType::Integer))
+}
+
+/// A number for each partition that Spark's hash partitioning puts there, so that no partition has two groups and none is
+/// empty. Were Spark to hash otherwise some day, the groups would still be right, and only less even.
+fn partition_keys(partitions: usize) -> Vec<i32> {
+    let mut keys = vec![None; partitions];
+    let mut missing = partitions;
+    for candidate in 0.. {
+        let key = &mut keys[partition_of(candidate, partitions)];
+        if key.is_none() {
+            *key = Some(candidate);
+            missing -= 1;
+            if missing == 0 {
+                break;
+            }
+        }
+    }
+    keys.into_iter().flatten().collect()
+}
+
+/// The partition of an int: its 32-bit Murmur3 hash with seed 42, modulo their number.
+fn partition_of(value: i32, partitions: usize) -> usize {
+    let k = (value as u32).wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593);
+    let mut h = (42 ^ k).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64) ^ 4;
+    h = (h ^ (h >> 16)).wrapping_mul(0x85eb_ca6b);
+    h = (h ^ (h >> 13)).wrapping_mul(0xc2b2_ae35);
+    h ^= h >> 16;
+    (h as i32).rem_euclid(partitions as i32) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_partition_has_a_key_of_its_own() {
+        // `SELECT pmod(hash(0), 7), pmod(hash(1), 7), pmod(hash(-5), 7), pmod(hash(2147483647), 7)` on Spark 4.2.1.
+        assert_eq!([0, 1, -5, i32::MAX].map(|value| partition_of(value, 7)), [1, 2, 6, 4]);
+        for partitions in [1, 2, 9, 500] {
+            let keys = partition_keys(partitions);
+            let of: Vec<_> = keys.iter().map(|key| partition_of(*key, partitions)).collect();
+            assert_eq!(of, (0..partitions).collect::<Vec<_>>());
+        }
+    }
+}

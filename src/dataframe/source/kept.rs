@@ -1,0 +1,130 @@
+//! A copy of the rows that the cluster keeps while they are read: in executor storage, or as files.
+
+use arrow::{
+    array::AsArray,
+    datatypes::{Int32Type, Int64Type},
+};
+use spark_connect::{functions, lit};
+use uuid::Uuid;
+
+use super::{
+    Scratch,
+    deal::{GROUP, deal, group_is, of_group},
+    groups::{self, Group},
+    measure::Tally,
+    scratch,
+};
+use crate::{
+    Error, Result,
+    connect::Client,
+    dataframe::{DataFrame, ExplainMode, SaveMode, Schema, column},
+};
+
+/// Where the copy is, and how it goes.
+#[derive(Debug)]
+pub(super) enum Kept {
+    /// In executor storage; the view fixes what a plan draws at random.
+    Persisted { rows: DataFrame, view: String },
+    /// A table of files.
+    Staged { like: DataFrame, table: String },
+}
+
+impl Kept {
+    /// Lets go of the copy.
+    pub(super) async fn release(self) -> Result<()> {
+        match self {
+            Kept::Persisted { rows, view } => {
+                rows.unpersist().await?;
+                rows.drop_temp_view(&view).await
+            }
+            Kept::Staged { like, table } => scratch::drop_table(&like, &table).await,
+        }
+    }
+
+    /// The same, after the session was replaced: a table can be dropped from any.
+    pub(super) fn through(self, client: &Client) -> Self {
+        match self {
+            Kept::Staged { like, table } => Kept::Staged { like: like.in_session(client), table },
+            persisted => persisted,
+        }
+    }
+}
+
+/// Has the cluster compute the rows once, and keep them in its storage.
+pub(super) async fn persist(frame: &DataFrame, tally: &Tally, cap: u64) -> Result<(Kept, Vec<Group>)> {
+    let (dealt, keys) = deal(frame, groups::deal(tally, cap));
+    let view = format!("tinderbox_{}", Uuid::new_v4().simple());
+    // A plan that draws at random draws anew each time it is analysed; a view is analysed once.
+    dealt.create_temp_view(&view).await?;
+    let rows = dealt.read().table(&view);
+    let kept = Kept::Persisted { rows: rows.clone(), view };
+    let read = async {
+        rows.persist().await?;
+        let plan = rows.filter(group_is(keys[0])).explain(ExplainMode::Simple).await?;
+        if !plan.contains("InMemoryTableScan") {
+            let reason = "the server does not use what it was asked to keep; stage the rows instead".into();
+            return Err(Error::Incomplete { operation: "persisting rows".into(), reason });
+        }
+        count(&rows, tally, |key| of_group(&rows, key)).await
+    };
+    match read.await {
+        Ok(groups) => Ok((kept, groups)),
+        Err(error) => {
+            _ = kept.release().await;
+            Err(error)
+        }
+    }
+}
+
+/// Has the cluster write the rows once, as files, a folder a group.
+pub(super) async fn stage(
+    frame: &DataFrame,
+    schema: &Schema,
+    tally: &Tally,
+    cap: u64,
+    place: &Scratch,
+) -> Result<(Kept, Vec<Group>)> {
+    let (dealt, _) = deal(frame, groups::deal(tally, cap));
+    let table = scratch::table(frame, place).await?;
+    let kept = Kept::Staged { like: frame.clone(), table: table.clone() };
+    // Parquet's writer looks at its memory every so many rows.
+    let rows_between_looks = (1u64 << 20).div_ceil(tally.average()).clamp(1, 100);
+    let write = dealt.write().mode(SaveMode::ErrorIfExists).format("parquet").partition_by([GROUP]);
+    let write = write.option("parquet.page.size.row.check.min", rows_between_looks);
+    let read = async {
+        write.save_as_table(&table).await?;
+        let location = scratch::location(frame, &table).await?;
+        // Read by folder: no catalog is asked, so that a server that was started again, and forgot the table, serves it.
+        let folder = |key| {
+            let folder = format!("{}/{GROUP}={key}", location.trim_end_matches('/'));
+            frame.read().schema(schema).format("parquet").load([folder])
+        };
+        count(&frame.read().table(&table), tally, folder).await
+    };
+    match read.await {
+        Ok(groups) => Ok((kept, groups)),
+        Err(error) => {
+            _ = kept.release().await;
+            Err(error)
+        }
+    }
+}
+
+/// The groups that have rows, with their counts.
+async fn count(rows: &DataFrame, tally: &Tally, frame: impl Fn(i32) -> DataFrame) -> Result<Vec<Group>> {
+    let counts = rows.group_by([column(GROUP)]).agg([functions::count(lit(1))]).order_by([column(GROUP)]);
+    let mut groups = Vec::new();
+    for batch in counts.collect().await? {
+        let (Some(keys), Some(counts)) =
+            (batch.column(0).as_primitive_opt::<Int32Type>(), batch.column(1).as_primitive_opt::<Int64Type>())
+        else {
+            let reason = format!("the count of kept rows gave {:?}", batch.schema());
+            return Err(Error::Incomplete { operation: "counting kept rows".into(), reason });
+        };
+        for (key, count) in keys.values().iter().zip(counts.values()) {
+            let rows = *count as u64;
+            groups.push(Group { frame: frame(*key), rows: Some(rows), bytes: rows * tally.average() });
+        }
+    }
+    Ok(groups)
+}

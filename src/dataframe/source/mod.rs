@@ -1,0 +1,251 @@
+//! A frame's rows as a source of any size: read in partition groups, plans that each give at most so many bytes.
+//!
+//! Spark Connect refuses results over `spark.driver.maxResultSize` (1 GiB unless set), and holds finished partitions in
+//! the driver's memory until they are fetched. A [`PartitionedSource`] asks for rows in portions that never come near
+//! either, counts what it got against the cluster's own count, and reads a portion again that broke off.
+
+mod deal;
+mod files;
+mod groups;
+mod kept;
+mod limits;
+mod measure;
+mod prepare;
+mod read;
+mod scratch;
+mod size;
+
+use std::{fmt, sync::Arc};
+
+use futures::future::BoxFuture;
+use tokio::sync::Mutex;
+
+use self::prepare::Prepared;
+use super::DataFrame;
+use crate::{
+    Error, Result,
+    stream::{RecordSource, RecordStream},
+};
+
+/// How a frame's rows are divided into partition groups.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Strategy {
+    /// One plan when all rows fit under the cap; else [`Files`](Self::Files) where the plan allows it, else
+    /// [`Persisted`](Self::Persisted).
+    #[default]
+    Auto,
+    /// One plan, whatever its size. What broke off after rows were handed on cannot be read again.
+    Single,
+    /// Ranges of values of a column, best one by which the source can leave out files: a day, a partition column. No value
+    /// may have more rows than the cap allows, nor the column more than 1,000,000 values.
+    Column(String),
+    /// Groups of files, for a plan that reads files (one table or path) and only selects, computes and filters row by row.
+    /// Nothing is copied. No file may have more rows than the cap allows.
+    Files,
+    /// The rows computed once and kept in executor storage, in memory and on disk. Needs no place to write. They go when
+    /// the server is started again; an epoch that was under way then cannot go on.
+    Persisted,
+    /// The rows computed once and written, one folder a group: survives a restart of the server.
+    Staged(Scratch),
+}
+
+/// Where staged rows are written: Parquet files of a table named `tinderbox_stage_…`, which is dropped with the source; what
+/// a process that died left behind is dropped by the next that stages there. No other table is ever dropped.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scratch {
+    /// In a database that exists; the name is SQL.
+    Database(String),
+    /// Under a folder of the cluster's, by a database `tinderbox_scratch_…` that is made for it.
+    Path(String),
+}
+
+/// How rows are read.
+///
+/// | field | default | purpose | legal |
+/// |---|---|---|---|
+/// | `cap` | 128 MiB, or a twelfth of the driver's memory or a third of `spark.driver.maxResultSize` if that is less | bytes of Arrow that a group may have; a single larger row is a group of its own | 64 KiB or more |
+/// | `in_flight` | 2 | groups that the cluster works on at a time | 1 to 16 |
+/// | `strategy` | [`Strategy::Auto`] | how groups are formed | |
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceOptions {
+    /// Bytes of Arrow that a group may have; `None` for the default.
+    pub cap: Option<u64>,
+    /// Groups that the cluster works on at a time.
+    pub in_flight: usize,
+    /// How groups are formed.
+    pub strategy: Strategy,
+}
+
+impl Default for SourceOptions {
+    fn default() -> Self {
+        Self { cap: None, in_flight: 2, strategy: Strategy::Auto }
+    }
+}
+
+impl SourceOptions {
+    /// Refuses values outside their legal range.
+    ///
+    /// # Errors
+    /// [`Error::Param`] names the field.
+    pub fn check(&self) -> Result<()> {
+        if let Some(cap) = self.cap.filter(|cap| *cap < 64 << 10) {
+            return Err(Error::param("cap", cap, "64 KiB (65536) or more"));
+        }
+        if !(1..=16).contains(&self.in_flight) {
+            return Err(Error::param("in_flight", self.in_flight, "1 to 16"));
+        }
+        Ok(())
+    }
+}
+
+/// What was decided.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourcePlan {
+    /// The strategy; never [`Strategy::Auto`].
+    pub strategy: Strategy,
+    /// Why, in a few words.
+    pub reason: String,
+    /// How many plans give the rows.
+    pub groups: usize,
+    /// All rows, by the cluster's count.
+    pub rows: u64,
+    /// Their bytes in Arrow, about.
+    pub bytes: u64,
+    /// The cap that held.
+    pub cap: u64,
+}
+
+/// A frame's rows in partition groups; see [`SourceOptions`] and [`Strategy`].
+///
+/// The first stream (or [`plan`](Self::plan)) measures the rows with one aggregate, decides, and says so in one line of the
+/// log; later ones use the same groups. Groups are read in order, the next under way while one is handed on. A group is
+/// handed on when all of it is here and its count is the cluster's, so a group that broke off (connection lost for good,
+/// session forgotten, server started again) is read again without a row coming twice. At most `in_flight + 1` groups are in
+/// memory here.
+///
+/// Reading goes on in a session of its own, a copy of the frame's, so that settings for large cells (the Parquet reader's
+/// rows per batch and such) hold for these queries alone; with Spark before 4.1, which cannot copy sessions, none are set.
+///
+/// What the cluster keeps for it goes with the last clone of the source and its streams, in the background
+/// ([`Client::settle`](crate::connect::Client::settle) waits for that), or at once with [`close`](Self::close).
+#[derive(Clone)]
+pub struct PartitionedSource {
+    frame: DataFrame,
+    options: SourceOptions,
+    prepared: Arc<Mutex<Option<Arc<Prepared>>>>,
+}
+
+impl DataFrame {
+    /// This frame's rows as a source of any size.
+    pub fn source(&self) -> PartitionedSource {
+        self.source_with(SourceOptions::default())
+    }
+
+    /// This frame's rows as a source of any size, read as told.
+    pub fn source_with(&self, options: SourceOptions) -> PartitionedSource {
+        PartitionedSource { frame: self.clone(), options, prepared: Arc::default() }
+    }
+}
+
+impl PartitionedSource {
+    /// Bytes of Arrow that a group may have.
+    pub fn cap(self, bytes: u64) -> Self {
+        self.changed(|options| options.cap = Some(bytes))
+    }
+
+    /// Groups that the cluster works on at a time.
+    pub fn in_flight(self, groups: usize) -> Self {
+        self.changed(|options| options.in_flight = groups)
+    }
+
+    /// How groups are formed.
+    pub fn strategy(self, strategy: Strategy) -> Self {
+        self.changed(|options| options.strategy = strategy)
+    }
+
+    /// Forms groups of ranges of this column's values: [`Strategy::Column`].
+    pub fn by_column(self, name: impl Into<String>) -> Self {
+        self.strategy(Strategy::Column(name.into()))
+    }
+
+    fn changed(mut self, change: impl FnOnce(&mut SourceOptions)) -> Self {
+        change(&mut self.options);
+        self.prepared = Arc::default();
+        self
+    }
+
+    /// Measures and decides, if that has not been done.
+    ///
+    /// # Errors
+    /// [`Error::Param`] for options outside their range; [`Error::Schema`] and [`Error::Data`] for a column, or files, that
+    /// cannot form groups under the cap; [`Error::Server`]; [`Error::Unreachable`].
+    pub async fn plan(&self) -> Result<SourcePlan> {
+        Ok(self.prepare().await?.plan().clone())
+    }
+
+    /// Opens a stream of all rows.
+    ///
+    /// Resolves when the first group is here. Dropping the stream interrupts the work on the cluster.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan) and [`DataFrame::stream`]; [`Error::Data`] when the cluster gives other rows than it counted.
+    pub async fn stream(&self) -> Result<RecordStream> {
+        match self.prepare().await?.stream().await {
+            // What the cluster kept is lost, and nothing was handed on: once more from the start.
+            Err(error) if error.is_session_lost() => {
+                tracing::warn!(%error, "the rows that the cluster kept are lost; computing them again");
+                *self.prepared.lock().await = None;
+                let renewed = self.frame.client().renewed().await?;
+                let again = Self { frame: self.frame.in_session(&renewed), ..self.clone() };
+                again.prepare().await?.stream().await
+            }
+            stream => stream,
+        }
+    }
+
+    /// Has the cluster let go of what it keeps for this source.
+    ///
+    /// # Errors
+    /// [`Error::Server`]; [`Error::Unreachable`].
+    pub async fn close(self) -> Result<()> {
+        match self.prepared.lock().await.take() {
+            Some(prepared) => prepared.close().await,
+            None => Ok(()),
+        }
+    }
+
+    async fn prepare(&self) -> Result<Arc<Prepared>> {
+        let mut prepared = self.prepared.lock().await;
+        if let Some(prepared) = &*prepared {
+            return Ok(prepared.clone());
+        }
+        self.options.check()?;
+        let now = Arc::new(Prepared::new(&self.frame, &self.options).await?);
+        *prepared = Some(now.clone());
+        Ok(now)
+    }
+}
+
+/// Every epoch reads the same groups; their rows are the same, and in the same order, unless [`Strategy::Single`] or a
+/// source that changes gives others.
+impl RecordSource for PartitionedSource {
+    fn open(&self, _epoch: usize) -> BoxFuture<'_, Result<RecordStream>> {
+        Box::pin(self.stream())
+    }
+
+    fn describe(&self) -> String {
+        self.frame.describe()
+    }
+}
+
+impl fmt::Debug for PartitionedSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PartitionedSource")
+            .field("frame", &self.frame)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,171 @@
+//! Groups read one after the other, the next already under way; what breaks is read again, from its group's beginning.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use futures::{StreamExt, TryStreamExt};
+use tokio::{sync::Mutex, task::JoinHandle};
+
+use super::groups::Group;
+use crate::{Error, Result, connect::Client, stream::RecordStream};
+
+/// How often a group is tried.
+const ATTEMPTS: u32 = 5;
+
+/// Time before a group is tried again, growing with every attempt.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// The session that groups are read in, and its successors.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    current: Mutex<Client>,
+    /// Whether the groups are of this session alone.
+    bound: AtomicBool,
+}
+
+impl Sessions {
+    pub(super) fn new(client: Client) -> Self {
+        Self { current: Mutex::new(client), bound: AtomicBool::new(false) }
+    }
+
+    /// From now on a lost session is the end.
+    pub(super) fn cannot_be_replaced(&self) {
+        self.bound.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) async fn current(&self) -> Client {
+        self.current.lock().await.clone()
+    }
+
+    /// Makes up for what a failure took; gives the failure back when nothing can.
+    async fn recover(&self, failed: &Client, error: Error) -> Result<()> {
+        match &error {
+            Error::Incomplete { .. } => Ok(()),
+            error if error.is_session_lost() && !self.bound.load(Ordering::Relaxed) => {
+                let mut current = self.current.lock().await;
+                if current.session_id() == failed.session_id() {
+                    *current = failed.renewed().await?;
+                }
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+}
+
+/// One group's rows, all there.
+type Rows = (SchemaRef, Vec<RecordBatch>);
+
+/// Reads the groups in order, `in_flight` at a time; each is handed on when it is complete and counted. `keep` is held
+/// until the stream ends.
+pub(super) async fn stream<K: Send + Sync + 'static>(
+    groups: Vec<Group>,
+    sessions: Arc<Sessions>,
+    in_flight: usize,
+    keep: K,
+) -> Result<RecordStream> {
+    let total = groups.len();
+    let tasks = groups.into_iter().enumerate().map(move |(at, group)| {
+        let sessions = sessions.clone();
+        Task(tokio::spawn(async move { read(&group, &sessions, at, total).await }))
+    });
+    let mut groups = futures::stream::iter(tasks).buffered(in_flight);
+    let Some((schema, first)) = groups.try_next().await? else {
+        return Err(Error::Incomplete { operation: "reading groups".into(), reason: "there is no group".into() });
+    };
+    let expected = schema.clone();
+    let rest = groups.and_then(move |(found, batches)| {
+        let same = if found == expected { Ok(batches) } else { Err(changed(&expected, &found)) };
+        std::future::ready(same)
+    });
+    let batches = futures::stream::once(std::future::ready(Ok(first))).chain(rest);
+    let batches = batches.map_ok(|batches| futures::stream::iter(batches.into_iter().map(Ok))).try_flatten();
+    Ok(RecordStream::new(schema, batches.inspect(move |_| _ = &keep)))
+}
+
+fn changed(expected: &SchemaRef, found: &SchemaRef) -> Error {
+    Error::Incomplete {
+        operation: "reading groups".into(),
+        reason: format!("the columns changed meanwhile: from {expected:?} to {found:?}"),
+    }
+}
+
+/// The stream of one group, as it comes: what breaks before it begins is tried again.
+pub(super) async fn open(group: &Group, sessions: &Sessions) -> Result<RecordStream> {
+    again(sessions, "1 of 1", |client| {
+        let frame = group.frame.in_session(&client);
+        async move { frame.stream().await }
+    })
+    .await
+}
+
+async fn read(group: &Group, sessions: &Sessions, at: usize, total: usize) -> Result<Rows> {
+    let name = format!("{} of {total}", at + 1);
+    again(sessions, &name, |client| collect(group.clone(), client, name.clone())).await
+}
+
+/// Tries, and tries again, as long as there is hope.
+async fn again<T, F>(sessions: &Sessions, group: &str, work: impl Fn(Client) -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let mut attempt = 1;
+    loop {
+        let client = sessions.current().await;
+        let error = match work(client.clone()).await {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        if attempt == ATTEMPTS {
+            return Err(error);
+        }
+        let reason = error.to_string();
+        sessions.recover(&client, error).await?;
+        tracing::warn!(group, attempt, reason, "a group of rows broke off; reading it again");
+        tokio::time::sleep(PAUSE * attempt).await;
+        attempt += 1;
+    }
+}
+
+async fn collect(group: Group, client: Client, name: String) -> Result<Rows> {
+    let stream = group.frame.in_session(&client).stream().await?;
+    let schema = stream.schema().clone();
+    let batches: Vec<_> = stream.try_filter(|batch| std::future::ready(batch.num_rows() > 0)).try_collect().await?;
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    match group.rows {
+        Some(counted) if counted != rows as u64 => Err(Error::Data {
+            column: format!("group {name}"),
+            reason: format!(
+                "the cluster counted {counted} rows and then gave {rows}: the data changed meanwhile, or the plan gives \
+                 other rows each time; stage or persist the rows first (`Strategy::Staged`, `Strategy::Persisted`)"
+            ),
+        }),
+        _ => Ok((schema, batches)),
+    }
+}
+
+/// A task that ends with its handle.
+struct Task<T>(JoinHandle<Result<T>>);
+
+impl<T> Future for Task<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        let outcome = std::task::ready!(Pin::new(&mut self.0).poll(cx));
+        Poll::Ready(outcome.unwrap_or_else(|_| Err(Error::Cancelled { what: "reading a group of rows".into() })))
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,166 @@
+//! Staged copies: tables in a scratch database that go when they are no longer needed, if need be the next time that
+//! somebody stages there.
+
+use std::time::{Duration, SystemTime};
+
+use arrow::array::AsArray;
+use sha2::{Digest, Sha256};
+use spark_connect_proto::{self as proto, command::CommandType, relation::RelType};
+use uuid::Uuid;
+
+use super::Scratch;
+use crate::{
+    Error, Result,
+    dataframe::{DataFrame, quote},
+};
+
+/// What the names of staged tables begin with; no other table is ever dropped.
+const PREFIX: &str = "tinderbox_stage_";
+
+/// When a table of another machine's counts as left behind: its process cannot be asked for.
+const LEFT_BEHIND: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Who staged a table, as its name says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Owner {
+    /// The machine, by the hash of its name.
+    host: String,
+    process: u32,
+    /// When the process started, in the kernel's ticks: its number alone may be given again.
+    started: u64,
+    /// Seconds since 1970.
+    staged: u64,
+}
+
+impl Owner {
+    fn this() -> Self {
+        let process = std::process::id();
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { host: host(), process, started: start_of(process).unwrap_or(0), staged: since.as_secs() }
+    }
+
+    fn table(&self) -> String {
+        let Self { host, process, started, staged } = self;
+        let unique = &Uuid::new_v4().simple().to_string()[..8];
+        format!("{PREFIX}{host}_{process}_{started}_{staged}_{unique}")
+    }
+
+    fn of(table: &str) -> Option<Self> {
+        let parts: Vec<_> = table.strip_prefix(PREFIX)?.split('_').collect();
+        let [host, process, started, staged, unique] = parts[..] else { return None };
+        let ours = host.len() == 8 && unique.len() == 8;
+        ours.then_some(())?;
+        let (process, started, staged) = (process.parse().ok()?, started.parse().ok()?, staged.parse().ok()?);
+        Some(Self { host: host.to_owned(), process, started, staged })
+    }
+
+    /// Whether nobody will drop the table any more.
+    fn is_gone(&self, now: &Owner) -> bool {
+        if self.host == now.host && cfg!(target_os = "linux") {
+            return start_of(self.process) != Some(self.started);
+        }
+        now.staged.saturating_sub(self.staged) > LEFT_BEHIND.as_secs()
+    }
+}
+
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = name.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
+    Sha256::digest(name.trim()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// When a process of this machine started; `None` when there is none of that number.
+fn start_of(process: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name, in brackets, may hold anything; the start is the 20th field after it.
+    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+}
+
+/// A name for a new table in the scratch database, which is made if it is a path; what dead processes left there goes.
+pub(super) async fn table(like: &DataFrame, scratch: &Scratch) -> Result<String> {
+    let database = match scratch {
+        Scratch::Database(name) => name.clone(),
+        Scratch::Path(path) => {
+            let hash: String = Sha256::digest(path).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+            let database = format!("tinderbox_scratch_{hash}");
+            let folder =
+                format!("{}/tinderbox_scratch", path.trim_end_matches('/')).replace('\\', "\\\\").replace('\'', "\\'");
+            command(like, &format!("CREATE DATABASE IF NOT EXISTS {database} LOCATION '{folder}'")).await?;
+            database
+        }
+    };
+    let now = Owner::this();
+    for name in tables(like, &database).await? {
+        if Owner::of(&name).is_some_and(|owner| owner.is_gone(&now)) {
+            tracing::info!(
+                table = format!("{database}.{name}"),
+                "dropping a staged copy that a dead process left behind"
+            );
+            if let Err(error) = drop_table(like, &format!("{database}.{}", quote(&name))).await {
+                tracing::warn!(%error, "a staged copy that was left behind cannot be dropped");
+            }
+        }
+    }
+    Ok(format!("{database}.{}", now.table()))
+}
+
+/// Drops a staged table; nothing happens when there is none.
+pub(super) async fn drop_table(like: &DataFrame, name: &str) -> Result<()> {
+    command(like, &format!("DROP TABLE IF EXISTS {name}")).await
+}
+
+/// Where the files of a table lie.
+pub(super) async fn location(like: &DataFrame, table: &str) -> Result<String> {
+    let details = query(like, &format!("DESCRIBE TABLE EXTENDED {table}"));
+    for batch in details.collect().await? {
+        let (names, values) = (batch.column(0).as_string::<i32>(), batch.column(1).as_string::<i32>());
+        if let Some(at) = (0..batch.num_rows()).find(|at| names.value(*at) == "Location") {
+            return Ok(values.value(at).to_owned());
+        }
+    }
+    let reason = format!("the server does not say where the files of {table} lie");
+    Err(Error::Incomplete { operation: "staging".into(), reason })
+}
+
+async fn tables(like: &DataFrame, database: &str) -> Result<Vec<String>> {
+    let found = query(like, &format!("SHOW TABLES IN {database} LIKE '{PREFIX}*'")).collect().await?;
+    let names = found.iter().filter(|batch| batch.num_rows() > 0).flat_map(|batch| {
+        let names = batch.column(1).as_string::<i32>();
+        (0..batch.num_rows()).map(|at| names.value(at).to_owned()).collect::<Vec<_>>()
+    });
+    Ok(names.collect())
+}
+
+fn sql(text: &str) -> RelType {
+    RelType::Sql(proto::Sql { query: text.to_owned(), ..Default::default() })
+}
+
+fn query(like: &DataFrame, text: &str) -> DataFrame {
+    like.derive(sql(text))
+}
+
+async fn command(like: &DataFrame, text: &str) -> Result<()> {
+    let input = Some(proto::Relation { rel_type: Some(sql(text)), ..Default::default() });
+    let command = CommandType::SqlCommand(proto::SqlCommand { input, ..Default::default() });
+    like.context.command(command).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_tables_of_processes_that_are_gone_are_left_behind() {
+        let now = Owner::this();
+        assert_eq!(Owner::of(&now.table()), Some(now.clone()));
+        assert!(!now.is_gone(&now), "we are here");
+        assert!(Owner { started: now.started + 1, ..now.clone() }.is_gone(&now), "another process had our number");
+        assert!(Owner { process: u32::MAX, ..now.clone() }.is_gone(&now));
+        let elsewhere = Owner { host: "ffffffff".into(), process: u32::MAX, ..now.clone() };
+        assert!(!elsewhere.is_gone(&now), "another machine's process may well be there");
+        assert!(elsewhere.is_gone(&Owner { staged: now.staged + LEFT_BEHIND.as_secs() + 1, ..now.clone() }));
+        for other in ["tinderbox_stage_", "tinderbox_stage_mine", "stage", "tinderbox_stage_a_b_c_d_e", "models"] {
+            assert_eq!(Owner::of(other), None, "{other}");
+        }
+    }
+}
