@@ -23,6 +23,7 @@ fn untrained(hidden: usize, seed: u64) -> (Manifest, Weights) {
         network,
         columns: Columns::new("features", "label"),
         classes: ["a", "b", "ç"].map(String::from).to_vec(),
+        task: None,
         stages: Vec::new(),
         training: TrainParams { seed, ..TrainParams::default() },
         prediction: PredictOptions::default(),

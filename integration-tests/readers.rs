@@ -59,7 +59,7 @@ async fn a_folder_of_pictures_some_broken_becomes_a_classifier() {
     let rows = model.model().history().rows;
     assert_eq!((rows.trained, rows.skipped), (WHOLE as u64, BROKEN as u64));
     assert_eq!(model.model().classes(), ["left", "right"]);
-    assert!(model.model().history().last().unwrap().training.accuracy > 0.95);
+    assert!(model.model().history().last().unwrap().training.metric > 0.95);
 
     // What was saved reads pictures as what was trained does.
     let pipeline = PipelineModel::new([Box::new(model) as Box<dyn Transformer>]);

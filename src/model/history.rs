@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
 use serde::{Deserialize, Serialize};
 
-use super::ConfusionMatrix;
+use super::{ConfusionMatrix, Metric};
 use crate::{Error, Result};
 
 /// The course of a training run.
@@ -13,9 +13,12 @@ use crate::{Error, Result};
 pub struct History {
     /// One record per epoch that was completed.
     pub epochs: Vec<EpochRecord>,
+    /// What the epochs' figures of merit measure.
+    #[serde(default)]
+    pub metric: Metric,
     /// Where every row that was read went.
     pub rows: RowCounts,
-    /// The finished model on the rows held out; none when no row was.
+    /// A finished classifier on the rows held out; none when no row was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_out: Option<ConfusionMatrix>,
 }
@@ -51,13 +54,14 @@ pub struct EpochRecord {
     pub learning_rate: f64,
 }
 
-/// A network's loss and accuracy on some rows.
+/// How well a network does on some rows.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Evaluation {
     /// The weighted mean loss.
     pub loss: f64,
-    /// The share of rows whose likeliest class is the right one.
-    pub accuracy: f64,
+    /// The figure of merit that [`History::metric`] names.
+    #[serde(alias = "accuracy")]
+    pub metric: f64,
 }
 
 impl History {
@@ -66,13 +70,14 @@ impl History {
         self.epochs.last()
     }
 
-    /// The finished model's accuracy on the rows held out.
+    /// A finished classifier's accuracy on the rows held out.
     pub fn held_out_accuracy(&self) -> Option<f64> {
         self.held_out.as_ref().map(ConfusionMatrix::accuracy)
     }
 
-    /// Lays the epochs out as rows: `epoch` (bigint, from 0), then doubles: `loss`, `accuracy`, `held_out_loss`,
-    /// `held_out_accuracy` (null without rows held out), `learning_rate`, `seconds`, `waiting`.
+    /// Lays the epochs out as rows: `epoch` (bigint, from 0), then doubles: `loss`, the metric's name such as
+    /// `accuracy`, `held_out_loss`, `held_out_accuracy` (null without rows held out), `learning_rate`, `seconds`,
+    /// `waiting`.
     ///
     /// # Errors
     /// [`Error::Arrow`] when the rows cannot be put together.
@@ -80,12 +85,14 @@ impl History {
         let doubles = |value: fn(&EpochRecord) -> Option<f64>| -> ArrayRef {
             Arc::new(Float64Array::from_iter(self.epochs.iter().map(value)))
         };
+        let metric = self.metric.name();
+        let held_out_metric = format!("held_out_{metric}");
         let columns: [(&str, ArrayRef, bool); 8] = [
             ("epoch", Arc::new(Int64Array::from_iter_values(self.epochs.iter().map(|e| e.epoch as i64))), false),
             ("loss", doubles(|e| Some(e.training.loss)), false),
-            ("accuracy", doubles(|e| Some(e.training.accuracy)), false),
+            (metric, doubles(|e| Some(e.training.metric)), false),
             ("held_out_loss", doubles(|e| e.held_out.map(|h| h.loss)), true),
-            ("held_out_accuracy", doubles(|e| e.held_out.map(|h| h.accuracy)), true),
+            (&held_out_metric, doubles(|e| e.held_out.map(|h| h.metric)), true),
             ("learning_rate", doubles(|e| Some(e.learning_rate)), false),
             ("seconds", doubles(|e| Some(e.seconds)), false),
             ("waiting", doubles(|e| Some(e.waiting)), false),
@@ -96,12 +103,12 @@ impl History {
     /// Lays the epochs out as text: a line of names, then one per epoch, the columns of [`History::to_record_batch`].
     /// Nothing stands where there is no value.
     pub fn to_csv(&self) -> String {
-        let mut text =
-            "epoch,loss,accuracy,held_out_loss,held_out_accuracy,learning_rate,seconds,waiting\n".to_string();
+        let metric = self.metric.name();
+        let mut text = format!("epoch,loss,{metric},held_out_loss,held_out_{metric},learning_rate,seconds,waiting\n");
         for e in &self.epochs {
-            let held_out = e.held_out.map_or(",".into(), |h| format!("{},{}", h.loss, h.accuracy));
+            let held_out = e.held_out.map_or(",".into(), |h| format!("{},{}", h.loss, h.metric));
             let (training, rate) = (e.training, e.learning_rate);
-            text += &format!("{},{},{},{held_out},{rate},", e.epoch, training.loss, training.accuracy);
+            text += &format!("{},{},{},{held_out},{rate},", e.epoch, training.loss, training.metric);
             text += &format!("{},{}\n", e.seconds, e.waiting);
         }
         text
@@ -125,8 +132,8 @@ mod tests {
     use super::*;
 
     fn history() -> History {
-        let training = Evaluation { loss: 0.5, accuracy: 0.75 };
-        let held_out = Some(Evaluation { loss: 0.25, accuracy: 1.0 });
+        let training = Evaluation { loss: 0.5, metric: 0.75 };
+        let held_out = Some(Evaluation { loss: 0.25, metric: 1.0 });
         let first = EpochRecord { training, held_out, seconds: 1.5, waiting: 0.5, learning_rate: 0.01, epoch: 0 };
         History { epochs: vec![first.clone(), EpochRecord { epoch: 1, held_out: None, ..first }], ..History::default() }
     }
@@ -148,5 +155,6 @@ mod tests {
         let json = r#"{"epoch": 0, "training": {"loss": 0.5, "accuracy": 0.5}, "seconds": 1.0}"#;
         let record: EpochRecord = serde_json::from_str(json).unwrap();
         assert_eq!((record.learning_rate, record.waiting, record.seconds), (0.0, 0.0, 1.0));
+        assert_eq!(record.training.metric, 0.5);
     }
 }

@@ -1,6 +1,54 @@
-//! How often a classifier is right, and what it takes for what.
+//! Figures of merit: how often a classifier is right, what it takes for what, how far values are off.
 
 use serde::{Deserialize, Serialize};
+
+/// A figure of merit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// The share of rows whose likeliest class is the right one.
+    #[default]
+    Accuracy,
+    /// The share of labels told right, over all rows and all labels (1 - the Hamming loss).
+    LabelAccuracy,
+    /// The root of the mean squared error, in the targets' own units.
+    Rmse,
+    /// The mean absolute error, in the targets' own units.
+    Mae,
+}
+
+impl Metric {
+    /// Its name in tables and plots.
+    pub fn name(self) -> &'static str {
+        match self {
+            Metric::Accuracy => "accuracy",
+            Metric::LabelAccuracy => "label_accuracy",
+            Metric::Rmse => "rmse",
+            Metric::Mae => "mae",
+        }
+    }
+
+    /// The best value there is.
+    pub fn best(self) -> f64 {
+        if self.is_share() { 1.0 } else { 0.0 }
+    }
+
+    /// Whether it is a share of 1, and the higher the better.
+    pub fn is_share(self) -> bool {
+        matches!(self, Metric::Accuracy | Metric::LabelAccuracy)
+    }
+
+    /// A value for people: shares in percent.
+    pub fn show(self, value: f64) -> String {
+        if self.is_share() { format!("{:.1} %", 100.0 * value) } else { format!("{value:.4}") }
+    }
+
+    /// The figure from its sum over `count` values.
+    pub(crate) fn of(self, sum: f64, count: f64) -> f64 {
+        let mean = sum / count.max(1.0);
+        if self == Metric::Rmse { mean.sqrt() } else { mean }
+    }
+}
 
 /// Counts of rows by true class (first index) and predicted class (second index).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,27 +4,29 @@ mod history;
 mod metric;
 mod predict;
 mod roc;
+mod task;
 
 use candle_core::Device;
 
 pub use history::{EpochRecord, Evaluation, History, Lineage, RowCounts};
-pub use metric::ConfusionMatrix;
+pub use metric::{ConfusionMatrix, Metric};
 pub use predict::{Outputs, PredictOptions};
 pub use roc::RocCurve;
+pub use task::{Link, Scaling, Task};
 
 use crate::{
-    Error, Result,
+    Result,
     nn::{NetworkSpec, Sequential, Weights},
     tensor::Columns,
 };
 
-/// A trained classifier. It lives in the host's memory and is placed on a device to predict.
+/// A trained network. It lives in the host's memory and is placed on a device to predict.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     spec: NetworkSpec,
     weights: Weights,
     columns: Columns,
-    classes: Vec<String>,
+    task: Task,
     history: History,
 }
 
@@ -32,21 +34,19 @@ impl Model {
     /// Puts a model together, checking that its parts fit each other.
     ///
     /// # Errors
-    /// [`Error::Network`] when the weights do not fit the network, [`Error::Param`] when there is not one class name per
-    /// output.
+    /// [`Error::Network`](crate::Error::Network) when the weights do not fit the network, [`Error::Param`](crate::Error::Param) when its outputs are not as many as the
+    /// task needs.
     pub fn new(
         spec: NetworkSpec,
         weights: Weights,
         columns: Columns,
-        classes: Vec<String>,
+        task: impl Into<Task>,
         history: History,
     ) -> Result<Self> {
         spec.check_weights(&weights)?;
-        if classes.len() != spec.outputs {
-            let legal = format!("as many names as the network has outputs, {}", spec.outputs);
-            return Err(Error::param("classes", format!("{} names", classes.len()), legal));
-        }
-        Ok(Self { spec, weights, columns, classes, history })
+        let task = task.into();
+        task.check(spec.inputs.count(), spec.outputs)?;
+        Ok(Self { spec, weights, columns, task, history })
     }
 
     /// The network.
@@ -64,9 +64,17 @@ impl Model {
         &self.columns
     }
 
-    /// The classes' names, by label.
+    /// What its outputs mean.
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+
+    /// The classes' names, by label; none of a network that does not tell classes apart.
     pub fn classes(&self) -> &[String] {
-        &self.classes
+        match &self.task {
+            Task::Classes { names } => names,
+            _ => &[],
+        }
     }
 
     /// The same model over other columns, when it was trained on what came of them.
@@ -82,7 +90,7 @@ impl Model {
     /// Builds the network on a device.
     ///
     /// # Errors
-    /// [`Error::Tensor`] when the device fails.
+    /// [`Error::Tensor`](crate::Error::Tensor) when the device fails.
     pub fn network(&self, device: &Device) -> Result<Sequential> {
         Sequential::load(&self.spec, &self.weights, device)
     }

@@ -12,7 +12,7 @@ use candle_core::Tensor;
 use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
-use super::Model;
+use super::{Model, Task};
 use crate::{
     Error, Result,
     nn::{DeviceName, Mode, Sequential},
@@ -135,7 +135,11 @@ impl Model {
     /// for bad thresholds or a device that is not there. The stream then fails with [`Error::Data`] on the first batch
     /// that holds a row that cannot be used, unless such rows are skipped or kept.
     pub fn predict(&self, input: RecordStream, options: &PredictOptions) -> Result<RecordStream> {
-        options.check(self.classes.len())?;
+        let Task::Classes { names: classes } = &self.task else {
+            let value = format!("a network that learnt {}", self.task.describe());
+            return Err(Error::param("model", value, "a classifier: only its outputs become columns yet"));
+        };
+        options.check(classes.len())?;
         let input_schema = input.schema();
         options.outputs.check(input_schema.fields().iter().map(|field| field.name().as_str()))?;
         let mut fields = input_schema.fields().to_vec();
@@ -145,7 +149,7 @@ impl Model {
         let scorer = Scorer {
             network: self.network(&options.device.open()?)?,
             reader: FeatureReader::of(input_schema, &self.columns)?.with_width(self.spec.inputs.count())?,
-            classes: self.classes.clone(),
+            classes: classes.clone(),
             options: options.clone(),
             schema: schema.clone(),
         };

@@ -24,7 +24,7 @@ pub use device::{DeviceName, Devices};
 pub use layer::{Activation, Conv, Mode, Pool, Readout, Recurrent};
 pub use network::{Parameter, Sequential};
 pub use op::cross_entropy;
-pub(crate) use op::wide;
+pub(crate) use op::{exp, sigmoid, wide};
 pub use shape::InputShape;
 pub use spec::{LayerSpec, NetworkSpec, ParameterSpec};
 pub use tape::Tape;

@@ -36,6 +36,8 @@ pub enum Purpose {
     Dropout = 3,
     /// Which rows are held out; the index is the row.
     Split = 4,
+    /// What is done to inputs that a network is to restore; the lane is the epoch, the index the minibatch within it.
+    Corruption = 5,
 }
 
 /// One stream of random numbers.

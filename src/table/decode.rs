@@ -57,8 +57,10 @@ fn read_manifest(json: &str) -> Result<Manifest, String> {
     }
     let manifest: Manifest = serde_json::from_str(json).map_err(|e| format!("its manifest cannot be read: {e}"))?;
     manifest.network.check().map_err(|e| format!("its network does not fit itself: {e}"))?;
-    if manifest.classes.len() != manifest.network.outputs {
-        let (names, outputs) = (manifest.classes.len(), manifest.network.outputs);
+    let (names, outputs) = (manifest.classes.len(), manifest.network.outputs);
+    if let Some(task) = &manifest.task {
+        task.check(manifest.network.inputs.count(), outputs).map_err(|e| format!("its task does not fit: {e}"))?;
+    } else if names != outputs {
         return Err(format!("it names {names} classes for a network with {outputs} outputs"));
     }
     let listed = manifest.tensors.iter().map(|t| (t.name.as_str(), t.dtype.as_str(), t.shape.clone()));

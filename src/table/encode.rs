@@ -187,6 +187,7 @@ pub(super) mod tests {
             network,
             columns: Columns::new("features", "label"),
             classes: ["a", "b", "ç"].map(String::from).to_vec(),
+            task: None,
             stages: vec![serde_json::json!({"class": "StandardScalerModel", "mean": [0.1, 1.0 / 3.0]})],
             training: TrainParams::default(),
             prediction: Default::default(),

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    model::{History, Lineage, PredictOptions},
+    model::{History, Lineage, PredictOptions, Task},
     nn::{NamedTensor, NetworkSpec},
     tensor::Columns,
     train::TrainParams,
@@ -80,7 +80,11 @@ pub struct Manifest {
     /// The columns it was trained on.
     pub columns: Columns,
     /// The classes' names, by label.
+    #[serde(default)]
     pub classes: Vec<String>,
+    /// What the network's outputs mean when they are not the scores of classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<Task>,
     /// Every fitted stage of the pipeline in order, as it describes itself.
     pub stages: Vec<serde_json::Value>,
     /// How it was trained.

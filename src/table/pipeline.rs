@@ -9,7 +9,7 @@ use crate::{
     Error, Result,
     estimator::NeuralClassificationModel,
     ml::{NativeStage, PipelineModel, Transformer},
-    model::Model,
+    model::{Model, Task},
     nn::Weights,
     session::Session,
 };
@@ -66,7 +66,9 @@ fn describe(pipeline: &PipelineModel) -> Result<(Manifest, &NeuralClassification
     let mut metrics = BTreeMap::new();
     if let Some(last) = model.history().last() {
         metrics.insert("training_loss".to_owned(), last.training.loss);
-        metrics.insert("training_accuracy".to_owned(), last.training.accuracy);
+        let metric = model.history().metric.name();
+        metrics.insert(format!("training_{metric}"), last.training.metric);
+        metrics.extend(last.held_out.map(|held_out| (format!("held_out_{metric}"), held_out.metric)));
     }
     metrics.extend(model.history().held_out_accuracy().map(|accuracy| ("held_out_accuracy".to_owned(), accuracy)));
     let manifest = Manifest {
@@ -75,6 +77,10 @@ fn describe(pipeline: &PipelineModel) -> Result<(Manifest, &NeuralClassification
         network: model.spec().clone(),
         columns: model.columns().clone(),
         classes: model.classes().to_vec(),
+        task: match model.task() {
+            Task::Classes { .. } => None,
+            other => Some(other.clone()),
+        },
         stages,
         training: network.training().clone(),
         prediction: network.prediction().clone(),
@@ -90,8 +96,8 @@ fn describe(pipeline: &PipelineModel) -> Result<(Manifest, &NeuralClassification
 
 /// The fitted pipeline that a manifest describes.
 fn restore(manifest: Manifest, weights: Weights) -> Result<PipelineModel> {
-    let Manifest { network, columns, classes, stages, training, prediction, history, lineage, .. } = manifest;
-    let model = Model::new(network, weights, columns, classes, history)?;
+    let Manifest { network, columns, classes, task, stages, training, prediction, history, lineage, .. } = manifest;
+    let model = Model::new(network, weights, columns, task.unwrap_or(Task::Classes { names: classes }), history)?;
     let network = NeuralClassificationModel::new(model, training, prediction, lineage)?;
     let is_network = |stage: &Value| stage.get("stage").and_then(Value::as_str) == Some(NETWORK);
     if stages.iter().filter(|stage| is_network(stage)).count() != 1 {

@@ -11,7 +11,8 @@ use crate::{Error, Result};
 pub struct Columns {
     /// Numbers, booleans, arrays of them or Spark ML vectors; side by side they form one row of features.
     pub features: Vec<String>,
-    /// The class of each row: a whole number from 0, of any numeric type.
+    /// What a row should give: its class, a whole number from 0 of any numeric type; or a number or an array of several.
+    /// Empty when rows are learnt from without.
     pub label: String,
     /// How much each row counts, at least 0; 1 when there is no such column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -37,6 +38,11 @@ impl Columns {
         Self { features, label: label.into(), weight: None, validation: None, readers: None }
     }
 
+    /// Learns from one column of features alone.
+    pub fn unlabelled(features: impl Into<String>) -> Self {
+        Self::new(features, "")
+    }
+
     /// Reads the features, and perhaps the label, by readers.
     pub fn read_by(mut self, readers: Readers) -> Self {
         self.features = readers.inputs.iter().map(|input| input.name.clone()).collect();
@@ -54,6 +60,32 @@ impl Columns {
     pub fn validation(mut self, column: impl Into<String>) -> Self {
         self.validation = Some(column.into());
         self
+    }
+}
+
+/// What labels are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LabelKind {
+    /// There is none.
+    None,
+    /// The class of a row, a whole number from 0.
+    Class,
+    /// Any numbers that single precision holds.
+    Numbers,
+    /// Numbers of at least 0.
+    Counts,
+    /// Numbers from 0 to 1.
+    Chances,
+}
+
+impl LabelKind {
+    /// What is wrong with a number, if it is none of these.
+    pub(super) fn refuses(self, value: f32) -> Option<&'static str> {
+        match self {
+            LabelKind::Counts if value < 0.0 => Some("a count is at least 0"),
+            LabelKind::Chances if !(0.0..=1.0).contains(&value) => Some("a label is 0 or 1, or a chance between"),
+            _ => None,
+        }
     }
 }
 

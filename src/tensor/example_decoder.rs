@@ -1,4 +1,4 @@
-//! Decodes features, label, weight and mark: the columns of a classifier.
+//! Decodes features, label, weight and mark.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use arrow::{
 };
 
 use super::{
-    Columns, FeatureReader, OnInvalid,
+    Columns, FeatureReader, LabelKind, OnInvalid,
     columns::typed,
     convert::{Fault, is_number},
     decode::{Decoded, Decoder},
@@ -27,11 +27,11 @@ pub const FEATURES: &str = "features";
 const MAX_CLASSES: f64 = (1 << 20) as f64;
 
 /// Decodes [`Columns`]: the features side by side as one input of single precision named [`FEATURES`], the label as a
-/// class, the weight and the mark where the columns name them.
+/// class or as numbers, the weight and the mark where the columns name them.
 #[derive(Debug)]
 pub struct ExampleDecoder {
     features: FeatureReader,
-    label: Scalar,
+    label: Label,
     weight: Option<Scalar>,
     held_out: Option<Scalar>,
     on_invalid: OnInvalid,
@@ -41,6 +41,14 @@ pub struct ExampleDecoder {
     dims: Option<Vec<usize>>,
     fields: Vec<TensorField>,
     schema: SchemaRef,
+}
+
+/// Where labels come from.
+#[derive(Debug)]
+enum Label {
+    None,
+    Class(Scalar),
+    Numbers { reader: FeatureReader, name: String, kind: LabelKind },
 }
 
 #[derive(Debug, Clone)]
@@ -61,12 +69,20 @@ impl Scalar {
 }
 
 impl ExampleDecoder {
-    /// Finds the columns and checks their types.
+    /// Finds the columns of a classifier and checks their types.
+    ///
+    /// # Errors
+    /// As [`bind_as`](Self::bind_as).
+    pub fn bind(schema: &Schema, columns: &Columns, on_invalid: OnInvalid) -> Result<Self> {
+        Self::bind_as(schema, columns, LabelKind::Class, on_invalid)
+    }
+
+    /// Finds the columns and checks their types, the label's as its kind asks for.
     ///
     /// # Errors
     /// [`Error::Schema`] with the column, what would fit and what is there; [`Error::Param`] when no feature is named or
     /// `on_invalid` would keep rows that nothing can be learnt from.
-    pub fn bind(schema: &Schema, columns: &Columns, on_invalid: OnInvalid) -> Result<Self> {
+    pub fn bind_as(schema: &Schema, columns: &Columns, kind: LabelKind, on_invalid: OnInvalid) -> Result<Self> {
         if on_invalid == OnInvalid::Keep {
             return Err(Error::param("handleInvalid", "keep", "`error` or `skip` while training"));
         }
@@ -76,7 +92,16 @@ impl ExampleDecoder {
         let is_boolean: fn(&DataType) -> bool = |data_type| *data_type == DataType::Boolean;
         Ok(Self {
             features: FeatureReader::bind(schema, &columns.features)?,
-            label: scalar(&columns.label, "a number (the class, counted from 0)", is_number)?,
+            label: match kind {
+                LabelKind::None => Label::None,
+                LabelKind::Class => {
+                    Label::Class(scalar(&columns.label, "a number (the class, counted from 0)", is_number)?)
+                }
+                kind => {
+                    let name = columns.label.clone();
+                    Label::Numbers { reader: FeatureReader::bind(schema, std::slice::from_ref(&name))?, name, kind }
+                }
+            },
             weight: columns.weight.as_ref().map(|name| scalar(name, "a number", is_number)).transpose()?,
             held_out: columns.validation.as_ref().map(|name| scalar(name, "a boolean", is_boolean)).transpose()?,
             on_invalid,
@@ -98,7 +123,17 @@ impl ExampleDecoder {
         let dims = self.dims.take().filter(|dims| dims.iter().product::<usize>() == width);
         let shape = RowShape::fixed(dims.unwrap_or_else(|| vec![width]));
         self.fields.push(TensorField::new(FEATURES, Element::F32, shape));
-        self.fields.push(scalar(LABEL, Element::U32));
+        match &self.label {
+            Label::None => {}
+            Label::Class(_) => self.fields.push(scalar(LABEL, Element::U32)),
+            Label::Numbers { reader, .. } => {
+                let shape = match reader.width().unwrap_or(0) {
+                    1 => RowShape::scalar(),
+                    width => RowShape::fixed([width]),
+                };
+                self.fields.push(TensorField::new(LABEL, Element::F32, shape));
+            }
+        }
         self.fields.extend(self.weight.as_ref().map(|_| scalar(WEIGHT, Element::F32)));
         self.fields.extend(self.held_out.as_ref().map(|_| scalar(HELD_OUT, Element::U8)));
         self.schema = Arc::new(Schema::new(self.fields.iter().map(TensorField::to_arrow).collect::<Vec<_>>()));
@@ -124,11 +159,25 @@ impl Decoder for ExampleDecoder {
         let (weight, held_out) = (self.weight.clone(), self.held_out.clone());
         let mut values = Vec::new();
         let mut faults = self.features.append(batch, &mut values)?;
-        let labels = doubles(batch.column(self.label.index))?;
+        let mut targets = Vec::new();
+        let classes = match &mut self.label {
+            Label::None => None,
+            Label::Class(label) => Some((label.clone(), doubles(batch.column(label.index))?)),
+            Label::Numbers { reader, name, kind } => {
+                let found = reader.append(batch, &mut targets)?;
+                merge(&mut faults, found);
+                let width = reader.width().unwrap_or(1).max(1);
+                let bad = |(row, line): (usize, &[f32])| Some((row, line.iter().find_map(|v| kind.refuses(*v))?));
+                for (row, words) in targets.chunks_exact(width).enumerate().filter_map(bad) {
+                    Faults::mark(&mut faults, rows, row, start, name, Fault::Cell(format!("is out of range: {words}")));
+                }
+                None
+            }
+        };
         let weights = weight.as_ref().map(|w| Ok::<_, Error>((w, doubles(batch.column(w.index))?))).transpose()?;
         let held_out = held_out.as_ref().map(|h| (h, batch.column(h.index)));
 
-        let mut required: Vec<(&Scalar, &ArrayRef)> = vec![(&self.label, &labels)];
+        let mut required: Vec<(&Scalar, &ArrayRef)> = classes.iter().map(|(label, array)| (label, array)).collect();
         required.extend(weights.as_ref().map(|(scalar, array)| (*scalar, array)));
         required.extend(held_out);
         for (scalar, array) in required.into_iter().filter(|(_, array)| array.null_count() > 0) {
@@ -158,16 +207,24 @@ impl Decoder for ExampleDecoder {
             let values = array.as_primitive::<Float64Type>().values();
             good.iter().map(|&row| values[row]).collect()
         };
-        let labels = numbers(&labels);
-        let is_class = |label: f64| (0.0..MAX_CLASSES).contains(&label) && label.fract() == 0.0;
-        let words = "a class is a whole number from 0; index the labels first";
-        self.label.check(&labels, &at, self.rows_read, is_class, words)?;
-
         let item = Arc::new(Field::new_list_field(DataType::Float32, false));
         let features = FixedSizeListArray::try_new(item, width as i32, Arc::new(Float32Array::from(values)), None)
             .map_err(|e| Error::arrow("laying out features", e))?;
         let mut columns: Vec<ArrayRef> = vec![Arc::new(features)];
-        columns.push(Arc::new(UInt32Array::from_iter_values(labels.iter().map(|label| *label as u32))));
+        if let Some((label, labels)) = &classes {
+            let labels = numbers(labels);
+            let is_class = |label: f64| (0.0..MAX_CLASSES).contains(&label) && label.fract() == 0.0;
+            let words = "a class is a whole number from 0; index the labels first";
+            label.check(&labels, &at, self.rows_read, is_class, words)?;
+            columns.push(Arc::new(UInt32Array::from_iter_values(labels.iter().map(|label| *label as u32))));
+        }
+        if let Label::Numbers { reader, .. } = &self.label {
+            let width = reader.width().unwrap_or(1);
+            if let Some(bad) = &bad {
+                compact(&mut targets, 0, width, bad);
+            }
+            columns.push(lay_out_targets(targets, width)?);
+        }
         if let Some((scalar, weights)) = weights {
             let weights = numbers(&weights);
             // What single precision cannot hold weighs infinitely much in it.
@@ -186,14 +243,40 @@ impl Decoder for ExampleDecoder {
     }
 
     fn finish(&mut self) -> Result<()> {
+        let name = match &self.label {
+            Label::None => self.features.names(),
+            Label::Class(Scalar { name, .. }) | Label::Numbers { name, .. } => name.clone(),
+        };
         match (self.rows_read, self.skipped) {
-            (0, _) => Err(Error::data(&self.label.name, "there is no row to learn from")),
+            (0, _) => Err(Error::data(&name, "there is no row to learn from")),
             (rows, skipped) if rows == skipped => Err(Error::data(
-                &self.label.name,
+                &name,
                 format!("all {skipped} rows were skipped as unusable: there is none left to learn from"),
             )),
             _ => Ok(()),
         }
+    }
+}
+
+/// Targets as the canonical column of labels.
+fn lay_out_targets(targets: Vec<f32>, width: usize) -> Result<ArrayRef> {
+    let values = Arc::new(Float32Array::from(targets));
+    let size = match i32::try_from(width) {
+        Ok(1) => return Ok(values),
+        Ok(size) => size,
+        Err(_) => return Err(Error::data(LABEL, format!("a row has {width} targets"))),
+    };
+    let item = Arc::new(Field::new_list_field(DataType::Float32, false));
+    let list = FixedSizeListArray::try_new(item, size, values, None);
+    Ok(Arc::new(list.map_err(|e| Error::arrow("laying out targets", e))?))
+}
+
+/// Adds the rows that cannot be used for another reason.
+fn merge(faults: &mut Option<Faults>, found: Option<Faults>) {
+    let Some(found) = found else { return };
+    match faults {
+        None => *faults = Some(found),
+        Some(known) => known.merge(found),
     }
 }
 

@@ -68,6 +68,14 @@ impl Faults {
         &self.first
     }
 
+    /// Takes in the faults of other columns of the same rows.
+    pub(super) fn merge(&mut self, other: Faults) {
+        self.bad.iter_mut().zip(other.bad).for_each(|(bad, also)| *bad |= also);
+        if other.first.row < self.first.row {
+            self.first = other.first;
+        }
+    }
+
     /// Marks a row, remembering the earliest.
     pub(super) fn mark(faults: &mut Option<Faults>, rows: usize, row: usize, start: u64, column: &str, fault: Fault) {
         let at = start + row as u64;

@@ -19,7 +19,7 @@ pub mod reader;
 mod rows;
 
 pub use cells::{CellFault, Cells, Values};
-pub use columns::{Columns, OnInvalid};
+pub use columns::{Columns, LabelKind, OnInvalid};
 pub use decode::{Decoded, Decoder};
 pub use example_decoder::{ExampleDecoder, FEATURES};
 pub use features::{FeatureBlock, FeatureReader};

@@ -266,13 +266,13 @@ pub(super) struct Prefetched {
 
 /// Copies the blocks' rows together and places them on the devices, on a thread of its own that stops when nobody takes
 /// them any more.
-pub(super) fn prefetch<B>(blocks: B, stager: Stager, batch_size: usize) -> Prefetched
+pub(super) fn prefetch<B>(blocks: B, stager: Stager, batch_size: usize, epoch: usize) -> Prefetched
 where
     B: Iterator<Item = Result<Block>> + Send + 'static,
 {
     let (sender, staged) = sync_channel(PREFETCHED);
     let thread = std::thread::spawn(move || {
-        let mut everything = None;
+        let (mut everything, mut index) = (None, 0);
         for block in blocks {
             let block = match block {
                 Ok(block) => block,
@@ -282,9 +282,10 @@ where
                 }
             };
             for rows in block.order.chunks(batch_size) {
-                if sender.send(stager.stage(block.rows.gather(rows))).is_err() {
+                if sender.send(stager.stage(block.rows.gather(rows), Some((epoch, index)))).is_err() {
                     return None;
                 }
+                index += 1;
             }
             everything = block.end;
         }

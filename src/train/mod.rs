@@ -20,7 +20,7 @@ mod trainer;
 
 pub use checkpoint::Checkpoints;
 pub use clip::Clip;
-pub use loss::{ClassWeights, CrossEntropy};
+pub use loss::{ClassWeights, Corruption, CrossEntropy, Loss};
 pub use observer::{Observer, Progress, Run, StepRecord, TensorBoard};
 pub use optimizer::{Decayed, Optimizer, OptimizerState, Updater};
 pub use params::TrainParams;

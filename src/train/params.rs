@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClassWeights, Clip, Decayed, EarlyStopping, Optimizer, Schedule};
+use super::{ClassWeights, Clip, Corruption, Decayed, EarlyStopping, Loss, Optimizer, Schedule};
 use crate::{
     Error, Result,
     nn::Devices,
@@ -12,7 +12,7 @@ use crate::{
     tensor::{Columns, OnInvalid},
 };
 
-/// How to train a classifier.
+/// How to train a network.
 ///
 /// | Name | Default | Purpose | Range |
 /// |---|---|---|---|
@@ -30,6 +30,8 @@ use crate::{
 /// | `early_stopping` | none | ends training when the loss no longer falls | see [`EarlyStopping`] |
 /// | `max_steps` | none | ends training after so many steps, though epochs are left | ≥ 1 |
 /// | `max_seconds` | none | ends training after the step that passes so much time, earlier runs' counted | > 0 |
+/// | `loss` | cross-entropy | what the network learns | see [`Loss`] |
+/// | `corruption` | none | what is done to inputs that are learnt from | see [`Corruption`] |
 /// | `label_smoothing` | 0 | chance given to all classes evenly in place of the right one | [0, 1) |
 /// | `class_weights` | none | how much each class counts | see [`ClassWeights`] |
 /// | `validation_fraction` | 0 | share of rows to hold out, chosen by the seed; not with a validation column | [0, 1) |
@@ -75,9 +77,14 @@ pub struct TrainParams {
     pub max_steps: Option<usize>,
     /// Ends training after the step that passes so many seconds, those before an interruption counted.
     pub max_seconds: Option<f64>,
-    /// The chance given to all classes evenly in place of the right one.
+    /// What the network learns.
+    pub loss: Loss,
+    /// What is done to inputs before they are learnt from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub corruption: Option<Corruption>,
+    /// The chance given to all classes evenly in place of the right one; cross-entropy alone.
     pub label_smoothing: f64,
-    /// How much each class counts.
+    /// How much each class counts; cross-entropy alone.
     pub class_weights: ClassWeights,
     /// The share of rows to hold out.
     pub validation_fraction: f64,
@@ -115,6 +122,8 @@ impl Default for TrainParams {
             early_stopping: None,
             max_steps: None,
             max_seconds: None,
+            loss: Loss::default(),
+            corruption: None,
             label_smoothing: 0.0,
             class_weights: ClassWeights::None,
             validation_fraction: 0.0,
@@ -156,6 +165,12 @@ impl TrainParams {
         at_least_one("max_steps", self.max_steps.unwrap_or(1))?;
         let seconds = self.max_seconds.unwrap_or(1.0);
         within("max_seconds", seconds, seconds > 0.0, "a finite number above 0")?;
+        self.loss.check()?;
+        self.corruption.map_or(Ok(()), Corruption::check)?;
+        if self.loss != Loss::CrossEntropy && (self.label_smoothing > 0.0 || self.class_weights != ClassWeights::None) {
+            let value = format!("{} and {:?}", self.label_smoothing, self.class_weights);
+            return Err(Error::param("label_smoothing and class_weights", value, "0 and none: there are no classes"));
+        }
         self.optimizer.check()?;
         self.schedule.check()?;
         self.clip.check()?;
@@ -227,6 +242,14 @@ mod tests {
             (TrainParams { eps: 0.0, ..base() }, ["eps", "= 0", "above 0"]),
             (TrainParams { tol: nan, ..base() }, ["tol", "NaN", "at least 0"]),
             (TrainParams { label_smoothing: 1.0, ..base() }, ["label_smoothing", "= 1", "[0, 1)"]),
+            (TrainParams { loss: Loss::Huber { delta: 0.0 }, ..base() }, ["loss.delta", "= 0", "above 0"]),
+            (TrainParams { loss: Loss::Quantile { quantile: 1.0 }, ..base() }, ["loss.quantile", "= 1", "(0, 1)"]),
+            (TrainParams { corruption: Some(Corruption::Mask(1.0)), ..base() }, ["mask", "= 1", "[0, 1)"]),
+            (TrainParams { corruption: Some(Corruption::Noise(nan)), ..base() }, ["noise", "NaN", "at least 0"]),
+            (
+                TrainParams { loss: Loss::SquaredError, label_smoothing: 0.1, ..base() },
+                ["label_smoothing", "0.1", "no classes"],
+            ),
             (TrainParams { validation_fraction: -0.5, ..base() }, ["validation_fraction", "-0.5", "[0, 1)"]),
             (TrainParams { on_invalid: OnInvalid::Keep, ..base() }, ["handleInvalid", "keep", "skip"]),
             (

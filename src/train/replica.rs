@@ -1,16 +1,19 @@
 //! Replicas of the network, one a device, that step together.
 
-use std::thread;
+use std::{sync::Arc, thread};
 
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{CrossEntropy, OptimizerState, TrainParams, Updater};
+use super::{
+    OptimizerState, TrainParams, Updater,
+    loss::{Objective, Target},
+};
 use crate::{
     Error, Result,
-    model::{ConfusionMatrix, Evaluation},
+    model::{ConfusionMatrix, Evaluation, Metric},
     nn::{InputShape, Mode, NetworkSpec, Sequential, Tape, Weights},
-    tensor::{Element, Minibatch, Rows, TensorField, Values, field::LABEL},
+    tensor::{Element, LabelKind, Minibatch, Rows, TensorField, Values, field::LABEL},
 };
 
 /// Rows evaluated at once, and their bytes, so that the rows held out need not fit on a device together.
@@ -32,16 +35,16 @@ pub(super) struct Tally {
     pub(super) loss: f64,
     /// What to divide it by.
     pub(super) weight: f64,
-    pub(super) right: usize,
-    pub(super) rows: usize,
+    /// The sum that the figure of merit comes from, and over how many values.
+    pub(super) measured: (f64, f64),
 }
 
 impl Tally {
     pub(super) fn add(&mut self, other: Tally) {
         self.loss += other.loss;
         self.weight += other.weight;
-        self.right += other.right;
-        self.rows += other.rows;
+        self.measured.0 += other.measured.0;
+        self.measured.1 += other.measured.1;
     }
 
     /// The mean loss; rows that all weigh nothing have none.
@@ -49,8 +52,8 @@ impl Tally {
         if self.weight == 0.0 { 0.0 } else { self.loss / self.weight }
     }
 
-    pub(super) fn evaluation(&self) -> Evaluation {
-        Evaluation { loss: self.mean_loss(), accuracy: self.right as f64 / self.rows.max(1) as f64 }
+    pub(super) fn evaluation(&self, metric: Metric) -> Evaluation {
+        Evaluation { loss: self.mean_loss(), metric: metric.of(self.measured.0, self.measured.1) }
     }
 }
 
@@ -65,8 +68,8 @@ pub(super) struct Staged {
 /// A replica's share of a minibatch.
 struct Shard {
     features: Features,
-    labels: Vec<u32>,
-    target: Vec<f32>,
+    target: Target,
+    rows: usize,
     first_row: usize,
 }
 
@@ -81,46 +84,53 @@ enum Features {
 #[derive(Clone)]
 pub(super) struct Stager {
     devices: Vec<Device>,
-    loss: CrossEntropy,
+    objective: Arc<Objective>,
 }
 
 impl Stager {
     /// Splits a minibatch into runs of rows, one a device and as even as can be. With fewer rows than devices some replicas
-    /// sit the minibatch out.
-    pub(super) fn stage(&self, minibatch: Minibatch) -> Result<Staged> {
+    /// sit the minibatch out. `at`, an epoch and the minibatch's number within it, decides how its input is made worse, if
+    /// that is asked for; it is not where the network is only measured.
+    pub(super) fn stage(&self, mut minibatch: Minibatch, at: Option<(usize, u64)>) -> Result<Staged> {
         let rows = minibatch.rows();
-        let target = self.loss.target(&minibatch);
+        let (width, mut features) = features(&mut minibatch);
+        let target = self.objective.target(&minibatch, &features);
+        if let Some((epoch, index)) = at {
+            self.objective.corrupt(&mut features, epoch, index);
+        }
         let count = self.devices.len().min(rows);
-        let labels = minibatch.classes().to_vec();
-        let (width, mut features) = features(minibatch);
         let mut shards = Vec::with_capacity(count);
         // From the last to the first, so that each takes its rows off the end and a single one takes all without a copy.
         for i in (0..count).rev() {
             let (begin, end) = (rows * i / count, rows * (i + 1) / count);
             let own = if begin == 0 { std::mem::take(&mut features) } else { features.split_off(begin * width) };
-            let classes = target.values.len() / rows;
             let features = match &self.devices[i] {
                 Device::Cpu => Features::Host(own),
                 device => Tensor::from_vec(own, (end - begin, width), device)
                     .map(Features::Device)
                     .map_err(|e| Error::tensor("placing a minibatch on its device", e))?,
             };
-            shards.push(Shard {
-                features,
-                labels: labels[begin..end].to_vec(),
-                target: target.values[begin * classes..end * classes].to_vec(),
-                first_row: begin,
-            });
+            shards.push(Shard { features, target: target.part(begin, end, rows), rows: end - begin, first_row: begin });
         }
         shards.reverse();
         Ok(Staged { rows, weight: target.weight, shards })
     }
 }
 
-/// Checks that there are classes to tell apart and one input of numbers; gives the shape of its rows.
-pub(super) fn check_fields(fields: &[TensorField]) -> Result<InputShape> {
-    if !fields.iter().any(|field| field.name == LABEL && field.element == Element::U32) {
-        return Err(Error::schema(LABEL, "a canonical column of classes, 32 bits each", "none, or one of numbers"));
+/// Checks that there is what is to be learnt, be it classes, and one input of numbers; gives the shape of its rows.
+pub(super) fn check_fields(fields: &[TensorField], kind: LabelKind) -> Result<InputShape> {
+    let label = fields.iter().find(|field| field.name == LABEL).map(|field| field.element);
+    let (fits, expected) = match kind {
+        LabelKind::Class => (label == Some(Element::U32), "a canonical column of classes, 32 bits each"),
+        LabelKind::None => (true, ""),
+        _ => (label == Some(Element::F32), "a canonical column of numbers in single precision"),
+    };
+    if !fits {
+        return Err(Error::schema(
+            LABEL,
+            expected,
+            label.map_or("none".into(), |element| format!("one of {element:?}")),
+        ));
     }
     let inputs: Vec<&TensorField> = fields.iter().filter(|field| field.is_input()).collect();
     let refused = |got: String| {
@@ -142,8 +152,8 @@ pub(super) fn check_fields(fields: &[TensorField]) -> Result<InputShape> {
 }
 
 /// The features of a minibatch that [`check_fields`] lets pass, and how many a row has. Bytes become the numbers 0 to 255.
-fn features(minibatch: Minibatch) -> (usize, Vec<f32>) {
-    let Some(input) = minibatch.inputs.into_iter().next() else { return (0, Vec::new()) };
+fn features(minibatch: &mut Minibatch) -> (usize, Vec<f32>) {
+    let Some(input) = minibatch.inputs.drain(..).next() else { return (0, Vec::new()) };
     let features = match input.values {
         Values::F32(values) => values,
         Values::U8(values) => values.into_iter().map(f32::from).collect(),
@@ -159,7 +169,7 @@ fn features(minibatch: Minibatch) -> (usize, Vec<f32>) {
 /// all stay equal. One replica keeps its gradients where they are.
 pub(super) struct Replicas {
     replicas: Vec<Replica>,
-    loss: CrossEntropy,
+    objective: Arc<Objective>,
     seed: u64,
 }
 
@@ -168,7 +178,7 @@ impl Replicas {
     pub(super) fn new(
         spec: &NetworkSpec,
         params: &TrainParams,
-        loss: CrossEntropy,
+        objective: Objective,
         devices: &[Device],
     ) -> Result<Self> {
         let replica = |device| {
@@ -178,13 +188,13 @@ impl Replicas {
             Ok(Replica { network, optimizer, tape })
         };
         let replicas = devices.iter().map(replica).collect::<Result<_>>()?;
-        Ok(Self { replicas, loss, seed: params.seed })
+        Ok(Self { replicas, objective: Arc::new(objective), seed: params.seed })
     }
 
     /// What places minibatches where the replicas want them.
     pub(super) fn stager(&self) -> Stager {
         let devices = self.replicas.iter().map(|replica| replica.network.device().clone()).collect();
-        Stager { devices, loss: self.loss.clone() }
+        Stager { devices, objective: self.objective.clone() }
     }
 
     /// Changes the step size for the steps to come.
@@ -194,30 +204,30 @@ impl Replicas {
 
     /// Takes one step. Nothing moves when the loss is not finite, or when all rows weigh nothing.
     pub(super) fn step(&mut self, staged: &Staged, step: usize) -> Result<Tally> {
-        let Staged { rows, weight, shards } = staged;
-        let mut tally = Tally { weight: *weight, rows: *rows, ..Tally::default() };
+        let Staged { weight, shards, .. } = staged;
+        let mut tally = Tally { weight: *weight, ..Tally::default() };
         if *weight == 0.0 {
             return Ok(tally);
         }
-        let (loss, seed) = (&self.loss, self.seed);
+        let (objective, seed) = (&*self.objective, self.seed);
         let learn = |replica: &mut Replica, shard: &Shard| {
             let mode = Mode::Train { seed, step: step as u64, first_row: shard.first_row };
-            replica.gradients(loss, shard, *weight, mode)
+            replica.gradients(objective, shard, mode)
         };
         if let [replica] = self.replicas.as_mut_slice() {
             let found = learn(replica, &shards[0])?;
-            tally.loss = found.loss;
-            tally.right = found.right;
+            (tally.loss, tally.measured) = (found.loss, found.measured);
             if found.loss.is_finite() {
                 replica.optimizer.step(replica.network.parameters(), &found.gradients)?;
             }
             return Ok(tally);
         }
-        let parts: Vec<Result<(f64, usize, Vec<f32>)>> = thread::scope(|scope| {
+        let parts: Vec<Result<(Tally, Vec<f32>)>> = thread::scope(|scope| {
             let start = |(replica, shard)| {
                 scope.spawn(move || {
                     let found: Found = learn(replica, shard)?;
-                    Ok((found.loss, found.right, flatten(&found.gradients)?))
+                    let seen = Tally { loss: found.loss, measured: found.measured, ..Tally::default() };
+                    Ok((seen, flatten(&found.gradients)?))
                 })
             };
             let running: Vec<_> = self.replicas.iter_mut().zip(shards).map(start).collect();
@@ -225,9 +235,8 @@ impl Replicas {
         });
         let mut sum: Vec<f32> = Vec::new();
         for part in parts {
-            let (loss, right, gradients) = part?;
-            tally.loss += loss;
-            tally.right += right;
+            let (seen, gradients) = part?;
+            tally.add(seen);
             if sum.is_empty() {
                 sum = gradients;
             } else {
@@ -249,24 +258,33 @@ impl Replicas {
         })
     }
 
-    /// Measures the network on some rows, dropout off, on the first device.
-    pub(super) fn evaluate(&self, rows: &Rows, numbers: &[u32]) -> Result<(Evaluation, ConfusionMatrix)> {
+    /// What epochs are measured by.
+    pub(super) fn metric(&self) -> Metric {
+        self.objective.metric()
+    }
+
+    /// Measures the network on some rows, dropout off, on the first device; counts what is taken for what where there are
+    /// classes.
+    pub(super) fn evaluate(&self, rows: &Rows, numbers: &[u32]) -> Result<(Evaluation, Option<ConfusionMatrix>)> {
         let mut tally = Tally::default();
-        let mut matrix = ConfusionMatrix::new(self.loss.classes());
-        let stager = Stager { devices: vec![self.replicas[0].network.device().clone()], loss: self.loss.clone() };
+        let objective = &self.objective;
+        let mut matrix = objective.tells_classes().then(|| ConfusionMatrix::new(objective.outputs()));
+        let stager = Stager { devices: vec![self.replicas[0].network.device().clone()], objective: objective.clone() };
         let row_bytes = 4 * self.replicas[0].network.spec().inputs.count();
         for part in numbers.chunks((BYTES_AT_ONCE / row_bytes.max(1)).clamp(1, ROWS_AT_ONCE)) {
-            let Staged { weight, shards, .. } = stager.stage(rows.gather(part))?;
+            let Staged { weight, shards, .. } = stager.stage(rows.gather(part), None)?;
             let Some(shard) = shards.first() else { continue };
-            let (logits, loss) = self.replicas[0].loss(&self.loss, shard, Mode::Eval)?;
-            let predicted = predicted(&host(&logits)?, self.loss.classes());
-            let right = shard.labels.iter().zip(&predicted).filter(|(label, class)| label == class).count();
-            for (label, class) in shard.labels.iter().zip(predicted) {
-                matrix.count(*label as usize, class as usize);
+            let (outputs, loss) = self.replicas[0].loss(objective, shard, Mode::Eval)?;
+            let outputs = host(&outputs)?;
+            if let Some(matrix) = &mut matrix {
+                for (label, class) in shard.target.labels.iter().zip(objective.predicted(&outputs)) {
+                    matrix.count(*label as usize, class as usize);
+                }
             }
-            tally.add(Tally { loss: scalar(&loss)?, weight, right, rows: part.len() });
+            let measured = objective.measure(&outputs, &shard.target);
+            tally.add(Tally { loss: scalar(&loss)?, weight, measured });
         }
-        Ok((tally.evaluation(), matrix))
+        Ok((tally.evaluation(self.metric()), matrix))
     }
 
     pub(super) fn weights(&self) -> Result<Weights> {
@@ -299,39 +317,39 @@ impl Replicas {
 /// What a replica found in its shard.
 struct Found {
     loss: f64,
-    right: usize,
+    measured: (f64, f64),
     gradients: Vec<Tensor>,
 }
 
 impl Replica {
-    /// The logits of a shard and the weighted sum of its loss.
-    fn loss(&self, loss: &CrossEntropy, shard: &Shard, mode: Mode) -> Result<(Tensor, Tensor)> {
+    /// The outputs for a shard and the weighted sum of its loss.
+    fn loss(&self, objective: &Objective, shard: &Shard, mode: Mode) -> Result<(Tensor, Tensor)> {
         let logits = match &shard.features {
             Features::Device(features) => self.network.forward(features, mode)?,
             Features::Host(values) => {
-                let shape = (shard.labels.len(), self.network.spec().inputs.count());
+                let shape = (shard.rows, self.network.spec().inputs.count());
                 let features = Tensor::from_slice(values, shape, self.network.device()).map_err(failed)?;
                 self.network.forward(&features, mode)?
             }
         };
-        let sum = loss.sum(&logits, &shard.target).map_err(failed)?;
+        let sum = objective.sum(&logits, &shard.target).map_err(failed)?;
         Ok((logits, sum))
     }
 
-    /// The shard's part of the gradients of the mean loss, `weight` being what the whole sum is divided by.
-    fn gradients(&mut self, loss: &CrossEntropy, shard: &Shard, weight: f64, mode: Mode) -> Result<Found> {
+    /// The shard's part of the gradients of the mean loss.
+    fn gradients(&mut self, objective: &Objective, shard: &Shard, mode: Mode) -> Result<Found> {
         if let (Some(tape), Features::Host(features)) = (&mut self.tape, &shard.features) {
-            let (sum, right) = tape.learn(&self.network, features, shard.labels.len(), mode, |logits, gradient| {
-                (loss.learn(logits, &shard.target, weight, gradient), right(shard, logits, loss.classes()))
+            let (loss, measured) = tape.learn(&self.network, features, shard.rows, mode, |outputs, gradient| {
+                (objective.learn(outputs, &shard.target, gradient), objective.measure(outputs, &shard.target))
             })?;
-            return Ok(Found { loss: sum, right, gradients: tape.gradients().to_vec() });
+            return Ok(Found { loss, measured, gradients: tape.gradients().to_vec() });
         }
-        let (logits, sum) = self.loss(loss, shard, mode)?;
-        let mut store = (&sum / weight).and_then(|mean| mean.backward()).map_err(failed)?;
+        let (outputs, sum) = self.loss(objective, shard, mode)?;
+        let mut store = (&sum / shard.target.weight).and_then(|mean| mean.backward()).map_err(failed)?;
         let gradient = |p: &crate::nn::Parameter| store.remove(&p.var).map_or_else(|| p.var.zeros_like(), Ok);
         let gradients = self.network.parameters().iter().map(gradient).collect::<candle_core::Result<_>>();
-        let right = right(shard, &host(&logits)?, loss.classes());
-        Ok(Found { loss: scalar(&sum)?, right, gradients: gradients.map_err(failed)? })
+        let measured = objective.measure(&host(&outputs)?, &shard.target);
+        Ok(Found { loss: scalar(&sum)?, measured, gradients: gradients.map_err(failed)? })
     }
 
     fn apply(&mut self, mut flat: &[f32]) -> Result<()> {
@@ -344,17 +362,6 @@ impl Replica {
         }
         self.optimizer.step(parameters, &gradients)
     }
-}
-
-/// The likeliest class of every row, the first of equals.
-fn predicted(logits: &[f32], classes: usize) -> Vec<u32> {
-    let likeliest = |row: &[f32]| (1..classes).fold(0, |best, class| if row[class] > row[best] { class } else { best });
-    logits.chunks_exact(classes).map(|row| likeliest(row) as u32).collect()
-}
-
-/// How many rows of a shard are told right.
-fn right(shard: &Shard, logits: &[f32], classes: usize) -> usize {
-    shard.labels.iter().zip(predicted(logits, classes)).filter(|(label, class)| *label == class).count()
 }
 
 fn host(tensor: &Tensor) -> Result<Vec<f32>> {

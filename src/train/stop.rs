@@ -99,8 +99,8 @@ mod tests {
         let mut lowest = Lowest::default();
         let losses = [1.0, 0.8, 0.79, 0.78, 0.6, 0.7, 0.61, 0.59];
         let ended = losses.iter().enumerate().position(|(epoch, &loss)| {
-            let training = Evaluation { loss: 0.0, accuracy: 0.0 };
-            let held_out = Some(Evaluation { loss, accuracy: 0.0 });
+            let training = Evaluation { loss: 0.0, metric: 0.0 };
+            let held_out = Some(Evaluation { loss, metric: 0.0 });
             lowest.note(&EpochRecord { epoch, training, held_out, ..EpochRecord::default() }, 0.05);
             lowest.out_of(3)
         });

@@ -1,5 +1,7 @@
 //! The training loop.
 
+mod task;
+
 use std::{
     fmt, iter,
     pin::pin,
@@ -19,20 +21,20 @@ use futures::{
 use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{
-    Checkpoints, ClassWeights, CrossEntropy, Observer, Position, Run, StepRecord, Stop, TrainParams,
+    Checkpoints, ClassWeights, Observer, Position, Run, StepRecord, Stop, TrainParams,
     checkpoint::{Course, Keeper, is_finite, run_identity},
     feed::{Arrived, Block, Everything, Feeder, Prefetched, prefetch},
     replica::{Replicas, check_fields},
 };
 use crate::{
     Error, Result,
-    model::{EpochRecord, History, Model, RowCounts},
+    model::{EpochRecord, History, Model, RowCounts, Scaling},
     nn::Network,
     stream::{RecordSource, RecordStream},
-    tensor::{Columns, Decoder, ExampleDecoder},
+    tensor::{Columns, Decoder, ExampleDecoder, LabelKind},
 };
 
-/// Trains a classifier on the rows of a [`RecordSource`].
+/// Trains a network on the rows of a [`RecordSource`].
 ///
 /// ```no_run
 /// # async fn example(source: &dyn tinderbox::stream::RecordSource) -> tinderbox::Result<()> {
@@ -49,7 +51,8 @@ pub struct Trainer {
     network: Network,
     columns: Columns,
     params: TrainParams,
-    classes: Option<Vec<String>>,
+    names: Option<Vec<String>>,
+    scaling: Option<Scaling>,
     class_counts: Option<Vec<u64>>,
     expected_rows: Option<u64>,
     make_decoder: Option<MakeDecoder>,
@@ -61,13 +64,16 @@ pub struct Trainer {
 type MakeDecoder = Arc<dyn Fn(&Schema) -> Result<Box<dyn Decoder>> + Send + Sync>;
 
 impl Trainer {
-    /// Trains `network` on `columns`. Classes are counted from the labels and named by their numbers.
+    /// Trains `network` on `columns`, for the loss of the parameters. Classes are counted from the labels and named by their
+    /// numbers. With a loss over values the label column holds a number, or an array of as many as there are targets; without
+    /// one ([`Columns::unlabelled`]) the network learns to restore its input.
     pub fn new(network: Network, columns: Columns, params: TrainParams) -> Self {
         Self {
             network,
             columns,
             params,
-            classes: None,
+            names: None,
+            scaling: None,
             class_counts: None,
             expected_rows: None,
             make_decoder: None,
@@ -79,7 +85,21 @@ impl Trainer {
 
     /// Names the classes, by label. There are then as many as names, whether the data holds all of them or not.
     pub fn classes(mut self, names: Vec<String>) -> Self {
-        self.classes = Some(names);
+        self.names = Some(names);
+        self
+    }
+
+    /// Names the targets, or the labels that a row has or has not, in the order of the label column's values.
+    pub fn targets(mut self, names: Vec<String>) -> Self {
+        self.names = Some(names);
+        self
+    }
+
+    /// Says where the targets lie and how far apart, so that the network learns them at mean 0 and deviation 1. The model
+    /// undoes it. Not for
+    /// [`Loss::Poisson`](super::Loss::Poisson) and [`Loss::BinaryCrossEntropy`](super::Loss::BinaryCrossEntropy).
+    pub fn scaling(mut self, scaling: Scaling) -> Self {
+        self.scaling = Some(scaling);
         self
     }
 
@@ -163,18 +183,20 @@ impl Trainer {
 
     fn feeder(&self, schema: &Schema, source: String) -> Result<Feeder> {
         let Self { columns, params, .. } = self;
-        let classes = self.classes.as_ref().map(Vec::len).or(self.class_counts.as_ref().map(Vec::len));
+        let kind = self.label_kind();
+        let classes = self.names.as_ref().map(Vec::len).or(self.class_counts.as_ref().map(Vec::len));
+        let classes = classes.filter(|_| kind == LabelKind::Class);
         let balanced = params.class_weights == ClassWeights::Balanced;
         Ok(Feeder {
             decoder: match &self.make_decoder {
                 Some(make) => make(schema)?,
-                None => Box::new(ExampleDecoder::bind(schema, columns, params.on_invalid)?),
+                None => Box::new(ExampleDecoder::bind_as(schema, columns, kind, params.on_invalid)?),
             },
             params: params.clone(),
             columns: columns.clone(),
             classes,
             expected_rows: self.expected_rows,
-            at_once: classes.is_some() && !(balanced && self.class_counts.is_none()),
+            at_once: kind != LabelKind::Class || classes.is_some() && !(balanced && self.class_counts.is_none()),
             source,
             observers: self.observers.clone(),
         })
@@ -183,19 +205,19 @@ impl Trainer {
     fn train(&self, blocks: Receiver<Result<Block>>, cancelled: &AtomicBool) -> Result<Model> {
         let params = &self.params;
         let first = blocks.recv().map_err(|_| reading_ended())??;
-        let inputs = check_fields(first.rows.fields())?;
-        let classes = self.class_names(first.end.as_ref())?;
-        let spec = self.network.resolve(inputs, classes.len())?;
-        let class_weights = params.class_weights.resolve(&self.counts(first.end.as_ref(), classes.len()))?;
+        let inputs = check_fields(first.rows.fields(), self.label_kind())?;
+        let (task, outputs) = self.task(&first, &inputs)?;
+        let spec = self.network.resolve(inputs, outputs)?;
         let devices = params.devices.open()?;
-        let loss = CrossEntropy::new(class_weights, params.label_smoothing);
-        let mut replicas = Replicas::new(&spec, params, loss, &devices)?;
+        let objective = self.objective(&task, first.end.as_ref(), outputs)?;
+        let mut replicas = Replicas::new(&spec, params, objective, &devices)?;
         let parameters = spec.parameters().iter().map(|p| p.shape.iter().product::<usize>()).sum();
-        let run = self.run(first.end.as_ref(), parameters, &classes);
+        let run = Run { metric: replicas.metric(), ..self.run(first.end.as_ref(), parameters, task.names()) };
         self.observers.iter().for_each(|o| o.begin(&run));
 
-        let mut keeper = Keeper::new(self.checkpoints.as_ref(), run_identity(&spec, params, &self.columns, &classes)?);
+        let mut keeper = Keeper::new(self.checkpoints.as_ref(), run_identity(&spec, params, &self.columns, &task)?);
         let mut course = keeper.resume(&spec, params, &mut replicas)?;
+        course.history.metric = replicas.metric();
         let mut everything: Option<Everything> = None;
         let mut arriving = Some(iter::once(Ok(first)).chain(blocks));
         for epoch in 0..params.epochs {
@@ -206,8 +228,8 @@ impl Trainer {
             let start = Instant::now();
             let stager = replicas.stager();
             let minibatches = match (&everything, arriving.take()) {
-                (None, Some(blocks)) => prefetch(blocks, stager, params.batch_size),
-                (Some(all), _) => prefetch(iter::once(Ok(all.block(params, epoch))), stager, params.batch_size),
+                (None, Some(blocks)) => prefetch(blocks, stager, params.batch_size, epoch),
+                (Some(all), _) => prefetch(iter::once(Ok(all.block(params, epoch))), stager, params.batch_size, epoch),
                 (None, None) => return Err(reading_ended()),
             };
             let steps =
@@ -232,11 +254,12 @@ impl Trainer {
             if !all.split.held_out.is_empty() {
                 let (evaluation, matrix) = replicas.evaluate(&all.rows, &all.split.held_out)?;
                 held_out = Some(evaluation);
-                course.history.held_out = Some(matrix);
+                course.history.held_out = matrix;
             }
             let seconds = start.elapsed().as_secs_f64();
             let Passed { waiting, learning_rate, .. } = passed;
-            let (training, waiting) = (std::mem::take(&mut course.tally).evaluation(), waiting.as_secs_f64());
+            let (training, waiting) =
+                (std::mem::take(&mut course.tally).evaluation(replicas.metric()), waiting.as_secs_f64());
             let record = EpochRecord { epoch, training, held_out, seconds, waiting, learning_rate };
             params.schedule.epoch(held_out.unwrap_or(training).loss, &mut course.plateau);
             self.observers.iter().for_each(|o| o.epoch(&record));
@@ -254,7 +277,7 @@ impl Trainer {
         if let Some(best) = keeper.best.take() {
             replicas.load(&spec, &best)?;
             if let Some(all) = everything.filter(|all| !all.split.held_out.is_empty()) {
-                course.history.held_out = Some(replicas.evaluate(&all.rows, &all.split.held_out)?.1);
+                course.history.held_out = replicas.evaluate(&all.rows, &all.split.held_out)?.1;
             }
         }
         let weights = replicas.weights()?;
@@ -263,7 +286,7 @@ impl Trainer {
             return Err(exploded(epoch, step, params.batch_size, f64::NAN, params.learning_rate));
         }
         self.observers.iter().for_each(|o| o.end(&course.history));
-        Model::new(spec, weights, self.columns.clone(), classes, course.history)
+        Model::new(spec, weights, self.columns.clone(), task, course.history)
     }
 
     /// Takes a step for every minibatch.
@@ -336,24 +359,8 @@ impl Trainer {
             parameters,
             classes: classes.to_vec(),
             devices: self.params.devices.to_string(),
+            ..Run::default()
         }
-    }
-
-    fn class_names(&self, everything: Option<&Everything>) -> Result<Vec<String>> {
-        let counted = || self.class_counts.as_ref().map(Vec::len).or(everything.map(|all| all.labels)).unwrap_or(0);
-        let names = self.classes.clone().unwrap_or_else(|| (0..counted()).map(|class| class.to_string()).collect());
-        if names.len() < 2 {
-            return Err(Error::data(&self.columns.label, "holds one class only; there is nothing to tell apart"));
-        }
-        Ok(names)
-    }
-
-    /// How often each class occurs: as counted beforehand, else among the rows to learn from. Zeros when neither is known.
-    fn counts(&self, everything: Option<&Everything>, classes: usize) -> Vec<u64> {
-        let counted = self.class_counts.as_deref().or(everything.map(|all| all.classes.as_slice()));
-        let mut counts = counted.unwrap_or_default().to_vec();
-        counts.resize(classes, 0);
-        counts
     }
 
     /// Whether the last epoch changed the loss by less than the tolerance allows.
@@ -390,12 +397,13 @@ fn skip(minibatches: &Prefetched, count: usize) -> Result<()> {
 
 impl fmt::Debug for Trainer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { network, columns, params, classes, class_counts, expected_rows, .. } = self;
+        let Self { network, columns, params, names, scaling, class_counts, expected_rows, .. } = self;
         f.debug_struct("Trainer")
             .field("network", network)
             .field("columns", columns)
             .field("params", params)
-            .field("classes", classes)
+            .field("names", names)
+            .field("scaling", scaling)
             .field("class_counts", class_counts)
             .field("expected_rows", expected_rows)
             .field("observers", &self.observers.len())

@@ -26,7 +26,7 @@ pub use cross_entropy::cross_entropy;
 pub(crate) use custom::apply;
 pub(crate) use dropout::{Drop, mask as dropout_mask};
 pub(crate) use linear::Dense;
-pub(crate) use math::wide;
+pub(crate) use math::{exp, sigmoid, wide};
 pub(crate) use norm::{BatchNormalization, LayerNormalization, batch_statistics};
 pub(crate) use pool::{Pooling, Reduce};
 pub(crate) use window::Window;

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::{Checkpoint, Checkpoints, Course};
 use crate::{
     Error, Result,
+    model::Task,
     nn::{NetworkSpec, Weights},
     tensor::Columns,
     train::{TrainParams, replica::Replicas},
@@ -93,7 +94,7 @@ pub(in crate::train) fn run_identity(
     spec: &NetworkSpec,
     params: &TrainParams,
     columns: &Columns,
-    classes: &[String],
+    task: &Task,
 ) -> Result<String> {
     let usual = TrainParams::default();
     let params = TrainParams {
@@ -105,7 +106,7 @@ pub(in crate::train) fn run_identity(
         cache_folder: None,
         ..params.clone()
     };
-    let json = serde_json::to_vec(&(spec, params, columns, classes));
+    let json = serde_json::to_vec(&(spec, params, columns, task));
     let json = json.map_err(|e| Error::io("checkpoint", std::io::Error::other(e)))?;
     Ok(Sha256::digest(&json).iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub use progress::Progress;
 pub use tensorboard::TensorBoard;
 
-use crate::model::{EpochRecord, History};
+use crate::model::{EpochRecord, History, Metric};
 
 /// Is told how training goes. Every method does nothing unless written; all are called in order, `reading` from the thread
 /// that decodes rows and the others from the training thread, so a slow one slows training.
@@ -55,8 +55,10 @@ pub struct Run {
     pub skipped: u64,
     /// Numbers to learn.
     pub parameters: usize,
-    /// The classes' names.
+    /// The classes' or targets' names.
     pub classes: Vec<String>,
+    /// What epochs are measured by.
+    pub metric: Metric,
     /// The devices, one replica each.
     pub devices: String,
 }

@@ -9,7 +9,7 @@ use std::{
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{Observer, Run, StepRecord};
-use crate::model::{EpochRecord, History};
+use crate::model::{EpochRecord, History, Metric};
 
 /// Log lines come no closer together than this, so that quick epochs do not flood a log.
 const BETWEEN_LINES: Duration = Duration::from_secs(1);
@@ -17,7 +17,7 @@ const BETWEEN_LINES: Duration = Duration::from_secs(1);
 /// A bar's words change no more often than this, so that they can be read and cost nothing.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
-/// Shows rows per second, loss, accuracy, the time left, and the share of the time that went into waiting for data.
+/// Shows rows per second, loss, figure of merit, the time left, and the share of the time that went into waiting for data.
 ///
 /// On a terminal this is one bar on standard error. Elsewhere it is a `tracing` event at level INFO for an epoch, at most
 /// one a second, and one at the end.
@@ -29,6 +29,7 @@ pub struct Progress {
 #[derive(Default)]
 struct State {
     epochs: usize,
+    metric: Metric,
     last_line: Option<Instant>,
     summary: String,
     /// Rows and time of the epoch's steps so far, and when they were last shown.
@@ -80,7 +81,7 @@ impl Observer for Progress {
     }
 
     fn begin(&self, run: &Run) {
-        *self.state() = State { epochs: run.epochs, ..State::default() };
+        *self.state() = State { epochs: run.epochs, metric: run.metric, ..State::default() };
         self.bar.reset();
         self.bar.set_length((run.epochs * run.steps) as u64);
         self.bar.set_style(style("{bar:32} {msg}, {eta} left"));
@@ -115,7 +116,7 @@ impl Observer for Progress {
 
     fn epoch(&self, record: &EpochRecord) {
         let mut state = self.state();
-        state.summary = scores(record);
+        state.summary = scores(record, state.metric);
         let speed = state.seen.rows as f64 / record.seconds.max(1e-9);
         state.seen = Seen { shown: Some(Instant::now()), ..Seen::default() };
         let line = format!(
@@ -149,11 +150,12 @@ impl Observer for Progress {
     }
 }
 
-fn scores(record: &EpochRecord) -> String {
+fn scores(record: &EpochRecord, metric: Metric) -> String {
     let training = record.training;
-    let mut text = format!("loss {:.4}, accuracy {:.1} %", training.loss, 100.0 * training.accuracy);
+    let name = metric.name().replace('_', " ");
+    let mut text = format!("loss {:.4}, {name} {}", training.loss, metric.show(training.metric));
     if let Some(held_out) = record.held_out {
-        text += &format!(", held out {:.1} %", 100.0 * held_out.accuracy);
+        text += &format!(", held out {}", metric.show(held_out.metric));
     }
     text
 }
@@ -188,13 +190,13 @@ mod tests {
             held_out: 300,
             skipped: 0,
             parameters: 9,
-            classes: vec![],
             devices: "cpu".into(),
+            ..Run::default()
         };
         progress.begin(&run);
         progress.step(&StepRecord { epoch: 0, step: 0, rows: 1200, loss: 0.5, ..StepRecord::default() });
         assert_eq!((progress.bar.position(), progress.bar.length()), (1, Some(6)));
-        let evaluation = Evaluation { loss: 0.5, accuracy: 0.875 };
+        let evaluation = Evaluation { loss: 0.5, metric: 0.875 };
         let epoch = EpochRecord {
             epoch: 0,
             training: evaluation,
@@ -206,7 +208,7 @@ mod tests {
         progress.epoch(&epoch);
         says(&["epoch 1/2", "loss 0.5000", "accuracy 87.5 %", "held out 87.5 %", "12,000 rows/s", "25 % of the time"]);
         let rows = RowCounts { trained: 1200, held_out: 300, skipped: 0 };
-        progress.end(&History { epochs: vec![epoch], rows, held_out: None });
+        progress.end(&History { epochs: vec![epoch], rows, ..History::default() });
         says(&["trained on 1,200 rows", "0.1 s", "loss 0.5000"]);
         assert!(progress.bar.is_finished());
     }

@@ -20,11 +20,11 @@ use prost::Message;
 use super::{Observer, Run, StepRecord};
 use crate::{
     Error, Result,
-    model::{EpochRecord, History},
+    model::{EpochRecord, History, Metric},
 };
 
 /// Writes scalars that TensorBoard shows: `step/loss` and `step/learning_rate` for every step; `epoch/loss`,
-/// `epoch/accuracy`, their `_held_out` companions and `epoch/rows_per_second` for every epoch, all by the number of steps taken.
+/// `epoch/accuracy` or whatever the figure of merit is called, their `_held_out` companions and `epoch/rows_per_second` for every epoch, all by the number of steps taken.
 ///
 /// Every run that it watches gets an event file of its own. A write that fails ends the file with a warning: training goes on.
 #[derive(Debug)]
@@ -38,6 +38,7 @@ pub struct TensorBoard {
 struct State {
     file: Option<BufWriter<File>>,
     steps: i64,
+    metric: Metric,
     /// Of the epoch's steps so far.
     rows: usize,
 }
@@ -91,9 +92,9 @@ impl TensorBoard {
 }
 
 impl Observer for TensorBoard {
-    fn begin(&self, _run: &Run) {
+    fn begin(&self, run: &Run) {
         let mut state = self.state();
-        *state = State::default();
+        *state = State { metric: run.metric, ..State::default() };
         match self.open() {
             Ok(file) => state.file = Some(file),
             Err(e) => self.give_up(&mut state, Err(e)),
@@ -112,14 +113,16 @@ impl Observer for TensorBoard {
     fn epoch(&self, epoch: &EpochRecord) {
         let mut state = self.state();
         let speed = std::mem::take(&mut state.rows) as f64 / epoch.seconds.max(1e-9);
+        let metric = format!("epoch/{}", state.metric.name());
+        let of_held_out = format!("{metric}_held_out");
         let mut scalars = vec![
             ("epoch/loss", epoch.training.loss),
-            ("epoch/accuracy", epoch.training.accuracy),
+            (metric.as_str(), epoch.training.metric),
             ("epoch/rows_per_second", speed),
         ];
         if let Some(held_out) = epoch.held_out {
             scalars.push(("epoch/loss_held_out", held_out.loss));
-            scalars.push(("epoch/accuracy_held_out", held_out.accuracy));
+            scalars.push((&of_held_out, held_out.metric));
         }
         self.write(&mut state, &scalars, true);
     }
@@ -239,8 +242,8 @@ mod tests {
         for step in 0..3 {
             board.step(&StepRecord { step, loss: 0.5, learning_rate: 0.25, rows: 50, ..StepRecord::default() });
         }
-        let training = Evaluation { loss: 0.75, accuracy: 0.5 };
-        let held_out = Some(Evaluation { loss: 1.5, accuracy: 0.25 });
+        let training = Evaluation { loss: 0.75, metric: 0.5 };
+        let held_out = Some(Evaluation { loss: 1.5, metric: 0.25 });
         board.epoch(&EpochRecord { training, held_out, seconds: 2.0, ..EpochRecord::default() });
         board.end(&History::default());
 

@@ -1,4 +1,4 @@
-//! Loss, accuracy and learning rate by epoch.
+//! Loss, figure of merit and learning rate by epoch.
 
 use plotters::prelude::*;
 
@@ -26,9 +26,10 @@ pub(super) fn draw<B: DrawingBackend>(area: &Area<B>, history: &History) -> Draw
             ("held out", COLOURS[1], points(&|e| e.held_out.as_ref().map(value))),
         ]
     };
+    let share = history.metric.is_share();
     let panels = [
         Panel { title: "loss", lines: both(|e| e.loss), shown: &[0.0] },
-        Panel { title: "accuracy", lines: both(|e| e.accuracy), shown: &[1.0] },
+        Panel { title: history.metric.name(), lines: both(|e| e.metric), shown: if share { &[1.0] } else { &[0.0] } },
         Panel {
             title: "learning rate",
             lines: vec![("", COLOURS[2], points(&|e| (e.learning_rate > 0.0).then_some(e.learning_rate)))],

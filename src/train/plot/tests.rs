@@ -6,8 +6,8 @@ fn history(epochs: usize) -> History {
         let t = epoch as f64;
         EpochRecord {
             epoch,
-            training: Evaluation { loss: 1.1 * (-t / 9.0).exp() + 0.08, accuracy: 1.0 - 0.6 * (-t / 6.0).exp() },
-            held_out: Some(Evaluation { loss: (-t / 8.0).exp() + 0.15, accuracy: 0.96 - 0.6 * (-t / 6.0).exp() }),
+            training: Evaluation { loss: 1.1 * (-t / 9.0).exp() + 0.08, metric: 1.0 - 0.6 * (-t / 6.0).exp() },
+            held_out: Some(Evaluation { loss: (-t / 8.0).exp() + 0.15, metric: 0.96 - 0.6 * (-t / 6.0).exp() }),
             learning_rate: 0.003 * (1.0 + (t / epochs as f64 * std::f64::consts::PI).cos()) / 2.0,
             seconds: 0.5,
             ..EpochRecord::default()

@@ -64,7 +64,7 @@ async fn iris_is_learnt_and_held_out_flowers_are_told_apart() {
         let matrix = history.held_out.as_ref().unwrap();
         assert_eq!(matrix.rows(), history.rows.held_out);
         assert!(matrix.accuracy() >= 0.9, "seed {seed}: {}", matrix.accuracy());
-        assert_eq!(history.last().unwrap().held_out.unwrap().accuracy, matrix.accuracy());
+        assert_eq!(history.last().unwrap().held_out.unwrap().metric, matrix.accuracy());
         assert!(history.epochs[0].training.loss > 2.0 * history.last().unwrap().training.loss);
     }
 }
@@ -391,7 +391,7 @@ async fn every_optimizer_learns_iris_and_the_schedule_sets_the_rate_of_every_ste
         };
         let model = trainer(params).observe(rates.clone()).fit(&iris()).await.unwrap();
         let last = model.history().last().unwrap().training;
-        assert!(last.accuracy > 0.93, "{optimizer:?}: {last:?}");
+        assert!(last.metric > 0.93, "{optimizer:?}: {last:?}");
         let rates = rates.0.lock().unwrap();
         assert_eq!(rates[0], learning_rate);
         assert!(rates.windows(2).all(|pair| pair[1] < pair[0]), "{rates:?}");

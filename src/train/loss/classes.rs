@@ -3,6 +3,7 @@
 use candle_core::{D, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::Target;
 use crate::{Error, Result, nn::cross_entropy, tensor::Minibatch};
 
 /// How much each class counts in the loss.
@@ -20,7 +21,7 @@ pub enum ClassWeights {
 }
 
 impl ClassWeights {
-    pub(super) fn check(&self) -> Result<()> {
+    pub(in crate::train) fn check(&self) -> Result<()> {
         match self {
             ClassWeights::Given(weights) => match weights.iter().find(|w| !(w.is_finite() && **w >= 0.0)) {
                 Some(bad) => Err(Error::param("class_weights", bad, "finite numbers of at least 0")),
@@ -31,7 +32,7 @@ impl ClassWeights {
     }
 
     /// One weight per class, from how often each occurs.
-    pub(super) fn resolve(&self, counts: &[u64]) -> Result<Vec<f32>> {
+    pub(in crate::train) fn resolve(&self, counts: &[u64]) -> Result<Vec<f32>> {
         let rows: u64 = counts.iter().sum();
         match self {
             ClassWeights::None => Ok(vec![1.0; counts.len()]),
@@ -62,15 +63,6 @@ pub struct CrossEntropy {
     smoothing: f32,
 }
 
-/// What a minibatch's logits are compared with: the weight of each row's negative log-likelihood in each class.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Target {
-    /// `rows × classes`.
-    pub(super) values: Vec<f32>,
-    /// `Σ wᵢ c_yᵢ`: what the loss is divided by.
-    pub(super) weight: f64,
-}
-
 impl CrossEntropy {
     /// One weight per class; `smoothing` is in `[0, 1)`.
     pub fn new(class_weights: Vec<f32>, smoothing: f64) -> Self {
@@ -81,7 +73,8 @@ impl CrossEntropy {
         self.class_weights.len()
     }
 
-    /// Lays out a minibatch's target. Labels must be below the number of classes.
+    /// Lays out a minibatch's target: the weight of each row's negative log-likelihood in each class, and `Σ wᵢ c_yᵢ` as
+    /// what the loss is divided by. Labels must be below the number of classes.
     pub(super) fn target(&self, minibatch: &Minibatch) -> Target {
         let classes = self.class_weights.len();
         let mut values = vec![0.0; minibatch.rows() * classes];
@@ -96,7 +89,7 @@ impl CrossEntropy {
             line[label] += row_weight * (1.0 - self.smoothing) * self.class_weights[label];
             weight += f64::from(row_weight * self.class_weights[label]);
         }
-        Target { values, weight }
+        Target { values, weights: Vec::new(), labels: minibatch.classes().to_vec(), weight }
     }
 
     /// The sum of the loss over a minibatch on the processor; fills in the gradient of the mean, `weight` being what the
@@ -145,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_loss_and_its_gradient_are_those_of_pytorch() {
-        let cases: Vec<Case> = serde_json::from_str(include_str!("reference/loss.json")).unwrap();
+        let cases: Vec<Case> = serde_json::from_str(include_str!("../reference/loss.json")).unwrap();
         assert_eq!(cases.len(), 4);
         for case in cases {
             let logits = Var::new(case.logits, &Device::Cpu).unwrap();

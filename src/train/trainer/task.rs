@@ -1,0 +1,88 @@
+//! What a run is to learn, from its parameters and the first rows.
+
+use super::Trainer;
+use crate::{
+    Error, Result,
+    model::Task,
+    nn::InputShape,
+    tensor::{LabelKind, TensorField, field::LABEL},
+    train::{
+        CrossEntropy,
+        feed::{Block, Everything},
+        loss::Objective,
+    },
+};
+
+impl Trainer {
+    /// What labels are learnt from: none where the columns name no label.
+    pub(super) fn label_kind(&self) -> LabelKind {
+        match self.params.loss.label_kind() {
+            LabelKind::Class => LabelKind::Class,
+            _ if self.columns.label.is_empty() => LabelKind::None,
+            kind => kind,
+        }
+    }
+
+    /// What the outputs are to mean, and how many there are.
+    pub(super) fn task(&self, first: &Block, inputs: &InputShape) -> Result<(Task, usize)> {
+        let (loss, kind) = (self.params.loss, self.label_kind());
+        let link = loss.link();
+        if self.scaling.is_some() && (kind == LabelKind::None || kind != LabelKind::Numbers) {
+            let value = format!("{:?}", self.scaling);
+            return Err(Error::param("scaling", value, "none: only targets of a loss over plain numbers are scaled"));
+        }
+        if kind == LabelKind::Class {
+            let names = self.class_names(first.end.as_ref())?;
+            let count = names.len();
+            return Ok((Task::Classes { names }, count));
+        }
+        let label = |field: &&TensorField| field.name == LABEL;
+        let Some(label) = first.rows.fields().iter().find(label) else {
+            return Ok((Task::Input { link }, inputs.count()));
+        };
+        let (width, name) = (label.count(), &self.columns.label);
+        let numbered = || (0..width).map(|i| if width == 1 { name.clone() } else { format!("{name}_{i}") }).collect();
+        let names: Vec<String> = self.names.clone().unwrap_or_else(numbered);
+        if names.len() != width {
+            let reason = format!("has {width} values a row, but there are {} names", names.len());
+            return Err(Error::data(name, reason));
+        }
+        Ok(match kind {
+            LabelKind::Chances => (Task::Labels { names }, width),
+            _ => (Task::Values { names, scaling: self.scaling.clone(), link }, width),
+        })
+    }
+
+    pub(super) fn objective(&self, task: &Task, everything: Option<&Everything>, outputs: usize) -> Result<Objective> {
+        let params = &self.params;
+        task.check(outputs, outputs)?;
+        let objective = match task {
+            Task::Classes { .. } => {
+                let class_weights = params.class_weights.resolve(&self.counts(everything, outputs))?;
+                Objective::classes(CrossEntropy::new(class_weights, params.label_smoothing))
+            }
+            task => Objective::values(params.loss, task, outputs),
+        };
+        Ok(objective.corrupted(params.corruption, params.seed))
+    }
+
+    fn class_names(&self, everything: Option<&Everything>) -> Result<Vec<String>> {
+        let counted = || self.class_counts.as_ref().map(Vec::len).or(everything.map(|all| all.labels)).unwrap_or(0);
+        let names = self.names.clone().unwrap_or_else(|| (0..counted()).map(|class| class.to_string()).collect());
+        if names.len() < 2 {
+            return Err(Error::data(&self.columns.label, "holds one class only; there is nothing to tell apart"));
+        }
+        Ok(names)
+    }
+
+    /// How often each class occurs: as counted beforehand, else among the rows to learn from. Zeros when neither is known.
+    fn counts(&self, everything: Option<&Everything>, classes: usize) -> Vec<u64> {
+        let counted = self.class_counts.as_deref().or(everything.map(|all| all.classes.as_slice()));
+        let mut counts = counted.unwrap_or_default().to_vec();
+        counts.resize(classes, 0);
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests;
