@@ -17,6 +17,7 @@ mod ml;
 mod model_tables;
 mod partition_groups;
 mod readers;
+mod regressor;
 mod rows_from_here;
 mod sessions;
 mod spark_ml;

@@ -8,7 +8,9 @@ pub use spark_connect::{
 pub use crate::{
     Error, Result,
     dataframe::{DataFrame, JoinType, SaveMode, column},
-    estimator::{NeuralClassificationModel, NeuralClassifier},
+    estimator::{
+        NeuralClassificationModel, NeuralClassifier, NeuralModel, NeuralMultilabelClassifier, NeuralRegressor,
+    },
     ml::{
         Estimator, Model, Pipeline, PipelineModel, Preflight, Transformer,
         feature::{HandleInvalid, StandardScaler, StringIndexer, VectorAssembler},
@@ -17,4 +19,5 @@ pub use crate::{
     session::Session,
     stream::{RecordSource, RecordStream},
     tensor::reader::{ImageReader, OneHotReader, PathLabel, TensorReader, TextReader},
+    train::{ClassWeights, Loss},
 };

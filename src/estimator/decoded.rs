@@ -15,7 +15,7 @@ use crate::{
     tensor::{
         Columns, OnInvalid, TensorField,
         field::{HELD_OUT, LABEL, WEIGHT},
-        reader::{Readers, RecordReader},
+        reader::{Reader, Readers, RecordReader},
     },
 };
 
@@ -26,12 +26,20 @@ pub(super) struct DecodedSource<S> {
     source: S,
     columns: Columns,
     readers: Readers,
+    /// Reads labels, unless the readers do.
+    label: Option<Reader>,
     on_invalid: OnInvalid,
 }
 
 impl<S: RecordSource> DecodedSource<S> {
-    pub(super) fn new(source: S, columns: Columns, readers: Readers, on_invalid: OnInvalid) -> Self {
-        Self { source, columns, readers, on_invalid }
+    pub(super) fn new(
+        source: S,
+        columns: Columns,
+        readers: Readers,
+        label: Option<Reader>,
+        on_invalid: OnInvalid,
+    ) -> Self {
+        Self { source, columns, readers, label, on_invalid }
     }
 
     /// The columns of the decoded rows.
@@ -45,9 +53,10 @@ impl<S: RecordSource> DecodedSource<S> {
 
     async fn decoded(&self, epoch: usize) -> Result<RecordStream> {
         let input = self.source.open(epoch).await?;
-        let Columns { label, weight, validation, .. } = &self.columns;
-        let reader =
-            RecordReader::examples(input.schema(), &self.readers, label, weight.as_deref(), validation.as_deref())?;
+        let Columns { weight, validation, .. } = &self.columns;
+        let label = self.readers.label.clone().or(self.label.clone());
+        let (weight, validation) = (weight.as_deref(), validation.as_deref());
+        let reader = RecordReader::examples(input.schema(), &self.readers, label, weight, validation)?;
         reader.require_fixed()?;
         let schema = Arc::new(Schema::new(reader.fields().iter().map(field).collect::<Vec<_>>()));
         let (decoded, on_invalid) = (schema.clone(), self.on_invalid);

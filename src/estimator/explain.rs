@@ -3,7 +3,7 @@
 /// One parameter: its name, what it is for, its default and its value.
 pub(super) struct Param {
     pub(super) name: &'static str,
-    pub(super) purpose: &'static str,
+    pub(super) purpose: String,
     pub(super) default: String,
     pub(super) current: String,
 }

@@ -12,7 +12,7 @@ use crate::{
     tensor::{Columns, reader::Readers},
 };
 
-fn is_number(data_type: &DataType) -> bool {
+pub(super) fn is_number(data_type: &DataType) -> bool {
     matches!(
         data_type,
         DataType::Boolean
@@ -26,7 +26,12 @@ fn is_number(data_type: &DataType) -> bool {
     )
 }
 
-fn typed<'a>(schema: &'a Schema, name: &str, expected: &str, fits: fn(&DataType) -> bool) -> Result<&'a StructField> {
+pub(super) fn typed<'a>(
+    schema: &'a Schema,
+    name: &str,
+    expected: &str,
+    fits: fn(&DataType) -> bool,
+) -> Result<&'a StructField> {
     let field = schema.require(name)?;
     let fits = fits(&field.data_type);
     if fits { Ok(field) } else { Err(Error::schema(name, expected, field.data_type.simple_string())) }
@@ -57,14 +62,11 @@ pub(super) fn check_features(schema: &Schema, columns: &Columns) -> Result<()> {
     columns.features.iter().try_for_each(|name| single(schema, name).map(drop))
 }
 
-/// Checks the columns that training uses, before anything runs.
+/// Checks the columns that training uses besides the label, before anything runs.
 pub(super) fn check(schema: &Schema, columns: &Columns) -> Result<()> {
     check_features(schema, columns)?;
     let read = columns.readers.as_ref();
     readers::check(schema, &read.map(Readers::columns).unwrap_or_default())?;
-    if read.is_none_or(|read| read.label.is_none()) {
-        typed(schema, &columns.label, "a number (the class, counted from 0)", is_number)?;
-    }
     if let Some(weight) = &columns.weight {
         typed(schema, weight, "a number", is_number)?;
     }
@@ -75,15 +77,15 @@ pub(super) fn check(schema: &Schema, columns: &Columns) -> Result<()> {
 }
 
 /// Selects exactly the columns that training uses, cast on the cluster.
-pub(super) fn select(df: &DataFrame, schema: &Schema, columns: &Columns) -> Result<DataFrame> {
+pub(super) fn select(df: &DataFrame, schema: &Schema, columns: &Columns, label: Option<Column>) -> Result<DataFrame> {
     if let Some(read) = &columns.readers {
-        return readers::select(df, schema, columns, read);
+        return readers::select(df, schema, columns, read, label);
     }
     let mut selected = Vec::new();
     for name in &columns.features {
         selected.push(single(schema, name)?);
     }
-    selected.push(column(&columns.label).cast_str("double").alias(&columns.label));
+    selected.extend(label);
     selected.extend(columns.weight.iter().map(|name| column(name).cast_str("double").alias(name)));
     selected.extend(columns.validation.iter().map(|name| column(name).alias(name)));
     Ok(df.select(selected))

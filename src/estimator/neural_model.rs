@@ -1,4 +1,4 @@
-//! A trained neural classifier as a stage of a fitted pipeline.
+//! A trained network as a stage of a fitted pipeline.
 
 use std::any::Any;
 
@@ -11,39 +11,42 @@ use spark_connect::{
 
 use crate::{
     Result,
-    dataframe::{DataFrame, Schema, column, function, vector_type},
-    ml::{Model, Transformer, attribute::Attribute},
-    model::{self, Lineage, Outputs, PredictOptions},
+    dataframe::{DataFrame, Schema, column, function, is_vector, vector_type},
+    ml::{
+        Model, Transformer,
+        attribute::{Attribute, AttributeGroup},
+    },
+    model::{self, Lineage, Outputs, PredictOptions, Task},
     session::Session,
     stream::RecordStream,
     train::TrainParams,
 };
 
-/// What a [`NeuralClassifier`](super::NeuralClassifier) has learnt.
+/// What an estimator of networks has learnt: classes, labels or values, see [`Model::task`](model::Model::task).
 ///
 /// As a transformer it reads its frame's rows at once, scores them in this process and uploads them again: the result is
 /// a frame of scored rows, not a plan over the frame. Use
 /// [`PipelineModel::predict`](crate::ml::PipelineModel::predict) for rows that are needed here only.
 #[derive(Debug, Clone, PartialEq)]
-pub struct NeuralClassificationModel {
+pub struct NeuralModel {
     model: model::Model,
     training: TrainParams,
     prediction: PredictOptions,
     lineage: Lineage,
 }
 
-impl NeuralClassificationModel {
+impl NeuralModel {
     /// Puts a stage together from a trained model.
     ///
     /// # Errors
-    /// [`Error::Param`](crate::Error::Param) for thresholds that do not fit the classes.
+    /// [`Error::Param`](crate::Error::Param) for thresholds that do not fit the classes or labels.
     pub fn new(
         model: model::Model,
         training: TrainParams,
         prediction: PredictOptions,
         lineage: Lineage,
     ) -> Result<Self> {
-        prediction.check(model.classes().len())?;
+        prediction.check(model.task())?;
         Ok(Self { model, training, prediction, lineage })
     }
 
@@ -70,14 +73,14 @@ impl NeuralClassificationModel {
     /// Changes how it predicts.
     ///
     /// # Errors
-    /// [`Error::Param`](crate::Error::Param) for thresholds that do not fit the classes.
+    /// [`Error::Param`](crate::Error::Param) for thresholds that do not fit the classes or labels.
     pub fn with_prediction(self, prediction: PredictOptions) -> Result<Self> {
         Self::new(self.model, self.training, prediction, self.lineage)
     }
 
     /// Streams a frame's rows here and appends the prediction columns, batch by batch.
     ///
-    /// Raw predictions and probabilities are `array<double>`. Dropping the stream interrupts the work on the cluster.
+    /// Outputs of several numbers are `array<double>`. Dropping the stream interrupts the work on the cluster.
     ///
     /// # Errors
     /// As [`Model::predict`](model::Model::predict) and [`DataFrame::stream`].
@@ -89,9 +92,10 @@ impl NeuralClassificationModel {
     async fn scored_frame(&self, frame: &DataFrame) -> Result<DataFrame> {
         let before = frame.schema().await?;
         let outputs = &self.prediction.outputs;
-        let after = output_schema(&before, outputs, self.model.classes())?;
-        let scores = [outputs.raw_prediction.as_str(), outputs.probability.as_str()];
-        let is_score = |field: &StructField| !field.name.is_empty() && scores.contains(&field.name.as_str());
+        let after = output_schema(&before, outputs, self.model.task())?;
+        let added = after.fields()[before.fields().len()..].iter().filter(|field| is_vector(&field.data_type));
+        let scores: Vec<&str> = added.map(|field| field.name.as_str()).collect();
+        let is_score = |field: &StructField| scores.contains(&field.name.as_str());
         // Vectors of scores travel as arrays and are put together over there.
         let sent = Schema::new(after.fields().iter().map(|field| {
             let data_type = if is_score(field) { array_of_doubles() } else { field.data_type.clone() };
@@ -110,18 +114,24 @@ impl NeuralClassificationModel {
                 false => column(&field.name),
             }
         };
-        Ok(scored.select(after.fields().iter().map(select)))
+        let mut scored = scored.select(after.fields().iter().map(select));
+        // An expression loses the metadata that its column came with.
+        for field in after.fields().iter().filter(|field| is_score(field) && !field.metadata.is_empty()) {
+            let metadata = field.metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+            scored = scored.with_metadata(&field.name, &metadata);
+        }
+        Ok(scored)
     }
 }
 
-impl Transformer for NeuralClassificationModel {
+impl Transformer for NeuralModel {
     fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
         Box::pin(self.scored_frame(frame))
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
         super::features::check_features(schema, self.model.columns())?;
-        output_schema(schema, &self.prediction.outputs, self.model.classes())
+        output_schema(schema, &self.prediction.outputs, self.model.task())
     }
 
     fn duplicate(&self) -> Box<dyn Transformer> {
@@ -133,7 +143,7 @@ impl Transformer for NeuralClassificationModel {
     }
 }
 
-impl Model for NeuralClassificationModel {
+impl Model for NeuralModel {
     fn into_transformer(self: Box<Self>) -> Box<dyn Transformer> {
         self
     }
@@ -143,8 +153,9 @@ fn array_of_doubles() -> DataType {
     DataType::Array { element_type: Box::new(DataType::Double), contains_null: false }
 }
 
-/// A schema with the prediction columns behind it; the predicted class carries the classes' names, if they are known.
-pub(super) fn output_schema(schema: &Schema, outputs: &Outputs, classes: &[String]) -> Result<Schema> {
+/// A schema with the prediction columns behind it. A predicted class carries the classes' names, if they are known; the
+/// vectors of several labels or targets carry theirs.
+pub(super) fn output_schema(schema: &Schema, outputs: &Outputs, task: &Task) -> Result<Schema> {
     outputs.check(schema.names())?;
     let mut fields = schema.fields().to_vec();
     let mut add = |name: &str, data_type: DataType, metadata: Map<String, Value>| {
@@ -153,13 +164,36 @@ pub(super) fn output_schema(schema: &Schema, outputs: &Outputs, classes: &[Strin
             fields.push(StructField { name: name.to_owned(), data_type, nullable: true, metadata });
         }
     };
-    let nominal = match classes {
-        [] => Map::new(),
-        classes => Attribute::nominal(&outputs.prediction, classes.iter().cloned()).to_metadata(),
+    let text = || DataType::String { collation: "UTF8_BINARY".into() };
+    let each = |names: &[String]| {
+        let known = names.iter().all(|name| !name.is_empty());
+        let group = AttributeGroup::Attributes(names.iter().map(Attribute::numeric).collect());
+        if known { group.to_metadata() } else { Map::new() }
     };
-    add(&outputs.raw_prediction, vector_type(), Map::new());
-    add(&outputs.probability, vector_type(), Map::new());
-    add(&outputs.prediction, DataType::Double, nominal);
-    add(&outputs.predicted_label, DataType::String { collation: "UTF8_BINARY".into() }, Map::new());
+    match task {
+        Task::Classes { names } => {
+            let nominal = match names.as_slice() {
+                [] => Map::new(),
+                names => Attribute::nominal(&outputs.prediction, names.iter().cloned()).to_metadata(),
+            };
+            add(&outputs.raw_prediction, vector_type(), Map::new());
+            add(&outputs.probability, vector_type(), Map::new());
+            add(&outputs.prediction, DataType::Double, nominal);
+            add(&outputs.predicted_label, text(), Map::new());
+        }
+        Task::Labels { names } => {
+            add(&outputs.raw_prediction, vector_type(), each(names));
+            add(&outputs.probability, vector_type(), each(names));
+            add(&outputs.prediction, vector_type(), each(names));
+            let labels = DataType::Array { element_type: Box::new(text()), contains_null: false };
+            add(&outputs.predicted_label, labels, Map::new());
+        }
+        Task::Values { names, .. } if names.len() == 1 => add(&outputs.prediction, DataType::Double, Map::new()),
+        Task::Values { names, .. } => add(&outputs.prediction, vector_type(), each(names)),
+        Task::Input { .. } => add(&outputs.prediction, vector_type(), Map::new()),
+    }
     Ok(Schema::new(fields))
 }
+
+/// What a [`NeuralClassifier`](super::NeuralClassifier) has learnt.
+pub type NeuralClassificationModel = NeuralModel;

@@ -136,11 +136,16 @@ fn is_number(data_type: &DataType) -> bool {
 
 /// Selects exactly the columns that the readers declare, the label, the weight and the mark; numbers that are wider than
 /// single precision are cast on the cluster.
-pub(super) fn select(frame: &DataFrame, schema: &Schema, columns: &Columns, readers: &Readers) -> Result<DataFrame> {
+pub(super) fn select(
+    frame: &DataFrame,
+    schema: &Schema,
+    columns: &Columns,
+    readers: &Readers,
+    label: Option<Column>,
+) -> Result<DataFrame> {
     let mut selected = Vec::new();
     let mut names = readers.columns();
-    let label = readers.label.is_none().then_some(columns.label.as_str());
-    for name in label.into_iter().chain(columns.weight.as_deref()).chain(columns.validation.as_deref()) {
+    for name in columns.weight.as_deref().into_iter().chain(columns.validation.as_deref()) {
         if !names.contains(&name) {
             names.push(name);
         }
@@ -156,6 +161,7 @@ pub(super) fn select(frame: &DataFrame, schema: &Schema, columns: &Columns, read
         let value = if castable { narrowed(name, &field.data_type) } else { column(name) };
         selected.push(value.alias(name));
     }
+    selected.extend(label);
     Ok(frame.select(selected))
 }
 

@@ -1,12 +1,14 @@
 //! Prediction columns, appended batch by batch.
 
+mod columns;
+
 use std::{collections::HashSet, sync::Arc};
 
 use arrow::{
-    array::{ArrayRef, BooleanArray, Float64Array, ListArray, RecordBatch, RecordBatchOptions, StringArray},
-    buffer::{NullBuffer, OffsetBuffer},
+    array::{BooleanArray, RecordBatch, RecordBatchOptions},
+    buffer::NullBuffer,
     compute::filter_record_batch,
-    datatypes::{DataType, Field, Schema, SchemaRef},
+    datatypes::{Field, Schema, SchemaRef},
 };
 use candle_core::Tensor;
 use futures::{StreamExt, stream};
@@ -27,13 +29,13 @@ const ROWS_AT_ONCE: usize = 8192;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Outputs {
-    /// The scores before softmax, `array<double>`, one per class.
+    /// The scores before softmax or sigmoid, `array<double>`, one per class or label; of classifiers alone.
     pub raw_prediction: String,
-    /// The chance of each class, `array<double>`.
+    /// The chance of each class or label, `array<double>`; of classifiers alone.
     pub probability: String,
-    /// The predicted class as a double from 0.
+    /// The predicted class as a double from 0, or the value; `array<double>` of several values, or of labels that are 0 or 1.
     pub prediction: String,
-    /// The predicted class's name.
+    /// The predicted class's name, or the names of the labels that a row has; of classifiers alone.
     pub predicted_label: String,
 }
 
@@ -49,18 +51,10 @@ impl Default for Outputs {
 }
 
 impl Outputs {
-    /// The columns that are on, each with its type.
-    pub fn columns(&self) -> Vec<(&str, DataType)> {
-        let scores = || DataType::List(Arc::new(Field::new_list_field(DataType::Float64, false)));
-        [
-            (self.raw_prediction.as_str(), scores()),
-            (self.probability.as_str(), scores()),
-            (self.prediction.as_str(), DataType::Float64),
-            (self.predicted_label.as_str(), DataType::Utf8),
-        ]
-        .into_iter()
-        .filter(|(name, _)| !name.is_empty())
-        .collect()
+    /// The prediction alone, as of networks that learn values.
+    pub fn values() -> Self {
+        let off = String::new;
+        Self { raw_prediction: off(), probability: off(), predicted_label: off(), ..Self::default() }
     }
 
     /// Refuses names that are given twice or exist already.
@@ -69,7 +63,8 @@ impl Outputs {
     /// [`Error::Schema`] with the column.
     pub fn check<'a>(&self, existing: impl IntoIterator<Item = &'a str>) -> Result<()> {
         let mut taken: HashSet<&str> = existing.into_iter().collect();
-        for (name, _) in self.columns() {
+        let names = [&self.raw_prediction, &self.probability, &self.prediction, &self.predicted_label];
+        for name in names.into_iter().map(String::as_str).filter(|name| !name.is_empty()) {
             if !taken.insert(name) {
                 let expected = "no column of this name: predictions go there";
                 return Err(Error::schema(name, expected, "one; drop it or name the output otherwise"));
@@ -85,7 +80,8 @@ impl Outputs {
 pub struct PredictOptions {
     /// What the columns are called.
     pub outputs: Outputs,
-    /// One threshold per class: the class with the largest `probability / threshold` is predicted, as in Spark ML.
+    /// One threshold per class: the class with the largest `probability / threshold` is predicted, as in Spark ML. Or one
+    /// per label, in [0, 1]: labels of a larger chance are predicted, 0.5 without.
     pub thresholds: Option<Vec<f64>>,
     /// What to do with rows whose features cannot be used.
     pub on_invalid: OnInvalid,
@@ -106,12 +102,22 @@ impl Default for PredictOptions {
 }
 
 impl PredictOptions {
-    /// Checks the thresholds against the number of classes: none negative or NaN, at most one 0, and a sum above 0.
+    /// Checks the thresholds against the classes (none negative or NaN, at most one 0, and a sum above 0) or the labels
+    /// (each in [0, 1]).
     ///
     /// # Errors
     /// [`Error::Param`] with the value and what is legal.
-    pub fn check(&self, classes: usize) -> Result<()> {
+    pub fn check(&self, task: &Task) -> Result<()> {
         let Some(thresholds) = &self.thresholds else { return Ok(()) };
+        let refused = |words: String| Err(Error::param("thresholds", format!("{thresholds:?}"), words));
+        let classes = match task {
+            Task::Classes { names } => names.len(),
+            Task::Labels { names } => {
+                let legal = thresholds.len() == names.len() && thresholds.iter().all(|t| (0.0..=1.0).contains(t));
+                return if legal { Ok(()) } else { refused(format!("{} numbers in [0, 1]", names.len())) };
+            }
+            Task::Values { .. } | Task::Input { .. } => return refused("none: nothing is chosen".into()),
+        };
         let legal = thresholds.len() == classes
             && thresholds.iter().all(|t| *t >= 0.0 && t.is_finite())
             && thresholds.iter().filter(|t| **t == 0.0).count() <= 1
@@ -119,8 +125,7 @@ impl PredictOptions {
         if legal {
             return Ok(());
         }
-        let words = format!("{classes} finite numbers of at least 0, at most one of them 0, with a sum above 0");
-        Err(Error::param("thresholds", format!("{thresholds:?}"), words))
+        refused(format!("{classes} finite numbers of at least 0, at most one of them 0, with a sum above 0"))
     }
 }
 
@@ -135,21 +140,19 @@ impl Model {
     /// for bad thresholds or a device that is not there. The stream then fails with [`Error::Data`] on the first batch
     /// that holds a row that cannot be used, unless such rows are skipped or kept.
     pub fn predict(&self, input: RecordStream, options: &PredictOptions) -> Result<RecordStream> {
-        let Task::Classes { names: classes } = &self.task else {
-            let value = format!("a network that learnt {}", self.task.describe());
-            return Err(Error::param("model", value, "a classifier: only its outputs become columns yet"));
-        };
-        options.check(classes.len())?;
+        options.check(&self.task)?;
         let input_schema = input.schema();
         options.outputs.check(input_schema.fields().iter().map(|field| field.name().as_str()))?;
         let mut fields = input_schema.fields().to_vec();
         let nullable = options.on_invalid == OnInvalid::Keep;
-        fields.extend(options.outputs.columns().into_iter().map(|(name, t)| Arc::new(Field::new(name, t, nullable))));
+        fields.extend(
+            options.outputs.columns(&self.task).into_iter().map(|(name, t)| Arc::new(Field::new(name, t, nullable))),
+        );
         let schema = Arc::new(Schema::new_with_metadata(fields, input_schema.metadata().clone()));
         let scorer = Scorer {
             network: self.network(&options.device.open()?)?,
             reader: FeatureReader::of(input_schema, &self.columns)?.with_width(self.spec.inputs.count())?,
-            classes: classes.clone(),
+            task: self.task.clone(),
             options: options.clone(),
             schema: schema.clone(),
         };
@@ -167,7 +170,7 @@ impl Model {
 struct Scorer {
     network: Sequential,
     reader: FeatureReader,
-    classes: Vec<String>,
+    task: Task,
     options: PredictOptions,
     schema: SchemaRef,
 }
@@ -201,35 +204,13 @@ impl Scorer {
 
     /// Runs the network over the rows and puts its columns behind those of the batch.
     fn append(&self, batch: &RecordBatch, features: &[f32], nulls: Option<NullBuffer>) -> Result<RecordBatch> {
-        let classes = self.classes.len();
-        let mut raw = Vec::with_capacity(batch.num_rows() * classes);
+        let width = self.network.spec().outputs;
+        let mut raw = Vec::with_capacity(batch.num_rows() * width);
         for part in features.chunks(ROWS_AT_ONCE * self.network.spec().inputs.count()) {
             raw.extend(self.forward(part)?.into_iter().map(f64::from));
         }
-        let mut probability = raw.clone();
-        let mut predicted = Vec::with_capacity(batch.num_rows());
-        for row in probability.chunks_exact_mut(classes) {
-            softmax(row);
-            predicted.push(argmax(row, self.options.thresholds.as_deref()));
-        }
-        let outputs = &self.options.outputs;
         let mut columns = batch.columns().to_vec();
-        if !outputs.raw_prediction.is_empty() {
-            columns.push(scores(raw, classes, nulls.clone())?);
-        }
-        if !outputs.probability.is_empty() {
-            columns.push(scores(probability, classes, nulls.clone())?);
-        }
-        if !outputs.prediction.is_empty() {
-            let values = predicted.iter().map(|&class| class as f64).collect::<Vec<_>>();
-            columns.push(Arc::new(Float64Array::new(values.into(), nulls.clone())));
-        }
-        if !outputs.predicted_label.is_empty() {
-            let is_null = |row| nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
-            let names = predicted.iter().enumerate();
-            let names = names.map(|(row, &class)| (!is_null(row)).then_some(self.classes[class].as_str()));
-            columns.push(Arc::new(names.collect::<StringArray>()));
-        }
+        columns.extend(columns::columns(&self.task, &self.options, raw, width, nulls)?);
         // A batch without any column still has rows.
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
@@ -246,30 +227,6 @@ impl Scorer {
             .and_then(|raw| raw.to_vec1())
             .map_err(|e| Error::tensor("reading predictions from the device", e))
     }
-}
-
-/// Lists of `width` doubles each.
-fn scores(values: Vec<f64>, width: usize, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
-    let offsets = OffsetBuffer::from_repeated_length(width, values.len() / width);
-    let field = Arc::new(Field::new_list_field(DataType::Float64, false));
-    let list = ListArray::try_new(field, offsets, Arc::new(Float64Array::from(values)), nulls);
-    Ok(Arc::new(list.map_err(|e| Error::arrow("building a column of scores", e))?))
-}
-
-fn softmax(row: &mut [f64]) {
-    let max = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    row.iter_mut().for_each(|v| *v = (*v - max).exp());
-    let sum: f64 = row.iter().sum();
-    row.iter_mut().for_each(|v| *v /= sum);
-}
-
-/// The first class with the largest probability, each divided by its threshold when there are any. A likely class with
-/// threshold 0 wins, an impossible one (0 / 0) never does.
-fn argmax(probability: &[f64], thresholds: Option<&[f64]>) -> usize {
-    let scaled = |class: usize| probability[class] / thresholds.map_or(1.0, |t| t[class]);
-    (0..probability.len())
-        .fold((0, f64::NEG_INFINITY), |best, class| if scaled(class) > best.1 { (class, scaled(class)) } else { best })
-        .0
 }
 
 #[cfg(test)]

@@ -102,16 +102,6 @@ impl Task {
         }
     }
 
-    /// In a few words, as errors have it.
-    pub(crate) fn describe(&self) -> &'static str {
-        match self {
-            Task::Classes { .. } => "classes",
-            Task::Labels { .. } => "labels",
-            Task::Values { .. } => "values",
-            Task::Input { .. } => "its own input",
-        }
-    }
-
     /// Checks that a network with so many inputs and outputs can do it.
     ///
     /// # Errors

@@ -1,24 +1,31 @@
 use arrow::{
-    array::{Array, AsArray, Float32Array, Int64Array},
-    datatypes::{Float64Type, Int64Type},
+    array::{Array, ArrayRef, AsArray, Float32Array, Int64Array, ListArray},
+    datatypes::{DataType, Float64Type, Int64Type},
 };
 
-use super::*;
+use super::{columns::argmax, *};
 use crate::{
-    model::History,
+    model::{History, Link, Scaling},
     nn::{NamedTensor, Network, Weights},
     tensor::Columns,
 };
 
-/// Two inputs, three classes: scores `(a, b, 0)`.
-fn model() -> Model {
+/// Two inputs, three outputs: `(a, b, 0)`.
+fn model_of(task: impl Into<Task>) -> Model {
     let spec = Network::new().resolve(2, 3).unwrap();
     let weights = Weights::new(vec![
         NamedTensor { name: "0.bias".into(), shape: vec![3], values: vec![0.0; 3] },
         NamedTensor { name: "0.weight".into(), shape: vec![3, 2], values: vec![1.0, 0.0, 0.0, 1.0, 0.0, 0.0] },
     ]);
-    let classes = ["left", "right", "none"].map(String::from).to_vec();
-    Model::new(spec, weights.unwrap(), Columns::side_by_side(["a", "b"], "y"), classes, History::default()).unwrap()
+    Model::new(spec, weights.unwrap(), Columns::side_by_side(["a", "b"], "y"), task, History::default()).unwrap()
+}
+
+fn names() -> Vec<String> {
+    ["left", "right", "none"].map(String::from).to_vec()
+}
+
+fn model() -> Model {
+    model_of(names())
 }
 
 fn input() -> RecordBatch {
@@ -139,4 +146,63 @@ async fn a_large_batch_goes_through_in_parts() {
     assert_eq!(scored.num_rows(), rows);
     let raw = lists(scored, "rawPrediction");
     assert!((0..rows).all(|i| raw[3 * i] == (i % 7) as f64 && raw[3 * i + 1] == -((i % 7) as f64)));
+}
+
+#[tokio::test]
+async fn labels_have_a_chance_each_and_their_names() {
+    let model = model_of(Task::Labels { names: names() });
+    let keep = PredictOptions { on_invalid: OnInvalid::Keep, ..Default::default() };
+    let predict = |options: &PredictOptions| {
+        let stream = model.predict(RecordStream::from_batches(input().schema(), vec![input()]), options);
+        async move { stream?.collect().await }
+    };
+    let scored = &predict(&keep).await.unwrap()[0];
+    let chances = lists(scored, "probability");
+    assert!((chances[0] - 1.0 / (1.0 + (-2f64).exp())).abs() < 1e-12 && chances[2] == 0.5, "{chances:?}");
+    let predicted = scored.column_by_name("prediction").unwrap().as_list::<i32>();
+    assert!(predicted.is_null(1));
+    assert_eq!(predicted.value(0).as_primitive::<Float64Type>().values(), &[1.0, 1.0, 0.0]);
+    let labels = scored.column_by_name("predictedLabel").unwrap().as_list::<i32>();
+    let of = |row: usize| labels.value(row).as_string::<i32>().iter().flatten().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(of(0), ["left", "right"]);
+    assert!(labels.is_null(1) && of(2).is_empty());
+
+    let thresholds = PredictOptions { thresholds: Some(vec![0.9, 0.1, 0.4]), ..keep.clone() };
+    let scored = &predict(&thresholds).await.unwrap()[0];
+    let predicted = scored.column_by_name("prediction").unwrap().as_list::<i32>();
+    assert_eq!(predicted.value(0).as_primitive::<Float64Type>().values(), &[0.0, 1.0, 1.0]);
+    let bad = PredictOptions { thresholds: Some(vec![0.9, 0.1, 1.5]), ..keep };
+    let message = predict(&bad).await.unwrap_err().to_string();
+    assert!(message.contains("thresholds") && message.contains("3 numbers in [0, 1]"), "{message}");
+}
+
+#[tokio::test]
+async fn values_come_in_their_own_units() {
+    let scaling = Scaling { mean: vec![10.0, 0.0, 5.0], std: vec![2.0, 1.0, 1.0] };
+    let task = |link, scaling| Task::Values { names: names(), scaling, link };
+    let options = PredictOptions { outputs: Outputs::values(), ..Default::default() };
+    for (task, expected) in [
+        (task(Link::Identity, Some(scaling)), [14.0, 1.0, 5.0, 8.0, -3.0, 5.0]),
+        (task(Link::Exp, None), [2f64.exp(), 1f64.exp(), 1.0, (-1f64).exp(), (-3f64).exp(), 1.0]),
+    ] {
+        let stream = RecordStream::from_batches(usable().schema(), vec![usable()]);
+        let scored = &model_of(task).predict(stream, &options).unwrap().collect().await.unwrap()[0];
+        assert_eq!(scored.num_columns(), 4);
+        assert_eq!(lists(scored, "prediction"), expected);
+    }
+
+    let spec = Network::new().resolve(2, 1).unwrap();
+    let weights = Weights::new(vec![
+        NamedTensor { name: "0.bias".into(), shape: vec![1], values: vec![1.0] },
+        NamedTensor { name: "0.weight".into(), shape: vec![1, 2], values: vec![1.0, 1.0] },
+    ]);
+    let task = Task::Values { names: vec!["y".into()], scaling: None, link: Link::Identity };
+    let columns = Columns::side_by_side(["a", "b"], "y");
+    let model = Model::new(spec, weights.unwrap(), columns, task, History::default()).unwrap();
+    let stream = RecordStream::from_batches(usable().schema(), vec![usable()]);
+    let scored = &model.predict(stream, &options).unwrap().collect().await.unwrap()[0];
+    assert_eq!(*scored.column(3).data_type(), DataType::Float64);
+    assert_eq!(doubles(scored, "prediction"), [4.0, -3.0]);
+    let thresholds = PredictOptions { thresholds: Some(vec![1.0]), ..options };
+    assert!(thresholds.check(model.task()).is_err());
 }

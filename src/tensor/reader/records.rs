@@ -156,28 +156,27 @@ impl RecordReader {
 
     /// Reads what a network is trained on: the inputs, then `label`, `weight` and `held_out`, as far as there are any.
     ///
-    /// Without a reader of its own the label is the number in the column `label`.
+    /// `label` reads the label.
     ///
     /// # Errors
     /// As [`ColumnReader::bind`]; [`Error::Param`] too when there is no input.
     pub fn examples(
         schema: &Schema,
         readers: &Readers,
-        label: &str,
+        label: Option<Reader>,
         weight: Option<&str>,
         held_out: Option<&str>,
     ) -> Result<Self> {
         let inputs = readers.inputs.iter().map(|input| (input.name.as_str(), input.reader.clone()));
-        let class = || TensorReader::number(label).element(Element::U32).into();
-        let label = ("label", readers.label.clone().unwrap_or_else(class));
+        let label = label.map(|reader| ("label", reader));
         let weight = weight.map(|column| ("weight", TensorReader::number(column).into()));
         let held_out = held_out.map(|column| ("held_out", TensorReader::number(column).element(Element::U8).into()));
-        let all = inputs.chain([label]).chain(weight).chain(held_out).collect();
+        let all = inputs.chain(label).chain(weight).chain(held_out).collect();
         Self::bind(schema, all, readers.origin.clone())
     }
 
     fn bind(schema: &Schema, named: Vec<(&str, Reader)>, origin: Option<String>) -> Result<Self> {
-        if named.first().is_none_or(|(name, _)| *name == "label") {
+        if named.first().is_none_or(|(name, _)| ["label", "weight", "held_out"].contains(name)) {
             return Err(Error::param("inputs", "[]", "at least one reader"));
         }
         let mut names: Vec<&str> = named.iter().map(|(name, _)| *name).collect();

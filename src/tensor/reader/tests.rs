@@ -79,7 +79,7 @@ fn rows_are_composed_of_readers_and_bad_ones_told_with_their_path() {
     let (batch, readers) = mixed();
     assert_eq!(readers.columns(), ["raw", "x", "path"]);
     assert_eq!(readers.input_columns(), ["raw", "x"]);
-    let reader = RecordReader::examples(batch.schema_ref(), &readers, "label", None, None).unwrap();
+    let reader = RecordReader::examples(batch.schema_ref(), &readers, readers.label.clone(), None, None).unwrap();
     let names: Vec<&str> = reader.fields().iter().map(|field| field.name.as_str()).collect();
     assert_eq!(names, ["raw", "x", "label"]);
     let error = RecordDecoder::new(reader.clone(), OnInvalid::Error).unwrap().decode(&batch).unwrap_err().to_string();

@@ -1,0 +1,175 @@
+//! The columns that labels come from: one class, or numbers from one column or several.
+
+use arrow::{
+    array::{Array, AsArray},
+    datatypes::Float64Type,
+};
+use spark_connect::{Column, lit, lit_double, lit_string, types::DataType};
+
+use super::features::{is_number, typed};
+use crate::{
+    Error, Result,
+    dataframe::{DataFrame, Schema, column, function, is_vector},
+    ml::attribute::{Attribute, AttributeGroup},
+    model::Scaling,
+    tensor::{
+        Element, LabelKind,
+        codec::{Dtype, TensorType},
+        reader::{Reader, TensorReader},
+    },
+};
+
+/// Where labels come from.
+#[derive(Debug, Clone)]
+pub(super) struct Labels {
+    /// What the column is called that travels.
+    name: String,
+    sources: Vec<Source>,
+    kind: LabelKind,
+}
+
+#[derive(Debug, Clone)]
+struct Source {
+    name: String,
+    form: Form,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Form {
+    Number,
+    Array,
+    Vector,
+}
+
+/// Finds the columns and checks their types. Only numbers may come from several columns, or from arrays and vectors.
+pub(super) fn find(schema: &Schema, name: &str, names: &[String], kind: LabelKind) -> Result<Labels> {
+    let one = |source: &String| -> Result<Source> {
+        if kind == LabelKind::Class {
+            typed(schema, source, "a number (the class, counted from 0)", is_number)?;
+            return Ok(Source { name: source.clone(), form: Form::Number });
+        }
+        let alone = names.len() == 1;
+        let form = match &schema.require(source)?.data_type {
+            number if is_number(number) => Form::Number,
+            DataType::Array { element_type, .. } if alone && is_number(element_type) => Form::Array,
+            vector if alone && is_vector(vector) => Form::Vector,
+            other => {
+                let fits = if alone { "a number, an array of numbers or a vector" } else { "a number" };
+                return Err(Error::schema(source, fits, other.simple_string()));
+            }
+        };
+        Ok(Source { name: source.clone(), form })
+    };
+    let sources = names.iter().map(one).collect::<Result<Vec<_>>>()?;
+    if sources.is_empty() {
+        return Err(Error::param("labelCol", "[]", "at least one column"));
+    }
+    Ok(Labels { name: name.to_owned(), sources, kind })
+}
+
+impl Labels {
+    /// Whether a label is several numbers.
+    pub(super) fn several(&self) -> bool {
+        self.sources.len() > 1 || self.sources.iter().any(|source| source.form != Form::Number)
+    }
+
+    /// The column that travels.
+    pub(super) fn column(&self) -> Column {
+        let value = match self.sources.as_slice() {
+            [only] => only.value(),
+            several => function("array", several.iter().map(Source::value)),
+        };
+        value.alias(&self.name)
+    }
+
+    /// Reads that column, as readers of inputs do theirs.
+    pub(super) fn reader(&self) -> Reader {
+        match self.sources.as_slice() {
+            _ if self.kind == LabelKind::Class => TensorReader::number(&self.name).element(Element::U32).into(),
+            [_] if !self.several() => TensorReader::number(&self.name).into(),
+            [_] => TensorReader::new(&self.name).into(),
+            several => TensorReader::new(&self.name).of(TensorType::new(Dtype::Float32, [several.len()])).into(),
+        }
+    }
+
+    /// The names of the classes or targets, as far as columns or metadata tell.
+    pub(super) fn names(&self, schema: &Schema) -> Option<Vec<String>> {
+        let [only] = self.sources.as_slice() else {
+            return Some(self.sources.iter().map(|source| source.name.clone()).collect());
+        };
+        let metadata = &schema.require(&only.name).ok()?.metadata;
+        match (self.kind, only.form) {
+            (LabelKind::Class, _) => Attribute::from_metadata(metadata)?.classes().map(<[String]>::to_vec),
+            (_, Form::Number) => Some(vec![only.name.clone()]),
+            _ => match AttributeGroup::from_metadata(metadata)? {
+                AttributeGroup::Attributes(all) => all.into_iter().map(|attribute| attribute.name).collect(),
+                AttributeGroup::Size(_) => None,
+            },
+        }
+    }
+
+    /// Where the targets lie and how far apart, by one aggregate; rows that are null, NaN or infinite are left out. A
+    /// target that is always the same is only moved.
+    pub(super) async fn scaling(&self, frame: &DataFrame) -> Result<Scaling> {
+        let values: Vec<Column> = match self.sources.as_slice() {
+            [only] if self.several() => {
+                let array = only.value();
+                let width = self.width(frame, array.clone()).await?;
+                // Rows of fewer numbers give null here and are refused where they are read.
+                (1..=width)
+                    .map(|i| function("try_element_at", [array.clone(), lit(i.into()).cast(DataType::Integer)]))
+                    .collect()
+            }
+            sources => sources.iter().map(Source::value).collect(),
+        };
+        let finite = |value: &Column| {
+            let size = function("abs", [value.clone()]);
+            let usable = size.lt(lit_double(f64::INFINITY));
+            spark_connect::functions::when(usable, value.clone())
+        };
+        let figures = values.iter().enumerate().flat_map(|(i, value)| {
+            let of = |name, short: &str| function(name, [finite(value)]).alias(&format!("{short}{i}"));
+            [of("avg", "m"), of("stddev_pop", "s")]
+        });
+        let batches = frame.agg(figures).collect().await?;
+        let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0) else {
+            return Err(Error::data(&self.name, "there is no row to learn from"));
+        };
+        let number = |i: usize| {
+            let figures = batch.column(i).as_primitive_opt::<Float64Type>();
+            figures.filter(|figures| figures.is_valid(0)).map(|figures| figures.value(0)).filter(|v| v.is_finite())
+        };
+        let (mut mean, mut std) = (Vec::new(), Vec::new());
+        for i in 0..values.len() {
+            mean.push(number(2 * i).unwrap_or(0.0));
+            std.push(number(2 * i + 1).filter(|std| *std > 0.0).unwrap_or(1.0));
+        }
+        Ok(Scaling { mean, std })
+    }
+
+    /// How many numbers the longest label has.
+    async fn width(&self, frame: &DataFrame, array: Column) -> Result<i32> {
+        let longest = function("max", [function("size", [array])]).cast_str("double").alias("n");
+        let batches = frame.agg([longest]).collect().await?;
+        let found = batches.iter().filter(|batch| batch.num_rows() > 0).find_map(|batch| {
+            let n = batch.column(0).as_primitive_opt::<Float64Type>()?;
+            n.is_valid(0).then(|| n.value(0))
+        });
+        match found {
+            Some(n) if (1.0..=10_000.0).contains(&n) => Ok(n as i32),
+            Some(n) => Err(Error::data(&self.name, format!("holds up to {n} targets a row; 1 to 10000 can be scaled"))),
+            None => Err(Error::data(&self.name, "there is no row with a target")),
+        }
+    }
+}
+
+impl Source {
+    fn value(&self) -> Column {
+        let value = column(&self.name);
+        match self.form {
+            Form::Number => value.cast_str("double"),
+            Form::Array => value.cast_str("array<double>"),
+            Form::Vector => function("vector_to_array", [value, lit_string("float64")]),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! A neural classifier of several labels a row as a stage of a pipeline.
+
+use super::{
+    params::{Param, numbers, param},
+    shared::shared_methods,
+    supervised::Supervised,
+};
+use crate::{model::PredictOptions, nn::Network, train::Loss};
+
+/// Learns which of several labels a row has, each by itself: any number of them may be true.
+///
+/// Labels are numbers that are 0 or 1 (or chances between): one column per label, or one of arrays or vectors. The
+/// parameters are those of [`NeuralClassifier`](super::NeuralClassifier), with these differences:
+///
+/// | Parameter | Method | Default |
+/// |---|---|---|
+/// | `labelCol` | [`label_col`](Self::label_col), [`label_cols`](Self::label_cols) | `label` |
+/// | `thresholds` | [`thresholds`](Self::thresholds) | 0.5 for each label |
+///
+/// The outputs are vectors with a value per label: `rawPrediction` (logits), `probability`, `prediction` (0 or 1); and
+/// `predictedLabel`, an array of the names of the labels that a row has.
+#[derive(Debug, Clone)]
+pub struct NeuralMultilabelClassifier {
+    shared: Supervised,
+}
+
+shared_methods!(NeuralMultilabelClassifier);
+
+impl NeuralMultilabelClassifier {
+    /// A classifier with this network; how many features and labels there are comes from the data.
+    pub fn new(network: Network) -> Self {
+        Self { shared: Supervised::new(network, Loss::BinaryCrossEntropy) }
+    }
+
+    /// Names the column of labels: an array of numbers or a vector, one number per label.
+    pub fn label_col(mut self, name: impl Into<String>) -> Self {
+        self.shared.label_cols(vec![name.into()]);
+        self
+    }
+
+    /// Names several columns of numbers or booleans, one per label; the labels are called like them.
+    pub fn label_cols(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.shared.label_cols(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Names the output column of the labels, 0 or 1 each.
+    pub fn prediction_col(mut self, name: impl Into<String>) -> Self {
+        self.shared.prediction.outputs.prediction = name.into();
+        self
+    }
+
+    /// Names the output column of the labels' chances.
+    pub fn probability_col(mut self, name: impl Into<String>) -> Self {
+        self.shared.prediction.outputs.probability = name.into();
+        self
+    }
+
+    /// Names the output column of the scores before the sigmoid.
+    pub fn raw_prediction_col(mut self, name: impl Into<String>) -> Self {
+        self.shared.prediction.outputs.raw_prediction = name.into();
+        self
+    }
+
+    /// Names the output column of the names of the labels that a row has.
+    pub fn predicted_label_col(mut self, name: impl Into<String>) -> Self {
+        self.shared.prediction.outputs.predicted_label = name.into();
+        self
+    }
+
+    /// Predicts the labels whose chance is above their threshold, one in [0, 1] per label.
+    pub fn thresholds(mut self, thresholds: impl Into<Vec<f64>>) -> Self {
+        self.shared.prediction.thresholds = Some(thresholds.into());
+        self
+    }
+
+    /// Every parameter in a line: what it is for, its default and its value.
+    pub fn explain_params(&self) -> String {
+        let (prediction, p) = (&self.shared.prediction, PredictOptions::default());
+        let (own, usual) = (&prediction.outputs, &p.outputs);
+        let more: Vec<Param> = vec![
+            param("probabilityCol", "output column of the labels' chances", &usual.probability, &own.probability),
+            param(
+                "rawPredictionCol",
+                "output column of the scores before the sigmoid",
+                &usual.raw_prediction,
+                &own.raw_prediction,
+            ),
+            param(
+                "predictedLabelCol",
+                "output column of the names of the labels that a row has",
+                &usual.predicted_label,
+                &own.predicted_label,
+            ),
+            param("thresholds", "one threshold per label", numbers(&p.thresholds), numbers(&prediction.thresholds)),
+        ];
+        self.shared.explain("labels, each 0 or 1", "the labels, 0 or 1 each", more)
+    }
+}

@@ -1,0 +1,237 @@
+//! What estimators of networks that learn from labels share: their settings, and the way from a frame to a model.
+
+use std::{fmt, sync::Arc};
+
+use spark_connect::Column;
+
+use super::{
+    NeuralModel,
+    decoded::DecodedSource,
+    features,
+    labels::{self, Labels},
+    neural_model::output_schema,
+    readers,
+};
+use crate::{
+    Error, Result,
+    dataframe::{DataFrame, Schema},
+    ml::{Preflight, PreflightReport},
+    model::{Lineage, PredictOptions, Scaling, Task},
+    nn::Network,
+    stream::RecordSource,
+    tensor::{
+        Columns, LabelKind, OnInvalid,
+        reader::{Reader, Readers},
+    },
+    train::{Checkpoints, Loss, Observer, Stop, TrainParams, Trainer},
+};
+
+/// The settings of an estimator, and how it fits.
+#[derive(Clone)]
+pub(super) struct Supervised {
+    pub(super) network: Network,
+    pub(super) columns: Columns,
+    /// Columns of numbers that make up the label side by side; the one of `columns` when there is none.
+    pub(super) labels: Vec<String>,
+    /// Whether targets are brought to mean 0 and deviation 1 before they are learnt.
+    pub(super) scale: bool,
+    pub(super) training: TrainParams,
+    pub(super) prediction: PredictOptions,
+    pub(super) observers: Vec<Arc<dyn Observer>>,
+    pub(super) checkpoints: Option<Checkpoints>,
+    pub(super) stop: Stop,
+}
+
+impl Supervised {
+    pub(super) fn new(network: Network, loss: Loss) -> Self {
+        Self {
+            network,
+            columns: Columns::new("features", "label"),
+            labels: Vec::new(),
+            scale: false,
+            training: TrainParams { loss, ..TrainParams::default() },
+            prediction: PredictOptions::default(),
+            observers: Vec::new(),
+            checkpoints: None,
+            stop: Stop::default(),
+        }
+    }
+
+    /// Changes the readers, of which there may be none yet.
+    pub(super) fn read(mut self, change: impl FnOnce(Readers) -> Readers) -> Self {
+        let readers = self.columns.readers.take().unwrap_or_default();
+        self.columns = self.columns.read_by(change(readers));
+        self
+    }
+
+    pub(super) fn label_cols(&mut self, names: Vec<String>) {
+        self.columns.label = names.join(", ");
+        self.labels = names;
+    }
+
+    fn kind(&self) -> LabelKind {
+        self.training.loss.label_kind()
+    }
+
+    /// Learns from the rows of a frame.
+    pub(super) async fn fit(&self, frame: &DataFrame) -> Result<NeuralModel> {
+        let schema = frame.schema().await?;
+        self.check(&schema)?;
+        let mut columns = self.columns.clone();
+        if let Some(given) = &columns.readers {
+            columns.readers = Some(readers::fit(frame, &schema, given).await?);
+        }
+        let labels = self.labels(&schema)?;
+        let report = self.preflight(frame).await?;
+        let scaling = match &labels {
+            Some(labels) if self.scale && self.kind() == LabelKind::Numbers => Some(labels.scaling(frame).await?),
+            _ => None,
+        };
+        let names = self.names(&schema, &columns)?;
+        let label = labels.as_ref().map(Labels::column);
+        let selected = features::select(frame, &schema, &columns, label)?;
+        let model = match &columns.readers {
+            None => self.trainer(columns, names, &report, scaling).fit(&selected).await?,
+            Some(fitted) => {
+                let (policy, label) = (self.training.on_invalid, labels.map(|labels| labels.reader()));
+                let source = DecodedSource::new(selected, columns.clone(), fitted.clone(), label, policy);
+                let trainer = self.trainer(source.columns(), names, &report, scaling);
+                trainer.fit(&source).await?.with_columns(columns)
+            }
+        };
+        let rows = model.history().rows;
+        let rows = rows.trained + rows.held_out + rows.skipped;
+        let lineage = Lineage { source: frame.describe(), rows, plan_hash: None };
+        NeuralModel::new(model, self.training.clone(), self.prediction.clone(), lineage)
+    }
+
+    fn trainer(
+        &self,
+        columns: Columns,
+        names: Option<Vec<String>>,
+        report: &PreflightReport,
+        scaling: Option<Scaling>,
+    ) -> Trainer {
+        let mut trainer = Trainer::new(self.network.clone(), columns, self.training.clone())
+            .expected_rows(report.rows)
+            .stop(self.stop.clone());
+        if self.counts_classes() {
+            trainer = trainer.class_counts(report.class_counts());
+        }
+        if let Some(scaling) = scaling {
+            trainer = trainer.scaling(scaling);
+        }
+        if let Some(checkpoints) = &self.checkpoints {
+            trainer = trainer.checkpoints(checkpoints.clone());
+        }
+        if let Some(names) = names {
+            trainer = trainer.classes(names);
+        }
+        self.observers.iter().fold(trainer, |trainer, observer| trainer.observe(observer.clone()))
+    }
+
+    /// Whether the cluster can count the classes: not those that a reader makes here.
+    fn counts_classes(&self) -> bool {
+        self.kind() == LabelKind::Class && self.reads_labels_as_numbers()
+    }
+
+    fn reads_labels_as_numbers(&self) -> bool {
+        self.columns.readers.as_ref().is_none_or(|readers| readers.label.is_none())
+    }
+
+    /// The labels' columns; none when a reader makes the labels.
+    fn labels(&self, schema: &Schema) -> Result<Option<Labels>> {
+        if !self.reads_labels_as_numbers() {
+            return Ok(None);
+        }
+        let names = if self.labels.is_empty() { std::slice::from_ref(&self.columns.label) } else { &self.labels };
+        labels::find(schema, &self.columns.label, names, self.kind()).map(Some)
+    }
+
+    /// The frame whose rows are streamed here: exactly the columns that training uses, cast on the cluster.
+    pub(super) async fn training_frame(&self, frame: &DataFrame) -> Result<DataFrame> {
+        let schema = frame.schema().await?;
+        features::check(&schema, &self.columns)?;
+        let label: Option<Column> = self.labels(&schema)?.as_ref().map(Labels::column);
+        features::select(frame, &schema, &self.columns, label)
+    }
+
+    /// Has the cluster count what is in the columns, and refuses what cannot be learnt from.
+    async fn preflight(&self, frame: &DataFrame) -> Result<PreflightReport> {
+        let read = self.columns.readers.as_ref();
+        let features = if read.is_some() { &[] } else { self.columns.features.as_slice() };
+        let one = std::slice::from_ref(&self.columns.label);
+        let numbers = match self.kind() {
+            LabelKind::Class => &[],
+            _ if !self.reads_labels_as_numbers() => &[],
+            _ if self.labels.is_empty() => one,
+            _ => self.labels.as_slice(),
+        };
+        let mut preflight = Preflight::new(features.iter().chain(&self.columns.weight).chain(numbers).cloned());
+        if self.counts_classes() {
+            preflight = preflight.class_label(&self.columns.label);
+        }
+        let report = preflight.run(frame).await?;
+        if self.training.on_invalid == OnInvalid::Error || report.rows == 0 {
+            report.check()?;
+        }
+        Ok(report)
+    }
+
+    /// Checks the parameters, the columns it uses and those it will write.
+    pub(super) fn check(&self, schema: &Schema) -> Result<()> {
+        self.training.check()?;
+        features::check(schema, &self.columns)?;
+        if self.kind() == LabelKind::Class && self.labels.len() > 1 {
+            return Err(Error::param("labelCol", format!("{:?}", self.labels), "one column: a row is of one class"));
+        }
+        self.labels(schema)?;
+        self.prediction.outputs.check(schema.names())
+    }
+
+    /// The names of the classes, labels or targets, as far as columns, readers or metadata tell.
+    fn names(&self, schema: &Schema, columns: &Columns) -> Result<Option<Vec<String>>> {
+        if let Some(label) = columns.readers.as_ref().and_then(|readers| readers.label.as_ref()) {
+            return Ok(match label {
+                Reader::PathLabel(label) if !label.names().is_empty() => Some(label.names().to_vec()),
+                _ => None,
+            });
+        }
+        Ok(self.labels(schema)?.and_then(|labels| labels.names(schema)))
+    }
+
+    /// The schema with the output columns behind it.
+    pub(super) fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
+        self.check(schema)?;
+        let names = self.names(schema, &self.columns)?;
+        let several = match self.labels(schema)? {
+            Some(labels) => labels.several(),
+            None => false,
+        };
+        // How many there are of unnamed targets in an array shows with the first row; for the schema any number will do.
+        let names = names.unwrap_or_else(|| vec![String::new(); if several { 2 } else { 1 }]);
+        let task = match self.kind() {
+            LabelKind::Class => Task::Classes { names: names.into_iter().filter(|name| !name.is_empty()).collect() },
+            LabelKind::Chances => Task::Labels { names },
+            _ => Task::Values { names, scaling: None, link: self.training.loss.link() },
+        };
+        output_schema(schema, &self.prediction.outputs, &task)
+    }
+}
+
+impl fmt::Debug for Supervised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { network, columns, labels, scale, training, prediction, observers, checkpoints, stop } = self;
+        f.debug_struct("Supervised")
+            .field("network", network)
+            .field("columns", columns)
+            .field("labels", labels)
+            .field("scale", scale)
+            .field("training", training)
+            .field("prediction", prediction)
+            .field("observers", &observers.len())
+            .field("checkpoints", checkpoints)
+            .field("stop", stop)
+            .finish()
+    }
+}
