@@ -12,6 +12,7 @@ mod layer;
 mod network;
 mod op;
 pub mod random;
+mod rbm;
 mod shape;
 mod spec;
 mod stage;
@@ -25,6 +26,9 @@ pub use layer::{Activation, Conv, Mode, Pool, Readout, Recurrent};
 pub use network::{Parameter, Sequential};
 pub use op::cross_entropy;
 pub(crate) use op::{exp, sigmoid, wide};
+pub use rbm::{
+    Annealing, ContrastiveDivergence, LogPartition, Rbm, RbmLearner, RbmSpec, RbmStack, RbmStep, Sparsity, VisibleUnits,
+};
 pub use shape::InputShape;
 pub use spec::{LayerSpec, NetworkSpec, ParameterSpec};
 pub use tape::Tape;

@@ -38,6 +38,10 @@ pub enum Purpose {
     Split = 4,
     /// What is done to inputs that a network is to restore; the lane is the epoch, the index the minibatch within it.
     Corruption = 5,
+    /// States of a Boltzmann machine's units; the lane is the layer and the half-step of the chain, the index the step.
+    Gibbs = 6,
+    /// The same while annealing; the index is the temperature.
+    Annealing = 7,
 }
 
 /// One stream of random numbers.

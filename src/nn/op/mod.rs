@@ -10,9 +10,9 @@ mod conv;
 mod cross_entropy;
 mod custom;
 mod dropout;
-mod gemm;
+pub(crate) mod gemm;
 mod linear;
-mod math;
+pub(crate) mod math;
 mod norm;
 mod pool;
 // No layer uses them yet.
