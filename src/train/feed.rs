@@ -12,17 +12,13 @@ use std::thread::JoinHandle;
 use arrow::array::RecordBatch;
 use tokio::sync::mpsc;
 
-use super::{
-    Observer, TrainParams,
-    replica::{Staged, Stager},
-    split::Split,
-};
+use super::{Observer, TrainParams, split::Split};
 use crate::{
     Error, Result,
     model::RowCounts,
     nn::random::{Philox, Purpose},
     stream::Cache,
-    tensor::{Columns, Decoded, Decoder, Rows},
+    tensor::{Columns, Decoded, Decoder, Minibatch, Rows},
 };
 
 /// Minibatches that are ready before they are asked for.
@@ -258,17 +254,19 @@ impl Feeder {
     }
 }
 
-/// Minibatches on their devices, ready before they are asked for.
-pub(super) struct Prefetched {
-    staged: Receiver<Result<Staged>>,
+/// Minibatches where they are to be learnt from, ready before they are asked for.
+pub(super) struct Prefetched<T> {
+    staged: Receiver<Result<T>>,
     thread: JoinHandle<Option<Everything>>,
 }
 
-/// Copies the blocks' rows together and places them on the devices, on a thread of its own that stops when nobody takes
-/// them any more.
-pub(super) fn prefetch<B>(blocks: B, stager: Stager, batch_size: usize, epoch: usize) -> Prefetched
+/// Copies the blocks' rows together and has `stage` place them on the devices, on a thread of its own that stops when
+/// nobody takes them any more. `stage` is told the minibatch's number within the epoch.
+pub(super) fn prefetch<T, B, S>(blocks: B, stage: S, batch_size: usize) -> Prefetched<T>
 where
+    T: Send + 'static,
     B: Iterator<Item = Result<Block>> + Send + 'static,
+    S: Fn(Minibatch, u64) -> Result<T> + Send + 'static,
 {
     let (sender, staged) = sync_channel(PREFETCHED);
     let thread = std::thread::spawn(move || {
@@ -282,7 +280,7 @@ where
                 }
             };
             for rows in block.order.chunks(batch_size) {
-                if sender.send(stager.stage(block.rows.gather(rows), Some((epoch, index)))).is_err() {
+                if sender.send(stage(block.rows.gather(rows), index)).is_err() {
                     return None;
                 }
                 index += 1;
@@ -294,9 +292,9 @@ where
     Prefetched { staged, thread }
 }
 
-impl Prefetched {
+impl<T> Prefetched<T> {
     /// The next minibatch.
-    pub(super) fn next(&self) -> Option<Result<Staged>> {
+    pub(super) fn next(&self) -> Option<Result<T>> {
         self.staged.recv().ok()
     }
 

@@ -12,6 +12,7 @@ mod observer;
 mod optimizer;
 mod params;
 mod plot;
+mod reading;
 mod replica;
 mod schedule;
 mod split;

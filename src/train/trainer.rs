@@ -4,33 +4,28 @@ mod task;
 
 use std::{
     fmt, iter,
-    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, sync_channel},
+        mpsc::Receiver,
     },
     time::{Duration, Instant},
 };
 
 use arrow::datatypes::Schema;
-use futures::{
-    TryStreamExt,
-    future::{Either, select},
-};
-use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{
     Checkpoints, ClassWeights, Observer, Position, Run, StepRecord, Stop, TrainParams,
     checkpoint::{Course, Keeper, is_finite, run_identity},
-    feed::{Arrived, Block, Everything, Feeder, Prefetched, prefetch},
-    replica::{Replicas, check_fields},
+    feed::{Block, Everything, Feeder, Prefetched, prefetch},
+    reading::{read_and_train, reading_ended},
+    replica::{Replicas, Staged, check_fields},
 };
 use crate::{
     Error, Result,
     model::{EpochRecord, History, Model, RowCounts, Scaling},
     nn::Network,
-    stream::{RecordSource, RecordStream},
+    stream::RecordSource,
     tensor::{Columns, Decoder, ExampleDecoder, LabelKind},
 };
 
@@ -162,23 +157,9 @@ impl Trainer {
         self.params.check()?;
         self.params.check_split(&self.columns)?;
         let stream = source.open(0).await?;
-        let (arrived, arriving) = mpsc::channel(2);
-        let (out, blocks) = sync_channel(1);
         let feeder = self.feeder(stream.schema(), source.describe())?;
-        let feeding = spawn_blocking(move || feeder.run(arriving, out));
-        let cancel = CancelOnDrop::default();
-        let (trainer, cancelled) = (self.clone(), cancel.0.clone());
-        let training = spawn_blocking(move || trainer.train(blocks, &cancelled));
-        let joined = match select(pin!(pump(stream, arrived)), training).await {
-            Either::Left(((), training)) => training.await,
-            Either::Right((joined, _pump)) => joined,
-        };
-        let model = joined.unwrap_or_else(|e| ended(e, "training"));
-        // A feeder that panicked has hung up on the training thread; its panic says why.
-        if let (Err(Error::Cancelled { .. }), Err(e)) = (&model, feeding.await) {
-            ended::<()>(e, "reading")?;
-        }
-        model
+        let trainer = self.clone();
+        read_and_train(stream, feeder, move |blocks, cancelled| trainer.train(blocks, cancelled)).await
     }
 
     fn feeder(&self, schema: &Schema, source: String) -> Result<Feeder> {
@@ -227,9 +208,10 @@ impl Trainer {
             }
             let start = Instant::now();
             let stager = replicas.stager();
+            let stage = move |minibatch, index| stager.stage(minibatch, Some((epoch, index)));
             let minibatches = match (&everything, arriving.take()) {
-                (None, Some(blocks)) => prefetch(blocks, stager, params.batch_size, epoch),
-                (Some(all), _) => prefetch(iter::once(Ok(all.block(params, epoch))), stager, params.batch_size, epoch),
+                (None, Some(blocks)) => prefetch(blocks, stage, params.batch_size),
+                (Some(all), _) => prefetch(iter::once(Ok(all.block(params, epoch))), stage, params.batch_size),
                 (None, None) => return Err(reading_ended()),
             };
             let steps =
@@ -293,7 +275,7 @@ impl Trainer {
     fn epoch(
         &self,
         replicas: &mut Replicas,
-        minibatches: &Prefetched,
+        minibatches: &Prefetched<Staged>,
         course: &mut Course,
         steps: usize,
         keeper: &mut Keeper<'_>,
@@ -385,7 +367,7 @@ struct Passed {
 }
 
 /// Passes over minibatches that were learnt from before an interruption.
-fn skip(minibatches: &Prefetched, count: usize) -> Result<()> {
+fn skip(minibatches: &Prefetched<Staged>, count: usize) -> Result<()> {
     for _ in 0..count {
         match minibatches.next() {
             Some(staged) => staged.map(|_| ())?,
@@ -417,44 +399,6 @@ fn exploded(epoch: usize, step: usize, rows: usize, loss: f64, rate: f64) -> Err
          or scale the features"
     );
     Error::Training { epoch, step, reason }
-}
-
-/// Passes on what the stream gives, until it ends or nobody takes it any more.
-async fn pump(mut stream: RecordStream, arrived: mpsc::Sender<Result<Arrived>>) {
-    loop {
-        let next = match stream.try_next().await {
-            Ok(Some(batch)) => Ok(Arrived::Batch(batch)),
-            Ok(None) => Ok(Arrived::Complete),
-            Err(error) => Err(error),
-        };
-        let last = !matches!(next, Ok(Arrived::Batch(_)));
-        if arrived.send(next).await.is_err() || last {
-            return;
-        }
-    }
-}
-
-/// The rows stopped coming without an end or an error: whoever asked for them is gone.
-fn reading_ended() -> Error {
-    Error::Cancelled { what: "training, before all rows were there".into() }
-}
-
-/// A thread's panic goes on here; a runtime that ended cancelled the work.
-fn ended<T>(e: tokio::task::JoinError, what: &str) -> Result<T> {
-    if e.is_panic() {
-        std::panic::resume_unwind(e.into_panic());
-    }
-    Err(Error::Cancelled { what: format!("{what}, by the end of the runtime") })
-}
-
-/// Tells the training thread to stop when the future that waits for it is dropped.
-#[derive(Default)]
-struct CancelOnDrop(Arc<AtomicBool>);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[cfg(test)]

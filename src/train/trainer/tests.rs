@@ -9,7 +9,7 @@ use futures::FutureExt;
 use super::*;
 use crate::{
     nn::Activation,
-    stream::MemorySource,
+    stream::{MemorySource, RecordStream},
     train::{ClassWeights, Clip, Optimizer, Schedule},
 };
 
