@@ -142,7 +142,7 @@ impl ExampleDecoder {
 }
 
 /// The dimensions that a single column of features declares, those of an image for one.
-fn dims(schema: &Schema, features: &[String]) -> Option<Vec<usize>> {
+pub(super) fn dims(schema: &Schema, features: &[String]) -> Option<Vec<usize>> {
     let [name] = features else { return None };
     let shape = TensorField::from_arrow(schema.field_with_name(name).ok()?).ok()?.shape;
     (!shape.ragged && shape.dims.len() > 1).then_some(shape.dims)

@@ -181,6 +181,14 @@ impl FeatureReader {
         self.columns.iter().map(|column| column.width).sum()
     }
 
+    /// The dimensions of a row, when a single reader makes it.
+    pub(super) fn dims(&self) -> Option<Vec<usize>> {
+        match self.records.as_ref()?.fields() {
+            [only] => Some(only.shape.dims.clone()),
+            _ => None,
+        }
+    }
+
     /// The columns, as errors name them.
     pub(crate) fn names(&self) -> String {
         let read = self.records.iter().flat_map(|records| records.fields()).map(|field| field.name.as_str());
