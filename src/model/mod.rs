@@ -1,5 +1,6 @@
 //! A trained network with all it takes to use it: weights, columns, class names and how it came to be.
 
+mod encoder;
 mod history;
 mod metric;
 mod predict;
@@ -8,6 +9,7 @@ mod task;
 
 use candle_core::Device;
 
+pub use encoder::{EncodeOptions, Encoded, Encoder};
 pub use history::{EpochRecord, Evaluation, History, Lineage, RowCounts};
 pub use metric::{ConfusionMatrix, Metric};
 pub use predict::{Outputs, PredictOptions};

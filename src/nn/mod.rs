@@ -15,6 +15,7 @@ pub mod random;
 mod rbm;
 mod shape;
 mod spec;
+mod split;
 mod stage;
 mod summary;
 mod tape;

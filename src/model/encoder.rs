@@ -1,0 +1,313 @@
+//! A network that learnt its own input: codes, reconstructions and how far they are off, appended batch by batch.
+
+use std::{collections::HashSet, sync::Arc};
+
+use arrow::{
+    array::{ArrayRef, BooleanArray, Float32Array, Float64Array, ListArray, RecordBatch, RecordBatchOptions},
+    buffer::{NullBuffer, OffsetBuffer},
+    compute::filter_record_batch,
+    datatypes::{DataType, Field, Schema, SchemaRef},
+};
+use candle_core::{Device, Tensor};
+use futures::{StreamExt, stream};
+use serde::{Deserialize, Serialize};
+
+use super::History;
+use crate::{
+    Error, Result,
+    nn::{DeviceName, Mode, NetworkSpec, Sequential, Weights},
+    stream::RecordStream,
+    tensor::{Columns, FeatureReader, OnInvalid},
+};
+
+/// Rows that go through the network at once.
+const ROWS_AT_ONCE: usize = 4096;
+
+/// A trained network whose output resembles its input, and the layer whose output is the code.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Encoder {
+    spec: NetworkSpec,
+    weights: Weights,
+    columns: Columns,
+    layer_index: usize,
+    history: History,
+}
+
+/// What the columns of an [`Encoder`] are called; an empty name switches one off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Encoded {
+    /// The output of the code's layer, `array<float>`.
+    pub code: String,
+    /// What the network makes of the code, `array<float>`, as many values as went in; off unless named.
+    pub reconstruction: String,
+    /// The mean squared difference of a value from its reconstruction, a double: high for rows unlike those learnt from.
+    pub error: String,
+}
+
+impl Default for Encoded {
+    fn default() -> Self {
+        Self { code: "code".into(), reconstruction: String::new(), error: "reconstructionError".into() }
+    }
+}
+
+impl Encoded {
+    /// The columns that are on, each with its type.
+    pub fn columns(&self) -> Vec<(&str, DataType)> {
+        let list = || DataType::List(Arc::new(Field::new_list_field(DataType::Float32, false)));
+        [(self.code.as_str(), list()), (self.reconstruction.as_str(), list()), (self.error.as_str(), DataType::Float64)]
+            .into_iter()
+            .filter(|(name, _)| !name.is_empty())
+            .collect()
+    }
+
+    /// Refuses names that are given twice or exist already.
+    ///
+    /// # Errors
+    /// [`Error::Schema`] with the column.
+    pub fn check<'a>(&self, existing: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        let mut taken: HashSet<&str> = existing.into_iter().collect();
+        match self.columns().into_iter().find(|(name, _)| !taken.insert(name)) {
+            Some((name, _)) => {
+                let expected = "no column of this name: an encoder's output goes there";
+                Err(Error::schema(name, expected, "one; drop it or name the output otherwise"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// How to encode. The defaults compute on the processor and refuse rows that cannot be used.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EncodeOptions {
+    /// What the columns are called.
+    pub outputs: Encoded,
+    /// What to do with rows whose features cannot be used; those that are kept have nulls for outputs.
+    pub on_invalid: OnInvalid,
+    /// Where to compute. A model that was saved computes on the processor unless told otherwise.
+    #[serde(skip)]
+    pub device: DeviceName,
+}
+
+impl Default for EncodeOptions {
+    fn default() -> Self {
+        Self { outputs: Encoded::default(), on_invalid: OnInvalid::default(), device: DeviceName::Cpu }
+    }
+}
+
+impl Encoder {
+    /// Puts an encoder together. The code is what comes out of the first `layer_index` layers.
+    ///
+    /// # Errors
+    /// [`Error::Network`] when the weights do not fit the network, or it gives another number of values than it takes;
+    /// [`Error::Param`] when there are not so many layers.
+    pub fn new(
+        spec: NetworkSpec,
+        weights: Weights,
+        columns: Columns,
+        layer_index: usize,
+        history: History,
+    ) -> Result<Self> {
+        spec.check()?;
+        if spec.inputs.ragged || spec.outputs != spec.inputs.count() {
+            return Err(Error::Network {
+                layer: "output".into(),
+                got: format!("{} values a row", spec.outputs),
+                fits: format!("an auto-encoder gives as many as it takes, {}", spec.inputs),
+            });
+        }
+        spec.split(&weights, layer_index)?;
+        Ok(Self { spec, weights, columns, layer_index, history })
+    }
+
+    /// The network, from input to reconstruction.
+    pub fn spec(&self) -> &NetworkSpec {
+        &self.spec
+    }
+
+    /// The weights, sorted by name.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// The columns it was trained on; encoding needs its features.
+    pub fn columns(&self) -> &Columns {
+        &self.columns
+    }
+
+    /// How many layers it takes to the code.
+    pub fn layer_index(&self) -> usize {
+        self.layer_index
+    }
+
+    /// How training went.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Values of a code.
+    pub fn code_width(&self) -> usize {
+        self.spec.shapes().map_or(0, |shapes| shapes[self.layer_index].count())
+    }
+
+    /// The layers up to the code, with their weights.
+    ///
+    /// # Errors
+    /// As [`NetworkSpec::split`]; an encoder that was put together has no reason to fail.
+    pub fn first_part(&self) -> Result<(NetworkSpec, Weights)> {
+        let [first, _] = self.spec.split(&self.weights, self.layer_index)?;
+        Ok(first)
+    }
+
+    /// Another layer's output as the code.
+    ///
+    /// # Errors
+    /// [`Error::Param`] when there are not so many layers.
+    pub fn with_layer_index(self, layer_index: usize) -> Result<Self> {
+        self.spec.split(&self.weights, layer_index)?;
+        Ok(Self { layer_index, ..self })
+    }
+
+    /// Appends the columns of `options` to every batch; all other columns pass through as they are.
+    ///
+    /// Batches are encoded one at a time on a blocking thread of the Tokio runtime, in order, so memory stays bounded by
+    /// one batch. Dropping the stream stops the work and the stream behind it.
+    ///
+    /// # Errors
+    /// [`Error::Schema`] when the feature columns are missing or mistyped or an output exists already, [`Error::Param`]
+    /// for a device that is not there. The stream then fails with [`Error::Data`] on the first batch that holds a row that
+    /// cannot be used, unless such rows are skipped or kept.
+    pub fn encode(&self, input: RecordStream, options: &EncodeOptions) -> Result<RecordStream> {
+        let before = input.schema();
+        options.outputs.check(before.fields().iter().map(|field| field.name().as_str()))?;
+        let mut fields = before.fields().to_vec();
+        let nullable = options.on_invalid == OnInvalid::Keep;
+        fields.extend(options.outputs.columns().into_iter().map(|(name, t)| Arc::new(Field::new(name, t, nullable))));
+        let schema = Arc::new(Schema::new_with_metadata(fields, before.metadata().clone()));
+        let device = options.device.open()?;
+        let [first, second] = self.spec.split(&self.weights, self.layer_index)?;
+        let outputs = &options.outputs;
+        let decodes = !(outputs.reconstruction.is_empty() && outputs.error.is_empty());
+        let work = Work {
+            encoder: Sequential::load(&first.0, &first.1, &device)?,
+            decoder: decodes.then(|| Sequential::load(&second.0, &second.1, &device)).transpose()?,
+            reader: FeatureReader::of(before, &self.columns)?.with_width(self.spec.inputs.count())?,
+            options: options.clone(),
+            schema: schema.clone(),
+            device,
+        };
+        let batches = stream::try_unfold((input, work), |(mut input, mut work)| async move {
+            let Some(batch) = input.next().await.transpose()? else { return Ok(None) };
+            let done = tokio::task::spawn_blocking(move || (work.batch(&batch), work)).await;
+            let (encoded, work) = done.map_err(|e| Error::tensor("encoding a batch", e))?;
+            Ok(Some((encoded?, (input, work))))
+        });
+        Ok(RecordStream::new(schema, batches))
+    }
+}
+
+/// Encodes the batches of one stream.
+struct Work {
+    encoder: Sequential,
+    decoder: Option<Sequential>,
+    reader: FeatureReader,
+    options: EncodeOptions,
+    schema: SchemaRef,
+    device: Device,
+}
+
+/// What became of some rows.
+#[derive(Default)]
+struct Made {
+    codes: Vec<f32>,
+    reconstructions: Vec<f32>,
+    errors: Vec<f64>,
+}
+
+impl Work {
+    fn batch(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let mut block = self.reader.read(batch)?;
+        let inputs = self.encoder.spec().inputs.count();
+        if block.rows > 0 && self.reader.width().is_some_and(|width| width != inputs) {
+            let found = format!("rows have {} values; the network takes {inputs}", block.width);
+            return Err(Error::data(&self.reader.names(), found));
+        }
+        match self.options.on_invalid {
+            OnInvalid::Error => {
+                block.require_valid()?;
+                self.append(batch, &block.values, None)
+            }
+            OnInvalid::Skip => {
+                let Some(valid) = block.drop_invalid() else { return self.append(batch, &block.values, None) };
+                let kept = filter_record_batch(batch, &BooleanArray::from(valid))
+                    .map_err(|e| Error::arrow("leaving out rows that cannot be used", e))?;
+                self.append(&kept, &block.values, None)
+            }
+            OnInvalid::Keep => {
+                block.values.resize(block.rows * inputs, 0.0);
+                let valid = (0..block.rows).map(|row| block.is_valid(row)).collect::<NullBuffer>();
+                self.append(batch, &block.values, (valid.null_count() > 0).then_some(valid))
+            }
+        }
+    }
+
+    fn append(&self, batch: &RecordBatch, rows: &[f32], nulls: Option<NullBuffer>) -> Result<RecordBatch> {
+        let inputs = self.encoder.spec().inputs.count();
+        let mut made = Made::default();
+        for part in rows.chunks(ROWS_AT_ONCE * inputs) {
+            self.make(part, &mut made)?;
+        }
+        let outputs = &self.options.outputs;
+        let mut columns = batch.columns().to_vec();
+        if !outputs.code.is_empty() {
+            columns.push(lists(made.codes, self.encoder.spec().outputs, nulls.clone())?);
+        }
+        if !outputs.reconstruction.is_empty() {
+            columns.push(lists(made.reconstructions, inputs, nulls.clone())?);
+        }
+        if !outputs.error.is_empty() {
+            columns.push(Arc::new(Float64Array::new(made.errors.into(), nulls)));
+        }
+        // A batch without any column still has rows.
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
+            .map_err(|e| Error::arrow("appending an encoder's columns", e))
+    }
+
+    fn make(&self, rows: &[f32], made: &mut Made) -> Result<()> {
+        let inputs = self.encoder.spec().inputs.count();
+        let x = Tensor::from_slice(rows, (rows.len() / inputs, inputs), &self.device)
+            .map_err(|e| Error::tensor("placing features on the device", e))?;
+        let code = self.encoder.forward(&x, Mode::Eval)?;
+        let host = |tensor: &Tensor| {
+            let values = tensor.flatten_all().and_then(|values| values.to_vec1::<f32>());
+            values.map_err(|e| Error::tensor("reading codes from the device", e))
+        };
+        if !self.options.outputs.code.is_empty() {
+            made.codes.extend(host(&code)?);
+        }
+        let Some(decoder) = &self.decoder else { return Ok(()) };
+        let back = host(&decoder.forward(&code, Mode::Eval)?)?;
+        let errors = rows.chunks_exact(inputs).zip(back.chunks_exact(inputs)).map(|(x, y)| {
+            let squares = x.iter().zip(y).map(|(&x, &y)| (f64::from(x) - f64::from(y)).powi(2));
+            squares.sum::<f64>() / inputs as f64
+        });
+        made.errors.extend(errors);
+        if !self.options.outputs.reconstruction.is_empty() {
+            made.reconstructions.extend(back);
+        }
+        Ok(())
+    }
+}
+
+/// Lists of `width` numbers each.
+fn lists(values: Vec<f32>, width: usize, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
+    let offsets = OffsetBuffer::from_repeated_length(width, values.len() / width.max(1));
+    let field = Arc::new(Field::new_list_field(DataType::Float32, false));
+    let list = ListArray::try_new(field, offsets, Arc::new(Float32Array::from(values)), nulls);
+    Ok(Arc::new(list.map_err(|e| Error::arrow("building a column of codes", e))?))
+}
+
+#[cfg(test)]
+mod tests;
