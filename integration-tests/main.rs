@@ -25,3 +25,4 @@ mod streams;
 mod tables;
 mod tensors;
 mod unreachable;
+mod unsupervised;

@@ -9,7 +9,8 @@ pub use crate::{
     Error, Result,
     dataframe::{DataFrame, JoinType, SaveMode, column},
     estimator::{
-        NeuralClassificationModel, NeuralClassifier, NeuralModel, NeuralMultilabelClassifier, NeuralRegressor,
+        Autoencoder, DeepBelief, EncoderModel, NeuralClassificationModel, NeuralClassifier, NeuralModel,
+        NeuralMultilabelClassifier, NeuralRegressor, RestrictedBoltzmannMachine,
     },
     ml::{
         Estimator, Model, Pipeline, PipelineModel, Preflight, Transformer,

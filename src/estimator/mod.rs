@@ -1,19 +1,32 @@
 //! Networks as stages of a pipeline: parameters, `fit` on a frame of the cluster, and the model that comes of it.
 
+mod autoencoder;
 mod decoded;
+mod deep_belief;
+mod encoder_model;
 mod explain;
 mod features;
 mod labels;
+mod local;
 mod neural_classifier;
 mod neural_model;
 mod neural_multilabel_classifier;
 mod neural_regressor;
 mod params;
 mod readers;
+mod restricted_boltzmann_machine;
 mod shared;
 mod supervised;
+mod unsupervised;
+mod upload;
 
+pub use autoencoder::Autoencoder;
+pub use deep_belief::DeepBelief;
+pub use encoder_model::EncoderModel;
+pub(crate) use local::local;
 pub use neural_classifier::NeuralClassifier;
 pub use neural_model::{NeuralClassificationModel, NeuralModel};
 pub use neural_multilabel_classifier::NeuralMultilabelClassifier;
 pub use neural_regressor::NeuralRegressor;
+pub use restricted_boltzmann_machine::RestrictedBoltzmannMachine;
+pub(crate) use upload::upload;

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     model::PredictOptions,
     nn::Network,
+    tensor::Columns,
     train::{ClassWeights, Loss, TrainParams},
 };
 
@@ -51,6 +52,12 @@ impl NeuralClassifier {
     /// A classifier with this network; how many features and classes there are comes from the data.
     pub fn new(network: Network) -> Self {
         Self { shared: Supervised::new(network, Loss::CrossEntropy) }
+    }
+
+    /// Learns from the features that another model was trained on.
+    pub(super) fn inputs_of(mut self, columns: &Columns) -> Self {
+        self.shared.inputs_of(columns);
+        self
     }
 
     /// Names the column of labels: whole numbers from 0. Metadata that names the classes (`ml_attr`) is used.

@@ -4,20 +4,17 @@ use std::any::Any;
 
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
-use spark_connect::{
-    Column, functions,
-    types::{DataType, StructField},
-};
+use spark_connect::types::{DataType, StructField};
 
+use super::upload::upload;
 use crate::{
     Result,
-    dataframe::{DataFrame, Schema, column, function, is_vector, vector_type},
+    dataframe::{DataFrame, Schema, vector_type},
     ml::{
         Model, Transformer,
         attribute::{Attribute, AttributeGroup},
     },
     model::{self, Lineage, Outputs, PredictOptions, Task},
-    session::Session,
     stream::RecordStream,
     train::TrainParams,
 };
@@ -93,34 +90,7 @@ impl NeuralModel {
         let before = frame.schema().await?;
         let outputs = &self.prediction.outputs;
         let after = output_schema(&before, outputs, self.model.task())?;
-        let added = after.fields()[before.fields().len()..].iter().filter(|field| is_vector(&field.data_type));
-        let scores: Vec<&str> = added.map(|field| field.name.as_str()).collect();
-        let is_score = |field: &StructField| scores.contains(&field.name.as_str());
-        // Vectors of scores travel as arrays and are put together over there.
-        let sent = Schema::new(after.fields().iter().map(|field| {
-            let data_type = if is_score(field) { array_of_doubles() } else { field.data_type.clone() };
-            StructField { data_type, ..field.clone() }
-        }));
-        let session = Session::new(frame.client().clone());
-        let scored = session.create_dataframe_from_stream(self.score(frame).await?, Some(&sent)).await?;
-        let select = |field: &StructField| -> Column {
-            match is_score(field) {
-                true => {
-                    // Spark's function fails on null, which is what a row that was kept without being usable has.
-                    let array = column(&field.name);
-                    let vector = function("array_to_vector", [array.clone()]);
-                    functions::when(array.is_not_null(), vector).alias(&field.name)
-                }
-                false => column(&field.name),
-            }
-        };
-        let mut scored = scored.select(after.fields().iter().map(select));
-        // An expression loses the metadata that its column came with.
-        for field in after.fields().iter().filter(|field| is_score(field) && !field.metadata.is_empty()) {
-            let metadata = field.metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-            scored = scored.with_metadata(&field.name, &metadata);
-        }
-        Ok(scored)
+        upload(frame, self.score(frame).await?, &before, &after).await
     }
 }
 
@@ -149,8 +119,6 @@ impl Model for NeuralModel {
     }
 }
 
-fn array_of_doubles() -> DataType {
-    DataType::Array { element_type: Box::new(DataType::Double), contains_null: false }
 }
 
 /// A schema with the prediction columns behind it. A predicted class carries the classes' names, if they are known; the

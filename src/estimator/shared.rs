@@ -14,7 +14,7 @@ macro_rules! shared_methods {
                 dataframe::{DataFrame, Schema},
                 estimator::{NeuralModel, shared::some},
                 ml::{Estimator, Model, feature::HandleInvalid},
-                nn::Devices,
+                nn::{Devices, Weights},
                 tensor::{OnInvalid, reader::Reader},
                 train::{Checkpoints, Observer, Progress, Stop, TrainParams},
             };
@@ -137,6 +137,12 @@ macro_rules! shared_methods {
                 /// Sets what has no method of its own.
                 pub fn train_params(mut self, change: impl FnOnce(&mut TrainParams)) -> Self {
                     change(&mut self.shared.training);
+                    self
+                }
+
+                /// Begins with these weights; tensors of the network that are not among them are drawn from the seed.
+                pub fn initial_weights(mut self, weights: Weights) -> Self {
+                    self.shared.initial = Some(weights);
                     self
                 }
 

@@ -17,7 +17,7 @@ use crate::{
     dataframe::{DataFrame, Schema},
     ml::{Preflight, PreflightReport},
     model::{Lineage, PredictOptions, Scaling, Task},
-    nn::Network,
+    nn::{Network, Weights},
     stream::RecordSource,
     tensor::{
         Columns, LabelKind, OnInvalid,
@@ -37,6 +37,8 @@ pub(super) struct Supervised {
     pub(super) scale: bool,
     pub(super) training: TrainParams,
     pub(super) prediction: PredictOptions,
+    /// What training begins with, tensor by tensor; the others are drawn.
+    pub(super) initial: Option<Weights>,
     pub(super) observers: Vec<Arc<dyn Observer>>,
     pub(super) checkpoints: Option<Checkpoints>,
     pub(super) stop: Stop,
@@ -51,6 +53,7 @@ impl Supervised {
             scale: false,
             training: TrainParams { loss, ..TrainParams::default() },
             prediction: PredictOptions::default(),
+            initial: None,
             observers: Vec::new(),
             checkpoints: None,
             stop: Stop::default(),
@@ -62,6 +65,12 @@ impl Supervised {
         let readers = self.columns.readers.take().unwrap_or_default();
         self.columns = self.columns.read_by(change(readers));
         self
+    }
+
+    /// Learns from the features that another model was trained on.
+    pub(super) fn inputs_of(&mut self, columns: &Columns) {
+        let Columns { features, readers, .. } = columns.clone();
+        (self.columns.features, self.columns.readers) = (features, readers);
     }
 
     pub(super) fn label_cols(&mut self, names: Vec<String>) {
@@ -120,6 +129,9 @@ impl Supervised {
         }
         if let Some(scaling) = scaling {
             trainer = trainer.scaling(scaling);
+        }
+        if let Some(weights) = &self.initial {
+            trainer = trainer.initial_weights(weights.clone());
         }
         if let Some(checkpoints) = &self.checkpoints {
             trainer = trainer.checkpoints(checkpoints.clone());
@@ -221,7 +233,7 @@ impl Supervised {
 
 impl fmt::Debug for Supervised {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { network, columns, labels, scale, training, prediction, observers, checkpoints, stop } = self;
+        let Self { network, columns, labels, scale, training, prediction, initial, observers, checkpoints, stop } = self;
         f.debug_struct("Supervised")
             .field("network", network)
             .field("columns", columns)
@@ -229,6 +241,7 @@ impl fmt::Debug for Supervised {
             .field("scale", scale)
             .field("training", training)
             .field("prediction", prediction)
+            .field("initial", &initial.as_ref().map(Weights::count))
             .field("observers", &observers.len())
             .field("checkpoints", checkpoints)
             .field("stop", stop)

@@ -6,6 +6,7 @@ use super::{
     spec::{Initial, NetworkSpec},
     weights::NamedTensor,
 };
+use crate::{Error, Result};
 
 /// Draws a network's initial weights.
 ///
@@ -26,10 +27,47 @@ pub(super) fn weights(spec: &NetworkSpec, seed: u64) -> Weights {
     Weights::sorted(tensors.collect())
 }
 
+impl NetworkSpec {
+    /// Initial weights: those given, the others drawn from the seed.
+    ///
+    /// # Errors
+    /// [`Error::Network`] names a tensor that the network does not have, or not in this shape.
+    pub fn initial_weights(&self, seed: u64, given: &Weights) -> Result<Weights> {
+        let drawn = weights(self, seed);
+        let tensors = drawn.tensors().iter().map(|own| given.get(&own.name).unwrap_or(own).clone()).collect();
+        if let Some(tensor) = given.tensors().iter().find(|tensor| drawn.get(&tensor.name).is_none()) {
+            return Err(Error::Network {
+                layer: format!("`{}`", tensor.name),
+                got: format!("an initial tensor of shape {:?}", tensor.shape),
+                fits: "the network has no parameter of this name".into(),
+            });
+        }
+        let mixed = Weights::sorted(tensors);
+        self.check_weights(&mixed)?;
+        Ok(mixed)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::nn::Network;
+
+    #[test]
+    fn weights_that_are_given_take_the_place_of_drawn_ones() {
+        let spec = Network::mlp([4]).resolve(3, 2).unwrap();
+        let tensor = |name: &str, shape: &[usize]| {
+            let values = vec![0.5; shape.iter().product()];
+            Weights::sorted(vec![NamedTensor { name: name.into(), shape: shape.into(), values }])
+        };
+        let mixed = spec.initial_weights(7, &tensor("0.weight", &[4, 3])).unwrap();
+        assert_eq!(mixed.get("0.weight").unwrap().values, [0.5; 12]);
+        assert_eq!(mixed.get("2.weight"), weights(&spec, 7).get("2.weight"));
+        for (given, words) in [(tensor("0.weight", &[3, 4]), "[3, 4]"), (tensor("1.weight", &[4]), "`1.weight`")] {
+            let message = spec.initial_weights(7, &given).unwrap_err().to_string();
+            assert!(message.contains(words), "{message}");
+        }
+    }
 
     #[test]
     fn weights_follow_the_seed_and_fill_their_range() {

@@ -3,31 +3,29 @@
 use crate::{
     Error, Result,
     dataframe::{DataFrame, SaveMode},
-    estimator::NeuralClassificationModel,
+    estimator::{local, upload},
     ml::{PipelineModel, Transformer},
     session::Session,
     stream::RecordStream,
 };
 
+type Stage = Box<dyn Transformer>;
+
 impl PipelineModel {
-    /// Streams a frame's rows through all stages: those before the network run on the cluster, the network runs here.
+    /// Streams a frame's rows through all stages: networks at the end of the pipeline run here, one after another, the
+    /// stages before them on the cluster.
     ///
     /// All columns of the frame and of every stage are there; raw predictions and probabilities are `array<double>`.
     /// Memory stays bounded by a batch. Dropping the stream interrupts the work on the cluster.
     ///
     /// # Errors
-    /// As [`PipelineModel::transform`] and [`NeuralClassificationModel::score`].
+    /// As [`PipelineModel::transform`],
+    /// [`NeuralModel::score`](crate::estimator::NeuralModel::score) and
+    /// [`EncoderModel::encode`](crate::estimator::EncoderModel::encode).
     pub async fn predict(&self, frame: &DataFrame) -> Result<RecordStream> {
         self.transform_schema(&frame.schema().await?)?;
-        let network = self.stages().split_last().and_then(|(last, before)| {
-            last.as_any().downcast_ref::<NeuralClassificationModel>().map(|network| (network, before))
-        });
-        let Some((network, before)) = network else { return self.transform(frame).await?.stream().await };
-        let mut frame = frame.clone();
-        for stage in before {
-            frame = stage.transform(&frame).await?;
-        }
-        network.score(&frame).await
+        let (there, here) = split(self);
+        append(&transform(there, frame).await?, here).await
     }
 
     /// Scores a frame's rows and writes them, with all their columns, to a new table.
@@ -56,6 +54,35 @@ impl PipelineModel {
                 "a table that does not exist yet; or choose a SaveMode",
             ));
         }
-        self.transform(frame).await?.write().mode(mode).save_as_table(table).await
+        self.transform_schema(&frame.schema().await?)?;
+        let (there, here) = split(self);
+        let mut frame = transform(there, frame).await?;
+        if !here.is_empty() {
+            let before = frame.schema().await?;
+            let after = here.iter().try_fold(before.clone(), |schema, stage| stage.transform_schema(&schema))?;
+            frame = upload(&frame, append(&frame, here).await?, &before, &after).await?;
+        }
+        frame.write().mode(mode).save_as_table(table).await
     }
+}
+
+/// The stages that run on the cluster, or send rows back to it, and those at the end that compute here.
+fn split(pipeline: &PipelineModel) -> (&[Stage], &[Stage]) {
+    let stages = pipeline.stages();
+    let first = stages.iter().rposition(|stage| local(&**stage).is_none()).map_or(0, |last| last + 1);
+    stages.split_at(first)
+}
+
+async fn transform(stages: &[Stage], frame: &DataFrame) -> Result<DataFrame> {
+    let mut frame = frame.clone();
+    for stage in stages {
+        frame = stage.transform(&frame).await?;
+    }
+    Ok(frame)
+}
+
+/// A frame's rows with the columns of stages that compute here.
+async fn append(frame: &DataFrame, stages: &[Stage]) -> Result<RecordStream> {
+    let rows = frame.stream().await?;
+    stages.iter().filter_map(|stage| local(&**stage)).try_fold(rows, |rows, stage| stage.append(rows))
 }

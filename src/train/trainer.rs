@@ -24,7 +24,7 @@ use super::{
 use crate::{
     Error, Result,
     model::{EpochRecord, History, Model, RowCounts, Scaling},
-    nn::Network,
+    nn::{Network, Weights},
     stream::RecordSource,
     tensor::{Columns, Decoder, ExampleDecoder, LabelKind},
 };
@@ -51,6 +51,7 @@ pub struct Trainer {
     class_counts: Option<Vec<u64>>,
     expected_rows: Option<u64>,
     make_decoder: Option<MakeDecoder>,
+    initial: Option<Weights>,
     observers: Vec<Arc<dyn Observer>>,
     checkpoints: Option<Checkpoints>,
     stop: Stop,
@@ -72,6 +73,7 @@ impl Trainer {
             class_counts: None,
             expected_rows: None,
             make_decoder: None,
+            initial: None,
             observers: Vec::new(),
             checkpoints: None,
             stop: Stop::default(),
@@ -115,6 +117,12 @@ impl Trainer {
     /// columns.
     pub fn decoder(mut self, make: impl Fn(&Schema) -> Result<Box<dyn Decoder>> + Send + Sync + 'static) -> Self {
         self.make_decoder = Some(Arc::new(make));
+        self
+    }
+
+    /// Begins with these weights; tensors of the network that are not among them are drawn from the seed.
+    pub fn initial_weights(mut self, weights: Weights) -> Self {
+        self.initial = Some(weights);
         self
     }
 
@@ -192,6 +200,9 @@ impl Trainer {
         let devices = params.devices.open()?;
         let objective = self.objective(&task, first.end.as_ref(), outputs)?;
         let mut replicas = Replicas::new(&spec, params, objective, &devices)?;
+        if let Some(given) = &self.initial {
+            replicas.load(&spec, &spec.initial_weights(params.seed, given)?)?;
+        }
         let parameters = spec.parameters().iter().map(|p| p.shape.iter().product::<usize>()).sum();
         let run = Run { metric: replicas.metric(), ..self.run(first.end.as_ref(), parameters, task.names()) };
         self.observers.iter().for_each(|o| o.begin(&run));

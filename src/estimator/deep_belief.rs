@@ -1,0 +1,167 @@
+//! Deep belief networks as a stage of a pipeline.
+
+use std::{any::Any, fmt};
+
+use futures::future::BoxFuture;
+
+use super::{
+    EncoderModel,
+    unsupervised::{Unsupervised, lineage, unsupervised_params},
+};
+use crate::{
+    Result,
+    dataframe::{DataFrame, Schema},
+    ml::{Estimator, Model},
+    model::Encoder,
+    nn::{ContrastiveDivergence, VisibleUnits},
+    tensor::Columns,
+    train::{Pretrained, Pretrainer, RbmLayer},
+};
+
+/// Learns features without labels by a deep belief network: restricted Boltzmann machines one on top of another, trained
+/// from the bottom up (Hinton, Osindero and Teh, "A fast learning algorithm for deep belief nets", 2006).
+///
+/// | Parameter | Method | Default |
+/// |---|---|---|
+/// | `featuresCol` | [`features_col`](Self::features_col) | `features` |
+/// | `validationIndicatorCol` | [`validation_indicator_col`](Self::validation_indicator_col) | |
+/// | `outputCol` | [`output_col`](Self::output_col) | `code` |
+/// | `reconstructionCol` | [`reconstruction_col`](Self::reconstruction_col) | |
+/// | `reconstructionErrorCol` | [`reconstruction_error_col`](Self::reconstruction_error_col) | `reconstructionError` |
+/// | `handleInvalid` | [`handle_invalid`](Self::handle_invalid) | `error` |
+/// | `visibleUnits` | [`visible_units`](Self::visible_units) | Bernoulli |
+/// | `maxIter` | [`epochs`](Self::epochs) | 10 for each layer |
+/// | `stepSize` | [`learning_rate`](Self::learning_rate) | 0.05 |
+/// | `divergence` | [`divergence`](Self::divergence) | CD-1 |
+/// | `batchSize` | [`batch_size`](Self::batch_size) | 32 |
+/// | `seed` | [`seed`](Self::seed) | 42 |
+/// | `validationFraction` | [`validation_fraction`](Self::validation_fraction) | 0 |
+/// | `shuffleBuffer` | [`shuffle_buffer`](Self::shuffle_buffer) | 256 MiB |
+/// | `cacheMemory` | [`cache_memory`](Self::cache_memory) | 1 GiB |
+///
+/// An empty name of an output column switches that output off. Bernoulli visible units take values in `[0, 1]`; for Gaussian
+/// ones the features must have been standardised, and a learning rate of 0.005 or less is usual.
+///
+/// What comes of it is a stage that adds features for later ones, and a network to train further: as a classifier by
+/// [`EncoderModel::classifier`], as an auto-encoder by [`EncoderModel::autoencoder`].
+///
+/// ```no_run
+/// # async fn example(frame: &tinderbox::dataframe::DataFrame) -> tinderbox::Result<()> {
+/// use tinderbox::estimator::DeepBelief;
+///
+/// let unlabelled = DeepBelief::new([500, 250]).batch_size(100).epochs(15).fit_frame(frame).await?;
+/// let classifier = unlabelled.classifier()?.label_col("digit").epochs(20).fit_frame(frame).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct DeepBelief {
+    base: Unsupervised,
+    units: VisibleUnits,
+    layers: Vec<RbmLayer>,
+}
+
+unsupervised_params!(DeepBelief);
+
+impl DeepBelief {
+    /// Machines of these many hidden units, from the bottom up.
+    pub fn new(hidden: impl IntoIterator<Item = usize>) -> Self {
+        let layers = hidden.into_iter().map(RbmLayer::new).collect();
+        Self { base: Unsupervised::new(), units: VisibleUnits::default(), layers }
+    }
+
+    /// What the values of the features stand for.
+    pub fn visible_units(mut self, units: VisibleUnits) -> Self {
+        self.units = units;
+        self
+    }
+
+    /// Passes over the rows, for each layer.
+    pub fn epochs(self, epochs: usize) -> Self {
+        self.layers(|_, layer| layer.epochs = epochs)
+    }
+
+    /// The step size of every layer.
+    pub fn learning_rate(self, rate: f64) -> Self {
+        self.layers(|_, layer| layer.learning_rate = rate)
+    }
+
+    /// How the chains of every layer are run, momentum, decay and sparsity.
+    pub fn divergence(self, divergence: ContrastiveDivergence) -> Self {
+        self.layers(|_, layer| layer.divergence = divergence)
+    }
+
+    /// Changes the settings of each layer; `change` is given its position, from 0 at the bottom.
+    pub fn layers(mut self, mut change: impl FnMut(usize, &mut RbmLayer)) -> Self {
+        self.layers.iter_mut().enumerate().for_each(|(position, layer)| change(position, layer));
+        self
+    }
+
+    /// Learns from the rows of a frame; no label is looked at.
+    ///
+    /// The columns are checked, the cluster counts what is in them, and then exactly those columns are streamed here, cast to
+    /// single precision on the cluster. Dropping the future stops all of it.
+    ///
+    /// # Errors
+    /// As [`Pretrainer::fit`]; also [`Error::Server`](crate::Error::Server) and
+    /// [`Error::Unreachable`](crate::Error::Unreachable).
+    pub async fn fit_frame(&self, frame: &DataFrame) -> Result<EncoderModel> {
+        let (Pretrained { stack, history }, columns) = self.trained(frame).await?;
+        let (spec, weights) = stack.unrolled();
+        let lineage = lineage(frame, history.rows);
+        let encoder = Encoder::new(spec, weights, columns, stack.depth(), history)?;
+        Ok(EncoderModel::new(encoder, self.base.training.clone(), self.base.options.clone(), lineage))
+    }
+
+    /// As [`fit_frame`](Self::fit_frame), for the machines themselves: their free energies, their partition functions.
+    ///
+    /// # Errors
+    /// As [`fit_frame`](Self::fit_frame).
+    pub async fn fit_machines(&self, frame: &DataFrame) -> Result<Pretrained> {
+        Ok(self.trained(frame).await?.0)
+    }
+
+    async fn trained(&self, frame: &DataFrame) -> Result<(Pretrained, Columns)> {
+        self.pretrainer(self.base.columns.clone()).check()?;
+        let prepared = self.base.prepare(frame).await?;
+        let trainer = self.pretrainer(prepared.columns.clone()).expected_rows(prepared.count);
+        Ok((trainer.fit(&prepared.rows).await?, prepared.columns))
+    }
+
+    pub(super) fn with_base(self, base: Unsupervised) -> Self {
+        Self { base, ..self }
+    }
+
+    fn pretrainer(&self, columns: Columns) -> Pretrainer {
+        let Unsupervised { training, observers, stop, .. } = &self.base;
+        let trainer = Pretrainer::new(self.units, self.layers.clone(), columns, training.clone()).stop(stop.clone());
+        observers.iter().fold(trainer, |trainer, observer| trainer.observe(observer.clone()))
+    }
+}
+
+impl Estimator for DeepBelief {
+    fn fit<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Box<dyn Model>>> {
+        Box::pin(async { Ok(Box::new(self.fit_frame(frame).await?) as Box<dyn Model>) })
+    }
+
+    fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
+        self.pretrainer(self.base.columns.clone()).check()?;
+        self.base.output_schema(schema, self.layers.last().map(|top| top.hidden))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl fmt::Debug for DeepBelief {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeepBelief")
+            .field("units", &self.units)
+            .field("layers", &self.layers)
+            .field("columns", &self.base.columns)
+            .field("training", &self.base.training)
+            .field("options", &self.base.options)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,215 @@
+//! A network that learnt without labels, as a stage of a fitted pipeline.
+
+use std::any::Any;
+
+use futures::future::BoxFuture;
+use serde_json::{Map, Value};
+use spark_connect::types::{DataType, StructField};
+
+use super::{Autoencoder, NeuralClassifier, features, upload::upload};
+use crate::{
+    Result,
+    dataframe::{DataFrame, Schema, vector_type},
+    ml::{
+        Model, Transformer,
+        attribute::{Attribute, AttributeGroup},
+    },
+    model::{EncodeOptions, Encoded, Encoder, Lineage},
+    nn::{Activation, LayerSpec, Network, NetworkLayer, Weights},
+    stream::RecordStream,
+    train::{Loss, TrainParams},
+};
+
+/// Codes longer than this have no name for each of their values.
+const MOST_NAMES: usize = 4096;
+
+/// What an [`Autoencoder`], a [`DeepBelief`](super::DeepBelief) or a
+/// [`RestrictedBoltzmannMachine`](super::RestrictedBoltzmannMachine) has learnt: features of rows, and how well rows are made
+/// up of them.
+///
+/// As a transformer it reads its frame's rows at once, encodes them in this process and uploads them again, so that a later
+/// stage finds the features on the cluster. The last stages of a pipeline that compute here do so one after another, without
+/// that way: see [`PipelineModel::predict`](crate::ml::PipelineModel::predict).
+#[derive(Debug, Clone, PartialEq)]
+pub struct EncoderModel {
+    encoder: Encoder,
+    training: TrainParams,
+    options: EncodeOptions,
+    lineage: Lineage,
+}
+
+impl EncoderModel {
+    /// Puts a stage together from a trained encoder.
+    pub fn new(encoder: Encoder, training: TrainParams, options: EncodeOptions, lineage: Lineage) -> Self {
+        Self { encoder, training, options, lineage }
+    }
+
+    /// The network with its weights, columns and history.
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
+    /// How it was trained.
+    pub fn training(&self) -> &TrainParams {
+        &self.training
+    }
+
+    /// How it encodes.
+    pub fn options(&self) -> &EncodeOptions {
+        &self.options
+    }
+
+    /// Where its training rows came from.
+    pub fn lineage(&self) -> &Lineage {
+        &self.lineage
+    }
+
+    /// Changes how it encodes.
+    pub fn with_options(self, options: EncodeOptions) -> Self {
+        Self { options, ..self }
+    }
+
+    /// Another layer's output as the code.
+    ///
+    /// # Errors
+    /// [`Error::Param`](crate::Error::Param) when there are not so many layers.
+    pub fn with_layer_index(self, layer_index: usize) -> Result<Self> {
+        Ok(Self { encoder: self.encoder.with_layer_index(layer_index)?, ..self })
+    }
+
+    /// Streams a frame's rows here and appends the code, the reconstruction and its error, batch by batch. Codes and
+    /// reconstructions are `array<float>`. Dropping the stream interrupts the work on the cluster.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`] and [`DataFrame::stream`].
+    pub async fn encode(&self, frame: &DataFrame) -> Result<RecordStream> {
+        self.encoder.encode(frame.stream().await?, &self.options)
+    }
+
+    /// Encodes the rows here and uploads them, block by block.
+    async fn encoded_frame(&self, frame: &DataFrame) -> Result<DataFrame> {
+        let before = frame.schema().await?;
+        let after = self.output_schema(&before)?;
+        upload(frame, self.encode(frame).await?, &before, &after).await
+    }
+
+    fn output_schema(&self, schema: &Schema) -> Result<Schema> {
+        output_schema(schema, &self.options.outputs, Some(self.encoder.code_width()), Some(self.encoder.spec().outputs))
+    }
+
+    /// The layers up to the code as a network to train further, and the weights to begin with: a classifier that starts
+    /// from what was learnt without labels.
+    ///
+    /// # Errors
+    /// As [`NetworkSpec::split`](crate::nn::NetworkSpec::split); a fitted model has no reason to fail.
+    pub fn network(&self) -> Result<(Network, Weights)> {
+        let (spec, weights) = self.encoder.first_part()?;
+        Ok((describe(&spec.layers), weights))
+    }
+
+    /// A classifier over the same features whose network is that of [`network`](Self::network) with one more layer, and
+    /// begins with its weights.
+    ///
+    /// # Errors
+    /// As [`network`](Self::network).
+    pub fn classifier(&self) -> Result<NeuralClassifier> {
+        let (network, weights) = self.network()?;
+        Ok(NeuralClassifier::new(network).inputs_of(self.encoder.columns()).initial_weights(weights))
+    }
+
+    /// An auto-encoder over the same features that begins with this network: how a stack of Boltzmann machines is made to
+    /// restore its input better. The code stays the same layer's.
+    pub fn autoencoder(&self) -> Autoencoder {
+        let layers = &self.encoder.spec().layers;
+        let squeezed = matches!(layers.last(), Some(LayerSpec::Activation { function: Activation::Sigmoid }));
+        // The last linear layer, and what squeezes its outputs, are an auto-encoder's own.
+        let own = 1 + usize::from(squeezed);
+        let network = describe(&layers[..layers.len().saturating_sub(own)]);
+        let loss = if squeezed { Loss::BinaryCrossEntropy } else { Loss::SquaredError };
+        Autoencoder::of(network)
+            .inputs_of(self.encoder.columns())
+            .layer_index(self.encoder.layer_index())
+            .initial_weights(self.encoder.weights().clone())
+            .loss(loss)
+    }
+}
+
+impl Transformer for EncoderModel {
+    fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
+        Box::pin(self.encoded_frame(frame))
+    }
+
+    fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
+        features::check_features(schema, self.encoder.columns())?;
+        self.output_schema(schema)
+    }
+
+    fn duplicate(&self) -> Box<dyn Transformer> {
+        Box::new(self.clone())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Model for EncoderModel {
+    fn into_transformer(self: Box<Self>) -> Box<dyn Transformer> {
+        self
+    }
+}
+
+/// A schema with an encoder's columns behind it; vectors say how long they are and, of codes, what each value is called, as
+/// far as that is known.
+pub(super) fn output_schema(
+    schema: &Schema,
+    outputs: &Encoded,
+    code: Option<usize>,
+    values: Option<usize>,
+) -> Result<Schema> {
+    outputs.check(schema.names())?;
+    let mut fields = schema.fields().to_vec();
+    let mut add = |name: &str, data_type: DataType, metadata: Map<String, Value>| {
+        if !name.is_empty() {
+            let metadata = metadata.into_iter().collect();
+            fields.push(StructField { name: name.to_owned(), data_type, nullable: true, metadata });
+        }
+    };
+    let named = |size: usize| match size {
+        0..=MOST_NAMES => {
+            let attribute = |i| Attribute::numeric(format!("{}_{i}", outputs.code));
+            AttributeGroup::Attributes((0..size).map(attribute).collect())
+        }
+        _ => AttributeGroup::Size(size),
+    };
+    add(&outputs.code, vector_type(), code.map_or_else(Map::new, |size| named(size).to_metadata()));
+    let sized = |size: usize| AttributeGroup::Size(size).to_metadata();
+    add(&outputs.reconstruction, vector_type(), values.map_or_else(Map::new, sized));
+    add(&outputs.error, DataType::Double, Map::new());
+    Ok(Schema::new(fields))
+}
+
+/// The description that resolves to these layers with one more linear layer behind them.
+fn describe(layers: &[LayerSpec]) -> Network {
+    let layers = layers.iter().map(|layer| match layer.clone() {
+        LayerSpec::Linear { outputs, .. } => NetworkLayer::Linear { outputs },
+        LayerSpec::Activation { function } => NetworkLayer::Activation { function },
+        LayerSpec::Dropout { p } => NetworkLayer::Dropout { p },
+        LayerSpec::Conv1d(conv) => NetworkLayer::Conv1d(conv),
+        LayerSpec::Conv2d(conv) => NetworkLayer::Conv2d(conv),
+        LayerSpec::MaxPool1d(pool) => NetworkLayer::MaxPool1d(pool),
+        LayerSpec::MaxPool2d(pool) => NetworkLayer::MaxPool2d(pool),
+        LayerSpec::AvgPool1d(pool) => NetworkLayer::AvgPool1d(pool),
+        LayerSpec::AvgPool2d(pool) => NetworkLayer::AvgPool2d(pool),
+        LayerSpec::GlobalMaxPool => NetworkLayer::GlobalMaxPool,
+        LayerSpec::GlobalAvgPool => NetworkLayer::GlobalAvgPool,
+        LayerSpec::BatchNorm { eps, momentum } => NetworkLayer::BatchNorm { eps, momentum },
+        LayerSpec::LayerNorm { eps } => NetworkLayer::LayerNorm { eps },
+        LayerSpec::Lstm(settings) => NetworkLayer::Lstm(settings),
+        LayerSpec::Gru(settings) => NetworkLayer::Gru(settings),
+        LayerSpec::Rnn(settings) => NetworkLayer::Rnn(settings),
+        LayerSpec::RnnRelu(settings) => NetworkLayer::RnnRelu(settings),
+        LayerSpec::Flatten => NetworkLayer::Flatten,
+    });
+    Network { layers: layers.collect() }
+}

@@ -1,0 +1,112 @@
+//! A restricted Boltzmann machine as a stage of a pipeline.
+
+use std::{any::Any, fmt};
+
+use futures::future::BoxFuture;
+
+use super::{
+    DeepBelief, EncoderModel,
+    unsupervised::{Unsupervised, unsupervised_params},
+};
+use crate::{
+    Error, Result,
+    dataframe::{DataFrame, Schema},
+    ml::{Estimator, Model},
+    model::History,
+    nn::{ContrastiveDivergence, Rbm, VisibleUnits},
+};
+
+/// Learns features without labels by one restricted Boltzmann machine: a [`DeepBelief`] of a single layer, with its
+/// parameters and defaults.
+///
+/// ```no_run
+/// # async fn example(frame: &tinderbox::dataframe::DataFrame) -> tinderbox::Result<()> {
+/// use tinderbox::{estimator::RestrictedBoltzmannMachine, nn::ContrastiveDivergence};
+///
+/// let machine = RestrictedBoltzmannMachine::new(100).divergence(ContrastiveDivergence::persistent(5));
+/// let features = machine.output_col("features100").fit_frame(frame).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct RestrictedBoltzmannMachine {
+    base: Unsupervised,
+    stack: DeepBelief,
+}
+
+unsupervised_params!(RestrictedBoltzmannMachine);
+
+impl RestrictedBoltzmannMachine {
+    /// A machine of this many hidden units.
+    pub fn new(hidden: usize) -> Self {
+        Self { base: Unsupervised::new(), stack: DeepBelief::new([hidden]) }
+    }
+
+    /// What the values of the features stand for.
+    pub fn visible_units(mut self, units: VisibleUnits) -> Self {
+        self.stack = self.stack.visible_units(units);
+        self
+    }
+
+    /// Passes over the rows.
+    pub fn epochs(mut self, epochs: usize) -> Self {
+        self.stack = self.stack.epochs(epochs);
+        self
+    }
+
+    /// The step size.
+    pub fn learning_rate(mut self, rate: f64) -> Self {
+        self.stack = self.stack.learning_rate(rate);
+        self
+    }
+
+    /// How its chains are run, momentum, decay and sparsity.
+    pub fn divergence(mut self, divergence: ContrastiveDivergence) -> Self {
+        self.stack = self.stack.divergence(divergence);
+        self
+    }
+
+    /// Learns from the rows of a frame; no label is looked at.
+    ///
+    /// # Errors
+    /// As [`DeepBelief::fit_frame`].
+    pub async fn fit_frame(&self, frame: &DataFrame) -> Result<EncoderModel> {
+        self.stack().fit_frame(frame).await
+    }
+
+    /// As [`fit_frame`](Self::fit_frame), for the machine itself: its free energy, its partition function.
+    ///
+    /// # Errors
+    /// As [`fit_frame`](Self::fit_frame).
+    pub async fn fit_machine(&self, frame: &DataFrame) -> Result<(Rbm, History)> {
+        let trained = self.stack().fit_machines(frame).await?;
+        match trained.stack.machines() {
+            [machine] => Ok((machine.clone(), trained.history)),
+            machines => Err(Error::param("layers", machines.len(), "one")),
+        }
+    }
+
+    fn stack(&self) -> DeepBelief {
+        self.stack.clone().with_base(self.base.clone())
+    }
+}
+
+impl Estimator for RestrictedBoltzmannMachine {
+    fn fit<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Box<dyn Model>>> {
+        Box::pin(async { Ok(Box::new(self.fit_frame(frame).await?) as Box<dyn Model>) })
+    }
+
+    fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
+        self.stack().transform_schema(schema)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl fmt::Debug for RestrictedBoltzmannMachine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RestrictedBoltzmannMachine").field("stack", &self.stack()).finish()
+    }
+}

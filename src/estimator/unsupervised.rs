@@ -1,0 +1,213 @@
+//! What estimators without labels have in common: columns, parameters, the way from a frame to rows to learn from.
+
+use std::sync::Arc;
+
+use super::{encoder_model, features, readers};
+use crate::{
+    Result,
+    dataframe::{DataFrame, Schema},
+    ml::{Preflight, feature::HandleInvalid},
+    model::{EncodeOptions, Lineage, RowCounts},
+    stream::RecordSource,
+    tensor::{
+        Columns, OnInvalid,
+        reader::{Reader, Readers},
+    },
+    train::{Observer, Stop, TrainParams},
+};
+
+/// Columns and parameters of an estimator without labels.
+#[derive(Clone)]
+pub(super) struct Unsupervised {
+    pub(super) columns: Columns,
+    pub(super) training: TrainParams,
+    pub(super) options: EncodeOptions,
+    pub(super) observers: Vec<Arc<dyn Observer>>,
+    pub(super) stop: Stop,
+}
+
+/// Rows to learn from, not yet read.
+pub(super) struct Prepared {
+    /// Exactly the columns that are used, cast on the cluster.
+    pub(super) rows: DataFrame,
+    /// The columns, their readers fitted.
+    pub(super) columns: Columns,
+    /// How many rows the cluster counted.
+    pub(super) count: u64,
+}
+
+impl Unsupervised {
+    pub(super) fn new() -> Self {
+        Self {
+            columns: Columns::unlabelled("features"),
+            training: TrainParams::default(),
+            options: EncodeOptions::default(),
+            observers: Vec::new(),
+            stop: Stop::default(),
+        }
+    }
+
+    pub(super) fn read(&mut self, change: impl FnOnce(Readers) -> Readers) {
+        let readers = self.columns.readers.take().unwrap_or_default();
+        self.columns = self.columns.clone().read_by(change(readers));
+    }
+
+    pub(super) fn input(&mut self, reader: Reader) {
+        self.read(|readers| readers.input(reader));
+    }
+
+    pub(super) fn handle_invalid(&mut self, policy: HandleInvalid) {
+        (self.training.on_invalid, self.options.on_invalid) = match policy {
+            HandleInvalid::Error => (OnInvalid::Error, OnInvalid::Error),
+            HandleInvalid::Skip => (OnInvalid::Skip, OnInvalid::Skip),
+            HandleInvalid::Keep => (OnInvalid::Skip, OnInvalid::Keep),
+        };
+    }
+
+    /// Checks the columns it uses and those it will write.
+    pub(super) fn check(&self, schema: &Schema) -> Result<()> {
+        self.training.check()?;
+        features::check(schema, &self.columns)?;
+        self.options.outputs.check(schema.names())
+    }
+
+    /// The schema behind the stage, as far as it is known beforehand.
+    pub(super) fn output_schema(&self, schema: &Schema, code: Option<usize>) -> Result<Schema> {
+        self.check(schema)?;
+        encoder_model::output_schema(schema, &self.options.outputs, code, None)
+    }
+
+    /// Checks the columns, has the cluster count what is in them, and selects exactly those.
+    pub(super) async fn prepare(&self, frame: &DataFrame) -> Result<Prepared> {
+        let schema = frame.schema().await?;
+        self.check(&schema)?;
+        let mut columns = self.columns.clone();
+        if let Some(given) = &columns.readers {
+            columns.readers = Some(readers::fit(frame, &schema, given).await?);
+        }
+        let counted = if columns.readers.is_some() { &[] } else { columns.features.as_slice() };
+        let report = Preflight::new(counted.iter().cloned()).run(frame).await?;
+        if self.training.on_invalid == OnInvalid::Error || report.rows == 0 {
+            report.check()?;
+        }
+        let rows = features::select(frame, &schema, &columns, None)?;
+        Ok(Prepared { rows, columns, count: report.rows })
+    }
+}
+
+/// Where the rows came from that went as `counts` say.
+pub(super) fn lineage(frame: &DataFrame, counts: RowCounts) -> Lineage {
+    let RowCounts { trained, held_out, skipped } = counts;
+    Lineage { source: frame.describe(), rows: trained + held_out + skipped, plan_hash: None }
+}
+
+/// The methods that set what all estimators without labels have; `self.base` is an [`Unsupervised`].
+macro_rules! unsupervised_params {
+    ($estimator:ident) => {
+        impl $estimator {
+            /// Names the column of features: a Spark ML vector, an array of numbers, or a number.
+            pub fn features_col(mut self, name: impl Into<String>) -> Self {
+                self.base.columns.features = vec![name.into()];
+                self
+            }
+
+            /// Reads an input by a reader: images, text, categories, raw bytes. Several lie side by side. What a reader is
+            /// not given is fitted on the cluster; the model keeps it. Replaces the column of features.
+            pub fn input(mut self, reader: impl Into<$crate::tensor::reader::Reader>) -> Self {
+                self.base.input(reader.into());
+                self
+            }
+
+            /// Names a column that says where a row comes from, for errors about cells that cannot be read.
+            pub fn origin_col(mut self, name: impl Into<String>) -> Self {
+                self.base.read(|readers| readers.origin(name));
+                self
+            }
+
+            /// Names the boolean column that is true for rows to hold out.
+            pub fn validation_indicator_col(mut self, name: impl Into<String>) -> Self {
+                self.base.columns.validation = Some(name.into()).filter(|name: &String| !name.is_empty());
+                self
+            }
+
+            /// Names the output column of codes, the features that were learnt: a Spark ML vector.
+            pub fn output_col(mut self, name: impl Into<String>) -> Self {
+                self.base.options.outputs.code = name.into();
+                self
+            }
+
+            /// Names the output column of reconstructions, as long as the features; off unless named.
+            pub fn reconstruction_col(mut self, name: impl Into<String>) -> Self {
+                self.base.options.outputs.reconstruction = name.into();
+                self
+            }
+
+            /// Names the output column of the mean squared difference of a value from its reconstruction.
+            pub fn reconstruction_error_col(mut self, name: impl Into<String>) -> Self {
+                self.base.options.outputs.error = name.into();
+                self
+            }
+
+            /// Says what to do with rows that cannot be used. [`HandleInvalid::Keep`](crate::ml::feature::HandleInvalid)
+            /// keeps them when encoding, with nulls for outputs, and leaves them out of training.
+            pub fn handle_invalid(mut self, policy: $crate::ml::feature::HandleInvalid) -> Self {
+                self.base.handle_invalid(policy);
+                self
+            }
+
+            /// Rows per step.
+            pub fn batch_size(mut self, rows: usize) -> Self {
+                self.base.training.batch_size = rows;
+                self
+            }
+
+            /// Decides everything random.
+            pub fn seed(mut self, seed: u64) -> Self {
+                self.base.training.seed = seed;
+                self
+            }
+
+            /// The share of rows to hold out.
+            pub fn validation_fraction(mut self, fraction: f64) -> Self {
+                self.base.training.validation_fraction = fraction;
+                self
+            }
+
+            /// How many bytes of rows the first epoch shuffles together; it trains while they arrive.
+            pub fn shuffle_buffer(mut self, bytes: u64) -> Self {
+                self.base.training.shuffle_buffer = bytes;
+                self
+            }
+
+            /// How many bytes of rows are kept in memory for later epochs; the others go to disk.
+            pub fn cache_memory(mut self, bytes: u64) -> Self {
+                self.base.training.cache_memory = bytes;
+                self
+            }
+
+            /// Sets what has no method of its own.
+            pub fn train_params(mut self, change: impl FnOnce(&mut $crate::train::TrainParams)) -> Self {
+                change(&mut self.base.training);
+                self
+            }
+
+            /// Adds someone to tell how training goes.
+            pub fn observe(mut self, observer: std::sync::Arc<dyn $crate::train::Observer>) -> Self {
+                self.base.observers.push(observer);
+                self
+            }
+
+            /// Shows [`Progress`](crate::train::Progress) on standard error.
+            pub fn progress(self) -> Self {
+                self.observe(std::sync::Arc::new($crate::train::Progress::new()))
+            }
+
+            /// Ends training early when `stop` is asked to.
+            pub fn stop(mut self, stop: $crate::train::Stop) -> Self {
+                self.base.stop = stop;
+                self
+            }
+        }
+    };
+}
+pub(super) use unsupervised_params;
