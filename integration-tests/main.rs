@@ -19,6 +19,7 @@ mod partition_groups;
 mod readers;
 mod regressor;
 mod rows_from_here;
+mod sequences;
 mod sessions;
 mod spark_ml;
 mod streams;

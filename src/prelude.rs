@@ -10,7 +10,7 @@ pub use crate::{
     dataframe::{DataFrame, JoinType, SaveMode, column},
     estimator::{
         Autoencoder, DeepBelief, EncoderModel, NeuralClassificationModel, NeuralClassifier, NeuralModel,
-        NeuralMultilabelClassifier, NeuralRegressor, RestrictedBoltzmannMachine,
+        NeuralMultilabelClassifier, NeuralRegressor, RestrictedBoltzmannMachine, SequenceClassifier, SequenceRegressor,
     },
     ml::{
         Estimator, Model, Pipeline, PipelineModel, Preflight, Transformer,

@@ -30,3 +30,13 @@ pub use neural_multilabel_classifier::NeuralMultilabelClassifier;
 pub use neural_regressor::NeuralRegressor;
 pub use restricted_boltzmann_machine::RestrictedBoltzmannMachine;
 pub(crate) use upload::upload;
+
+/// A [`NeuralClassifier`] of sequences that vary in length: name their column by
+/// [`sequence_col`](NeuralClassifier::sequence_col), and let the network begin with a recurrent layer, as [`Network::lstm`]
+/// does.
+///
+/// [`Network::lstm`]: crate::nn::Network::lstm
+pub type SequenceClassifier = NeuralClassifier;
+
+/// A [`NeuralRegressor`] of sequences that vary in length; see [`SequenceClassifier`].
+pub type SequenceRegressor = NeuralRegressor;

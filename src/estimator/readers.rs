@@ -117,6 +117,7 @@ async fn tensor_type(frame: &DataFrame, schema: &Schema, source: &str) -> Result
         },
         DataType::Array { element_type, .. } if is_number(element_type) => column(source),
         number if is_number(number) => return Ok(Some(TensorType::new(Dtype::Float32, []))),
+        DataType::Array { element_type, .. } => return steps(frame, source, element_type).await,
         _ => return Ok(None),
     };
     let longest = function("max", [function("size", [array])]).cast_str("bigint").alias("n");
@@ -127,6 +128,26 @@ async fn tensor_type(frame: &DataFrame, schema: &Schema, source: &str) -> Result
         Some(length) => Ok(Some(TensorType::new(Dtype::Float32, [length]))),
         None => Err(Error::data(source, "no row has a value, so nothing tells how many there are; declare the shape")),
     }
+}
+
+/// What an array of arrays or of structs of numbers holds: sequences, whose steps are as long as the longest.
+async fn steps(frame: &DataFrame, source: &str, step: &DataType) -> Result<Option<TensorType>> {
+    let width = match step {
+        DataType::Struct { fields } if fields.iter().all(|field| is_number(&field.data_type)) => fields.len(),
+        DataType::Array { element_type, .. } if is_number(element_type) => {
+            let longest = spark_connect::functions::transform(column(source), |x| function("size", [x[0].clone()]));
+            let longest = function("max", [function("array_max", [longest])]).cast_str("bigint").alias("n");
+            let batches = frame.agg([longest]).collect().await?;
+            let lengths = batches.iter().filter(|batch| batch.num_rows() > 0).map(|batch| batch.column(0));
+            let length = lengths.filter(|n| n.is_valid(0)).map(|n| n.as_primitive::<Int64Type>().value(0)).max();
+            match length.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0) {
+                Some(length) => length,
+                None => return Err(Error::data(source, "no row has a step with a value; declare the shape")),
+            }
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(TensorType::ragged(Dtype::Float32, [width])))
 }
 
 fn is_number(data_type: &DataType) -> bool {

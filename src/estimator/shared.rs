@@ -15,7 +15,10 @@ macro_rules! shared_methods {
                 estimator::{NeuralModel, shared::some},
                 ml::{Estimator, Model, feature::HandleInvalid},
                 nn::{Devices, Weights},
-                tensor::{OnInvalid, reader::Reader},
+                tensor::{
+                    OnInvalid,
+                    reader::{Reader, TensorReader},
+                },
                 train::{Checkpoints, Observer, Progress, Stop, TrainParams},
             };
 
@@ -31,6 +34,12 @@ macro_rules! shared_methods {
                 pub fn input(mut self, reader: impl Into<Reader>) -> Self {
                     self.shared = self.shared.read(|readers| readers.input(reader));
                     self
+                }
+
+                /// Names a column of sequences that vary in length, such as an array of arrays of numbers, one per step; how many
+                /// numbers a step has comes from the data. Replaces the column of features.
+                pub fn sequence_col(self, name: impl Into<String>) -> Self {
+                    self.input(TensorReader::new(name))
                 }
 
                 /// Reads the label by a reader, such as the class that a file's folder names.

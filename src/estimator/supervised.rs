@@ -101,6 +101,11 @@ impl Supervised {
         let selected = features::select(frame, &schema, &columns, label)?;
         let model = match &columns.readers {
             None => self.trainer(columns, names, &report, scaling).fit(&selected).await?,
+            // Rows of several lengths are decoded on the way into training.
+            Some(fitted) if fitted.has_sequences() => {
+                let trainer = self.trainer(columns.clone(), names, &report, scaling);
+                trainer.fit(&selected).await?
+            }
             Some(fitted) => {
                 let (policy, label) = (self.training.on_invalid, labels.map(|labels| labels.reader()));
                 let source = DecodedSource::new(selected, columns.clone(), fitted.clone(), label, policy);

@@ -1,29 +1,17 @@
 //! Prediction columns, appended batch by batch.
 
 mod columns;
+mod scorer;
 
 use std::{collections::HashSet, sync::Arc};
 
-use arrow::{
-    array::{BooleanArray, RecordBatch, RecordBatchOptions},
-    buffer::NullBuffer,
-    compute::filter_record_batch,
-    datatypes::{Field, Schema, SchemaRef},
-};
-use candle_core::Tensor;
+use arrow::datatypes::{Field, Schema};
 use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
+use self::scorer::Scorer;
 use super::{Model, Task};
-use crate::{
-    Error, Result,
-    nn::{DeviceName, Mode, Sequential},
-    stream::RecordStream,
-    tensor::{FeatureReader, OnInvalid},
-};
-
-/// Rows that go through the network at once, so that a large batch does not need its size in hidden values.
-const ROWS_AT_ONCE: usize = 8192;
+use crate::{Error, Result, nn::DeviceName, stream::RecordStream, tensor::OnInvalid};
 
 /// What the prediction columns are called; an empty name switches one off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,13 +137,7 @@ impl Model {
             options.outputs.columns(&self.task).into_iter().map(|(name, t)| Arc::new(Field::new(name, t, nullable))),
         );
         let schema = Arc::new(Schema::new_with_metadata(fields, input_schema.metadata().clone()));
-        let scorer = Scorer {
-            network: self.network(&options.device.open()?)?,
-            reader: FeatureReader::of(input_schema, &self.columns)?.with_width(self.spec.inputs.count())?,
-            task: self.task.clone(),
-            options: options.clone(),
-            schema: schema.clone(),
-        };
+        let scorer = Scorer::new(self, options, input_schema, schema.clone())?;
         let batches = stream::try_unfold((input, scorer), |(mut input, mut scorer)| async move {
             let Some(batch) = input.next().await.transpose()? else { return Ok(None) };
             let work = tokio::task::spawn_blocking(move || (scorer.score(&batch), scorer)).await;
@@ -163,69 +145,6 @@ impl Model {
             Ok(Some((scored?, (input, scorer))))
         });
         Ok(RecordStream::new(schema, batches))
-    }
-}
-
-/// Scores the batches of one stream.
-struct Scorer {
-    network: Sequential,
-    reader: FeatureReader,
-    task: Task,
-    options: PredictOptions,
-    schema: SchemaRef,
-}
-
-impl Scorer {
-    fn score(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let mut block = self.reader.read(batch)?;
-        let inputs = self.network.spec().inputs.count();
-        if block.rows > 0 && self.reader.width().is_some_and(|width| width != inputs) {
-            let found = format!("rows have {} values; the network takes {inputs}", block.width);
-            return Err(Error::data(&self.reader.names(), found));
-        }
-        match self.options.on_invalid {
-            OnInvalid::Error => {
-                block.require_valid()?;
-                self.append(batch, &block.values, None)
-            }
-            OnInvalid::Skip => {
-                let Some(valid) = block.drop_invalid() else { return self.append(batch, &block.values, None) };
-                let kept = filter_record_batch(batch, &BooleanArray::from(valid))
-                    .map_err(|e| Error::arrow("leaving out rows that cannot be used", e))?;
-                self.append(&kept, &block.values, None)
-            }
-            OnInvalid::Keep => {
-                block.values.resize(block.rows * inputs, 0.0);
-                let valid = (0..block.rows).map(|row| block.is_valid(row)).collect::<NullBuffer>();
-                self.append(batch, &block.values, (valid.null_count() > 0).then_some(valid))
-            }
-        }
-    }
-
-    /// Runs the network over the rows and puts its columns behind those of the batch.
-    fn append(&self, batch: &RecordBatch, features: &[f32], nulls: Option<NullBuffer>) -> Result<RecordBatch> {
-        let width = self.network.spec().outputs;
-        let mut raw = Vec::with_capacity(batch.num_rows() * width);
-        for part in features.chunks(ROWS_AT_ONCE * self.network.spec().inputs.count()) {
-            raw.extend(self.forward(part)?.into_iter().map(f64::from));
-        }
-        let mut columns = batch.columns().to_vec();
-        columns.extend(columns::columns(&self.task, &self.options, raw, width, nulls)?);
-        // A batch without any column still has rows.
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
-            .map_err(|e| Error::arrow("appending prediction columns", e))
-    }
-
-    /// `rows × inputs` features in, `rows × classes` raw scores out.
-    fn forward(&self, features: &[f32]) -> Result<Vec<f32>> {
-        let inputs = self.network.spec().inputs.count();
-        Tensor::from_slice(features, (features.len() / inputs, inputs), self.network.device())
-            .map_err(|e| Error::tensor("placing features on the device", e))
-            .and_then(|x| self.network.forward(&x, Mode::Eval))?
-            .flatten_all()
-            .and_then(|raw| raw.to_vec1())
-            .map_err(|e| Error::tensor("reading predictions from the device", e))
     }
 }
 

@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor, Var};
 
 use super::{
     init,
-    layer::{Mode, portable},
+    layer::{Mode, Readout, Recurrent, portable},
     op,
     spec::{LayerSpec, NetworkSpec, missing},
     stage::{Stage, stages},
@@ -92,12 +92,49 @@ impl Sequential {
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let rows = x.dims().first().copied().unwrap_or(0);
         let inputs = &self.spec.inputs;
+        if inputs.ragged {
+            let time = x.dims().get(1).map_or(0, |&time| time as u32);
+            return self.forward_sequences(x, &vec![time; rows], mode);
+        }
         if x.rank() < 2 || x.elem_count() != rows * inputs.count() {
             let layer = if self.spec.layers.is_empty() { "input".into() } else { self.spec.name(0) };
             let got = format!("a tensor of shape {:?}", x.dims());
             return Err(Error::Network { layer, got, fits: format!("it takes rows of {inputs} values") });
         }
         if self.device.is_cpu() { self.by_kernels(x, mode) } else { self.portably(x, rows, mode) }
+    }
+
+    /// Applies the layers to sequences of these lengths, each at least 1; input `(rows, steps, inputs)`, padded behind each
+    /// row's length, output `(rows, outputs)`. By candle's operations on every device.
+    ///
+    /// # Errors
+    /// As [`forward`](Sequential::forward).
+    pub fn forward_sequences(&self, x: &Tensor, lengths: &[u32], mode: Mode) -> Result<Tensor> {
+        let inputs = &self.spec.inputs;
+        let time = x.dims().get(1).copied().unwrap_or(0);
+        let fits = inputs.ragged
+            && x.rank() >= 2
+            && x.dims()[0] == lengths.len()
+            && x.elem_count() == lengths.len() * time * inputs.count()
+            && lengths.iter().all(|&length| (1..=time as u32).contains(&length));
+        if !fits {
+            let got = format!("a tensor of shape {:?} with {} lengths", x.dims(), lengths.len());
+            return Err(Error::Network { layer: "input".into(), got, fits: format!("it takes sequences of {inputs}") });
+        }
+        let dims: Vec<usize> = [lengths.len(), time].iter().chain(&inputs.dims).copied().collect();
+        let mut x = x.reshape(dims).map_err(|e| Error::tensor("shaping the input", e))?;
+        let mut lengths = Some(lengths);
+        for (i, layer) in self.spec.layers.iter().enumerate() {
+            let (mut params, statistics) = self.tensors(i);
+            params.extend(statistics);
+            let y = portable::forward(layer, i as u32, &x, &params, mode, lengths);
+            x = y.map_err(|e| self.failed(i, &x, e))?;
+            let one = |(_, settings): (_, &Recurrent)| settings.output != Readout::All;
+            if layer.recurrent().is_some_and(one) {
+                lengths = None;
+            }
+        }
+        Ok(x)
     }
 
     fn by_kernels(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
@@ -126,7 +163,7 @@ impl Sequential {
         for (i, layer) in self.spec.layers.iter().enumerate() {
             let (mut params, statistics) = self.tensors(i);
             params.extend(statistics);
-            let y = portable::forward(layer, i as u32, &x, &params, mode).map_err(|e| self.failed(i, &x, e))?;
+            let y = portable::forward(layer, i as u32, &x, &params, mode, None).map_err(|e| self.failed(i, &x, e))?;
             if let (LayerSpec::BatchNorm { momentum, .. }, Mode::Train { .. }) = (layer, mode) {
                 let found = portable::statistics(&x.detach()).map_err(|e| self.failed(i, &x, e))?;
                 let n = x.elem_count() / found.0.elem_count().max(1);

@@ -136,8 +136,21 @@ impl LayerSpec {
 
     /// What it makes of rows of this shape.
     fn output(&self, input: &InputShape) -> Result<InputShape, Misfit> {
-        if input.ragged {
-            return Err((format!("sequences of shape {input}"), "it takes rows of a fixed shape".into()));
+        if input.ragged && self.recurrent().is_none() {
+            // These look at a step alone; a step is a row to them.
+            return match self {
+                LayerSpec::Linear { .. }
+                | LayerSpec::Activation { .. }
+                | LayerSpec::Dropout { .. }
+                | LayerSpec::LayerNorm { .. } => {
+                    let step = self.output(&InputShape::from(input.dims.clone()))?;
+                    Ok(InputShape { ragged: true, ..step })
+                }
+                _ => {
+                    let fits = "it takes rows of a fixed shape, such as a recurrent layer's last state";
+                    Err((format!("sequences of shape {input}"), fits.into()))
+                }
+            };
         }
         match self {
             LayerSpec::Linear { inputs, outputs } => {

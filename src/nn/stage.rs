@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::{
-    InputShape, LayerSpec, NetworkSpec,
+    InputShape, LayerSpec, Mode, NetworkSpec,
+    layer::Readout,
     op::{
-        BatchNormalization, Convolution, Dense, Drop, Elementwise, Kernel, LayerNormalization, Pooling, Reduce, Window,
-        from_output, rnn::Recurrence,
+        BatchNormalization, Convolution, Dense, Drop, Elementwise, Kernel, LayerNormalization, Pass, Pooling, Reduce,
+        Window, from_output, rnn::Recurrence,
     },
 };
 use crate::{Error, Result};
@@ -19,6 +20,47 @@ pub(super) struct Stage {
     pub(super) layer: usize,
     /// The share of each minibatch that running statistics take over, of a layer that has them.
     pub(super) momentum: Option<f64>,
+    pub(super) over: Over,
+}
+
+/// What a kernel's rows are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    /// The minibatch's.
+    Rows,
+    /// The steps of sequences, each by itself; the kernel's sizes are those of a step.
+    Steps,
+    /// Sequences of any length, of which it gives all steps or one row; the kernel's sizes are those of a step.
+    Sequences { all: bool },
+}
+
+impl Stage {
+    /// Values of a row that go in, sequences being padded to `time` steps.
+    pub(super) fn inputs(&self, time: usize) -> usize {
+        self.kernel.inputs() * if self.over == Over::Rows { 1 } else { time }
+    }
+
+    /// Values of a row that come out.
+    pub(super) fn outputs(&self, time: usize) -> usize {
+        let steps = matches!(self.over, Over::Steps | Over::Sequences { all: true });
+        self.kernel.outputs() * if steps { time } else { 1 }
+    }
+
+    /// What the kernel is called on, for `rows` rows that start with `x`.
+    pub(super) fn pass<'a>(&self, whole: Pass<'a>, time: usize, x: &'a [f32], params: &'a [&'a [f32]]) -> Pass<'a> {
+        let x = &x[..whole.rows * self.inputs(time)];
+        match (self.over, whole.mode) {
+            (Over::Rows, _) => Pass { x, params, lengths: None, ..whole },
+            (Over::Sequences { .. }, _) => Pass { x, params, ..whole },
+            (Over::Steps, mode) => {
+                let mode = match mode {
+                    Mode::Train { seed, step, first_row } => Mode::Train { seed, step, first_row: first_row * time },
+                    Mode::Eval => Mode::Eval,
+                };
+                Pass { rows: whole.rows * time, x, params, mode, lengths: None }
+            }
+        }
+    }
 }
 
 /// The kernels of a checked specification. Activations join the linear or convolutional layer before them where their
@@ -65,11 +107,19 @@ pub(super) fn stages(spec: &NetworkSpec) -> Result<Vec<Stage>> {
             LayerSpec::Dropout { p } => Arc::new(Drop { p: *p, layer: layer as u32, width }),
             LayerSpec::Lstm(_) | LayerSpec::Gru(_) | LayerSpec::Rnn(_) | LayerSpec::RnnRelu(_) => {
                 let Some((cell, settings)) = kind.recurrent() else { continue };
-                Arc::new(Recurrence { shape: settings.shape(cell, shape).map_err(misfit)?.1, time: shape.dims[0] })
+                Arc::new(Recurrence {
+                    shape: settings.shape(cell, shape).map_err(misfit)?.1,
+                    time: if shape.ragged { 1 } else { shape.dims[0] },
+                })
             }
             LayerSpec::Flatten => continue,
         };
-        stages.push(Stage { kernel, layer, momentum });
+        let over = match (shape.ragged, kind.recurrent()) {
+            (false, _) => Over::Rows,
+            (true, None) => Over::Steps,
+            (true, Some((_, settings))) => Over::Sequences { all: settings.output == Readout::All },
+        };
+        stages.push(Stage { kernel, layer, momentum, over });
     }
     Ok(stages)
 }

@@ -30,7 +30,9 @@ impl NetworkSpec {
             LayerSpec::Activation { .. } | LayerSpec::BatchNorm { .. } | LayerSpec::LayerNorm { .. } => output,
             LayerSpec::Lstm(_) | LayerSpec::Gru(_) | LayerSpec::Rnn(_) | LayerSpec::RnnRelu(_) => {
                 let own = self.parameters().into_iter().filter(|p| p.layer == i && p.shape.len() == 2);
-                (input.dims[0] as u64).saturating_mul(2 * own.map(|p| p.count() as u64).sum::<u64>())
+                // Of sequences those of a step.
+                let time = if input.ragged { 1 } else { input.dims[0] as u64 };
+                time.saturating_mul(2 * own.map(|p| p.count() as u64).sum::<u64>())
             }
             LayerSpec::Dropout { .. } | LayerSpec::Flatten => 0,
         }

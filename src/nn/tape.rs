@@ -48,12 +48,28 @@ impl Tape {
     /// # Errors
     /// [`Error::Network`] when `x` is not `rows` rows of the network's inputs.
     pub fn forward(&mut self, network: &Sequential, x: &[f32], rows: usize, mode: Mode) -> Result<&[f32]> {
-        let stages = network.stages();
-        if x.len() != rows * network.spec().inputs.count() {
-            let got = format!("{} values for {rows} rows", x.len());
-            let fits = format!("it takes rows of {} values", network.spec().inputs);
-            return Err(Error::Network { layer: "input".into(), got, fits });
-        }
+        self.apply(network, Pass { rows, x, params: &[], mode, lengths: None })
+    }
+
+    /// Applies the network to sequences of these lengths, each at least 1, padded to as many steps each: `x` holds
+    /// `sequences × steps × inputs` values. Gives `sequences × outputs`.
+    ///
+    /// # Errors
+    /// [`Error::Network`] when `x` is not that, a length is 0 or more than there are steps, or the network takes rows of a
+    /// fixed shape.
+    pub fn forward_sequences(
+        &mut self,
+        network: &Sequential,
+        x: &[f32],
+        lengths: &[u32],
+        mode: Mode,
+    ) -> Result<&[f32]> {
+        self.apply(network, Pass { rows: lengths.len(), x, params: &[], mode, lengths: Some(lengths) })
+    }
+
+    fn apply(&mut self, network: &Sequential, whole: Pass<'_>) -> Result<&[f32]> {
+        let (stages, Pass { rows, x, mode, .. }) = (network.stages(), whole);
+        let time = check(network, &whole)?;
         self.outputs.resize_with(stages.len(), Vec::new);
         self.saved.resize_with(stages.len(), Saved::default);
         if stages.is_empty() {
@@ -67,9 +83,9 @@ impl Tape {
             let held = Held::of(network);
             for (i, stage) in stages.iter().enumerate() {
                 let (before, after) = self.outputs.split_at_mut(i);
-                let x = before.last().map_or(x, |below| &below[..rows * stage.kernel.inputs()]);
-                let pass = Pass { rows, x, params: &held.params(network, stage.layer)?, mode };
-                let y = room(&mut after[0], rows * stage.kernel.outputs());
+                let params = held.params(network, stage.layer)?;
+                let pass = stage.pass(whole, time, before.last().map_or(x, Vec::as_slice), &params);
+                let y = room(&mut after[0], rows * stage.outputs(time));
                 stage.kernel.forward(pass, y, &mut self.saved[i]);
             }
         }
@@ -98,36 +114,55 @@ impl Tape {
         mode: Mode,
         loss: impl FnOnce(&[f32], &mut [f32]) -> T,
     ) -> Result<T> {
-        self.forward(network, x, rows, mode)?;
+        self.go(network, Pass { rows, x, params: &[], mode, lengths: None }, loss)
+    }
+
+    /// Learns from sequences, as [`forward_sequences`](Tape::forward_sequences) takes them.
+    ///
+    /// # Errors
+    /// As [`forward_sequences`](Tape::forward_sequences).
+    pub fn learn_sequences<T>(
+        &mut self,
+        network: &Sequential,
+        x: &[f32],
+        lengths: &[u32],
+        mode: Mode,
+        loss: impl FnOnce(&[f32], &mut [f32]) -> T,
+    ) -> Result<T> {
+        self.go(network, Pass { rows: lengths.len(), x, params: &[], mode, lengths: Some(lengths) }, loss)
+    }
+
+    fn go<T>(
+        &mut self,
+        network: &Sequential,
+        whole: Pass<'_>,
+        loss: impl FnOnce(&[f32], &mut [f32]) -> T,
+    ) -> Result<T> {
+        self.apply(network, whole)?;
         let mut buffers = self.gradients.iter().map(|t| take(t, Vec::new())).collect::<Result<Vec<_>>>()?;
-        let count = rows * network.spec().outputs;
+        let count = whole.rows * network.spec().outputs;
         let outputs = self.outputs.last().map_or(&[][..], |y| &y[..count]);
         let told = loss(outputs, room(&mut self.upstream[0], count));
-        let done = if rows > 0 { self.back(network, x, rows, mode, &mut buffers) } else { Ok(()) };
+        let done = if whole.rows > 0 { self.back(network, whole, &mut buffers) } else { Ok(()) };
         for (tensor, buffer) in self.gradients.iter().zip(buffers) {
             take(tensor, buffer)?;
         }
         done.map(|()| told)
     }
 
-    fn back(
-        &mut self,
-        network: &Sequential,
-        x: &[f32],
-        rows: usize,
-        mode: Mode,
-        buffers: &mut [Vec<f32>],
-    ) -> Result<()> {
+    fn back(&mut self, network: &Sequential, whole: Pass<'_>, buffers: &mut [Vec<f32>]) -> Result<()> {
+        let (rows, time) = (whole.rows, whole.time(network.spec().inputs.count()));
         let held = Held::of(network);
         for (i, stage) in network.stages().iter().enumerate().rev() {
             let [dy, dx] = &mut self.upstream;
-            let (inputs, outputs) = (rows * stage.kernel.inputs(), rows * stage.kernel.outputs());
-            let x = if i == 0 { x } else { &self.outputs[i - 1][..inputs] };
+            let (inputs, outputs) = (rows * stage.inputs(time), rows * stage.outputs(time));
+            let x = if i == 0 { whole.x } else { &self.outputs[i - 1] };
             let own = &network.own(stage.layer).parameters;
             let mut slots: Vec<Vec<f32>> = own.iter().map(|&p| mem::take(&mut buffers[p])).collect();
             let mut slices: Vec<&mut [f32]> = slots.iter_mut().map(Vec::as_mut_slice).collect();
             let gradients = Gradients { x: (i > 0).then(|| room(dx, inputs)), params: &mut slices };
-            let pass = Pass { rows, x, params: &held.params(network, stage.layer)?, mode };
+            let params = held.params(network, stage.layer)?;
+            let pass = stage.pass(whole, time, x, &params);
             stage.kernel.backward(pass, &self.outputs[i][..outputs], &mut dy[..outputs], &mut self.saved[i], gradients);
             own.iter().zip(slots).for_each(|(&p, slot)| buffers[p] = slot);
             self.upstream.swap(0, 1);
@@ -139,6 +174,32 @@ impl Tape {
     /// tape's own: the next call writes into them.
     pub fn gradients(&self) -> &[Tensor] {
         &self.gradients
+    }
+}
+
+/// Checks that rows are what the network takes; gives the steps that sequences are padded to, 1 without.
+fn check(network: &Sequential, pass: &Pass<'_>) -> Result<usize> {
+    let inputs = &network.spec().inputs;
+    let refused = |got: String, fits: String| Err(Error::Network { layer: "input".into(), got, fits });
+    let Some(lengths) = pass.lengths.filter(|_| inputs.ragged) else {
+        if pass.lengths.is_some() || inputs.ragged {
+            let got = if inputs.ragged { "rows without their lengths" } else { "sequences of any length" };
+            return refused(got.into(), format!("it takes rows of {inputs} values"));
+        }
+        if pass.x.len() != pass.rows * inputs.count() {
+            let got = format!("{} values for {} rows", pass.x.len(), pass.rows);
+            return refused(got, format!("it takes rows of {inputs} values"));
+        }
+        return Ok(1);
+    };
+    let time = pass.time(inputs.count());
+    if pass.x.len() != pass.rows * time * inputs.count() {
+        let got = format!("{} values for {} sequences", pass.x.len(), pass.rows);
+        return refused(got, format!("it takes {inputs} values, as many steps each"));
+    }
+    match lengths.iter().position(|&length| !(1..=time as u32).contains(&length)) {
+        Some(row) => refused(format!("a length of {} in row {row}", lengths[row]), format!("it is 1 to {time}")),
+        None => Ok(time),
     }
 }
 

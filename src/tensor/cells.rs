@@ -55,7 +55,7 @@ impl Values {
     }
 
     /// Appends some of them in single precision.
-    pub(super) fn extend_single(&self, range: Range<usize>, out: &mut Vec<f32>) {
+    pub(crate) fn extend_single(&self, range: Range<usize>, out: &mut Vec<f32>) {
         match self {
             Values::F32(values) => out.extend_from_slice(&values[range]),
             Values::U8(values) => out.extend(values[range].iter().map(|v| f32::from(*v))),

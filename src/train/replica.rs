@@ -19,6 +19,7 @@ use crate::{
 /// Rows evaluated at once, and their bytes, so that the rows held out need not fit on a device together.
 const ROWS_AT_ONCE: usize = 4096;
 const BYTES_AT_ONCE: usize = 64 << 20;
+const SEQUENCES_AT_ONCE: usize = 256;
 
 /// One network and its optimizer on one device.
 struct Replica {
@@ -68,6 +69,8 @@ pub(super) struct Staged {
 /// A replica's share of a minibatch.
 struct Shard {
     features: Features,
+    /// The steps of each row, where rows are sequences.
+    lengths: Option<Vec<u32>>,
     target: Target,
     rows: usize,
     first_row: usize,
@@ -93,7 +96,7 @@ impl Stager {
     /// that is asked for; it is not where the network is only measured.
     pub(super) fn stage(&self, mut minibatch: Minibatch, at: Option<(usize, u64)>) -> Result<Staged> {
         let rows = minibatch.rows();
-        let (width, mut features) = features(&mut minibatch);
+        let (width, lengths, mut features) = features(&mut minibatch);
         let target = self.objective.target(&minibatch, &features);
         if let Some((epoch, index)) = at {
             self.objective.corrupt(&mut features, epoch, index);
@@ -110,7 +113,13 @@ impl Stager {
                     .map(Features::Device)
                     .map_err(|e| Error::tensor("placing a minibatch on its device", e))?,
             };
-            shards.push(Shard { features, target: target.part(begin, end, rows), rows: end - begin, first_row: begin });
+            shards.push(Shard {
+                features,
+                lengths: lengths.as_ref().map(|lengths| lengths[begin..end].to_vec()),
+                target: target.part(begin, end, rows),
+                rows: end - begin,
+                first_row: begin,
+            });
         }
         shards.reverse();
         Ok(Staged { rows, weight: target.weight, shards })
@@ -134,16 +143,19 @@ pub(super) fn check_fields(fields: &[TensorField], kind: LabelKind) -> Result<In
     }
     let inputs: Vec<&TensorField> = fields.iter().filter(|field| field.is_input()).collect();
     let refused = |got: String| {
-        let (layer, fits) =
-            ("input".to_owned(), "one input of numbers is taken, each row of the same shape".to_owned());
+        let (layer, fits) = ("input".to_owned(), "one input of numbers is taken".to_owned());
         Err(Error::Network { layer, got, fits })
     };
     match inputs.as_slice() {
-        [input] if input.shape.ragged => refused(format!("rows of different lengths in column `{}`", input.name)),
         [input] if input.element == Element::U32 => {
             refused(format!("class or token numbers in column `{}`", input.name))
         }
-        [input] => Ok(InputShape::from(input.shape.dims.clone())),
+        [input] if input.shape.ragged && kind == LabelKind::None => {
+            refused(format!("sequences in column `{}` and no label: they cannot be restored", input.name))
+        }
+        // A step that is one number has one dimension all the same.
+        [input] if input.shape.ragged && input.shape.dims.is_empty() => Ok(InputShape::sequence([1])),
+        [input] => Ok(InputShape { dims: input.shape.dims.clone(), ragged: input.shape.ragged }),
         several => {
             let names: Vec<&str> = several.iter().map(|input| input.name.as_str()).collect();
             refused(format!("the inputs [{}]", names.join(", ")))
@@ -151,15 +163,16 @@ pub(super) fn check_fields(fields: &[TensorField], kind: LabelKind) -> Result<In
     }
 }
 
-/// The features of a minibatch that [`check_fields`] lets pass, and how many a row has. Bytes become the numbers 0 to 255.
-fn features(minibatch: &mut Minibatch) -> (usize, Vec<f32>) {
-    let Some(input) = minibatch.inputs.drain(..).next() else { return (0, Vec::new()) };
+/// The features of a minibatch that [`check_fields`] lets pass: how many a row has, its steps where rows are sequences, and
+/// all of them. Bytes become the numbers 0 to 255.
+fn features(minibatch: &mut Minibatch) -> (usize, Option<Vec<u32>>, Vec<f32>) {
+    let Some(input) = minibatch.inputs.drain(..).next() else { return (0, None, Vec::new()) };
     let features = match input.values {
         Values::F32(values) => values,
         Values::U8(values) => values.into_iter().map(f32::from).collect(),
         Values::U32(values) => values.into_iter().map(|value| value as f32).collect(),
     };
-    (input.shape.iter().product(), features)
+    (input.shape.iter().product(), input.lengths, features)
 }
 
 /// Synchronous data parallelism.
@@ -268,21 +281,22 @@ impl Replicas {
     pub(super) fn evaluate(&self, rows: &Rows, numbers: &[u32]) -> Result<(Evaluation, Option<ConfusionMatrix>)> {
         let mut tally = Tally::default();
         let objective = &self.objective;
+        let mut tape = Tape::default();
         let mut matrix = objective.tells_classes().then(|| ConfusionMatrix::new(objective.outputs()));
         let stager = Stager { devices: vec![self.replicas[0].network.device().clone()], objective: objective.clone() };
-        let row_bytes = 4 * self.replicas[0].network.spec().inputs.count();
-        for part in numbers.chunks((BYTES_AT_ONCE / row_bytes.max(1)).clamp(1, ROWS_AT_ONCE)) {
+        let inputs = &self.replicas[0].network.spec().inputs;
+        let most = if inputs.ragged { SEQUENCES_AT_ONCE } else { ROWS_AT_ONCE };
+        for part in numbers.chunks((BYTES_AT_ONCE / (4 * inputs.count()).max(1)).clamp(1, most)) {
             let Staged { weight, shards, .. } = stager.stage(rows.gather(part), None)?;
             let Some(shard) = shards.first() else { continue };
-            let (outputs, loss) = self.replicas[0].loss(objective, shard, Mode::Eval)?;
-            let outputs = host(&outputs)?;
+            let (outputs, loss) = self.replicas[0].outputs(objective, shard, &mut tape)?;
             if let Some(matrix) = &mut matrix {
                 for (label, class) in shard.target.labels.iter().zip(objective.predicted(&outputs)) {
                     matrix.count(*label as usize, class as usize);
                 }
             }
             let measured = objective.measure(&outputs, &shard.target);
-            tally.add(Tally { loss: scalar(&loss)?, weight, measured });
+            tally.add(Tally { loss, weight, measured });
         }
         Ok((tally.evaluation(self.metric()), matrix))
     }
@@ -324,24 +338,51 @@ struct Found {
 impl Replica {
     /// The outputs for a shard and the weighted sum of its loss.
     fn loss(&self, objective: &Objective, shard: &Shard, mode: Mode) -> Result<(Tensor, Tensor)> {
-        let logits = match &shard.features {
-            Features::Device(features) => self.network.forward(features, mode)?,
+        let placed;
+        let features = match &shard.features {
+            Features::Device(features) => features,
             Features::Host(values) => {
-                let shape = (shard.rows, self.network.spec().inputs.count());
-                let features = Tensor::from_slice(values, shape, self.network.device()).map_err(failed)?;
-                self.network.forward(&features, mode)?
+                let shape = (shard.rows, values.len() / shard.rows.max(1));
+                placed = Tensor::from_slice(values, shape, self.network.device()).map_err(failed)?;
+                &placed
+            }
+        };
+        let logits = match &shard.lengths {
+            None => self.network.forward(features, mode)?,
+            Some(lengths) => {
+                let steps = (lengths.len(), (), self.network.spec().inputs.count());
+                let features = features.reshape(steps).map_err(failed)?;
+                self.network.forward_sequences(&features, lengths, mode)?
             }
         };
         let sum = objective.sum(&logits, &shard.target).map_err(failed)?;
         Ok((logits, sum))
     }
 
+    /// The outputs for a shard as they are predicted, and the weighted sum of its loss.
+    fn outputs(&self, objective: &Objective, shard: &Shard, tape: &mut Tape) -> Result<(Vec<f32>, f64)> {
+        let (Features::Host(features), Some(_)) = (&shard.features, &self.tape) else {
+            let (outputs, sum) = self.loss(objective, shard, Mode::Eval)?;
+            return Ok((host(&outputs)?, scalar(&sum)?));
+        };
+        let outputs = match &shard.lengths {
+            Some(lengths) => tape.forward_sequences(&self.network, features, lengths, Mode::Eval),
+            None => tape.forward(&self.network, features, shard.rows, Mode::Eval),
+        }?;
+        let sum = objective.learn(outputs, &shard.target, &mut vec![0.0; outputs.len()]);
+        Ok((outputs.to_vec(), sum))
+    }
+
     /// The shard's part of the gradients of the mean loss.
     fn gradients(&mut self, objective: &Objective, shard: &Shard, mode: Mode) -> Result<Found> {
         if let (Some(tape), Features::Host(features)) = (&mut self.tape, &shard.features) {
-            let (loss, measured) = tape.learn(&self.network, features, shard.rows, mode, |outputs, gradient| {
+            let learn = |outputs: &[f32], gradient: &mut [f32]| {
                 (objective.learn(outputs, &shard.target, gradient), objective.measure(outputs, &shard.target))
-            })?;
+            };
+            let (loss, measured) = match &shard.lengths {
+                Some(lengths) => tape.learn_sequences(&self.network, features, lengths, mode, learn),
+                None => tape.learn(&self.network, features, shard.rows, mode, learn),
+            }?;
             return Ok(Found { loss, measured, gradients: tape.gradients().to_vec() });
         }
         let (outputs, sum) = self.loss(objective, shard, mode)?;

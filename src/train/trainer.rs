@@ -26,7 +26,10 @@ use crate::{
     model::{EpochRecord, History, Model, RowCounts, Scaling},
     nn::{Network, Weights},
     stream::RecordSource,
-    tensor::{Columns, Decoder, ExampleDecoder, LabelKind},
+    tensor::{
+        Columns, Decoder, Element, ExampleDecoder, LabelKind, OnInvalid,
+        reader::{RecordDecoder, RecordReader, TensorReader},
+    },
 };
 
 /// Trains a network on the rows of a [`RecordSource`].
@@ -113,8 +116,8 @@ impl Trainer {
         self
     }
 
-    /// Decodes the stream's batches with what `make` makes for their schema, in place of an [`ExampleDecoder`] for the
-    /// columns.
+    /// Decodes the stream's batches with what `make` makes for their schema, in place of what the columns
+    /// ask for: their readers, or an [`ExampleDecoder`].
     pub fn decoder(mut self, make: impl Fn(&Schema) -> Result<Box<dyn Decoder>> + Send + Sync + 'static) -> Self {
         self.make_decoder = Some(Arc::new(make));
         self
@@ -179,7 +182,7 @@ impl Trainer {
         Ok(Feeder {
             decoder: match &self.make_decoder {
                 Some(make) => make(schema)?,
-                None => Box::new(ExampleDecoder::bind_as(schema, columns, kind, params.on_invalid)?),
+                None => decoder(schema, columns, kind, params.on_invalid)?,
             },
             params: params.clone(),
             columns: columns.clone(),
@@ -366,6 +369,23 @@ impl Trainer {
     }
 }
 
+/// Decodes by the columns' readers where there are any, else numbers.
+fn decoder(schema: &Schema, columns: &Columns, kind: LabelKind, on_invalid: OnInvalid) -> Result<Box<dyn Decoder>> {
+    let Some(readers) = &columns.readers else {
+        return Ok(Box::new(ExampleDecoder::bind_as(schema, columns, kind, on_invalid)?));
+    };
+    let number = TensorReader::number(&columns.label);
+    let label = match kind {
+        LabelKind::None => None,
+        _ if readers.label.is_some() => readers.label.clone(),
+        LabelKind::Class => Some(number.element(Element::U32).into()),
+        _ => Some(number.into()),
+    };
+    let (weight, held_out) = (columns.weight.as_deref(), columns.validation.as_deref());
+    let reader = RecordReader::examples(schema, readers, label, weight, held_out)?;
+    Ok(Box::new(RecordDecoder::new(reader, on_invalid)?))
+}
+
 /// What came of an epoch's steps.
 #[derive(Default)]
 struct Passed {
@@ -414,3 +434,6 @@ fn exploded(epoch: usize, step: usize, rows: usize, loss: f64, rate: f64) -> Err
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod sequence_tests;

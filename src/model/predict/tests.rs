@@ -1,9 +1,10 @@
 use arrow::{
-    array::{Array, ArrayRef, AsArray, Float32Array, Int64Array, ListArray},
+    array::{Array, ArrayRef, AsArray, BooleanArray, Float32Array, Int64Array, ListArray, RecordBatch},
+    compute::filter_record_batch,
     datatypes::{DataType, Float64Type, Int64Type},
 };
 
-use super::{columns::argmax, *};
+use super::{columns::argmax, scorer::ROWS_AT_ONCE, *};
 use crate::{
     model::{History, Link, Scaling},
     nn::{NamedTensor, Network, Weights},

@@ -5,8 +5,27 @@ use candle_core::{D, Result, Tensor, bail};
 use super::{Mode, Pool, recurrent};
 use crate::nn::{LayerSpec, op};
 
-/// Applies one layer. `x` is `(rows, …)`; `params` are its parameters, then its statistics, as the specification has them.
-pub(crate) fn forward(layer: &LayerSpec, position: u32, x: &Tensor, params: &[&Tensor], mode: Mode) -> Result<Tensor> {
+/// Applies one layer. `x` is `(rows, …)`, or `(rows, time, …)` with the rows' lengths where they are sequences; `params` are
+/// its parameters, then its statistics, as the specification has them.
+pub(crate) fn forward(
+    layer: &LayerSpec,
+    position: u32,
+    x: &Tensor,
+    params: &[&Tensor],
+    mode: Mode,
+    lengths: Option<&[u32]>,
+) -> Result<Tensor> {
+    if lengths.is_some() && layer.recurrent().is_none() {
+        // Each step by itself, as if it were a row.
+        let (rows, time) = (x.dim(0)?, x.dim(1)?);
+        let mode = match mode {
+            Mode::Train { seed, step, first_row } => Mode::Train { seed, step, first_row: first_row * time },
+            Mode::Eval => Mode::Eval,
+        };
+        let y = forward(layer, position, &x.flatten(0, 1)?, params, mode, None)?;
+        let dims: Vec<usize> = [rows, time].iter().chain(&y.dims()[1..]).copied().collect();
+        return y.reshape(dims);
+    }
     match (layer, params) {
         (LayerSpec::Linear { .. }, [weight, bias]) => x.matmul(&weight.t()?)?.broadcast_add(bias),
         (LayerSpec::Activation { function }, []) => function.forward(x),
@@ -46,7 +65,7 @@ pub(crate) fn forward(layer: &LayerSpec, position: u32, x: &Tensor, params: &[&T
         }
         (LayerSpec::Lstm(_) | LayerSpec::Gru(_) | LayerSpec::Rnn(_) | LayerSpec::RnnRelu(_), params) => {
             match layer.recurrent() {
-                Some((kind, settings)) => recurrent::forward(settings, kind, x, params),
+                Some((kind, settings)) => recurrent::forward(settings, kind, x, params, lengths),
                 None => bail!("{} is not recurrent", layer.kind()),
             }
         }

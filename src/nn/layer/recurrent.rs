@@ -64,23 +64,33 @@ impl Recurrent {
             let fits = format!("hidden is 1 to {}, layers 1 to {}", MOST.0, MOST.1);
             return Err((format!("hidden = {hidden}, layers = {layers}"), fits));
         }
-        let (&[time, inputs], false) = (&input.dims[..], input.ragged) else {
-            return Err((
-                format!("rows of shape {input}"),
-                "it takes steps × values, as many steps in every row".into(),
-            ));
+        let (&[.., inputs], 2) = (&input.dims[..], input.dims.len() + usize::from(input.ragged)) else {
+            return Err((format!("rows of shape {input}"), "it takes steps × values".into()));
         };
         let shape = Shape { kind, inputs, hidden, layers, bidirectional, readout: output };
-        let dims = if output == Readout::All { vec![time, shape.outputs()] } else { vec![shape.outputs()] };
-        Ok((dims.into(), shape))
+        let mut given = InputShape::from(shape.outputs());
+        if output == Readout::All {
+            given = InputShape { dims: input.dims.clone(), ragged: input.ragged };
+            given.dims.pop();
+            given.dims.push(shape.outputs());
+        }
+        Ok((given, shape))
     }
 }
 
-/// `x` is `(rows, time, values)`; `params` as [`Shape::parameters`] lists them.
-pub(crate) fn forward(settings: &Recurrent, kind: CellKind, x: &Tensor, params: &[&Tensor]) -> Result<Tensor> {
+/// `x` is `(rows, time, values)`, padded behind the rows' lengths where those are given; `params` as [`Shape::parameters`]
+/// lists them.
+pub(crate) fn forward(
+    settings: &Recurrent,
+    kind: CellKind,
+    x: &Tensor,
+    params: &[&Tensor],
+    lengths: Option<&[u32]>,
+) -> Result<Tensor> {
     let input = InputShape::from(x.dims()[1..].to_vec());
     let (_, shape) =
         settings.shape(kind, &input).map_err(|(got, fits)| candle_core::Error::msg(format!("{got}; {fits}")))?;
+    let masks = lengths.map(|lengths| masks(lengths, x.dim(1)?, x)).transpose()?;
     let (mut steps, mut last) = (x.clone(), Vec::new());
     for directions in params.chunks(4 * if shape.bidirectional { 2 } else { 1 }) {
         let mut sides = Vec::new();
@@ -97,8 +107,20 @@ pub(crate) fn forward(settings: &Recurrent, kind: CellKind, x: &Tensor, params: 
                 let now = steps.narrow(1, at, 1)?.squeeze(1)?.contiguous()?;
                 let from_input = now.matmul(&input_weight.t()?)?.broadcast_add(input_bias)?;
                 let from_hidden = hidden.matmul(&hidden_weight.t()?)?.broadcast_add(hidden_bias)?;
+                let before = (hidden.clone(), cells.clone());
                 hidden = cell(kind, &from_input, &from_hidden, &hidden, &mut cells)?;
-                all.push(hidden.clone());
+                let Some(mask) = masks.as_ref().map(|masks| &masks[at]) else {
+                    all.push(hidden.clone());
+                    continue;
+                };
+                // Behind a sequence's end nothing changes, and nothing comes out.
+                let blend = |now: &Tensor, before: &Tensor| before + now.sub(before)?.broadcast_mul(mask)?;
+                hidden = blend(&hidden, &before.0)?;
+                if let Some(now) = &cells {
+                    let before = before.1.map_or_else(|| now.zeros_like(), Ok)?;
+                    cells = Some(blend(now, &before)?);
+                }
+                all.push(hidden.broadcast_mul(mask)?);
             }
             if direction == 1 {
                 all.reverse();
@@ -111,9 +133,30 @@ pub(crate) fn forward(settings: &Recurrent, kind: CellKind, x: &Tensor, params: 
     match settings.output {
         Readout::All => Ok(steps),
         Readout::Last => Tensor::cat(&last, 1),
-        Readout::Mean => steps.mean(1),
-        Readout::Max => steps.max(1),
+        Readout::Mean => match lengths {
+            None => steps.mean(1),
+            Some(lengths) => {
+                let counts: Vec<f32> = lengths.iter().map(|&length| length as f32).collect();
+                steps.sum(1)?.broadcast_div(&Tensor::from_vec(counts, (lengths.len(), 1), x.device())?)
+            }
+        },
+        Readout::Max => match masks {
+            None => steps.max(1),
+            Some(masks) => {
+                let none = ((Tensor::stack(&masks, 1)? - 1.0)? * f64::from(f32::MAX))?;
+                steps.broadcast_add(&none)?.max(1)
+            }
+        },
     }
+}
+
+/// For every step `(rows, 1)`: 1 where a row has it, else 0.
+fn masks(lengths: &[u32], time: usize, like: &Tensor) -> Result<Vec<Tensor>> {
+    let one = |step: usize| {
+        let has: Vec<f32> = lengths.iter().map(|&length| f32::from(u8::from(step < length as usize))).collect();
+        Tensor::from_vec(has, (lengths.len(), 1), like.device())
+    };
+    (0..time).map(one).collect()
 }
 
 /// The next hidden state.

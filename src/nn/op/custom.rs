@@ -70,7 +70,7 @@ impl Op {
     fn forward(&self, x: (&CpuStorage, &Layout), trained: &[&[f32]]) -> Result<(CpuStorage, Shape)> {
         let (rows, outputs) = (self.rows(x.1)?, self.kernel.outputs());
         let mut y = vec![0.0; rows * outputs];
-        let pass = Pass { rows, x: values(x.0, x.1)?, params: &self.params(trained), mode: self.mode };
+        let pass = Pass { rows, x: values(x.0, x.1)?, params: &self.params(trained), mode: self.mode, lengths: None };
         if rows > 0 {
             self.kernel.forward(pass, &mut y, &mut Saved::default());
         }
@@ -88,7 +88,7 @@ impl Op {
         let mut dparams: Vec<Vec<f32>> = owned.iter().map(|p| vec![0.0; p.len()]).collect();
         if rows > 0 {
             with_values(x, |x| {
-                let pass = Pass { rows, x, params: &params, mode: self.mode };
+                let pass = Pass { rows, x, params: &params, mode: self.mode, lengths: None };
                 let mut saved = Saved::default();
                 self.kernel.forward(pass, &mut vec![0.0; dy.len()], &mut saved);
                 let mut slices: Vec<&mut [f32]> = dparams.iter_mut().map(Vec::as_mut_slice).collect();

@@ -15,8 +15,6 @@ mod linear;
 pub(crate) mod math;
 mod norm;
 mod pool;
-// No layer uses them yet.
-#[allow(dead_code, unused_imports)]
 pub(crate) mod rnn;
 mod window;
 
@@ -47,6 +45,15 @@ pub(crate) struct Pass<'a> {
     /// The layer's parameters, then its statistics, in the order of the specification.
     pub(crate) params: &'a [&'a [f32]],
     pub(crate) mode: Mode,
+    /// How many steps each row has, where rows are sequences that vary in length: `x` is padded to the longest.
+    pub(crate) lengths: Option<&'a [u32]>,
+}
+
+impl Pass<'_> {
+    /// The steps that rows are padded to, one of which has `width` values.
+    pub(crate) fn time(&self, width: usize) -> usize {
+        self.x.len() / (self.rows * width).max(1)
+    }
 }
 
 /// What a forward pass leaves for the backward one, and scratch space; reused from step to step.

@@ -175,7 +175,7 @@ fn dropped(p: f64, layer: u32, rows: usize, first_row: usize, step: u64) -> Vec<
     let drop = Drop { p, layer, width: 50 };
     let (x, mode) = (vec![1.0; rows * 50], Mode::Train { seed: 3, step, first_row });
     let mut y = vec![0.0; rows * 50];
-    drop.forward(Pass { rows, x: &x, params: &[], mode }, &mut y, &mut Saved::default());
+    drop.forward(Pass { rows, x: &x, params: &[], mode, lengths: None }, &mut y, &mut Saved::default());
     y
 }
 
@@ -200,8 +200,8 @@ fn dropout_is_the_same_in_kernels_and_in_candles_operations_and_prediction_drops
     let layer = crate::nn::LayerSpec::Dropout { p: 0.5 };
     let ones = Tensor::ones((7, 50), candle_core::DType::F32, &Device::Cpu).unwrap();
     let mode = Mode::Train { seed: 3, step: 4, first_row: 5 };
-    assert_eq!(flat(&portable::forward(&layer, 1, &ones, &[], mode).unwrap()), dropped(0.5, 1, 7, 5, 4));
-    assert_eq!(flat(&portable::forward(&layer, 1, &ones, &[], Mode::Eval).unwrap()), flat(&ones));
+    assert_eq!(flat(&portable::forward(&layer, 1, &ones, &[], mode, None).unwrap()), dropped(0.5, 1, 7, 5, 4));
+    assert_eq!(flat(&portable::forward(&layer, 1, &ones, &[], Mode::Eval, None).unwrap()), flat(&ones));
     let spec = NetworkSpec { inputs: 50.into(), outputs: 50, layers: vec![layer] };
     let network = Sequential::init(&spec, 1, &Device::Cpu).unwrap();
     assert_eq!(flat(&network.forward(&ones, Mode::Eval).unwrap()), flat(&ones));

@@ -1,7 +1,7 @@
 use candle_core::Device;
 
 use super::*;
-use crate::nn::{Network, Sequential};
+use crate::nn::{Activation, InputShape, Network, Readout, Recurrent, Sequential};
 
 fn network() -> Sequential {
     Sequential::init(&Network::mlp([8]).resolve(4, 3).unwrap(), 5, &Device::Cpu).unwrap()
@@ -39,4 +39,77 @@ fn a_network_without_layers_passes_rows_on() {
     let network = Sequential::init(&spec, 5, &Device::Cpu).unwrap();
     let mut tape = Tape::new(&network).unwrap();
     assert_eq!(tape.forward(&network, &[1.0, 2.0, 3.0, 4.0], 1, Mode::Eval).unwrap(), [1.0, 2.0, 3.0, 4.0]);
+}
+
+/// Steps of three values, passed through a layer a step, two recurrent layers and a linear one.
+fn of_sequences(readout: Readout) -> Sequential {
+    let first = Recurrent { bidirectional: true, output: Readout::All, ..Recurrent::new(5) };
+    let network = Network::new()
+        .linear(4)
+        .activate(Activation::Tanh)
+        .layer_norm()
+        .lstm_layer(first)
+        .gru_layer(Recurrent { output: readout, ..Recurrent::new(6) });
+    Sequential::init(&network.resolve(InputShape::sequence([3]), 2).unwrap(), 5, &Device::Cpu).unwrap()
+}
+
+const LENGTHS: [u32; 5] = [4, 1, 7, 7, 2];
+
+fn steps(time: usize) -> Vec<f32> {
+    (0..5 * time * 3).map(|i| (i as f32 * 0.7).sin()).collect()
+}
+
+#[test]
+fn sequences_give_what_tensor_operations_give_and_so_do_their_gradients() {
+    for readout in [Readout::Last, Readout::Mean, Readout::Max] {
+        let network = of_sequences(readout);
+        let x = steps(7);
+        let mut tape = Tape::new(&network).unwrap();
+        let outputs = tape
+            .learn_sequences(&network, &x, &LENGTHS, Mode::Eval, |y, dy| {
+                dy.iter_mut().zip(y).for_each(|(d, y)| *d = 2.0 * y);
+                y.to_vec()
+            })
+            .unwrap();
+        let placed = Tensor::from_slice(&x, (5, 7, 3), &Device::Cpu).unwrap();
+        let y = network.forward_sequences(&placed, &LENGTHS, Mode::Eval).unwrap();
+        let far = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(far(&outputs, &y.flatten_all().unwrap().to_vec1::<f32>().unwrap()) < 1e-5, "{readout:?}");
+        let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+        for (parameter, own) in network.parameters().iter().zip(tape.gradients()) {
+            let other = gradients.get(&parameter.var).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let own = own.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert!(far(&own, &other) < 1e-4, "{readout:?} {}: {}", parameter.name, far(&own, &other));
+        }
+    }
+}
+
+#[test]
+fn what_lies_behind_a_sequences_end_counts_for_nothing() {
+    let network = of_sequences(Readout::Last);
+    let (x, mut other) = (steps(7), steps(7));
+    for (row, &length) in LENGTHS.iter().enumerate() {
+        other[(row * 7 + length as usize) * 3..(row + 1) * 21].fill(99.0);
+    }
+    let mut tape = Tape::new(&network).unwrap();
+    let outputs = tape.forward_sequences(&network, &x, &LENGTHS, Mode::Eval).unwrap().to_vec();
+    assert_eq!(tape.forward_sequences(&network, &other, &LENGTHS, Mode::Eval).unwrap(), outputs);
+}
+
+#[test]
+fn lengths_that_cannot_be_are_refused() {
+    let network = of_sequences(Readout::Last);
+    let mut tape = Tape::new(&network).unwrap();
+    for (lengths, words) in [([4, 0, 7, 7, 2], "length of 0 in row 1"), ([4, 1, 8, 7, 2], "length of 8 in row 2")] {
+        let message = tape.forward_sequences(&network, &steps(7), &lengths, Mode::Eval).unwrap_err().to_string();
+        assert!(message.contains(words) && message.contains("1 to 7"), "{message}");
+    }
+    let message = tape.forward(&network, &steps(7), 5, Mode::Eval).unwrap_err().to_string();
+    assert!(message.contains("without their lengths"), "{message}");
+    let placed = Tensor::from_slice(&steps(7), (5, 7, 3), &Device::Cpu).unwrap();
+    assert!(network.forward_sequences(&placed, &[1, 2], Mode::Eval).is_err());
+    let message = Network::mlp([4]).resolve(InputShape::sequence([3]), 2).unwrap_err().to_string();
+    assert!(message.contains("output") && message.contains("steps×2"), "{message}");
+    let message = Network::new().flatten().resolve(InputShape::sequence([3]), 2).unwrap_err().to_string();
+    assert!(message.contains("flatten") && message.contains("recurrent"), "{message}");
 }

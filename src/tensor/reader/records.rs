@@ -16,6 +16,9 @@ use super::{
 };
 use crate::{Error, Result};
 
+/// What is wrong with a sequence that nothing can be learnt from.
+const NO_STEPS: &str = "is a sequence of length 0";
+
 /// A network's input: a name, and how it is read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Input {
@@ -67,6 +70,15 @@ impl Readers {
     pub fn origin(mut self, column: impl Into<String>) -> Self {
         self.origin = Some(column.into());
         self
+    }
+
+    /// Whether an input's rows vary in length.
+    pub fn has_sequences(&self) -> bool {
+        self.inputs.iter().any(|input| match &input.reader {
+            Reader::Tensor(tensor) => tensor.declared().is_some_and(|tensor| tensor.shape.first() == Some(&None)),
+            Reader::Text(text) => text.is_ragged(),
+            _ => false,
+        })
     }
 
     /// The source columns that prediction needs, each once.
@@ -227,7 +239,10 @@ impl RecordReader {
         let mut faults: Vec<(usize, usize, &str)> = Vec::new();
         for (column, cells) in cells.iter().enumerate() {
             faults.extend(cells.faults.iter().map(|fault| (fault.row, column, fault.reason.as_str())));
+            let ends = cells.offsets.iter().flat_map(|offsets| offsets.windows(2)).enumerate();
+            faults.extend(ends.filter(|(_, ends)| ends[0] == ends[1]).map(|(row, _)| (row, column, NO_STEPS)));
         }
+        // Stable, so that what a reader says of its cell comes before that it left nothing there.
         faults.sort_by_key(|(row, column, _)| (*row, *column));
         faults.dedup_by_key(|(row, _, _)| *row);
         let origins = match (&self.origin, faults.is_empty()) {
@@ -265,6 +280,8 @@ impl ReadRows {
 pub struct RecordDecoder {
     reader: RecordReader,
     on_invalid: OnInvalid,
+    /// Rows read, and those of them left out.
+    rows: (u64, u64),
 }
 
 impl RecordDecoder {
@@ -275,7 +292,7 @@ impl RecordDecoder {
     pub fn new(reader: RecordReader, on_invalid: OnInvalid) -> Result<Self> {
         match on_invalid {
             OnInvalid::Keep => Err(Error::param("handleInvalid", "keep", "`error` or `skip` where rows are decoded")),
-            _ => Ok(Self { reader, on_invalid }),
+            _ => Ok(Self { reader, on_invalid, rows: (0, 0) }),
         }
     }
 }
@@ -289,6 +306,7 @@ impl Decoder for RecordDecoder {
         let rows = self.reader.read(batch)?;
         rows.check(self.on_invalid)?;
         let (faults, count) = (rows.faults, rows.rows);
+        self.rows = (self.rows.0 + count as u64, self.rows.1 + faults.len() as u64);
         let fields = self.reader.fields();
         let columns = rows.cells.into_iter().zip(fields).map(|(cells, field)| cells.into_array(field));
         let schema = Arc::new(Schema::new(fields.iter().map(TensorField::to_arrow).collect::<Vec<_>>()));
@@ -304,6 +322,14 @@ impl Decoder for RecordDecoder {
     }
 
     fn finish(&mut self) -> Result<()> {
-        Ok(())
+        let name = self.reader.fields.first().map_or("(all)", |field| &field.name);
+        match self.rows {
+            (0, _) => Err(Error::data(name, "there is no row to learn from")),
+            (rows, skipped) if rows == skipped => Err(Error::data(
+                name,
+                format!("all {skipped} rows were skipped as unusable: there is none left to learn from"),
+            )),
+            _ => Ok(()),
+        }
     }
 }

@@ -62,6 +62,11 @@ impl TextReader {
         self
     }
 
+    /// Whether it gives as many ids as there are words.
+    pub fn is_ragged(&self) -> bool {
+        self.ragged
+    }
+
     /// How many words a fitted vocabulary has at most; 20,000 by default.
     pub fn most_words(mut self, words: usize) -> Self {
         self.most_words = words;

@@ -14,6 +14,8 @@ mod order;
 mod scratch;
 mod share;
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 
 use super::{Gradients, Kernel, Pass, Saved, wide};
@@ -197,11 +199,22 @@ pub(crate) struct Sequences {
     shares: Vec<Share>,
 }
 
-/// A stack of recurrent layers over rows of `time` steps.
+/// A stack of recurrent layers over rows of `time` steps, or over sequences whose lengths the pass tells: then `time` is 1,
+/// so that inputs and outputs are those of a step.
 #[derive(Debug)]
 pub(crate) struct Recurrence {
     pub(crate) shape: Shape,
     pub(crate) time: usize,
+}
+
+impl Recurrence {
+    /// The rows' lengths, and the steps that they are padded to.
+    fn lengths<'a>(&self, pass: &Pass<'a>) -> (Cow<'a, [u32]>, usize) {
+        match pass.lengths {
+            Some(lengths) => (lengths.into(), pass.time(self.shape.inputs)),
+            None => (vec![self.time as u32; pass.rows].into(), self.time),
+        }
+    }
 }
 
 impl Kernel for Recurrence {
@@ -224,15 +237,15 @@ impl Kernel for Recurrence {
     fn forward(&self, pass: Pass<'_>, y: &mut [f32], saved: &mut Saved) {
         let Sequences { scratch, shares } = &mut saved.sequences;
         shares.drain(..).for_each(|share| share.free(scratch));
-        let lengths = vec![self.time as u32; pass.rows];
-        *shares = forward(&self.shape, pass.params, pass.x, (&lengths, self.time), y, scratch);
+        let (lengths, time) = self.lengths(&pass);
+        *shares = forward(&self.shape, pass.params, pass.x, (&lengths, time), y, scratch);
     }
 
     fn backward(&self, pass: Pass<'_>, _: &[f32], dy: &mut [f32], saved: &mut Saved, gradients: Gradients<'_, '_>) {
         let Sequences { scratch, shares } = &mut saved.sequences;
-        let lengths = vec![self.time as u32; pass.rows];
+        let (lengths, time) = self.lengths(&pass);
         let shares = std::mem::take(shares);
-        backward(&self.shape, pass.params, shares, (&lengths, self.time), dy, gradients, scratch);
+        backward(&self.shape, pass.params, shares, (&lengths, time), dy, gradients, scratch);
     }
 }
 

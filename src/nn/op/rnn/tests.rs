@@ -234,7 +234,7 @@ fn settings_that_do_not_fit_are_refused() {
         assert!(words.iter().all(|w| message.contains(w)), "{message}");
     };
     says(Network::lstm(4), 12.into(), &["0 (lstm)", "12", "steps × values"]);
-    says(Network::gru(4), InputShape::sequence([12]), &["0 (gru)", "steps×12", "fixed"]);
+    says(Network::gru(4), InputShape::sequence([3, 4]), &["0 (gru)", "steps×3×4", "steps × values"]);
     says(Network::gru(0), [5, 12].into(), &["0 (gru)", "hidden = 0"]);
     says(Network::gru(4).rnn_layer(Recurrent::new(4)), [5, 12].into(), &["1 (rnn)", "steps × values"]);
     let read: Network = serde_json::from_str(r#"{"layers":[{"kind":"lstm","hidden":8,"output":"mean"}]}"#).unwrap();
