@@ -119,8 +119,6 @@ impl Model for NeuralModel {
     }
 }
 
-}
-
 /// A schema with the prediction columns behind it. A predicted class carries the classes' names, if they are known; the
 /// vectors of several labels or targets carry theirs.
 pub(super) fn output_schema(schema: &Schema, outputs: &Outputs, task: &Task) -> Result<Schema> {

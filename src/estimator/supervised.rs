@@ -238,7 +238,8 @@ impl Supervised {
 
 impl fmt::Debug for Supervised {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { network, columns, labels, scale, training, prediction, initial, observers, checkpoints, stop } = self;
+        let Self { network, columns, labels, scale, training, prediction, initial, observers, checkpoints, stop } =
+            self;
         f.debug_struct("Supervised")
             .field("network", network)
             .field("columns", columns)

@@ -4,6 +4,7 @@ use arrow::{
     array::{Array, ArrayRef, AsArray, Float64Array, Float64Builder, ListBuilder, RecordBatch},
     datatypes::Float64Type,
 };
+use futures::TryStreamExt;
 
 use super::*;
 use crate::{
