@@ -1,12 +1,18 @@
 //! Training on the processor: forward, backward and gradients over buffers that are kept.
 
-use std::{cell::RefCell, mem, ops::Deref};
+use std::{
+    cell::RefCell,
+    mem,
+    ops::Deref,
+    sync::{Mutex, PoisonError},
+};
 
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Storage, Tensor};
+use rayon::prelude::*;
 
 use super::{
     Mode, Parameter, Sequential,
-    op::{Gradients, Pass, Saved, room},
+    op::{Gradients, Pass, Saved, alone, room, threads},
 };
 use crate::{Error, Result};
 
@@ -22,6 +28,19 @@ pub struct Tape {
     /// The gradient that comes in from above, and the one that goes on below.
     upstream: [Vec<f32>; 2],
     gradients: Vec<Tensor>,
+    /// Of prediction: those of a thread at work, when it is not.
+    lanes: Mutex<Vec<Lane>>,
+}
+
+/// Rows that one thread takes through the whole network when nothing has to be kept: what passes between two layers stays
+/// in the second-level cache. A number of its own, not that of the threads.
+const ROWS: usize = 64;
+
+/// What one thread needs to take rows through the network.
+#[derive(Debug, Default)]
+struct Lane {
+    between: [Vec<f32>; 2],
+    saved: Vec<Saved>,
 }
 
 impl Tape {
@@ -48,7 +67,8 @@ impl Tape {
     /// # Errors
     /// [`Error::Network`] when `x` is not `rows` rows of the network's inputs.
     pub fn forward(&mut self, network: &Sequential, x: &[f32], rows: usize, mode: Mode) -> Result<&[f32]> {
-        self.apply(network, Pass { rows, x, params: &[], mode, lengths: None })
+        let whole = Pass { rows, x, params: &[], mode, lengths: None };
+        if mode == Mode::Eval { self.predict(network, whole) } else { self.apply(network, whole) }
     }
 
     /// Applies the network to sequences of these lengths, each at least 1, padded to as many steps each: `x` holds
@@ -98,6 +118,34 @@ impl Tape {
             }
         }
         Ok(self.outputs.last().map_or(&[], |y| &y[..rows * network.spec().outputs]))
+    }
+
+    /// The forward pass of rows that nobody learns from: each thread takes its own through all layers.
+    fn predict(&mut self, network: &Sequential, whole: Pass<'_>) -> Result<&[f32]> {
+        check(network, &whole)?;
+        let Self { outputs, lanes, .. } = self;
+        outputs.resize_with(network.stages().len().max(1), Vec::new);
+        if network.stages().is_empty() || whole.rows == 0 {
+            outputs[0] = whole.x.to_vec();
+            return Ok(&outputs[0]);
+        }
+        let held = Held::of(network);
+        let params: Vec<_> = network.stages().iter().map(|s| held.params(network, s.layer)).collect::<Result<_>>()?;
+        let (inputs, width) = (network.spec().inputs.count(), network.spec().outputs);
+        let Some(all) = outputs.last_mut().map(|last| room(last, whole.rows * width)) else { return Ok(&[]) };
+        let lanes = &*lanes;
+        let run = |(x, y): (&[f32], &mut [f32])| {
+            let mut lane = lanes.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+            lane.forward(network, &params, x, y);
+            lanes.lock().unwrap_or_else(PoisonError::into_inner).push(lane);
+        };
+        if whole.rows <= ROWS || threads() == 1 {
+            whole.x.chunks(ROWS * inputs).zip(all.chunks_mut(ROWS * width)).for_each(run);
+        } else {
+            let shares = whole.x.par_chunks(ROWS * inputs).zip(all.par_chunks_mut(ROWS * width));
+            shares.for_each(|share| alone(|| run(share)));
+        }
+        Ok(all)
     }
 
     /// Takes rows through the network and the gradient back: `loss` sees the outputs and fills in its gradient with
@@ -174,6 +222,27 @@ impl Tape {
     /// tape's own: the next call writes into them.
     pub fn gradients(&self) -> &[Tensor] {
         &self.gradients
+    }
+}
+
+impl Lane {
+    /// Fills `y` from `x`; `params` are those of each kernel.
+    fn forward(&mut self, network: &Sequential, params: &[Vec<&[f32]>], x: &[f32], y: &mut [f32]) {
+        let stages = network.stages();
+        let rows = y.len() / network.spec().outputs;
+        let whole = Pass { rows, x, params: &[], mode: Mode::Eval, lengths: None };
+        self.saved.resize_with(stages.len(), Saved::default);
+        let [mut before, mut after] = mem::take(&mut self.between);
+        for (i, (stage, saved)) in stages.iter().zip(&mut self.saved).enumerate() {
+            let pass = stage.pass(whole, 1, if i == 0 { x } else { &before }, &params[i]);
+            if i + 1 == stages.len() {
+                stage.kernel.forward(pass, y, saved);
+            } else {
+                stage.kernel.forward(pass, room(&mut after, rows * stage.outputs(1)), saved);
+                mem::swap(&mut before, &mut after);
+            }
+        }
+        self.between = [before, after];
     }
 }
 

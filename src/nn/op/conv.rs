@@ -8,7 +8,7 @@ use super::{
     Gradients, Kernel, Pass, Saved, Window, activation,
     gemm::{Matrix, Threads, gemm},
     math::wide,
-    room,
+    room, threads,
 };
 use crate::nn::Activation;
 
@@ -158,10 +158,14 @@ impl Kernel for Convolution {
     }
 
     fn forward(&self, pass: Pass<'_>, y: &mut [f32], _: &mut Saved) {
-        let rows = y.par_chunks_mut(Kernel::outputs(self)).zip(pass.x.par_chunks(self.inputs()));
-        rows.for_each(|(y, x)| {
+        let row = |(y, x): (&mut [f32], &[f32])| {
             COLUMNS.with_borrow_mut(|[columns, _]| self.forward_row(x, pass.params, y, columns));
-        });
+        };
+        let (inputs, outputs) = (self.inputs(), Kernel::outputs(self));
+        match threads() {
+            1 => y.chunks_mut(outputs).zip(pass.x.chunks(inputs)).for_each(row),
+            _ => y.par_chunks_mut(outputs).zip(pass.x.par_chunks(inputs)).for_each(row),
+        }
     }
 
     fn backward(&self, pass: Pass<'_>, y: &[f32], dy: &mut [f32], saved: &mut Saved, gradients: Gradients<'_, '_>) {

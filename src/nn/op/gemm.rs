@@ -2,12 +2,15 @@
 
 use ::gemm::Parallelism;
 
+#[cfg(target_arch = "x86_64")]
+use super::tiles;
+
 /// A matrix in a slice: how far it is to the next row and to the next column.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Matrix<'a> {
-    values: &'a [f32],
-    row: usize,
-    column: usize,
+    pub(super) values: &'a [f32],
+    pub(super) row: usize,
+    pub(super) column: usize,
 }
 
 impl<'a> Matrix<'a> {
@@ -35,28 +38,75 @@ pub(crate) enum Threads {
     All,
 }
 
-/// `c = a b`, or `c += a b`; sizes are `(m, n, k)` for `a: (m, k)`, `b: (k, n)` and a row-major `c: (m, n)` whose rows are
-/// `stride` apart. The same numbers come out whatever the number of threads and their timing: each value is summed by one
-/// thread, in one order.
-///
-/// # Panics
-/// When a slice is too short for its matrix.
+/// What a product is added to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Start<'a> {
+    Zero,
+    /// What is there.
+    Held,
+    /// A number for each of its columns.
+    Columns(&'a [f32]),
+    /// A number for each of its rows.
+    Rows(&'a [f32]),
+}
+
+/// `c = a b`, or `c += a b`: [`product`] from nothing, or from what is there.
 pub(crate) fn gemm(
-    [m, n, k]: [usize; 3],
+    sizes: [usize; 3],
     a: Matrix<'_>,
     b: Matrix<'_>,
     c: (&mut [f32], usize),
     accumulate: bool,
     threads: Threads,
 ) {
+    product(sizes, a, b, c, if accumulate { Start::Held } else { Start::Zero }, threads);
+}
+
+/// `c = start + a b`; sizes are `(m, n, k)` for `a: (m, k)`, `b: (k, n)` and a row-major `c: (m, n)` whose rows are `stride`
+/// apart. The same numbers come out whatever the number of threads and their timing: each value is summed by one thread, in
+/// one order.
+///
+/// # Panics
+/// When a slice is too short for its matrix.
+pub(crate) fn product(
+    [m, n, k]: [usize; 3],
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    c: (&mut [f32], usize),
+    start: Start<'_>,
+    threads: Threads,
+) {
     let (c, stride) = c;
     assert!(a.fits(m, k) && b.fits(k, n), "a matrix is larger than its slice");
     assert!(m == 0 || n == 0 || (m - 1) * stride + n <= c.len(), "a product is larger than its slice");
+    match start {
+        Start::Columns(bias) => assert!(bias.len() >= n, "a number for each column"),
+        Start::Rows(bias) => assert!(bias.len() >= m, "a number for each row"),
+        Start::Zero | Start::Held => {}
+    }
+    if m == 0 || n == 0 {
+        return;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if tiles::available() {
+        // SAFETY: the processor can, and every index that the strides and sizes reach was just checked to lie in its slice;
+        // `c` is borrowed alone.
+        unsafe { tiles::multiply([m, n, k], a, b, (c.as_mut_ptr(), stride), start, threads) };
+        return;
+    }
+    for (i, row) in c.chunks_mut(stride.max(1)).take(m).enumerate() {
+        match start {
+            Start::Columns(bias) => row[..n].copy_from_slice(&bias[..n]),
+            Start::Rows(bias) => row[..n].fill(bias[i]),
+            Start::Zero | Start::Held => break,
+        }
+    }
+    let accumulate = !matches!(start, Start::Zero);
     let parallelism = match threads {
-        Threads::One => Parallelism::None,
-        Threads::All => Parallelism::Rayon(0),
+        Threads::All if super::threads() > 1 => Parallelism::Rayon(0),
+        Threads::One | Threads::All => Parallelism::None,
     };
-    // SAFETY: every index that the strides and sizes reach was just checked to lie in its slice, and `c` is borrowed alone.
+    // SAFETY: as above.
     unsafe {
         ::gemm::gemm(
             m,
@@ -106,6 +156,64 @@ mod tests {
                 gemm([m, n, k], left, right, (&mut c, 7), false, Threads::One);
                 assert_eq!(c.chunks(7).flat_map(|r| r[..n].to_vec()).collect::<Vec<_>>(), want);
                 assert!(c.chunks(7).all(|r| r[n..] == [1.0, 1.0]));
+            }
+        }
+    }
+
+    /// Values that no sum can hit by chance.
+    fn values(count: usize, seed: u64) -> Vec<f32> {
+        (0..count as u64).map(|i| ((i + seed) * 2_654_435_761 % 1_000_003) as f32 / 500_000.0 - 1.0).collect()
+    }
+
+    #[test]
+    fn odd_sizes_strides_and_starts_agree_with_the_definition() {
+        let sizes = [
+            [1, 1, 1],
+            [2, 3, 0],
+            [5, 7, 2],
+            [6, 64, 3],
+            [7, 65, 17],
+            [13, 100, 40],
+            [48, 10, 256],
+            [100, 9, 31],
+            [3, 200, 1100],
+            [150, 70, 130],
+        ];
+        let columns = |v: &[f32], rows: usize, columns: usize| -> Vec<f32> {
+            (0..rows * columns).map(|i| v[i % rows * columns + i / rows]).collect()
+        };
+        for [m, n, k] in sizes {
+            let (a, b, held) = (values(m * k, 1), values(k * n, 2), values(m * (n + 3), 3));
+            let (at, bt) = (columns(&a, m, k), columns(&b, k, n));
+            let (by_column, by_row) = (values(n, 4), values(m, 5));
+            for start in [Start::Zero, Start::Held, Start::Columns(&by_column), Start::Rows(&by_row)] {
+                let want = |i: usize, j: usize| {
+                    let from = match start {
+                        Start::Zero => 0.0,
+                        Start::Held => held[i * (n + 3) + j],
+                        Start::Columns(bias) => bias[j],
+                        Start::Rows(bias) => bias[i],
+                    };
+                    (0..k).fold(f64::from(from), |sum, l| sum + f64::from(a[i * k + l]) * f64::from(b[l * n + j]))
+                };
+                let mut seen: Option<Vec<f32>> = None;
+                for left in [Matrix::rows(&a, k), Matrix::rows(&at, m).t()] {
+                    for right in [Matrix::rows(&b, n), Matrix::rows(&bt, k).t()] {
+                        let mut c = held.clone();
+                        product([m, n, k], left, right, (&mut c, n + 3), start, Threads::One);
+                        for (i, row) in c.chunks(n + 3).enumerate() {
+                            assert_eq!(row[n..], held[i * (n + 3) + n..][..3], "the gap between rows is left alone");
+                            for (j, got) in row[..n].iter().enumerate() {
+                                let gap = (f64::from(*got) - want(i, j)).abs();
+                                assert!(gap < 1e-5 * (k as f64).sqrt() + 1e-6, "{m} {n} {k}: {i} {j}: {gap}");
+                            }
+                        }
+                        let mut shared = held.clone();
+                        product([m, n, k], left, right, (&mut shared, n + 3), start, Threads::All);
+                        assert_eq!(shared, c, "threads change nothing");
+                        seen.get_or_insert(c);
+                    }
+                }
             }
         }
     }

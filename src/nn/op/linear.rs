@@ -2,8 +2,7 @@
 
 use super::{
     Gradients, Kernel, Pass, Saved, activation, add_columns,
-    gemm::{Matrix, Threads, gemm},
-    math::wide,
+    gemm::{Matrix, Start, Threads, gemm, product},
     over_rows,
 };
 use crate::nn::Activation;
@@ -33,18 +32,11 @@ impl Kernel for Dense {
     fn forward(&self, pass: Pass<'_>, y: &mut [f32], _: &mut Saved) {
         let Self { inputs, outputs, activation } = *self;
         let (x, weight) = (Matrix::rows(pass.x, inputs), Matrix::rows(pass.params[0], inputs));
-        gemm([pass.rows, outputs, inputs], x, weight.t(), (y, outputs), false, Threads::All);
-        let bias = pass.params[1];
-        over_rows(y, outputs, |_, y| {
-            wide(|| {
-                for row in y.chunks_exact_mut(outputs) {
-                    row.iter_mut().zip(bias).for_each(|(v, b)| *v += b);
-                }
-            });
-            if let Some(function) = activation {
-                activation::apply(function, y);
-            }
-        });
+        let bias = Start::Columns(pass.params[1]);
+        product([pass.rows, outputs, inputs], x, weight.t(), (y, outputs), bias, Threads::All);
+        if let Some(function) = activation {
+            over_rows(y, outputs, |_, y| activation::apply(function, y));
+        }
     }
 
     fn backward(&self, pass: Pass<'_>, y: &[f32], dy: &mut [f32], _: &mut Saved, gradients: Gradients<'_, '_>) {

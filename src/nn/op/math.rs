@@ -19,6 +19,39 @@ pub(crate) fn wide<R>(body: impl FnOnce() -> R) -> R {
     body()
 }
 
+/// A function compiled for the widest registers of the processor, as by [`wide`]; for bodies so long that the compiler would
+/// leave them where they are, for no registers in particular.
+macro_rules! widened {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $body:block) => {
+        $(#[$meta])*
+        $vis fn $name($($arg: $type),*) {
+            #[inline(always)]
+            fn body($($arg: $type),*) $body
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f")]
+                fn avx512($($arg: $type),*) {
+                    body($($arg),*);
+                }
+                #[target_feature(enable = "avx2")]
+                fn avx2($($arg: $type),*) {
+                    body($($arg),*);
+                }
+                if std::is_x86_feature_detected!("avx512f") {
+                    // SAFETY: the processor has the feature.
+                    return unsafe { avx512($($arg),*) };
+                }
+                if std::is_x86_feature_detected!("avx2") {
+                    // SAFETY: the processor has the feature.
+                    return unsafe { avx2($($arg),*) };
+                }
+            }
+            body($($arg),*);
+        }
+    };
+}
+pub(in crate::nn) use widened;
+
 /// `exp(x)`, within 2 units in the last place; 0 below -87.3, infinite above 88.7, NaN for NaN.
 ///
 /// Cody and Waite's reduction by powers of two and a polynomial of degree 6, as in Cephes' `expf`.

@@ -16,6 +16,10 @@ pub(crate) mod math;
 mod norm;
 mod pool;
 pub(crate) mod rnn;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
+#[cfg(target_arch = "x86_64")]
+mod turn;
 mod window;
 
 pub(crate) use activation::{Elementwise, from_output};
@@ -29,7 +33,7 @@ pub(crate) use norm::{BatchNormalization, LayerNormalization, batch_statistics};
 pub(crate) use pool::{Pooling, Reduce};
 pub(crate) use window::Window;
 
-use std::fmt::Debug;
+use std::{cell::Cell, fmt::Debug};
 
 use rayon::prelude::*;
 
@@ -95,9 +99,30 @@ pub(crate) trait Kernel: Debug + Send + Sync {
 /// Fewer values than this are not worth a second thread.
 const WORTH_SHARING: usize = 1 << 15;
 
+thread_local! {
+    static ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs kernels on the calling thread only: one of several that each have rows of their own.
+pub(crate) fn alone<R>(f: impl FnOnce() -> R) -> R {
+    struct Before(bool);
+    impl std::ops::Drop for Before {
+        fn drop(&mut self) {
+            ALONE.set(self.0);
+        }
+    }
+    let _before = Before(ALONE.replace(true));
+    f()
+}
+
+/// How many threads a kernel may use.
+pub(crate) fn threads() -> usize {
+    if ALONE.get() { 1 } else { rayon::current_num_threads() }
+}
+
 /// Calls `f` with the first row and the values of runs of whole rows, on all threads when there is enough to do.
 pub(crate) fn over_rows(y: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
-    if y.len() < WORTH_SHARING || width == 0 {
+    if y.len() < WORTH_SHARING || width == 0 || threads() == 1 {
         f(0, y);
         return;
     }

@@ -113,3 +113,24 @@ fn lengths_that_cannot_be_are_refused() {
     let message = Network::new().flatten().resolve(InputShape::sequence([3]), 2).unwrap_err().to_string();
     assert!(message.contains("flatten") && message.contains("recurrent"), "{message}");
 }
+
+#[test]
+fn rows_that_are_predicted_apart_give_what_they_give_together() {
+    let mlp = Network::mlp([40, 24]).activation(Activation::Tanh).dropout(0.3).resolve(30, 5).unwrap();
+    let cnn = Network::cnn([3], [8]).resolve([1, 6, 5], 5).unwrap();
+    let lstm = Network::lstm(6).resolve([5, 6], 5).unwrap();
+    for spec in [mlp, cnn, lstm] {
+        let network = Sequential::init(&spec, 5, &Device::Cpu).unwrap();
+        let mut tape = Tape::new(&network).unwrap();
+        for rows in [1, 64, 65, 200] {
+            let x: Vec<f32> = (0..rows * 30).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();
+            let together = tape.learn(&network, &x, rows, Mode::Eval, |y, dy| {
+                dy.fill(0.0);
+                y.to_vec()
+            });
+            let apart = tape.forward(&network, &x, rows, Mode::Eval).unwrap();
+            let gap = together.unwrap().iter().zip(apart).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(gap < 1e-6 && apart.len() == 5 * rows, "{rows} rows: {gap}");
+        }
+    }
+}

@@ -3,10 +3,8 @@
 //! Rows are sequences. Gates stand in PyTorch's order, row-major: LSTM i f g o, GRU r z n. A forward step leaves what the
 //! backward step needs in the gates' place, and the backward step replaces that by the gradients before the functions.
 
-use super::{
-    gate::{sigmoid, tanh},
-    wide,
-};
+use super::gate::{sigmoid, tanh};
+use crate::nn::op::math::widened;
 
 /// Splits a row into parts of `h` values.
 macro_rules! parts {
@@ -16,15 +14,15 @@ macro_rules! parts {
     };
 }
 
-/// `gates` `(n, 4h)` in: sums without bias, out: i f g o. `cells`, `hidden` `(n, h)` out. `before`: the cells of the step
-/// before, none at the first. `bias` `(4h)`.
-pub(super) fn lstm(gates: &mut [f32], bias: &[f32], before: Option<&[f32]>, cells: &mut [f32], hidden: &mut [f32]) {
-    let h = bias.len() / 4;
-    let (bi, bias) = bias.split_at(h);
-    let (bf, bias) = bias.split_at(h);
-    let (bg, bo) = bias.split_at(h);
-    let zeros = before.is_none().then(|| vec![0.0; h]);
-    wide(|| {
+widened! {
+    /// `gates` `(n, 4h)` in: sums without bias, out: i f g o. `cells`, `hidden` `(n, h)` out. `before`: the cells of the step
+    /// before, none at the first. `bias` `(4h)`.
+    pub(super) fn lstm(gates: &mut [f32], bias: &[f32], before: Option<&[f32]>, cells: &mut [f32], hidden: &mut [f32]) {
+        let h = bias.len() / 4;
+        let (bi, bias) = bias.split_at(h);
+        let (bf, bias) = bias.split_at(h);
+        let (bg, bo) = bias.split_at(h);
+        let zeros = before.is_none().then(|| vec![0.0; h]);
         let rows = gates.chunks_exact_mut(4 * h).zip(cells.chunks_exact_mut(h)).zip(hidden.chunks_exact_mut(h));
         for (row, ((gates, c), out)) in rows.enumerate() {
             let before = match (before, &zeros) {
@@ -43,21 +41,21 @@ pub(super) fn lstm(gates: &mut [f32], bias: &[f32], before: Option<&[f32]>, cell
                 out[j] = o[j] * tanh(c[j]);
             }
         }
-    });
+    }
 }
 
-/// `gates` `(n, 4h)` in: i f g o, out: gradients of the sums. `d_hidden` `(n, h)`. `d_cells` `(n, h)` in: the gradient from
-/// the step after, out: that for the step before.
-pub(super) fn lstm_back(
-    gates: &mut [f32],
-    cells: &[f32],
-    before: Option<&[f32]>,
-    d_hidden: &[f32],
-    d_cells: &mut [f32],
-    h: usize,
-) {
-    let zeros = before.is_none().then(|| vec![0.0; h]);
-    wide(|| {
+widened! {
+    /// `gates` `(n, 4h)` in: i f g o, out: gradients of the sums. `d_hidden` `(n, h)`. `d_cells` `(n, h)` in: the gradient from
+    /// the step after, out: that for the step before.
+    pub(super) fn lstm_back(
+        gates: &mut [f32],
+        cells: &[f32],
+        before: Option<&[f32]>,
+        d_hidden: &[f32],
+        d_cells: &mut [f32],
+        h: usize,
+    ) {
+        let zeros = before.is_none().then(|| vec![0.0; h]);
         let rows = gates.chunks_exact_mut(4 * h).zip(cells.chunks_exact(h)).zip(d_hidden.chunks_exact(h));
         for (row, (((gates, c), dh), dc)) in rows.zip(d_cells.chunks_exact_mut(h)).enumerate() {
             let before = match (before, &zeros) {
@@ -77,25 +75,25 @@ pub(super) fn lstm_back(
                 dc[j] = d * fv;
             }
         }
-    });
+    }
 }
 
-/// `gates` `(n, 3h)` in: the input's part without bias, out: r z n. `sums` `(n, 3h)`: the hidden state's part without bias.
-/// `news` `(n, h)` out: the hidden state's part of n, bias added. `bias` `(4h)`: r, z, n of the input, n of the hidden state.
-pub(super) fn gru(
-    gates: &mut [f32],
-    sums: Option<&[f32]>,
-    bias: &[f32],
-    before: Option<&[f32]>,
-    news: &mut [f32],
-    hidden: &mut [f32],
-) {
-    let h = bias.len() / 4;
-    let (br, bias) = bias.split_at(h);
-    let (bz, bias) = bias.split_at(h);
-    let (bn, bh) = bias.split_at(h);
-    let zeros = vec![0.0; 3 * h];
-    wide(|| {
+widened! {
+    /// `gates` `(n, 3h)` in: the input's part without bias, out: r z n. `sums` `(n, 3h)`: the hidden state's part without bias.
+    /// `news` `(n, h)` out: the hidden state's part of n, bias added. `bias` `(4h)`: r, z, n of the input, n of the hidden state.
+    pub(super) fn gru(
+        gates: &mut [f32],
+        sums: Option<&[f32]>,
+        bias: &[f32],
+        before: Option<&[f32]>,
+        news: &mut [f32],
+        hidden: &mut [f32],
+    ) {
+        let h = bias.len() / 4;
+        let (br, bias) = bias.split_at(h);
+        let (bz, bias) = bias.split_at(h);
+        let (bn, bh) = bias.split_at(h);
+        let zeros = vec![0.0; 3 * h];
         let rows = gates.chunks_exact_mut(3 * h).zip(news.chunks_exact_mut(h)).zip(hidden.chunks_exact_mut(h));
         for (row, ((gates, new), out)) in rows.enumerate() {
             let before = before.map_or(&zeros[..h], |before| &before[row * h..][..h]);
@@ -111,22 +109,22 @@ pub(super) fn gru(
                 out[j] = n[j] + z[j] * (before[j] - n[j]);
             }
         }
-    });
+    }
 }
 
-/// `gates` `(n, 3h)` in: r z n, out: gradients of the input's sums. `news` `(n, h)` in: the hidden state's part of n, out: its
-/// gradient. `d_before` `(n, h)`: what reaches the step before past the products is added.
-pub(super) fn gru_back(
-    gates: &mut [f32],
-    news: &mut [f32],
-    before: Option<&[f32]>,
-    d_hidden: &[f32],
-    mut d_before: Option<&mut [f32]>,
-    h: usize,
-) {
-    let zeros = vec![0.0; h];
-    let mut none = vec![0.0; h];
-    wide(|| {
+widened! {
+    /// `gates` `(n, 3h)` in: r z n, out: gradients of the input's sums. `news` `(n, h)` in: the hidden state's part of n, out: its
+    /// gradient. `d_before` `(n, h)`: what reaches the step before past the products is added.
+    pub(super) fn gru_back(
+        gates: &mut [f32],
+        news: &mut [f32],
+        before: Option<&[f32]>,
+        d_hidden: &[f32],
+        d_before: Option<&mut [f32]>,
+        h: usize,
+    ) {
+        let zeros = vec![0.0; h];
+        let (mut d_before, mut none) = (d_before, vec![0.0; h]);
         let rows = gates.chunks_exact_mut(3 * h).zip(news.chunks_exact_mut(h)).zip(d_hidden.chunks_exact(h));
         for (row, ((gates, new), dh)) in rows.enumerate() {
             let before = before.map_or(&zeros[..], |before| &before[row * h..][..h]);
@@ -145,13 +143,13 @@ pub(super) fn gru_back(
                 new[j] = dn * rv;
             }
         }
-    });
+    }
 }
 
-/// `hidden` `(n, h)` out: the function of `sums` and `bias` `(h)`.
-pub(super) fn plain(sums: &[f32], bias: &[f32], relu: bool, hidden: &mut [f32]) {
-    let h = bias.len();
-    wide(|| {
+widened! {
+    /// `hidden` `(n, h)` out: the function of `sums` and `bias` `(h)`.
+    pub(super) fn plain(sums: &[f32], bias: &[f32], relu: bool, hidden: &mut [f32]) {
+        let h = bias.len();
         for (sums, out) in sums.chunks_exact(h).zip(hidden.chunks_exact_mut(h)) {
             if relu {
                 // Unlike `max`, this lets NaN through.
@@ -163,12 +161,12 @@ pub(super) fn plain(sums: &[f32], bias: &[f32], relu: bool, hidden: &mut [f32]) 
                 out.iter_mut().zip(sums).zip(bias).for_each(|((out, s), b)| *out = tanh(s + b));
             }
         }
-    });
+    }
 }
 
-/// `d_sums` `(n, h)` out: the gradient before the function.
-pub(super) fn plain_back(d_sums: &mut [f32], hidden: &[f32], relu: bool, d_hidden: &[f32]) {
-    wide(|| {
+widened! {
+    /// `d_sums` `(n, h)` out: the gradient before the function.
+    pub(super) fn plain_back(d_sums: &mut [f32], hidden: &[f32], relu: bool, d_hidden: &[f32]) {
         for ((to, &y), &d) in d_sums.iter_mut().zip(hidden).zip(d_hidden) {
             *to = if !relu {
                 d * (1.0 - y * y)
@@ -178,5 +176,5 @@ pub(super) fn plain_back(d_sums: &mut [f32], hidden: &[f32], relu: bool, d_hidde
                 0.0
             };
         }
-    });
+    }
 }

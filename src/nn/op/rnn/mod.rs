@@ -117,7 +117,7 @@ const ROWS_PER_THREAD: usize = 8;
 
 /// Cuts the rows into as many runs as there are threads to use, each with about as many steps as the others.
 fn cuts(lengths: &[u32]) -> Vec<usize> {
-    let threads = rayon::current_num_threads().min(lengths.len().div_ceil(ROWS_PER_THREAD)).max(1);
+    let threads = crate::nn::op::threads().min(lengths.len().div_ceil(ROWS_PER_THREAD)).max(1);
     let total: u64 = lengths.iter().map(|&l| u64::from(l)).sum();
     let (mut cuts, mut sum) = (vec![0], 0u64);
     for (row, &length) in lengths.iter().enumerate() {
