@@ -68,7 +68,8 @@ impl Panel {
             .label_style((FONT, 13).into_font().color(&INK))
             .x_labels(6)
             .y_labels(6)
-            .x_label_formatter(&|x| format!("{x:.0}"))
+            // Between two epochs there is nothing to name.
+            .x_label_formatter(&|x| if (x - x.round()).abs() < 1e-6 { format!("{x:.0}") } else { String::new() })
             .y_label_formatter(&|y| format!("{y:.digits$}"))
             .draw()?;
         for (name, colour, points) in self.lines.iter().filter(|line| !line.2.is_empty()) {

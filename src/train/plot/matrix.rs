@@ -21,7 +21,10 @@ pub(super) fn draw<B: DrawingBackend>(area: &Area<B>, matrix: &ConfusionMatrix, 
     let middle = Pos::new(HPos::Center, VPos::Center);
     let side = cell * classes;
 
-    let title = format!("{:.1} % of {} rows right", 100.0 * matrix.accuracy(), matrix.rows());
+    let title = match matrix.rows() {
+        0 => "no rows".into(),
+        rows => format!("{:.1} % of {rows} rows right", 100.0 * matrix.accuracy()),
+    };
     area.draw(&Text::new(title, (left + side / 2, 26), font(17).pos(middle)))?;
     for (truth, line) in counts.iter().enumerate() {
         let rows: u64 = line.iter().sum();

@@ -71,6 +71,19 @@ fn pictures_say_what_they_show() {
 }
 
 #[test]
+fn what_is_not_there_is_not_named() {
+    let plots = plots();
+    let texts = |place: usize| -> Vec<String> {
+        let svg: String = plots[place].1.svg().unwrap();
+        svg.split("</text>").filter_map(|part| part.rsplit('>').next()).map(|text| text.trim().to_owned()).collect()
+    };
+    // One epoch is one mark on each of the three axes.
+    assert_eq!(texts(1).iter().filter(|text| *text == "1").count(), 3, "{:?}", texts(1));
+    let empty = texts(4);
+    assert!(empty.iter().any(|text| text == "no rows") && empty.iter().all(|text| !text.contains("NaN")), "{empty:?}");
+}
+
+#[test]
 fn another_ending_is_refused() {
     let message = Plot::curves(&history(2)).save("loss.gif").unwrap_err().to_string();
     assert!(message.contains("loss.gif") && message.contains(".svg"), "{message}");
