@@ -10,6 +10,7 @@ mod classifier;
 mod databases;
 mod errors;
 mod evaluation;
+mod faults;
 mod frames;
 mod layering;
 mod local;

@@ -4,7 +4,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -34,12 +34,13 @@ struct Faults {
     cuts: AtomicU64,
     connections: AtomicU64,
     stalled: watch::Sender<bool>,
+    /// Where new connections go.
+    target: Mutex<String>,
 }
 
 impl Proxy {
     /// A faultless proxy to the server of a connection string, on a free port of the loopback address.
     pub async fn to(remote: &str) -> Self {
-        let target = remote.trim_start_matches("sc://").trim_end_matches('/').to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let faults = Arc::new(Faults {
@@ -47,14 +48,20 @@ impl Proxy {
             cuts: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             stalled: watch::Sender::new(false),
+            target: Mutex::new(host_of(remote)),
         });
-        let accepting = tokio::spawn(accept(listener, target, faults.clone()));
+        let accepting = tokio::spawn(accept(listener, faults.clone()));
         Self { address, faults, accepting }
     }
 
     /// The connection string of the proxy.
     pub fn remote(&self) -> String {
         format!("sc://{}", self.address)
+    }
+
+    /// Leads new connections to another server.
+    pub fn lead_to(&self, remote: &str) {
+        *self.faults.target.lock().unwrap() = host_of(remote);
     }
 
     /// Cuts every connection, those open included, once it has carried this many bytes from the server.
@@ -84,10 +91,14 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: String, faults: Arc<Faults>) {
+fn host_of(remote: &str) -> String {
+    remote.trim_start_matches("sc://").trim_end_matches('/').to_owned()
+}
+
+async fn accept(listener: TcpListener, faults: Arc<Faults>) {
     while let Ok((client, _)) = listener.accept().await {
         faults.connections.fetch_add(1, Ordering::Relaxed);
-        let (target, faults) = (target.clone(), faults.clone());
+        let (target, faults) = (faults.target.lock().unwrap().clone(), faults.clone());
         tokio::spawn(async move {
             if let Ok(server) = TcpStream::connect(target).await {
                 let (from_client, to_client) = client.into_split();

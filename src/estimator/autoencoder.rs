@@ -177,6 +177,7 @@ impl Autoencoder {
         self.check()?;
         let prepared = self.base.prepare(frame).await?;
         let model = self.trainer(&prepared).fit(&prepared.rows).await?;
+        prepared.rows.close().await?;
         let (mut spec, weights, history) = (model.spec().clone(), model.weights().clone(), model.history().clone());
         let code = match self.layer_index {
             Some(layers) => layers,

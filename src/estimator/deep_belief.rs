@@ -125,7 +125,9 @@ impl DeepBelief {
         self.pretrainer(self.base.columns.clone()).check()?;
         let prepared = self.base.prepare(frame).await?;
         let trainer = self.pretrainer(prepared.columns.clone()).expected_rows(prepared.count);
-        Ok((trainer.fit(&prepared.rows).await?, prepared.columns))
+        let pretrained = trainer.fit(&prepared.rows).await?;
+        prepared.rows.close().await?;
+        Ok((pretrained, prepared.columns))
     }
 
     pub(super) fn with_base(self, base: Unsupervised) -> Self {

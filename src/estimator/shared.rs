@@ -11,7 +11,7 @@ macro_rules! shared_methods {
 
             use $crate::{
                 Result,
-                dataframe::{DataFrame, Schema},
+                dataframe::{DataFrame, Schema, SourceOptions},
                 estimator::{NeuralModel, shared::some},
                 ml::{Estimator, Model, feature::HandleInvalid},
                 nn::{Devices, Weights},
@@ -140,6 +140,12 @@ macro_rules! shared_methods {
                 /// Where on disk, an existing folder.
                 pub fn cache_folder(mut self, folder: impl Into<PathBuf>) -> Self {
                     self.shared.training.cache_folder = Some(folder.into());
+                    self
+                }
+
+                /// How the rows are read from the cluster: in partition groups of what kind and size.
+                pub fn source(mut self, options: SourceOptions) -> Self {
+                    self.shared.source = options;
                     self
                 }
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, Schema},
+    dataframe::{DataFrame, Schema, SourceOptions},
     ml::{Preflight, PreflightReport},
     model::{Lineage, PredictOptions, Scaling, Task},
     nn::{Network, Weights},
@@ -36,6 +36,8 @@ pub(super) struct Supervised {
     /// Whether targets are brought to mean 0 and deviation 1 before they are learnt.
     pub(super) scale: bool,
     pub(super) training: TrainParams,
+    /// How rows are read from the cluster.
+    pub(super) source: SourceOptions,
     pub(super) prediction: PredictOptions,
     /// What training begins with, tensor by tensor; the others are drawn.
     pub(super) initial: Option<Weights>,
@@ -52,6 +54,7 @@ impl Supervised {
             labels: Vec::new(),
             scale: false,
             training: TrainParams { loss, ..TrainParams::default() },
+            source: SourceOptions::default(),
             prediction: PredictOptions::default(),
             initial: None,
             observers: Vec::new(),
@@ -98,7 +101,7 @@ impl Supervised {
         };
         let names = self.names(&schema, &columns)?;
         let label = labels.as_ref().map(Labels::column);
-        let selected = features::select(frame, &schema, &columns, label)?;
+        let selected = features::select(frame, &schema, &columns, label)?.source_with(self.source.clone());
         let model = match &columns.readers {
             None => self.trainer(columns, names, &report, scaling).fit(&selected).await?,
             // Rows of several lengths are decoded on the way into training.
@@ -108,11 +111,12 @@ impl Supervised {
             }
             Some(fitted) => {
                 let (policy, label) = (self.training.on_invalid, labels.map(|labels| labels.reader()));
-                let source = DecodedSource::new(selected, columns.clone(), fitted.clone(), label, policy);
+                let source = DecodedSource::new(selected.clone(), columns.clone(), fitted.clone(), label, policy);
                 let trainer = self.trainer(source.columns(), names, &report, scaling);
                 trainer.fit(&source).await?.with_columns(columns)
             }
         };
+        selected.close().await?;
         let rows = model.history().rows;
         let rows = rows.trained + rows.held_out + rows.skipped;
         let lineage = Lineage { source: frame.describe(), rows, plan_hash: None };
@@ -198,6 +202,7 @@ impl Supervised {
     /// Checks the parameters, the columns it uses and those it will write.
     pub(super) fn check(&self, schema: &Schema) -> Result<()> {
         self.training.check()?;
+        self.source.check()?;
         features::check(schema, &self.columns)?;
         if self.kind() == LabelKind::Class && self.labels.len() > 1 {
             return Err(Error::param("labelCol", format!("{:?}", self.labels), "one column: a row is of one class"));
@@ -238,14 +243,26 @@ impl Supervised {
 
 impl fmt::Debug for Supervised {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { network, columns, labels, scale, training, prediction, initial, observers, checkpoints, stop } =
-            self;
+        let Self {
+            network,
+            columns,
+            labels,
+            scale,
+            training,
+            source,
+            prediction,
+            initial,
+            observers,
+            checkpoints,
+            stop,
+        } = self;
         f.debug_struct("Supervised")
             .field("network", network)
             .field("columns", columns)
             .field("labels", labels)
             .field("scale", scale)
             .field("training", training)
+            .field("source", source)
             .field("prediction", prediction)
             .field("initial", &initial.as_ref().map(Weights::count))
             .field("observers", &observers.len())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{encoder_model, features, readers};
 use crate::{
     Result,
-    dataframe::{DataFrame, Schema},
+    dataframe::{DataFrame, PartitionedSource, Schema, SourceOptions},
     ml::{Preflight, feature::HandleInvalid},
     model::{EncodeOptions, Lineage, RowCounts},
     stream::RecordSource,
@@ -21,6 +21,8 @@ use crate::{
 pub(super) struct Unsupervised {
     pub(super) columns: Columns,
     pub(super) training: TrainParams,
+    /// How rows are read from the cluster.
+    pub(super) source: SourceOptions,
     pub(super) options: EncodeOptions,
     pub(super) observers: Vec<Arc<dyn Observer>>,
     pub(super) stop: Stop,
@@ -29,7 +31,7 @@ pub(super) struct Unsupervised {
 /// Rows to learn from, not yet read.
 pub(super) struct Prepared {
     /// Exactly the columns that are used, cast on the cluster.
-    pub(super) rows: DataFrame,
+    pub(super) rows: PartitionedSource,
     /// The columns, their readers fitted.
     pub(super) columns: Columns,
     /// How many rows the cluster counted.
@@ -41,6 +43,7 @@ impl Unsupervised {
         Self {
             columns: Columns::unlabelled("features"),
             training: TrainParams::default(),
+            source: SourceOptions::default(),
             options: EncodeOptions::default(),
             observers: Vec::new(),
             stop: Stop::default(),
@@ -67,6 +70,7 @@ impl Unsupervised {
     /// Checks the columns it uses and those it will write.
     pub(super) fn check(&self, schema: &Schema) -> Result<()> {
         self.training.check()?;
+        self.source.check()?;
         features::check(schema, &self.columns)?;
         self.options.outputs.check(schema.names())
     }
@@ -90,7 +94,7 @@ impl Unsupervised {
         if self.training.on_invalid == OnInvalid::Error || report.rows == 0 {
             report.check()?;
         }
-        let rows = features::select(frame, &schema, &columns, None)?;
+        let rows = features::select(frame, &schema, &columns, None)?.source_with(self.source.clone());
         Ok(Prepared { rows, columns, count: report.rows })
     }
 }
@@ -182,6 +186,12 @@ macro_rules! unsupervised_params {
             /// How many bytes of rows are kept in memory for later epochs; the others go to disk.
             pub fn cache_memory(mut self, bytes: u64) -> Self {
                 self.base.training.cache_memory = bytes;
+                self
+            }
+
+            /// How the rows are read from the cluster: in partition groups of what kind and size.
+            pub fn source(mut self, options: $crate::dataframe::SourceOptions) -> Self {
+                self.base.source = options;
                 self
             }
 

@@ -195,7 +195,7 @@ impl PartitionedSource {
     pub async fn stream(&self) -> Result<RecordStream> {
         match self.prepare().await?.stream().await {
             // What the cluster kept is lost, and nothing was handed on: once more from the start.
-            Err(error) if error.is_session_lost() => {
+            Err(error) if matches!(&error, Error::Incomplete { operation, .. } if operation == read::KEPT_ROWS) => {
                 tracing::warn!(%error, "the rows that the cluster kept are lost; computing them again");
                 *self.prepared.lock().await = None;
                 let renewed = self.frame.client().renewed().await?;
