@@ -24,6 +24,7 @@ fn untrained(hidden: usize, seed: u64) -> (Manifest, Weights) {
         columns: Columns::new("features", "label"),
         classes: ["a", "b", "ç"].map(String::from).to_vec(),
         task: None,
+        encoders: Vec::new(),
         stages: Vec::new(),
         training: TrainParams { seed, ..TrainParams::default() },
         prediction: PredictOptions::default(),

@@ -85,6 +85,13 @@ async fn features_learnt_without_labels_feed_a_classifier_in_one_pipeline() {
     assert!(is_vector(&learnt.data_type));
     let attributes = &learnt.metadata["ml_attr"];
     assert_eq!((&attributes["num_attrs"], &attributes["attrs"]["numeric"][5]["name"]), (&6.into(), &"learnt_5".into()));
+
+    let models = database.table("models");
+    model.save(&spark, &models, "patterns").await.unwrap();
+    let loaded = PipelineModel::load(&spark, &models, "patterns", None).await.unwrap();
+    let again = collect(loaded.predict(&frame).await.unwrap()).await;
+    assert_eq!(doubles(&again, "reconstructionError"), doubles(&scored, "reconstructionError"));
+    assert_eq!(doubles(&again, "prediction"), doubles(&scored, "prediction"));
     spark.stop().await.unwrap();
 }
 

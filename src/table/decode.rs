@@ -64,10 +64,13 @@ fn read_manifest(json: &str) -> Result<Manifest, String> {
         return Err(format!("it names {names} classes for a network with {outputs} outputs"));
     }
     let listed = manifest.tensors.iter().map(|t| (t.name.as_str(), t.dtype.as_str(), t.shape.clone()));
-    let wanted = manifest.network.parameters();
+    for entry in &manifest.encoders {
+        entry.network.check().map_err(|e| format!("an encoder does not fit itself: {e}"))?;
+    }
+    let wanted = manifest.parameters();
     let wanted = wanted.iter().map(|p| (p.name.as_str(), DTYPE, p.shape.iter().map(|&d| d as u64).collect()));
     if !listed.eq(wanted) {
-        return Err("its manifest lists other tensors than its network has".into());
+        return Err("its manifest lists other tensors than its networks have".into());
     }
     Ok(manifest)
 }

@@ -38,7 +38,7 @@ fn encode_in_chunks(
     weights: &Weights,
     chunk_bytes: usize,
 ) -> Result<Vec<RecordBatch>> {
-    manifest.network.check_weights(weights)?;
+    manifest.check_weights(weights)?;
     let manifest = Manifest {
         format: FORMAT,
         library: LIBRARY.into(),
@@ -188,6 +188,7 @@ pub(super) mod tests {
             columns: Columns::new("features", "label"),
             classes: ["a", "b", "ç"].map(String::from).to_vec(),
             task: None,
+            encoders: Vec::new(),
             stages: vec![serde_json::json!({"class": "StandardScalerModel", "mean": [0.1, 1.0 / 3.0]})],
             training: TrainParams::default(),
             prediction: Default::default(),

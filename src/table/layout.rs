@@ -24,6 +24,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::EncoderEntry;
 use crate::{
     model::{History, Lineage, PredictOptions, Task},
     nn::{NamedTensor, NetworkSpec},
@@ -85,6 +86,9 @@ pub struct Manifest {
     /// What the network's outputs mean when they are not the scores of classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<Task>,
+    /// Other networks of the pipeline, which learnt without labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub encoders: Vec<EncoderEntry>,
     /// Every fitted stage of the pipeline in order, as it describes itself.
     pub stages: Vec<serde_json::Value>,
     /// How it was trained.
@@ -106,6 +110,30 @@ pub struct Manifest {
     pub tensors: Vec<TensorEntry>,
     /// See [`checksum`].
     pub checksum: String,
+}
+
+impl Manifest {
+    /// A manifest that says nothing yet but what its network is and what columns it takes.
+    pub(super) fn over(network: NetworkSpec, columns: Columns) -> Self {
+        Self {
+            format: FORMAT,
+            library: LIBRARY.to_owned(),
+            network,
+            columns,
+            classes: Vec::new(),
+            task: None,
+            encoders: Vec::new(),
+            stages: Vec::new(),
+            training: TrainParams::default(),
+            prediction: PredictOptions::default(),
+            history: History::default(),
+            metrics: BTreeMap::new(),
+            lineage: Lineage::default(),
+            withdrawn: Vec::new(),
+            tensors: Vec::new(),
+            checksum: String::new(),
+        }
+    }
 }
 
 /// A copy of a model, under the same name, that is not to be read.

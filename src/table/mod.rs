@@ -5,11 +5,13 @@
 
 mod decode;
 mod encode;
+mod encoders;
 pub mod layout;
 mod pipeline;
 mod store;
 
 pub use decode::{decode, manifest};
 pub use encode::encode;
+pub use encoders::EncoderEntry;
 pub use layout::{Manifest, TensorEntry, Withdrawn};
 pub use store::{ModelEntry, ModelTable, VersionEntry};
