@@ -209,6 +209,9 @@ fn describe(layers: &[LayerSpec]) -> Network {
         LayerSpec::Gru(settings) => NetworkLayer::Gru(settings),
         LayerSpec::Rnn(settings) => NetworkLayer::Rnn(settings),
         LayerSpec::RnnRelu(settings) => NetworkLayer::RnnRelu(settings),
+        LayerSpec::Embedding(table) => NetworkLayer::Embedding(table),
+        LayerSpec::Categories { tables } => NetworkLayer::Categories { tables },
+        LayerSpec::Custom(custom) => NetworkLayer::Custom { name: custom.name, settings: custom.settings },
         LayerSpec::Flatten => NetworkLayer::Flatten,
     });
     Network { layers: layers.collect() }

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    InputShape, LayerSpec, NetworkSpec,
-    layer::{Activation, Conv, Pool, Recurrent},
+    InputShape, LayerSpec, NetworkSpec, custom,
+    layer::{Activation, Conv, Pool, Recurrent, Table},
 };
 use crate::Result;
 
@@ -94,6 +94,23 @@ pub enum NetworkLayer {
     Rnn(Recurrent),
     /// A simple recurrent layer with a ReLU, over steps × values.
     RnnRelu(Recurrent),
+    /// Lines of one table in the place of ids: PyTorch's `nn.Embedding`. The first layer; ids `(n)` become `(n, dims)`, a
+    /// step that is one id becomes `dims` numbers.
+    Embedding(Table),
+    /// Lines of tables in the place of a row's first values, each of which is a category; the other values follow them.
+    /// The first layer.
+    Categories {
+        /// One a category, in the order of the values.
+        tables: Vec<Table>,
+    },
+    /// A network of the user's own, see [`CustomNetwork`](super::CustomNetwork).
+    Custom {
+        /// What it is registered as.
+        name: String,
+        /// What it is built from.
+        #[serde(default)]
+        settings: serde_json::Value,
+    },
     /// A row of any dimensions as a flat one. Put before a linear layer by itself where it is needed.
     Flatten,
 }
@@ -148,6 +165,40 @@ impl Network {
     /// ```
     pub fn lstm(hidden: usize) -> Self {
         Self::new().lstm_layer(Recurrent::new(hidden))
+    }
+
+    /// For rows whose first values are categories and whose other values are numbers, as a `VectorAssembler` lays them: an
+    /// embedding for each category, given how many there are of each, and hidden layers over all of it.
+    ///
+    /// A category of `n` becomes `(n + 1) / 2` numbers, 50 at most.
+    ///
+    /// ```
+    /// // Two categories, of 7 and of 12 (a `StringIndexer` numbers them), and three numbers: 4 + 6 + 3 go on.
+    /// let network = tinderbox::nn::Network::tabular([7, 12], [32]).resolve(5, 2)?;
+    /// assert_eq!(network.trained(), 7 * 4 + 12 * 6 + (13 + 1) * 32 + (32 + 1) * 2);
+    /// # Ok::<(), tinderbox::Error>(())
+    /// ```
+    pub fn tabular(categories: impl IntoIterator<Item = usize>, hidden: impl IntoIterator<Item = usize>) -> Self {
+        let table = |count: usize| Table::new(count, count.div_ceil(2).clamp(1, 50));
+        let mut network = Self::new().categories(categories.into_iter().map(table));
+        network.layers.extend(Self::mlp(hidden).layers);
+        network
+    }
+
+    /// Appends a network of one's own, by the name that it is [registered](super::register) as. The last linear layer
+    /// follows as ever.
+    pub fn custom(self, name: impl Into<String>, settings: serde_json::Value) -> Self {
+        self.layer(NetworkLayer::Custom { name: name.into(), settings })
+    }
+
+    /// Appends an embedding of ids.
+    pub fn embedding(self, table: Table) -> Self {
+        self.layer(NetworkLayer::Embedding(table))
+    }
+
+    /// Appends embeddings of a row's first values.
+    pub fn categories(self, tables: impl IntoIterator<Item = Table>) -> Self {
+        self.layer(NetworkLayer::Categories { tables: tables.into_iter().collect() })
     }
 
     /// Gated recurrent units, this many, whose last hidden state decides.
@@ -265,6 +316,11 @@ impl Network {
         self.layer(NetworkLayer::Flatten)
     }
 
+    /// Whether it begins by looking ids up.
+    pub(crate) fn takes_ids(&self) -> bool {
+        matches!(self.layers.first(), Some(NetworkLayer::Embedding(_) | NetworkLayer::Categories { .. }))
+    }
+
     /// Fills in the sizes and appends the last linear layer. `inputs` is a number for flat rows, or dimensions such as
     /// `[1, 28, 28]`.
     ///
@@ -281,6 +337,9 @@ impl Network {
                 spec.push(LayerSpec::Flatten, &mut shape)?;
             }
             let sized = match *layer {
+                NetworkLayer::Embedding(table) => LayerSpec::Embedding(table),
+                NetworkLayer::Custom { ref name, ref settings } => custom::probe(name, settings, &shape)?,
+                NetworkLayer::Categories { ref tables } => LayerSpec::Categories { tables: tables.clone() },
                 NetworkLayer::Linear { outputs } => LayerSpec::Linear { inputs: shape.count(), outputs },
                 NetworkLayer::Activation { function } => LayerSpec::Activation { function },
                 NetworkLayer::Dropout { p } => LayerSpec::Dropout { p },

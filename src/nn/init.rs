@@ -11,12 +11,21 @@ use crate::{Error, Result};
 /// Draws a network's initial weights.
 ///
 /// Weights and biases of linear and convolutional layers are uniform on ±1/√(values that one output sees), PyTorch's
-/// default (Kaiming uniform with a = √5); normalisations start with weight 1 and bias 0. The numbers depend on the seed
+/// default (Kaiming uniform with a = √5); embeddings are normal, normalisations start with weight 1 and bias 0. The numbers depend on the seed
 /// and the layer's position alone, not on the device.
 pub(super) fn weights(spec: &NetworkSpec, seed: u64) -> Weights {
     let tensors = spec.parameters().into_iter().map(|parameter| {
         let values = match parameter.initial {
             Initial::Constant(value) => vec![value; parameter.count()],
+            Initial::Around { middle, spread, normal } => {
+                let mut random = Philox::new(seed, Purpose::Weights, parameter.layer as u32, parameter.index as u64);
+                let mut draw = || if normal { random.normal() } else { 2.0 * random.next_f32() - 1.0 };
+                (0..parameter.count()).map(|_| middle + spread * draw()).collect()
+            }
+            Initial::Normal => {
+                let mut random = Philox::new(seed, Purpose::Weights, parameter.layer as u32, parameter.index as u64);
+                (0..parameter.count()).map(|_| random.normal()).collect()
+            }
             Initial::Uniform(bound) => {
                 let mut random = Philox::new(seed, Purpose::Weights, parameter.layer as u32, parameter.index as u64);
                 (0..parameter.count()).map(|_| bound * (2.0 * random.next_f32() - 1.0)).collect()

@@ -5,6 +5,7 @@
 //! [`Tape`] trains it on the processor. All randomness comes from [`random`], so a seed decides every weight and every
 //! dropout mask on every device.
 
+mod custom;
 mod describe;
 mod device;
 mod init;
@@ -21,12 +22,13 @@ mod summary;
 mod tape;
 mod weights;
 
+pub use custom::{Custom, CustomNetwork, CustomWeight, register};
 pub use describe::{Network, NetworkLayer};
 pub use device::{DeviceName, Devices};
-pub use layer::{Activation, Conv, Mode, Pool, Readout, Recurrent};
+pub use layer::{Activation, Conv, Mode, Pool, Readout, Recurrent, Table};
 pub use network::{Parameter, Sequential};
 pub use op::cross_entropy;
-pub(crate) use op::{exp, sigmoid, wide};
+pub(crate) use op::{Lookup, exp, sigmoid, wide};
 pub use rbm::{
     Annealing, ContrastiveDivergence, LogPartition, Rbm, RbmLearner, RbmSpec, RbmStack, RbmStep, Sparsity, VisibleUnits,
 };

@@ -80,7 +80,7 @@ impl Sequential {
             };
             own.extend(among.iter().position(|q| q.name == p.name));
         }
-        let stages = if device.is_cpu() { stages(spec)? } else { Vec::new() };
+        let stages = if device.is_cpu() && !spec.is_custom() { stages(spec)? } else { Vec::new() };
         Ok(Self { spec: spec.clone(), parameters, statistics, own, stages, device: device.clone() })
     }
 
@@ -101,7 +101,7 @@ impl Sequential {
             let got = format!("a tensor of shape {:?}", x.dims());
             return Err(Error::Network { layer, got, fits: format!("it takes rows of {inputs} values") });
         }
-        if self.device.is_cpu() { self.by_kernels(x, mode) } else { self.portably(x, rows, mode) }
+        if self.has_kernels() { self.by_kernels(x, mode) } else { self.portably(x, rows, mode) }
     }
 
     /// Applies the layers to sequences of these lengths, each at least 1; input `(rows, steps, inputs)`, padded behind each
@@ -135,6 +135,11 @@ impl Sequential {
             }
         }
         Ok(x)
+    }
+
+    /// Whether this crate's kernels compute it: on the processor, unless parts are the user's own.
+    pub fn has_kernels(&self) -> bool {
+        self.device.is_cpu() && !self.spec.is_custom()
     }
 
     fn by_kernels(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {

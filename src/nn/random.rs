@@ -88,6 +88,13 @@ impl Philox {
         (self.next_u32() >> 8) as f32 * (1.0 / (1 << 24) as f32)
     }
 
+    /// A number from the normal distribution of mean 0 and deviation 1 (Box and Muller).
+    pub fn normal(&mut self) -> f32 {
+        // 1 - u is never 0.
+        let size = (-2.0 * (1.0 - self.next_f32()).ln()).sqrt();
+        size * (std::f32::consts::TAU * self.next_f32()).cos()
+    }
+
     /// A whole number below `bound`, each equally likely (Lemire, "Fast random integer generation in an interval", 2019).
     ///
     /// # Panics

@@ -38,7 +38,7 @@ impl InputShape {
     }
 
     /// The number of values of a row that is flat.
-    pub(super) fn flat(&self) -> Option<usize> {
+    pub(crate) fn flat(&self) -> Option<usize> {
         match (&*self.dims, self.ragged) {
             ([n], false) => Some(*n),
             _ => None,

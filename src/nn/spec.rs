@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    InputShape,
+    Custom, CustomWeight, InputShape,
     describe::{eps, momentum},
-    layer::{Activation, Conv, Pool, Recurrent, channels},
-    op::rnn::CellKind,
+    layer::{Activation, Conv, Pool, Recurrent, Table, channels, lookup},
+    op::{Lookup, rnn::CellKind},
     weights::Weights,
 };
 use crate::{Error, Result};
@@ -91,6 +91,15 @@ pub enum LayerSpec {
     Rnn(Recurrent),
     /// A simple recurrent layer with a ReLU, over steps × values.
     RnnRelu(Recurrent),
+    /// Lines of one table in the place of ids; the first layer.
+    Embedding(Table),
+    /// Lines of tables in the place of a row's first values, each of which is a category; the first layer.
+    Categories {
+        /// One a category, in the order of the values.
+        tables: Vec<Table>,
+    },
+    /// A network of the user's own, see [`CustomNetwork`](super::CustomNetwork).
+    Custom(Custom),
     /// A row of any dimensions as a flat one.
     Flatten,
 }
@@ -119,6 +128,9 @@ impl LayerSpec {
             LayerSpec::Gru(_) => "gru",
             LayerSpec::Rnn(_) => "rnn",
             LayerSpec::RnnRelu(_) => "rnn_relu",
+            LayerSpec::Embedding(_) => "embedding",
+            LayerSpec::Categories { .. } => "categories",
+            LayerSpec::Custom(_) => "custom",
             LayerSpec::Flatten => "flatten",
         }
     }
@@ -139,6 +151,7 @@ impl LayerSpec {
         if input.ragged && self.recurrent().is_none() {
             // These look at a step alone; a step is a row to them.
             return match self {
+                LayerSpec::Embedding(table) => lookup::embedding(*table, input).map(|(shape, _)| shape),
                 LayerSpec::Linear { .. }
                 | LayerSpec::Activation { .. }
                 | LayerSpec::Dropout { .. }
@@ -189,6 +202,12 @@ impl LayerSpec {
                     None => Ok(input.clone()),
                 }
             }
+            LayerSpec::Embedding(table) => lookup::embedding(*table, input).map(|(shape, _)| shape),
+            LayerSpec::Categories { tables } => lookup::categories(tables, input).map(|(shape, _)| shape),
+            LayerSpec::Custom(custom) if custom.inputs == *input => Ok(custom.output.clone()),
+            LayerSpec::Custom(custom) => {
+                Err((format!("rows of shape {input}"), format!("it was built for {}", custom.inputs)))
+            }
             LayerSpec::Flatten => Ok(input.count().into()),
         }
     }
@@ -220,6 +239,19 @@ impl LayerSpec {
                     constant("running_mean", shape, 0.0, false),
                     constant("running_var", shape, 1.0, false),
                 ]
+            }
+            LayerSpec::Embedding(table) => {
+                vec![("weight".into(), vec![table.count, table.dims], Initial::Normal, true)]
+            }
+            LayerSpec::Categories { tables } => {
+                let of = |(i, table): (usize, &Table)| {
+                    (format!("weight_{i}").into(), vec![table.count, table.dims], Initial::Normal, true)
+                };
+                tables.iter().enumerate().map(of).collect()
+            }
+            LayerSpec::Custom(custom) => {
+                let of = |w: &CustomWeight| (w.name.clone().into(), w.shape.clone(), w.initial(), true);
+                custom.weights.iter().map(of).collect()
             }
             LayerSpec::LayerNorm { .. } => {
                 vec![constant("weight", &input.dims, 1.0, true), constant("bias", &input.dims, 0.0, true)]
@@ -266,6 +298,14 @@ impl ParameterSpec {
 pub(super) enum Initial {
     /// Drawn from plus or minus this.
     Uniform(f32),
+    /// Drawn from the normal distribution.
+    Normal,
+    /// Drawn around a number.
+    Around {
+        middle: f32,
+        spread: f32,
+        normal: bool,
+    },
     Constant(f32),
 }
 
@@ -328,12 +368,33 @@ impl NetworkSpec {
     }
 
     fn after(&self, i: usize, shape: &InputShape) -> Result<InputShape> {
+        if i > 0 && matches!(self.layers[i], LayerSpec::Embedding(_) | LayerSpec::Categories { .. }) {
+            return Err(misfit(
+                self.name(i),
+                "the outputs of another layer".to_owned(),
+                "it takes ids, as the first layer".to_owned(),
+            ));
+        }
         let output = self.layers[i].output(shape).map_err(|(got, fits)| misfit(self.name(i), got, fits))?;
         if output.count() > MAX_VALUES && !matches!(self.layers[i], LayerSpec::Linear { .. }) {
             let fits = format!("a row between two layers has at most {MAX_VALUES} values");
             return Err(misfit(self.name(i), format!("rows of shape {output}"), fits));
         }
         Ok(output)
+    }
+
+    /// Whether it has parts that candle's operations alone compute.
+    pub(crate) fn is_custom(&self) -> bool {
+        self.layers.iter().any(|layer| matches!(layer, LayerSpec::Custom(_)))
+    }
+
+    /// What looks ids up, in a network that begins with that.
+    pub(crate) fn lookup(&self) -> Option<Lookup> {
+        match self.layers.first()? {
+            LayerSpec::Embedding(table) => lookup::embedding(*table, &self.inputs).ok().map(|(_, lookup)| lookup),
+            LayerSpec::Categories { tables } => lookup::categories(tables, &self.inputs).ok().map(|(_, lookup)| lookup),
+            _ => None,
+        }
     }
 
     /// A layer's position and kind, as errors name it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     InputShape, LayerSpec, Mode, NetworkSpec,
-    layer::Readout,
+    layer::{Readout, lookup},
     op::{
         BatchNormalization, Convolution, Dense, Drop, Elementwise, Kernel, LayerNormalization, Pass, Pooling, Reduce,
         Window, from_output, rnn::Recurrence,
@@ -112,7 +112,10 @@ pub(super) fn stages(spec: &NetworkSpec) -> Result<Vec<Stage>> {
                     time: if shape.ragged { 1 } else { shape.dims[0] },
                 })
             }
-            LayerSpec::Flatten => continue,
+            LayerSpec::Embedding(table) => Arc::new(lookup::embedding(*table, shape).map_err(misfit)?.1),
+            LayerSpec::Categories { tables } => Arc::new(lookup::categories(tables, shape).map_err(misfit)?.1),
+            // Only candle's operations run it.
+            LayerSpec::Custom(_) | LayerSpec::Flatten => continue,
         };
         let over = match (shape.ragged, kind.recurrent()) {
             (false, _) => Over::Rows,

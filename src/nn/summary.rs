@@ -6,7 +6,7 @@ use super::{LayerSpec, NetworkSpec};
 
 impl NetworkSpec {
     /// Floating-point operations of one row's forward pass: two for each product that is added up, one for each other
-    /// value a layer computes.
+    /// value a layer computes. What a [custom](super::CustomNetwork) part takes is not known and not counted.
     pub fn flops(&self) -> u64 {
         (0..self.layers.len()).map(|i| self.layer_flops(i)).fold(0, u64::saturating_add)
     }
@@ -34,7 +34,11 @@ impl NetworkSpec {
                 let time = if input.ragged { 1 } else { input.dims[0] as u64 };
                 time.saturating_mul(2 * own.map(|p| p.count() as u64).sum::<u64>())
             }
-            LayerSpec::Dropout { .. } | LayerSpec::Flatten => 0,
+            LayerSpec::Dropout { .. }
+            | LayerSpec::Flatten
+            | LayerSpec::Embedding(_)
+            | LayerSpec::Custom(_)
+            | LayerSpec::Categories { .. } => 0,
         }
     }
 
@@ -70,6 +74,7 @@ impl NetworkSpec {
             LayerSpec::Conv1d(c) => format!("{i} conv1d {}", c.kernel),
             LayerSpec::Conv2d(c) => format!("{i} conv2d {0}×{0}", c.kernel),
             LayerSpec::Activation { function } => format!("{i} {}", format!("{function:?}").to_lowercase()),
+            LayerSpec::Custom(custom) => format!("{i} {}", custom.name),
             LayerSpec::Dropout { p } => format!("{i} dropout {p}"),
             other => format!("{i} {}", other.kind()),
         }

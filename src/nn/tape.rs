@@ -49,12 +49,9 @@ impl Tape {
     /// # Errors
     /// [`Error::Param`] when the network is not on the processor.
     pub fn new(network: &Sequential) -> Result<Self> {
-        if !network.device().is_cpu() {
-            return Err(Error::param(
-                "device",
-                format!("{:?}", network.device()),
-                "the processor: a tape is for it alone",
-            ));
+        if !network.has_kernels() {
+            let value = format!("{:?}", network.device());
+            return Err(Error::param("device", value, "the processor, and a network without custom parts"));
         }
         let zeros = |p: &Parameter| Tensor::zeros(p.var.shape(), DType::F32, network.device());
         let gradients = network.parameters().iter().map(zeros).collect::<candle_core::Result<_>>();
@@ -250,6 +247,9 @@ impl Lane {
 fn check(network: &Sequential, pass: &Pass<'_>) -> Result<usize> {
     let inputs = &network.spec().inputs;
     let refused = |got: String, fits: String| Err(Error::Network { layer: "input".into(), got, fits });
+    if !network.has_kernels() {
+        return refused("a network with custom parts".into(), "kernels run on the processor alone".into());
+    }
     let Some(lengths) = pass.lengths.filter(|_| inputs.ragged) else {
         if pass.lengths.is_some() || inputs.ragged {
             let got = if inputs.ragged { "rows without their lengths" } else { "sequences of any length" };

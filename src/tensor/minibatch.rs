@@ -11,6 +11,8 @@ pub struct Minibatch {
     pub targets: Targets,
     /// The weight of each row.
     pub weights: Vec<f32>,
+    /// Where each row is among those that were gathered from, for errors.
+    pub numbers: Vec<u32>,
 }
 
 /// One input of a minibatch.

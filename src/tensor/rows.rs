@@ -137,7 +137,8 @@ impl Rows {
     /// When there is no row of such a number.
     pub fn gather(&self, rows: &[u32]) -> Minibatch {
         let places: Vec<(usize, usize)> = rows.iter().map(|&row| self.locate(row)).collect();
-        let mut minibatch = Minibatch { weights: vec![1.0; rows.len()], ..Minibatch::default() };
+        let mut minibatch =
+            Minibatch { weights: vec![1.0; rows.len()], numbers: rows.to_vec(), ..Minibatch::default() };
         for (field, chunks) in self.fields.iter().zip(&self.columns) {
             let Input { values, shape, lengths, .. } = gather(field, chunks, &places);
             match (field.name.as_str(), values) {

@@ -23,6 +23,7 @@ use crate::{
 /// | `schedule` | constant | how the learning rate changes | see [`Schedule`] |
 /// | `weight_decay` | 0.01 | the pull towards zero | ≥ 0 |
 /// | `decayed` | weights | what it pulls at; biases and normalisation are left out | see [`Decayed`] |
+/// | `layer_rates` | none | shares of the learning rate by the beginning of parameters' names (`0.` is the first layer), the longest that fits; 0 freezes them | ≥ 0 |
 /// | `clip` | none | limit on the gradients | see [`Clip`] |
 /// | `betas` | 0.9, 0.999 | Adam's, AdamW's and LAMB's memory of gradients and of their squares | [0, 1) |
 /// | `eps` | 1e-8 | the guard against division by zero of all optimizers but SGD | > 0 |
@@ -63,6 +64,10 @@ pub struct TrainParams {
     pub weight_decay: f64,
     /// Which parameters decay.
     pub decayed: Decayed,
+    /// Which share of the learning rate the parameters have whose names begin so, the longest beginning deciding; those of
+    /// share 0 stay as they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layer_rates: Vec<(String, f64)>,
     /// The limit on the gradients.
     pub clip: Clip,
     /// Adam's, AdamW's and LAMB's memory of gradients and of their squares.
@@ -115,6 +120,7 @@ impl Default for TrainParams {
             schedule: Schedule::default(),
             weight_decay: 1e-2,
             decayed: Decayed::default(),
+            layer_rates: Vec::new(),
             clip: Clip::default(),
             betas: (0.9, 0.999),
             eps: 1e-8,
@@ -151,6 +157,9 @@ impl TrainParams {
         for beta in [self.betas.0, self.betas.1] {
             within("betas", beta, (0.0..1.0).contains(&beta), "in [0, 1)")?;
         }
+        for (name, share) in &self.layer_rates {
+            within(&format!("layer_rates of `{name}`"), *share, *share >= 0.0, "a finite number of at least 0")?;
+        }
         within("eps", self.eps, self.eps > 0.0, "a finite number above 0")?;
         within("tol", self.tol, self.tol >= 0.0, "a finite number of at least 0")?;
         let unit = |name, value: f64| within(name, value, (0.0..1.0).contains(&value), "in [0, 1)");
@@ -175,6 +184,12 @@ impl TrainParams {
         self.schedule.check()?;
         self.clip.check()?;
         self.class_weights.check()
+    }
+
+    /// The share of the learning rate that a parameter has.
+    pub(super) fn layer_rate(&self, parameter: &str) -> f64 {
+        let fitting = self.layer_rates.iter().filter(|(name, _)| parameter.starts_with(name.as_str()));
+        fitting.max_by_key(|(name, _)| name.len()).map_or(1.0, |(_, share)| *share)
     }
 
     /// Where rows are kept for later epochs.
@@ -238,6 +253,10 @@ mod tests {
             (
                 TrainParams { optimizer: Optimizer::Adagrad { initial: -1.0 }, ..base() },
                 ["optimizer.initial", "-1", "at least 0"],
+            ),
+            (
+                TrainParams { layer_rates: vec![("0.".into(), -1.0)], ..base() },
+                ["layer_rates of `0.`", "-1", "at least 0"],
             ),
             (TrainParams { eps: 0.0, ..base() }, ["eps", "= 0", "above 0"]),
             (TrainParams { tol: nan, ..base() }, ["tol", "NaN", "at least 0"]),

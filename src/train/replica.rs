@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Error, Result,
     model::{ConfusionMatrix, Evaluation, Metric},
-    nn::{InputShape, Mode, NetworkSpec, Sequential, Tape, Weights},
+    nn::{InputShape, Lookup, Mode, NetworkSpec, Sequential, Tape, Weights},
     tensor::{Element, LabelKind, Minibatch, Rows, TensorField, Values, field::LABEL},
 };
 
@@ -88,6 +88,7 @@ enum Features {
 pub(super) struct Stager {
     devices: Vec<Device>,
     objective: Arc<Objective>,
+    lookup: Option<Lookup>,
 }
 
 impl Stager {
@@ -96,7 +97,9 @@ impl Stager {
     /// that is asked for; it is not where the network is only measured.
     pub(super) fn stage(&self, mut minibatch: Minibatch, at: Option<(usize, u64)>) -> Result<Staged> {
         let rows = minibatch.rows();
+        let name = minibatch.inputs.first().map(|input| input.name.clone()).unwrap_or_default();
         let (width, lengths, mut features) = features(&mut minibatch);
+        self.check_ids(&name, &features, width, lengths.as_deref(), &minibatch.numbers)?;
         let target = self.objective.target(&minibatch, &features);
         if let Some((epoch, index)) = at {
             self.objective.corrupt(&mut features, epoch, index);
@@ -126,8 +129,37 @@ impl Stager {
     }
 }
 
+impl Stager {
+    /// Refuses ids that an embedding lacks.
+    fn check_ids(
+        &self,
+        column: &str,
+        features: &[f32],
+        width: usize,
+        lengths: Option<&[u32]>,
+        numbers: &[u32],
+    ) -> Result<()> {
+        let Some(lookup) = &self.lookup else { return Ok(()) };
+        for (i, row) in features.chunks_exact(width.max(1)).enumerate() {
+            let row = lengths.map_or(row, |lengths| &row[..lengths[i] as usize]);
+            let size = if lengths.is_some() { 1 } else { width };
+            let miss = row.chunks_exact(size).enumerate().find_map(|(step, ids)| Some((step, lookup.misses(ids)?)));
+            if let Some((step, (place, value, count))) = miss {
+                let reason = format!(
+                    "row {} holds {value} as value {}, where the network knows {count} categories: 0 to {}",
+                    numbers.get(i).copied().unwrap_or(i as u32),
+                    step + place,
+                    count - 1
+                );
+                return Err(Error::data(column, reason));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Checks that there is what is to be learnt, be it classes, and one input of numbers; gives the shape of its rows.
-pub(super) fn check_fields(fields: &[TensorField], kind: LabelKind) -> Result<InputShape> {
+pub(super) fn check_fields(fields: &[TensorField], kind: LabelKind, ids: bool) -> Result<InputShape> {
     let label = fields.iter().find(|field| field.name == LABEL).map(|field| field.element);
     let (fits, expected) = match kind {
         LabelKind::Class => (label == Some(Element::U32), "a canonical column of classes, 32 bits each"),
@@ -147,8 +179,8 @@ pub(super) fn check_fields(fields: &[TensorField], kind: LabelKind) -> Result<In
         Err(Error::Network { layer, got, fits })
     };
     match inputs.as_slice() {
-        [input] if input.element == Element::U32 => {
-            refused(format!("class or token numbers in column `{}`", input.name))
+        [input] if input.element == Element::U32 && !ids => {
+            refused(format!("ids in column `{}`, which an embedding as first layer would take", input.name))
         }
         [input] if input.shape.ragged && kind == LabelKind::None => {
             refused(format!("sequences in column `{}` and no label: they cannot be restored", input.name))
@@ -197,7 +229,7 @@ impl Replicas {
         let replica = |device| {
             let network = Sequential::init(spec, params.seed, device)?;
             let optimizer = Updater::new(params, network.parameters())?;
-            let tape = if device.is_cpu() { Some(Tape::new(&network)?) } else { None };
+            let tape = if network.has_kernels() { Some(Tape::new(&network)?) } else { None };
             Ok(Replica { network, optimizer, tape })
         };
         let replicas = devices.iter().map(replica).collect::<Result<_>>()?;
@@ -207,7 +239,8 @@ impl Replicas {
     /// What places minibatches where the replicas want them.
     pub(super) fn stager(&self) -> Stager {
         let devices = self.replicas.iter().map(|replica| replica.network.device().clone()).collect();
-        Stager { devices, objective: self.objective.clone() }
+        let lookup = self.replicas[0].network.spec().lookup();
+        Stager { devices, objective: self.objective.clone(), lookup }
     }
 
     /// Changes the step size for the steps to come.
@@ -283,7 +316,7 @@ impl Replicas {
         let objective = &self.objective;
         let mut tape = Tape::default();
         let mut matrix = objective.tells_classes().then(|| ConfusionMatrix::new(objective.outputs()));
-        let stager = Stager { devices: vec![self.replicas[0].network.device().clone()], objective: objective.clone() };
+        let stager = Stager { devices: vec![self.replicas[0].network.device().clone()], ..self.stager() };
         let inputs = &self.replicas[0].network.spec().inputs;
         let most = if inputs.ragged { SEQUENCES_AT_ONCE } else { ROWS_AT_ONCE };
         for part in numbers.chunks((BYTES_AT_ONCE / (4 * inputs.count()).max(1)).clamp(1, most)) {

@@ -197,7 +197,7 @@ impl Trainer {
     fn train(&self, blocks: Receiver<Result<Block>>, cancelled: &AtomicBool) -> Result<Model> {
         let params = &self.params;
         let first = blocks.recv().map_err(|_| reading_ended())??;
-        let inputs = check_fields(first.rows.fields(), self.label_kind())?;
+        let inputs = check_fields(first.rows.fields(), self.label_kind(), self.network.takes_ids())?;
         let (task, outputs) = self.task(&first, &inputs)?;
         let spec = self.network.resolve(inputs, outputs)?;
         let devices = params.devices.open()?;

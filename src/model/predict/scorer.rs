@@ -102,6 +102,19 @@ impl Scorer {
                 nulls = (valid.null_count() > 0).then_some(valid);
             }
         }
+        if let Some(lookup) = self.network.spec().lookup() {
+            let miss = |(row, ids): (usize, &[f32])| Some((row, lookup.misses(ids)?));
+            let usable = |(row, _): &(usize, _)| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(*row));
+            let rows = block.values.chunks_exact(inputs).enumerate().filter(usable);
+            if let Some((row, (place, value, count))) = rows.into_iter().find_map(miss) {
+                let reason = format!(
+                    "row {row} of the batch holds {value} as value {place}, where the network knows {count} categories: \
+                     0 to {}",
+                    count - 1
+                );
+                return Err(Error::data(&reader.names(), reason));
+            }
+        }
         let mut raw = Vec::with_capacity(kept.num_rows() * self.network.spec().outputs);
         for part in block.values.chunks(ROWS_AT_ONCE * inputs) {
             raw.extend(self.forward(part, None)?.into_iter().map(f64::from));
@@ -157,7 +170,7 @@ impl Scorer {
     /// `rows × inputs` features in, `rows × outputs` raw scores out; of sequences with their lengths.
     fn forward(&mut self, features: &[f32], lengths: Option<&[u32]>) -> Result<Vec<f32>> {
         let inputs = self.network.spec().inputs.count();
-        if self.network.device().is_cpu() {
+        if self.network.has_kernels() {
             return match lengths {
                 Some(lengths) => self.tape.forward_sequences(&self.network, features, lengths, Mode::Eval),
                 None => self.tape.forward(&self.network, features, features.len() / inputs, Mode::Eval),

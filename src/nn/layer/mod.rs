@@ -1,11 +1,13 @@
 //! The layers' settings, one file each, and how any device computes them.
 
 mod activation;
+pub(super) mod lookup;
 pub(super) mod portable;
 pub(super) mod recurrent;
 mod window;
 
 pub use activation::Activation;
+pub use lookup::Table;
 pub use recurrent::{Readout, Recurrent};
 pub(super) use window::channels;
 pub use window::{Conv, Pool};

@@ -2,8 +2,8 @@
 
 use candle_core::{D, Result, Tensor, bail};
 
-use super::{Mode, Pool, recurrent};
-use crate::nn::{LayerSpec, op};
+use super::{Mode, Pool, lookup, recurrent};
+use crate::nn::{InputShape, LayerSpec, custom, op};
 
 /// Applies one layer. `x` is `(rows, …)`, or `(rows, time, …)` with the rows' lengths where they are sequences; `params` are
 /// its parameters, then its statistics, as the specification has them.
@@ -22,7 +22,11 @@ pub(crate) fn forward(
             Mode::Train { seed, step, first_row } => Mode::Train { seed, step, first_row: first_row * time },
             Mode::Eval => Mode::Eval,
         };
-        let y = forward(layer, position, &x.flatten(0, 1)?, params, mode, None)?;
+        let mut y = forward(layer, position, &x.flatten(0, 1)?, params, mode, None)?;
+        if let LayerSpec::Embedding(_) = layer {
+            // A step is one id, and becomes the numbers that stand for it.
+            y = y.flatten_from(1)?;
+        }
         let dims: Vec<usize> = [rows, time].iter().chain(&y.dims()[1..]).copied().collect();
         return y.reshape(dims);
     }
@@ -31,6 +35,17 @@ pub(crate) fn forward(
         (LayerSpec::Activation { function }, []) => function.forward(x),
         (LayerSpec::Dropout { p }, []) => dropout(*p, position, x, mode),
         (LayerSpec::Flatten, []) => x.flatten_from(1),
+        (LayerSpec::Embedding(table), [_]) => {
+            let input = InputShape::from(x.dims()[1..].to_vec());
+            let (shape, lookup) = lookup::embedding(*table, &input).map_err(misfit)?;
+            let dims: Vec<usize> = [x.dim(0)?].iter().chain(&shape.dims).copied().collect();
+            lookup::forward(&lookup, x, params)?.reshape(dims)
+        }
+        (LayerSpec::Custom(settings), params) => custom::forward(settings, x, params, mode),
+        (LayerSpec::Categories { tables }, _) if tables.len() == params.len() => {
+            let input = InputShape::from(x.dims()[1..].to_vec());
+            lookup::forward(&lookup::categories(tables, &input).map_err(misfit)?.1, x, params)
+        }
         (LayerSpec::Conv1d(c), [weight, bias]) => {
             x.conv1d(weight, c.padding, c.stride, c.dilation, c.groups)?.broadcast_add(&bias.reshape((1, (), 1))?)
         }
@@ -71,6 +86,10 @@ pub(crate) fn forward(
         }
         _ => bail!("{} parameters reach it, which are not its own", params.len()),
     }
+}
+
+fn misfit((got, fits): (String, String)) -> candle_core::Error {
+    candle_core::Error::msg(format!("{got}; {fits}"))
 }
 
 /// The mean and the (biased) variance of each channel over the minibatch.

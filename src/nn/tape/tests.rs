@@ -1,7 +1,7 @@
 use candle_core::Device;
 
 use super::*;
-use crate::nn::{Activation, InputShape, Network, Readout, Recurrent, Sequential};
+use crate::nn::{Activation, InputShape, Network, Readout, Recurrent, Sequential, Table};
 
 fn network() -> Sequential {
     Sequential::init(&Network::mlp([8]).resolve(4, 3).unwrap(), 5, &Device::Cpu).unwrap()
@@ -133,4 +133,45 @@ fn rows_that_are_predicted_apart_give_what_they_give_together() {
             assert!(gap < 1e-6 && apart.len() == 5 * rows, "{rows} rows: {gap}");
         }
     }
+}
+
+#[test]
+fn ids_are_looked_up_and_their_lines_learn() {
+    // Two categories of 3 and 4 lines, and one number behind them.
+    let network = Network::new().categories([Table::new(3, 2), Table::new(4, 1)]);
+    let spec = network.resolve(3, 2).unwrap();
+    assert_eq!(spec.shapes().unwrap()[1], InputShape::from(4));
+    let network = Sequential::init(&spec, 5, &Device::Cpu).unwrap();
+    let x = [2.0, 0.0, 0.5, 1.0, 3.0, -0.5, 2.0, 3.0, 1.5];
+    let placed = Tensor::from_slice(&x, (3, 3), &Device::Cpu).unwrap();
+    let exact = network.portably(&placed, 3, Mode::Eval).unwrap();
+    let mut tape = Tape::new(&network).unwrap();
+    let outputs = tape
+        .learn(&network, &x, 3, Mode::Eval, |y, dy| {
+            dy.iter_mut().zip(y).for_each(|(d, y)| *d = 2.0 * y);
+            y.to_vec()
+        })
+        .unwrap();
+    let far = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(far(&outputs, &exact.flatten_all().unwrap().to_vec1::<f32>().unwrap()) < 1e-6);
+    let gradients = exact.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+    for (parameter, own) in network.parameters().iter().zip(tape.gradients()) {
+        let other = gradients.get(&parameter.var).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert!(far(&own.flatten_all().unwrap().to_vec1::<f32>().unwrap(), &other) < 1e-5, "{}", parameter.name);
+    }
+
+    // Words of a text: the rows 0 and 2 have none of the last two steps.
+    let words = Network::new().embedding(Table::new(5, 3)).gru_layer(Recurrent::new(4));
+    let network = Sequential::init(&words.resolve(InputShape::sequence([1]), 2).unwrap(), 5, &Device::Cpu).unwrap();
+    let (x, lengths) = ([1.0, 0.0, 0.0, 4.0, 2.0, 1.0, 3.0, 0.0, 0.0], [1, 3, 1]);
+    let own = Tape::new(&network).unwrap().forward_sequences(&network, &x, &lengths, Mode::Eval).unwrap().to_vec();
+    let placed = Tensor::from_slice(&x, (3, 3, 1), &Device::Cpu).unwrap();
+    let exact = network.forward_sequences(&placed, &lengths, Mode::Eval).unwrap();
+    assert!(far(&own, &exact.flatten_all().unwrap().to_vec1::<f32>().unwrap()) < 1e-5);
+
+    let message = Network::new().linear(3).embedding(Table::new(5, 3)).resolve(4, 2).unwrap_err().to_string();
+    assert!(message.contains("1 (embedding)") && message.contains("first layer"), "{message}");
+    let message = Network::new().categories([Table::new(5, 3); 3]).resolve(2, 2).unwrap_err().to_string();
+    assert!(message.contains("at least 3 values"), "{message}");
+    assert!(Network::new().embedding(Table::new(0, 3)).resolve(2, 2).is_err());
 }

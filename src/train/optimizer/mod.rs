@@ -25,6 +25,8 @@ pub struct Updater {
     learning_rate: f64,
     weight_decay: f64,
     step: u64,
+    /// Of each parameter.
+    shares: Vec<f64>,
     slots: Vec<Place>,
 }
 
@@ -84,7 +86,15 @@ impl Updater {
         }
         let TrainParams { learning_rate, weight_decay, decayed, clip, .. } = *params;
         let rule = params.optimizer.rule(params.betas, params.eps);
-        Ok(Self { rule, clip, decayed, learning_rate, weight_decay, step: state.step, slots })
+        for (name, share) in &params.layer_rates {
+            if !parameters.iter().any(|parameter| parameter.name.starts_with(name.as_str())) {
+                let names: Vec<&str> = parameters.iter().map(|parameter| parameter.name.as_str()).collect();
+                let legal = format!("the beginning of a parameter's name: {}", names.join(", "));
+                return Err(Error::param("layer_rates", format!("`{name}`, {share}"), legal));
+            }
+        }
+        let shares = parameters.iter().map(|parameter| params.layer_rate(&parameter.name)).collect();
+        Ok(Self { rule, clip, decayed, learning_rate, weight_decay, step: state.step, shares, slots })
     }
 
     /// Copies the state to the host.
@@ -115,11 +125,12 @@ impl Updater {
     pub fn step(&mut self, parameters: &[Parameter], gradients: &[Tensor]) -> Result<()> {
         self.step += 1;
         let clipping = self.clip.resolve(gradients).map_err(|e| Error::tensor("the norm of the gradients", e))?;
-        for ((parameter, gradient), place) in parameters.iter().zip(gradients).zip(&mut self.slots) {
+        let shares = parameters.iter().zip(gradients).zip(&mut self.slots).zip(&self.shares);
+        for (((parameter, gradient), place), &share) in shares.filter(|(_, share)| **share > 0.0) {
             let decays = self.decayed.includes(parameter.var.rank());
             let size = StepSize {
                 step: self.step,
-                learning_rate: self.learning_rate,
+                learning_rate: share * self.learning_rate,
                 weight_decay: if decays { self.weight_decay } else { 0.0 },
                 clipping,
             };

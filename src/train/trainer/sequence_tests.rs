@@ -4,7 +4,6 @@ use arrow::{
     array::{Array, ArrayRef, AsArray, Float64Array, Float64Builder, ListBuilder, RecordBatch},
     datatypes::Float64Type,
 };
-use futures::TryStreamExt;
 
 use super::*;
 use crate::{
@@ -60,7 +59,7 @@ async fn sequences_of_any_length_are_told_apart_and_predicted() {
 
         let stream = rows(None).open(0).await.unwrap();
         let scored: Vec<RecordBatch> =
-            model.predict(stream, &PredictOptions::default()).unwrap().try_collect().await.unwrap();
+            model.predict(stream, &PredictOptions::default()).unwrap().collect().await.unwrap();
         let double = |batch: &RecordBatch, name: &str| {
             batch.column_by_name(name).unwrap().as_primitive::<Float64Type>().values().to_vec()
         };
@@ -104,11 +103,11 @@ async fn a_sequence_of_no_steps_is_refused_skipped_or_kept() {
 
     let keep = PredictOptions { on_invalid: OnInvalid::Keep, outputs: Outputs::values(), ..Default::default() };
     let stream = rows(Some(75)).open(0).await.unwrap();
-    let kept: Vec<RecordBatch> = model.predict(stream, &keep).unwrap().try_collect().await.unwrap();
+    let kept: Vec<RecordBatch> = model.predict(stream, &keep).unwrap().collect().await.unwrap();
     let prediction = kept[1].column_by_name("prediction").unwrap();
     assert_eq!((prediction.null_count(), prediction.is_null(5)), (1, true));
     let skip = PredictOptions { on_invalid: OnInvalid::Skip, ..keep };
     let stream = rows(Some(75)).open(0).await.unwrap();
-    let left: Vec<RecordBatch> = model.predict(stream, &skip).unwrap().try_collect().await.unwrap();
+    let left: Vec<RecordBatch> = model.predict(stream, &skip).unwrap().collect().await.unwrap();
     assert_eq!(left.iter().map(RecordBatch::num_rows).sum::<usize>(), 159);
 }

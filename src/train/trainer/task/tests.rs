@@ -163,3 +163,56 @@ async fn rows_without_a_target_can_be_skipped() {
     let model = Trainer::new(Network::new(), Columns::new("x", "y"), params).fit(&source).await.unwrap();
     assert_eq!((model.history().rows.trained, model.history().rows.skipped), (2, 1));
 }
+
+#[tokio::test]
+async fn categories_are_embedded_and_unknown_ones_refused_with_column_and_row() {
+    // The label follows the category alone, in an order that no line tells.
+    let rows = |largest: i32| {
+        let category = (0..200).map(|i| if i == 150 { largest } else { (i * 7) % 5 });
+        let x = category.clone().enumerate().map(|(i, c)| Some([Some(c as f32), Some((i as f32).sin())]));
+        let label = category.map(|c| f64::from(u8::from(c == 1 || c == 3)));
+        let batch = RecordBatch::try_from_iter([
+            ("x", Arc::new(FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>(x, 2)) as ArrayRef),
+            ("y", Arc::new(Float64Array::from_iter_values(label))),
+        ])
+        .unwrap();
+        MemorySource::new(batch.schema(), vec![batch])
+    };
+    let params = TrainParams { epochs: 30, learning_rate: 0.02, ..TrainParams::default() };
+    let trainer = Trainer::new(Network::tabular([5], []), Columns::new("x", "y"), params);
+    let model = trainer.fit(&rows(2)).await.unwrap();
+    assert!(model.history().last().unwrap().training.metric > 0.99);
+
+    let message = trainer.fit(&rows(5)).await.unwrap_err().to_string();
+    for words in ["`features`", "row 150", "holds 5 as value 0", "5 categories: 0 to 4"] {
+        assert!(message.contains(words), "{words}: {message}");
+    }
+    let stream = crate::stream::RecordSource::open(&rows(7), 0).await.unwrap();
+    let scored = model.predict(stream, &Default::default()).unwrap().collect().await;
+    let message = scored.unwrap_err().to_string();
+    assert!(message.contains("`x`") && message.contains("row 150") && message.contains("holds 7"), "{message}");
+}
+
+#[tokio::test]
+async fn frozen_layers_stay_and_slow_ones_move_less() {
+    let params = |rates: &[(&str, f64)]| TrainParams {
+        layer_rates: rates.iter().map(|(name, share)| ((*name).to_owned(), *share)).collect(),
+        epochs: 2,
+        ..params(Loss::SquaredError)
+    };
+    let start = fit(Columns::unlabelled("x"), params(&[("", 0.0)]), |t| t).await;
+    let moved = |model: &Model, name: &str| -> f32 {
+        let (a, b) = (model.weights().get(name).unwrap(), start.weights().get(name).unwrap());
+        a.values.iter().zip(&b.values).map(|(a, b)| (a - b).abs()).sum()
+    };
+    let frozen = fit(Columns::unlabelled("x"), params(&[("0.", 0.0)]), |t| t).await;
+    assert!(moved(&frozen, "0.weight") == 0.0 && moved(&frozen, "2.weight") > 0.0);
+    let slow = fit(Columns::unlabelled("x"), params(&[("0.", 0.01), ("0.bias", 0.0)]), |t| t).await;
+    let usual = fit(Columns::unlabelled("x"), params(&[]), |t| t).await;
+    assert!(0.0 < moved(&slow, "0.weight") && moved(&slow, "0.weight") < 0.1 * moved(&usual, "0.weight"));
+    assert_eq!(moved(&slow, "0.bias"), 0.0);
+
+    let wrong = Trainer::new(Network::mlp([16]), Columns::unlabelled("x"), params(&[("7.", 0.5)]));
+    let message = wrong.fit(&rows()).await.unwrap_err().to_string();
+    assert!(message.contains("layer_rates") && message.contains("0.bias, 0.weight"), "{message}");
+}

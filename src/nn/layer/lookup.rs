@@ -1,0 +1,76 @@
+//! Embeddings: ids that stand for lines of numbers that are learnt.
+
+use candle_core::{DType, Result, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::nn::{InputShape, op::Lookup};
+
+/// A table of learnt numbers, a line per id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    /// How many ids there are; they count from 0.
+    pub count: usize,
+    /// Numbers that stand for one.
+    pub dims: usize,
+}
+
+impl Table {
+    /// A table for `count` ids, `dims` numbers each.
+    pub fn new(count: usize, dims: usize) -> Self {
+        Self { count, dims }
+    }
+
+    fn check(&self) -> std::result::Result<(), (String, String)> {
+        let legal = (1..=1 << 24).contains(&self.count) && (1..=1 << 20).contains(&self.dims);
+        // Ids travel in single precision, which tells them apart up to 2²⁴.
+        let fits = format!("count is 1 to {}, dims 1 to {}", 1 << 24, 1 << 20);
+        if legal { Ok(()) } else { Err((format!("count = {}, dims = {}", self.count, self.dims), fits)) }
+    }
+}
+
+/// What a row, or a step, of ids becomes by one table: PyTorch's `nn.Embedding`. Ids `(n)` become `(n, dims)`; a step that
+/// is one id becomes `dims` numbers.
+pub(crate) fn embedding(
+    table: Table,
+    input: &InputShape,
+) -> std::result::Result<(InputShape, Lookup), (String, String)> {
+    table.check()?;
+    let (&[n], true) = (&input.dims[..], !input.ragged || input.dims == [1]) else {
+        return Err((format!("rows of shape {input}"), "it takes ids side by side, or one a step".into()));
+    };
+    let dims = if input.ragged { vec![table.dims] } else { vec![n, table.dims] };
+    let lookup = Lookup { tables: vec![table], ids: n, rest: 0 };
+    Ok((InputShape { dims, ragged: input.ragged }, lookup))
+}
+
+/// What a row becomes whose first values are categories, each with a table of its own: their lines side by side, and the
+/// other values behind them.
+pub(crate) fn categories(
+    tables: &[Table],
+    input: &InputShape,
+) -> std::result::Result<(InputShape, Lookup), (String, String)> {
+    tables.iter().try_for_each(Table::check)?;
+    let Some(n) = input.flat().filter(|n| *n >= tables.len() && !tables.is_empty()) else {
+        let fits = format!("it takes rows of at least {} values, the categories first", tables.len().max(1));
+        return Err((format!("rows of shape {input}"), fits));
+    };
+    let lookup = Lookup { tables: tables.to_vec(), ids: tables.len(), rest: n - tables.len() };
+    let wide = lookup.tables.iter().map(|table| table.dims).sum::<usize>() + lookup.rest;
+    Ok((wide.into(), lookup))
+}
+
+/// The same by candle's operations; `x` is `(rows, ids + rest)`, the result `(rows, …)` flat.
+pub(crate) fn forward(lookup: &Lookup, x: &Tensor, params: &[&Tensor]) -> Result<Tensor> {
+    let rows = x.dim(0)?;
+    let x = x.reshape((rows, lookup.ids + lookup.rest))?;
+    let mut parts = Vec::with_capacity(lookup.ids + 1);
+    for id in 0..lookup.ids {
+        let table = params[if lookup.tables.len() == 1 { 0 } else { id }];
+        parts.push(table.index_select(&x.narrow(1, id, 1)?.squeeze(1)?.to_dtype(DType::U32)?, 0)?);
+    }
+    if lookup.rest > 0 {
+        parts.push(x.narrow(1, lookup.ids, lookup.rest)?);
+    }
+    Tensor::cat(&parts, 1)
+}
