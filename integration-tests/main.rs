@@ -15,6 +15,7 @@ mod frames;
 mod layering;
 mod local;
 mod ml;
+mod ml_stages;
 mod model_tables;
 mod partition_groups;
 mod readers;

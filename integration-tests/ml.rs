@@ -15,7 +15,7 @@ use tinderbox::{
 use crate::support::{rows, session, spark_ml::Operator};
 
 /// Spark ML's operators on our frames.
-trait Reference {
+pub(crate) trait Reference {
     fn apply(&self, frame: &DataFrame) -> DataFrame;
     async fn fit_apply(&self, fitted_to: &DataFrame, frame: &DataFrame) -> Result<DataFrame>;
 }
@@ -34,7 +34,7 @@ impl Reference for Operator {
 const WORDS: &str = "array('b', 'a', 'é', 'Z', '', '10', '9', 'x y', '\u{1f600}', '\u{ffee}')";
 
 /// Rows at random, with ties among the words, nulls, NaN, a constant, and dotted names.
-fn mixed(spark: &Session, seed: i64) -> DataFrame {
+pub(crate) fn mixed(spark: &Session, seed: i64) -> DataFrame {
     let pick = format!("element_at({WORDS}, CAST(pmod(xxhash64(id, {seed}), 10) + 1 AS INT)) AS `wo.rd`");
     spark.range_with(0, 120, 1, Some(4)).select_expr([
         "id",
@@ -53,7 +53,7 @@ fn array_of(name: &str) -> spark_connect::column::Column {
 }
 
 /// Each row's array in column `name`, by id.
-async fn vectors(frame: &DataFrame, name: &str) -> Vec<(i64, Vec<f64>)> {
+pub(crate) async fn vectors(frame: &DataFrame, name: &str) -> Vec<(i64, Vec<f64>)> {
     let picked = frame.select([col("id"), array_of(name).alias("v")]).order_by(["id"]);
     let mut found = Vec::new();
     for batch in picked.collect().await.unwrap() {
@@ -66,12 +66,12 @@ async fn vectors(frame: &DataFrame, name: &str) -> Vec<(i64, Vec<f64>)> {
     found
 }
 
-async fn metadata(frame: &DataFrame, name: &str) -> serde_json::Value {
+pub(crate) async fn metadata(frame: &DataFrame, name: &str) -> serde_json::Value {
     serde_json::to_value(&frame.schema().await.unwrap().require(name).unwrap().metadata).unwrap()
 }
 
 /// Numbers and names are equal to the last bit, up to `tolerance` of each number.
-async fn assert_same_vectors(ours: &DataFrame, theirs: &DataFrame, name: &str, tolerance: f64) {
+pub(crate) async fn assert_same_vectors(ours: &DataFrame, theirs: &DataFrame, name: &str, tolerance: f64) {
     let (mine, reference) = (vectors(ours, name).await, vectors(theirs, name).await);
     assert_eq!(mine.len(), reference.len());
     for ((id, a), (other, b)) in mine.iter().zip(&reference) {
@@ -226,7 +226,7 @@ async fn the_standard_scaler_gives_what_spark_ml_gives() {
     spark.stop().await.unwrap();
 }
 
-async fn assert_close(ours: &DataFrame, theirs: &DataFrame, name: &str) {
+pub(crate) async fn assert_close(ours: &DataFrame, theirs: &DataFrame, name: &str) {
     for ((id, a), (_, b)) in vectors(ours, name).await.iter().zip(&vectors(theirs, name).await) {
         for (a, b) in a.iter().zip(b) {
             assert!((a - b).abs() <= 1e-12 * (1.0 + b.abs()), "row {id}: {a} where Spark has {b}");

@@ -57,6 +57,11 @@ impl Operator {
         self.set(name, LiteralType::Array(array))
     }
 
+    /// Sets a param that is a number.
+    pub fn number(self, name: &str, value: f64) -> Self {
+        self.set(name, LiteralType::Double(value))
+    }
+
     /// Sets a boolean param.
     pub fn flag(self, name: &str, value: bool) -> Self {
         self.set(name, LiteralType::Boolean(value))

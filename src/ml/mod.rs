@@ -8,6 +8,8 @@
 pub mod attribute;
 pub mod evaluation;
 pub mod feature;
+mod fitting;
+pub mod learning;
 mod pipeline;
 mod preflight;
 mod stage;

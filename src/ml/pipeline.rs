@@ -4,7 +4,10 @@ use std::any::Any;
 
 use futures::future::BoxFuture;
 
-use super::stage::{Estimator, Model, NativeStage, Transformer};
+use super::{
+    fitting::Fitting,
+    stage::{Estimator, Model, NativeStage, Transformer},
+};
 use crate::{
     Result,
     dataframe::{DataFrame, Schema},
@@ -20,7 +23,7 @@ pub enum PipelineStage {
 }
 
 impl PipelineStage {
-    fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
+    pub(super) fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
         match self {
             PipelineStage::Estimator(stage) => stage.transform_schema(schema),
             PipelineStage::Transformer(stage) => stage.transform_schema(schema),
@@ -85,29 +88,17 @@ impl Pipeline {
         self.stages.iter().try_fold(schema.clone(), |schema, stage| stage.transform_schema(&schema))
     }
 
-    /// Checks every stage against the frame's schema, then fits the estimators in order, each to what the stages
-    /// before it give.
+    /// Checks every stage against the frame's schema, then fits the estimators, each to what the stages before it give.
+    ///
+    /// Estimators that learn by aggregates are asked for together: one query for all those whose input is known, then
+    /// one for those that depend on them, and so on.
     ///
     /// Dropping the future interrupts what runs on the cluster.
     ///
     /// # Errors
     /// As [`Estimator::fit`], from the first stage that fails.
     pub async fn fit(&self, frame: &DataFrame) -> Result<PipelineModel> {
-        self.transform_schema(&frame.schema().await?)?;
-        let last_estimator = self.stages.iter().rposition(|stage| matches!(stage, PipelineStage::Estimator(_)));
-        let mut frame = frame.clone();
-        let mut fitted = PipelineModel::default();
-        for (position, stage) in self.stages.iter().enumerate() {
-            let stage: Box<dyn Transformer> = match stage {
-                PipelineStage::Estimator(stage) => stage.fit(&frame).await?.into_transformer(),
-                PipelineStage::Transformer(stage) => stage.duplicate(),
-            };
-            if last_estimator.is_some_and(|last| position < last) {
-                frame = stage.transform(&frame).await?;
-            }
-            fitted.stages.push(stage);
-        }
-        Ok(fitted)
+        Fitting::new(&self.stages, frame).await?.run().await
     }
 }
 
@@ -156,6 +147,12 @@ impl Transformer for PipelineModel {
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
         self.stages.iter().try_fold(schema.clone(), |schema, stage| stage.transform_schema(&schema))
+    }
+
+    /// What all stages read, their own outputs among it; `None` when one of them cannot tell.
+    fn reads(&self) -> Option<Vec<String>> {
+        let reads = self.stages.iter().map(|stage| stage.reads()).collect::<Option<Vec<_>>>()?;
+        Some(reads.concat())
     }
 
     /// `None` when one of the stages is not this crate's.

@@ -5,9 +5,15 @@ use std::{any::Any, fmt::Debug};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+use spark_connect::column::Column;
+
 use super::{
     PipelineModel,
-    feature::{StandardScalerModel, StringIndexerModel, VectorAssembler},
+    feature::{
+        ImputerModel, MaxAbsScalerModel, MinMaxScalerModel, RobustScalerModel, StandardScalerModel, StringIndexerModel,
+        VectorAssembler,
+    },
+    learning::{Elements, Learning},
 };
 use crate::{
     Error, Result,
@@ -31,6 +37,18 @@ pub trait Transformer: Any + Debug + Send + Sync {
     /// [`Error::Schema`] for an input column that is missing or of the wrong type, or an output column that exists;
     /// [`Error::Param`] for params that cannot work.
     fn transform_schema(&self, schema: &Schema) -> Result<Schema>;
+
+    /// The columns it reads, if it only adds columns, each row by itself: then stages after it may be fitted before it
+    /// is applied. `None` if rows or columns may go, or if it cannot be told.
+    fn reads(&self) -> Option<Vec<String>> {
+        None
+    }
+
+    /// The name of an output vector, and its numbers as expressions of the columns of a frame of this schema, where
+    /// that can be told.
+    fn elements(&self, _schema: &Schema) -> Option<(String, Vec<Column>)> {
+        None
+    }
 
     /// The stage as data, if it is one of this crate's; such stages can be saved with a model.
     fn native(&self) -> Option<NativeStage> {
@@ -65,9 +83,41 @@ pub trait Estimator: Any + Debug + Send + Sync {
     /// As [`Transformer::transform_schema`].
     fn transform_schema(&self, schema: &Schema) -> Result<Schema>;
 
+    /// The columns it reads, if its model only adds columns; as [`Transformer::reads`].
+    fn reads(&self) -> Option<Vec<String>> {
+        None
+    }
+
+    /// What it asks of the rows of a frame of this schema, if aggregates are all it needs: a pipeline asks for several
+    /// stages in one query. `None` if only [`fit`](Self::fit) will do.
+    ///
+    /// # Errors
+    /// As [`transform_schema`](Self::transform_schema).
+    fn learning(&self, _schema: &Schema, _elements: &Elements) -> Result<Option<Learning>> {
+        Ok(None)
+    }
+
     /// The stage itself, for a downcast.
     fn as_any(&self) -> &dyn Any;
 }
+
+/// Implements the methods that are alike in every fitted stage; in an `impl Transformer`.
+macro_rules! plain_data {
+    ($stage:ident) => {
+        fn native(&self) -> Option<$crate::ml::NativeStage> {
+            Some($crate::ml::NativeStage::$stage(self.clone()))
+        }
+
+        fn duplicate(&self) -> Box<dyn $crate::ml::Transformer> {
+            Box::new(self.clone())
+        }
+
+        fn as_any(&self) -> &dyn std::any::Any {
+            self
+        }
+    };
+}
+pub(super) use plain_data;
 
 /// A fitted stage of this crate's, as data: `{"stage": "StringIndexerModel", …}` in JSON.
 #[non_exhaustive]
@@ -80,6 +130,14 @@ pub enum NativeStage {
     VectorAssembler(VectorAssembler),
     /// Vectors to comparable scales.
     StandardScalerModel(StandardScalerModel),
+    /// Vectors to one range.
+    MinMaxScalerModel(MinMaxScalerModel),
+    /// Vectors to at most 1 either way.
+    MaxAbsScalerModel(MaxAbsScalerModel),
+    /// Vectors to comparable scales by their quantiles.
+    RobustScalerModel(RobustScalerModel),
+    /// Numbers in place of missing ones.
+    ImputerModel(ImputerModel),
     /// A row of stages.
     PipelineModel {
         /// The stages, in order.
@@ -94,6 +152,10 @@ impl NativeStage {
             NativeStage::StringIndexerModel(stage) => Box::new(stage),
             NativeStage::VectorAssembler(stage) => Box::new(stage),
             NativeStage::StandardScalerModel(stage) => Box::new(stage),
+            NativeStage::MinMaxScalerModel(stage) => Box::new(stage),
+            NativeStage::MaxAbsScalerModel(stage) => Box::new(stage),
+            NativeStage::RobustScalerModel(stage) => Box::new(stage),
+            NativeStage::ImputerModel(stage) => Box::new(stage),
             NativeStage::PipelineModel { stages } => {
                 Box::new(PipelineModel::new(stages.into_iter().map(NativeStage::into_transformer)))
             }

@@ -1,5 +1,10 @@
 //! Stages that make features and labels.
 
+mod imputer;
+mod max_abs_scaler;
+mod min_max_scaler;
+mod robust_scaler;
+mod scaling;
 mod standard_scaler;
 mod string_indexer;
 mod vector_assembler;
@@ -8,11 +13,18 @@ use serde::{Deserialize, Serialize};
 use spark_connect::{column::Column, types::DataType};
 
 pub use self::{
+    imputer::{Imputer, ImputerModel, ImputerStrategy},
+    max_abs_scaler::{MaxAbsScaler, MaxAbsScalerModel},
+    min_max_scaler::{MinMaxScaler, MinMaxScalerModel},
+    robust_scaler::{RobustScaler, RobustScalerModel},
     standard_scaler::{StandardScaler, StandardScalerModel},
     string_indexer::{StringIndexer, StringIndexerModel, StringOrderType},
     vector_assembler::VectorAssembler,
 };
-use crate::dataframe::{function, is_vector, literal_array};
+use crate::{
+    dataframe::{function, is_vector, literal_array},
+    ml::learning::Aggregate,
+};
 
 /// What becomes of a row that a stage cannot use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -80,4 +92,13 @@ fn text_literals<'a>(values: impl IntoIterator<Item = &'a str>) -> Column {
 /// A failure of the row at hand, with a message put together from columns.
 fn raise(message: impl IntoIterator<Item = Column>) -> Column {
     function("raise_error", [function("concat", message)])
+}
+
+/// Asks for quantiles, exact to a thousandth of the rows' ranks, as Spark ML's `relativeError` is by default.
+fn quantiles(at: &[f64]) -> Aggregate {
+    let at = at.to_vec();
+    Box::new(move |value| {
+        let at = double_literals(at.iter().copied());
+        function("percentile_approx", [value, at, spark_connect::lit(1000)])
+    })
 }

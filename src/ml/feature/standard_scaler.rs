@@ -2,21 +2,17 @@
 
 use std::any::Any;
 
-use arrow::{
-    array::{Array, AsArray},
-    datatypes::{Float64Type, Int32Type, Int64Type},
-};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use spark_connect::{column::Column, functions, lit, types::StructField};
+use spark_connect::functions;
 
-use super::{Numbers, as_array, double_literals, numbers, raise, text};
+use super::scaling::{ElementFigures, Fitted, estimator_schema, exact, figure, reciprocals, shifted_and_scaled};
 use crate::{
-    Error, Result,
-    dataframe::{DataFrame, Schema, column, function, vector_type, with_metadata},
+    Result,
+    dataframe::{DataFrame, Schema, function},
     ml::{
-        attribute::AttributeGroup,
-        stage::{Estimator, Model, NativeStage, Transformer},
+        learning::{Elements, Learning},
+        stage::{Estimator, Model, Transformer, plain_data},
     },
 };
 
@@ -56,75 +52,23 @@ impl StandardScaler {
         self
     }
 
-    /// Mean and standard deviation by element, from one aggregate.
-    async fn moments(&self, frame: &DataFrame, kind: Numbers) -> Result<(Vec<f64>, Vec<f64>)> {
-        let elements = function("posexplode", [as_array(column(&self.input_col), kind)]);
-        let value = || column("col");
-        let moments = frame.select([elements]).group_by(["pos"]).agg([
-            functions::count(lit(1)).alias("rows"),
-            functions::avg(value()).alias("mean"),
+    fn figures(&self) -> ElementFigures {
+        let params = self.clone();
+        ElementFigures {
+            input_col: self.input_col.clone(),
             // One row has no sample standard deviation; Spark's scaler calls it 0.
-            function("coalesce", [functions::stddev_samp(value()), spark_connect::lit_double(0.0)]).alias("std"),
-            functions::count(value()).alias("values"),
-        ]);
-        let mut found = Vec::new();
-        for batch in moments.collect().await? {
-            let places = batch.column(0).as_primitive::<Int32Type>();
-            let [rows, values] = [1, 4].map(|i| batch.column(i).as_primitive::<Int64Type>());
-            let [means, stds] = [2, 3].map(|i| batch.column(i).as_primitive::<Float64Type>());
-            for i in 0..batch.num_rows() {
-                let mean = if means.is_null(i) { f64::NAN } else { means.value(i) };
-                found.push((places.value(i), rows.value(i), values.value(i), mean, stds.value(i)));
-            }
+            aggregates: |_, _| {
+                let std = |v| function("coalesce", [functions::stddev_samp(v), spark_connect::lit_double(0.0)]);
+                vec![Box::new(functions::avg), Box::new(std)]
+            },
+            settings: (0.0, 0.0),
+            passes_nan: false,
+            learn: Box::new(move |found| {
+                let (mean, std) = (figure(&found, 0), figure(&found, 1));
+                let StandardScaler { input_col, output_col, with_mean, with_std } = params;
+                Ok(Box::new(StandardScalerModel { input_col, output_col, with_mean, with_std, mean, std }))
+            }),
         }
-        found.sort_by_key(|element| element.0);
-        self.check_moments(&found)?;
-        Ok(found.into_iter().map(|(.., mean, std)| (mean, std)).unzip())
-    }
-
-    fn check_moments(&self, found: &[(i32, i64, i64, f64, f64)]) -> Result<()> {
-        let refuse = |reason: String| Err(Error::data(&self.input_col, reason));
-        let Some((_, rows, ..)) = found.first() else {
-            return refuse("there is no vector to learn from: no row, or only nulls".into());
-        };
-        for (place, present, values, mean, std) in found {
-            if present != rows {
-                return refuse(format!(
-                    "vectors differ in length: {rows} rows have element 0, {present} have element {place}"
-                ));
-            }
-            if values != present {
-                return refuse(format!("element {place} is null in {} rows; leave them out first", present - values));
-            }
-            if !mean.is_finite() || !std.is_finite() {
-                return refuse(format!(
-                    "element {place} is NaN or infinite in some rows (mean {mean}); leave them out first"
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn check(&self, schema: &Schema) -> Result<Numbers> {
-        input_kind(&self.input_col, schema)
-    }
-}
-
-fn input_kind(name: &str, schema: &Schema) -> Result<Numbers> {
-    let field = schema.require(name)?;
-    match numbers(&field.data_type) {
-        Some(kind @ (Numbers::Vector | Numbers::Array)) => Ok(kind),
-        _ => Err(Error::schema(name, "a vector (a VectorAssembler makes one)", field.data_type.simple_string())),
-    }
-}
-
-fn scaled_field(name: &str, size: Option<usize>) -> StructField {
-    let metadata = size.map(|size| AttributeGroup::Size(size).to_metadata()).unwrap_or_default();
-    StructField {
-        name: name.to_owned(),
-        data_type: vector_type(),
-        nullable: true,
-        metadata: metadata.into_iter().collect(),
     }
 }
 
@@ -133,17 +77,21 @@ impl Estimator for StandardScaler {
         Box::pin(async move {
             let schema = frame.schema().await?;
             self.transform_schema(&schema)?;
-            let (mean, std) = self.moments(frame, self.check(&schema)?).await?;
-            let StandardScaler { input_col, output_col, with_mean, with_std } = self.clone();
-            let model = StandardScalerModel { input_col, output_col, with_mean, with_std, mean, std };
-            Ok(Box::new(model) as Box<dyn Model>)
+            self.figures().fit(frame, &schema).await
         })
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
-        self.check(schema)?;
-        let metadata = &schema.require(&self.input_col)?.metadata;
-        schema.with(scaled_field(&self.output_col, AttributeGroup::from_metadata(metadata).map(|group| group.size())))
+        estimator_schema(&self.input_col, &self.output_col, schema)
+    }
+
+    fn reads(&self) -> Option<Vec<String>> {
+        Some(vec![self.input_col.clone()])
+    }
+
+    fn learning(&self, schema: &Schema, elements: &Elements) -> Result<Option<Learning>> {
+        self.transform_schema(schema)?;
+        Ok(self.figures().learning(schema, elements))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -164,20 +112,6 @@ pub struct StandardScalerModel {
     std: Vec<f64>,
 }
 
-/// Numbers as text: JSON parsers may round the last digit of a number, and a fitted stage must come back as it was.
-mod exact {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(numbers: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(numbers.iter().map(f64::to_string))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
-        let texts = Vec::<String>::deserialize(deserializer)?;
-        texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
-    }
-}
-
 impl StandardScalerModel {
     /// The mean of every element.
     pub fn mean(&self) -> &[f64] {
@@ -189,67 +123,30 @@ impl StandardScalerModel {
         &self.std
     }
 
-    /// The scaled numbers, computed in Spark's order: `(x - mean) * (1 / std)`.
-    fn scaled(&self, values: Column) -> Column {
-        if !self.with_mean && !self.with_std {
-            return values;
-        }
-        let scale = self.std.iter().map(|std| if *std == 0.0 { 0.0 } else { 1.0 / std });
-        let (means, scales) = (double_literals(self.mean.iter().copied()), double_literals(scale));
-        functions::transform_idx(values, |x| {
-            let at = |list: Column| function("get", [list, x[1].clone()]);
-            let centred = if self.with_mean { x[0].clone().sub(at(means)) } else { x[0].clone() };
-            if self.with_std { centred.mul(at(scales)) } else { centred }
-        })
+    fn fitted(&self) -> Fitted<'_> {
+        let (stage, size) = ("StandardScaler", self.mean.len());
+        Fitted { stage, input_col: &self.input_col, output_col: &self.output_col, size }
     }
 }
 
 impl Transformer for StandardScalerModel {
     fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
         Box::pin(async move {
-            let schema = frame.schema().await?;
-            let field = scaled_field(&self.output_col, Some(self.mean.len()));
-            self.transform_schema(&schema)?;
-            let values = as_array(column(&self.input_col), input_kind(&self.input_col, &schema)?);
-            let size = function("size", [values.clone()]);
-            let length = format!("; the StandardScaler was fitted to vectors of {} elements.", self.mean.len());
-            let found = function("coalesce", [size.clone().cast_str("string"), text("no")]);
-            let wrong = raise([
-                text(&format!("The vector in column `{}` has ", self.input_col)),
-                found,
-                text(" elements"),
-                text(&length),
-            ]);
-            let fits = size.eq(lit(self.mean.len() as i64));
-            let checked = functions::when(fits, self.scaled(values)).otherwise(wrong);
-            let vector = function("array_to_vector", [checked]);
-            let metadata = field.metadata.into_iter().collect();
-            Ok(frame.with_column(&self.output_col, with_metadata(vector, &self.output_col, &metadata)))
+            let shift = self.with_mean.then_some(&self.mean[..]);
+            let scale = self.with_std.then(|| reciprocals(&self.std));
+            self.fitted().apply(frame, |values| shifted_and_scaled(values, shift, scale)).await
         })
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
-        input_kind(&self.input_col, schema)?;
-        if let Some(group) = AttributeGroup::from_metadata(&schema.require(&self.input_col)?.metadata)
-            && group.size() != self.mean.len()
-        {
-            let expected = format!("vectors of {} elements, as fitted", self.mean.len());
-            return Err(Error::schema(&self.input_col, expected, format!("vectors of {} elements", group.size())));
-        }
-        schema.with(scaled_field(&self.output_col, Some(self.mean.len())))
+        self.fitted().schema(schema)
     }
 
-    fn native(&self) -> Option<NativeStage> {
-        Some(NativeStage::StandardScalerModel(self.clone()))
+    fn reads(&self) -> Option<Vec<String>> {
+        Some(vec![self.input_col.clone()])
     }
 
-    fn duplicate(&self) -> Box<dyn Transformer> {
-        Box::new(self.clone())
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
+    plain_data!(StandardScalerModel);
 }
 
 impl Model for StandardScalerModel {
@@ -261,24 +158,14 @@ impl Model for StandardScalerModel {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn moments_that_cannot_be_used_are_refused_with_their_element() {
-        let scaler = StandardScaler::new("raw", "features");
-        let refused = |found: &[_]| scaler.check_moments(found).unwrap_err().to_string();
-        assert!(refused(&[]).contains("no row"));
-        assert!(refused(&[(0, 5, 5, 0.0, 1.0), (1, 4, 4, 0.0, 1.0)]).contains("differ in length"));
-        assert!(refused(&[(0, 5, 3, 0.0, 1.0)]).contains("element 0 is null in 2 rows"));
-        assert!(refused(&[(0, 5, 5, f64::NAN, 1.0)]).contains("NaN or infinite"));
-        assert!(scaler.check_moments(&[(0, 5, 5, 0.0, 0.0)]).is_ok());
-    }
+    use crate::ml::{NativeStage, feature::scaling::vector_field};
 
     #[test]
     fn a_vector_of_another_length_is_refused_by_its_metadata() {
         let (mean, std) = (vec![0.0; 3], vec![1.0; 3]);
         let (input_col, output_col) = ("raw".to_owned(), "features".to_owned());
         let model = StandardScalerModel { input_col, output_col, with_mean: true, with_std: true, mean, std };
-        let schema = |size| Schema::new([scaled_field("raw", Some(size))]);
+        let schema = |size| Schema::new([vector_field("raw", Some(size))]);
         assert!(model.transform_schema(&schema(3)).is_ok());
         assert!(model.transform_schema(&schema(4)).unwrap_err().to_string().contains("vectors of 4 elements"));
     }

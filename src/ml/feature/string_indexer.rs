@@ -2,15 +2,10 @@
 
 use std::any::Any;
 
-use arrow::{
-    array::AsArray,
-    datatypes::{Int32Type, Int64Type},
-};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use spark_connect::{
     column::Column,
-    expression::LiteralExpression,
     functions, lit, lit_double,
     types::{DataType, StructField},
 };
@@ -21,7 +16,8 @@ use crate::{
     dataframe::{DataFrame, Schema, column, function, literal_array, with_metadata},
     ml::{
         attribute::Attribute,
-        stage::{Estimator, Model, NativeStage, Transformer},
+        learning::{self, Answers, Elements, Learning, no_text},
+        stage::{Estimator, Model, Transformer, plain_data},
     },
 };
 
@@ -100,30 +96,23 @@ impl StringIndexer {
         self.input_cols.iter().try_for_each(|input| check_input(schema.require(input)?))
     }
 
-    /// The classes of every input column with their counts, unordered.
-    async fn count_classes(&self, frame: &DataFrame, schema: &Schema) -> Result<Vec<Vec<(String, i64)>>> {
-        let class = |input: &String| -> Result<Column> {
+    /// Asks for the classes of every input column with their counts.
+    fn questions(&self, schema: &Schema) -> Result<Learning> {
+        let params = self.clone();
+        let mut learning = Learning::new(move |answers: Answers| {
+            let StringIndexer { input_cols, output_cols, string_order_type, handle_invalid } = params;
+            let labels = answers.classes.into_iter().map(|classes| in_order(classes, string_order_type)).collect();
+            Ok(Box::new(StringIndexerModel { input_cols, output_cols, labels, handle_invalid }))
+        });
+        for input in &self.input_cols {
             let value = as_text(input);
             let real = numbers(&schema.require(input)?.data_type) == Some(Numbers::Real);
-            Ok(match real {
+            learning = learning.classes(match real {
                 true => function("if", [column(input).is_nan(), no_text(), value]),
                 false => value,
-            })
-        };
-        let classes = self.input_cols.iter().map(class).collect::<Result<Vec<_>>>()?;
-        let pair = |(i, class)| function("named_struct", [text("column"), lit(i), text("class"), class]);
-        let pairs = function("array", (0..).zip(classes).map(pair));
-        let pairs = frame.select([functions::explode(pairs).alias("pair")]).select(["pair.column", "pair.class"]);
-        let counts = pairs.filter(column("class").is_not_null()).group_by(["column", "class"]).count();
-        let mut found = vec![Vec::new(); self.input_cols.len()];
-        for batch in counts.collect().await? {
-            let columns = batch.column(0).as_primitive::<Int32Type>();
-            let (classes, counts) = (batch.column(1).as_string::<i32>(), batch.column(2).as_primitive::<Int64Type>());
-            for row in 0..batch.num_rows() {
-                found[columns.value(row) as usize].push((classes.value(row).to_owned(), counts.value(row)));
-            }
+            });
         }
-        Ok(found)
+        Ok(learning)
     }
 }
 
@@ -154,23 +143,12 @@ fn as_text(name: &str) -> Column {
     column(name).cast(string_type())
 }
 
-fn no_text() -> Column {
-    Column::new(spark_connect::Expression::Literal(LiteralExpression::Null(string_type())))
-}
-
 impl Estimator for StringIndexer {
     fn fit<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Box<dyn Model>>> {
         Box::pin(async move {
             let schema = frame.schema().await?;
             self.transform_schema(&schema)?;
-            let classes = self.count_classes(frame, &schema).await?;
-            let model = StringIndexerModel {
-                input_cols: self.input_cols.clone(),
-                output_cols: self.output_cols.clone(),
-                labels: classes.into_iter().map(|classes| in_order(classes, self.string_order_type)).collect(),
-                handle_invalid: self.handle_invalid,
-            };
-            Ok(Box::new(model) as Box<dyn Model>)
+            learning::learn_one(frame, self.questions(&schema)?).await
         })
     }
 
@@ -186,6 +164,15 @@ impl Estimator for StringIndexer {
             })
         };
         self.output_cols.iter().try_fold(schema.clone(), output)
+    }
+
+    fn reads(&self) -> Option<Vec<String>> {
+        (self.handle_invalid != HandleInvalid::Skip).then(|| self.input_cols.clone())
+    }
+
+    fn learning(&self, schema: &Schema, _elements: &Elements) -> Result<Option<Learning>> {
+        self.transform_schema(schema)?;
+        self.questions(schema).map(Some)
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -329,17 +316,11 @@ impl Transformer for StringIndexerModel {
         Ok(result)
     }
 
-    fn native(&self) -> Option<NativeStage> {
-        Some(NativeStage::StringIndexerModel(self.clone()))
+    fn reads(&self) -> Option<Vec<String>> {
+        (self.handle_invalid != HandleInvalid::Skip).then(|| self.input_cols.clone())
     }
 
-    fn duplicate(&self) -> Box<dyn Transformer> {
-        Box::new(self.clone())
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
+    plain_data!(StringIndexerModel);
 }
 
 impl Model for StringIndexerModel {

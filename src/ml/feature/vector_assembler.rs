@@ -1,7 +1,5 @@
 //! Columns to one vector.
 
-use std::any::Any;
-
 use arrow::{array::AsArray, datatypes::Int32Type};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -17,7 +15,7 @@ use crate::{
     dataframe::{DataFrame, Schema, column, function, vector_type, with_metadata},
     ml::{
         attribute::{Attribute, AttributeGroup},
-        stage::{NativeStage, Transformer},
+        stage::{Transformer, plain_data},
     },
 };
 
@@ -228,17 +226,32 @@ impl Transformer for VectorAssembler {
         schema.with(self.output(attributes.unwrap_or_default()))
     }
 
-    fn native(&self) -> Option<NativeStage> {
-        Some(NativeStage::VectorAssembler(self.clone()))
+    /// Where no row goes.
+    fn reads(&self) -> Option<Vec<String>> {
+        (self.handle_invalid != HandleInvalid::Skip).then(|| self.input_cols.clone())
     }
 
-    fn duplicate(&self) -> Box<dyn Transformer> {
-        Box::new(self.clone())
+    /// When all inputs are single numbers: each of them, checked as the vector's are.
+    fn elements(&self, schema: &Schema) -> Option<(String, Vec<Column>)> {
+        let inputs = self.inputs(schema).ok()?;
+        let element = |input: &Input<'_>| {
+            let value = column(input.name).cast(DataType::Double);
+            match self.handle_invalid {
+                HandleInvalid::Skip => value,
+                HandleInvalid::Keep => function("coalesce", [value, lit_double(f64::NAN)]),
+                HandleInvalid::Error => {
+                    let bad = value.clone().is_null().or(value.clone().is_nan());
+                    let advice =
+                        "null or NaN, which cannot be assembled into a vector; set handleInvalid to skip or keep.";
+                    let refusal = raise([text(&format!("Column `{}` is {advice}", input.name))]);
+                    functions::when(bad, refusal).otherwise(value)
+                }
+            }
+        };
+        inputs.iter().all(is_scalar).then(|| (self.output_col.clone(), inputs.iter().map(element).collect()))
     }
 
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
+    plain_data!(VectorAssembler);
 }
 
 #[cfg(test)]

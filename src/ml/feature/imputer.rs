@@ -1,0 +1,242 @@
+//! Numbers in place of missing ones.
+
+use std::any::Any;
+
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use spark_connect::{
+    column::Column,
+    functions, lit_boolean, lit_double,
+    types::{DataType, StructField},
+};
+
+use super::{Numbers, numbers, quantiles, scaling::exact};
+use crate::{
+    Error, Result,
+    dataframe::{DataFrame, Schema, column, function},
+    ml::{
+        learning::{self, Aggregate, Answers, Elements, Learning, doubles},
+        stage::{Estimator, Model, Transformer, plain_data},
+    },
+};
+
+/// What stands for a missing number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ImputerStrategy {
+    /// The mean of the others.
+    #[default]
+    Mean,
+    /// Their median, exact to a thousandth of the rows' ranks.
+    Median,
+    /// The most frequent of them; of several the smallest.
+    Mode,
+}
+
+/// Learns what stands for missing numbers (`org.apache.spark.ml.feature.Imputer`).
+///
+/// | param | default | purpose |
+/// |---|---|---|
+/// | `inputCols`, `outputCols` | | numbers; the same with none missing, of the same type |
+/// | `strategy` | `mean` | mean, median or mode of the numbers that are there |
+/// | `missingValue` | NaN | the number that counts as missing; nulls always do |
+///
+/// All columns are learnt in one pass. A mean that comes into a column of whole numbers is cut to a whole one.
+#[derive(Debug, Clone)]
+pub struct Imputer {
+    input_cols: Vec<String>,
+    output_cols: Vec<String>,
+    strategy: ImputerStrategy,
+    missing_value: f64,
+}
+
+impl Imputer {
+    /// Puts means in place of nulls and NaN.
+    pub fn new<I: Into<String>, O: Into<String>>(
+        input_cols: impl IntoIterator<Item = I>,
+        output_cols: impl IntoIterator<Item = O>,
+    ) -> Self {
+        Self {
+            input_cols: input_cols.into_iter().map(Into::into).collect(),
+            output_cols: output_cols.into_iter().map(Into::into).collect(),
+            strategy: ImputerStrategy::default(),
+            missing_value: f64::NAN,
+        }
+    }
+
+    /// What stands for a missing number.
+    pub fn strategy(mut self, strategy: ImputerStrategy) -> Self {
+        self.strategy = strategy;
+        self
+    }
+
+    /// The number that counts as missing, as nulls do.
+    pub fn missing_value(mut self, missing_value: f64) -> Self {
+        self.missing_value = missing_value;
+        self
+    }
+
+    fn questions(&self) -> Learning {
+        let params = self.clone();
+        let learning = Learning::new(move |answers: Answers| {
+            let Imputer { input_cols, output_cols, missing_value, .. } = params;
+            let mut surrogates = Vec::with_capacity(input_cols.len());
+            for (input, figure) in input_cols.iter().zip(&answers.figures) {
+                match doubles(figure)?.first() {
+                    Some(surrogate) if !surrogate.is_nan() => surrogates.push(*surrogate),
+                    _ => return Err(Error::data(input, "every number is missing; nothing can stand for them")),
+                }
+            }
+            Ok(Box::new(ImputerModel { input_cols, output_cols, missing_value: vec![missing_value], surrogates }))
+        });
+        self.input_cols.iter().fold(learning, |learning, input| {
+            let ask: Aggregate = match self.strategy {
+                ImputerStrategy::Mean => Box::new(functions::avg),
+                ImputerStrategy::Median => quantiles(&[0.5]),
+                ImputerStrategy::Mode => Box::new(|value| function("mode", [value, lit_boolean(true)])),
+            };
+            // Spark's NaN equals NaN. NaN is never a number to learn from.
+            let value = column(input).cast(DataType::Double);
+            let missing = [self.missing_value, f64::NAN].map(lit_double);
+            let present = missing.into_iter().fold(value, |value, missing| function("nullif", [value, missing]));
+            learning.figures(present, [ask])
+        })
+    }
+}
+
+/// The schema with the outputs, each of its input's type.
+fn output_schema(inputs: &[String], outputs: &[String], schema: &Schema) -> Result<Schema> {
+    if inputs.is_empty() || inputs.len() != outputs.len() {
+        let legal = format!("as many as inputCols ({}), at least one", inputs.len());
+        return Err(Error::param("outputCols", format!("{} columns", outputs.len()), legal));
+    }
+    inputs.iter().zip(outputs).try_fold(schema.clone(), |result, (input, output)| {
+        let field = schema.require(input)?;
+        let is_number = matches!(numbers(&field.data_type), Some(Numbers::Whole | Numbers::Real));
+        if !is_number || field.data_type == DataType::Boolean {
+            return Err(Error::schema(input, "numbers, some of them missing", field.data_type.simple_string()));
+        }
+        let data_type = field.data_type.clone();
+        result.with(StructField { name: output.clone(), data_type, nullable: true, metadata: Default::default() })
+    })
+}
+
+impl Estimator for Imputer {
+    fn fit<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Box<dyn Model>>> {
+        Box::pin(async move {
+            self.transform_schema(&frame.schema().await?)?;
+            learning::learn_one(frame, self.questions()).await
+        })
+    }
+
+    fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
+        output_schema(&self.input_cols, &self.output_cols, schema)
+    }
+
+    fn reads(&self) -> Option<Vec<String>> {
+        Some(self.input_cols.clone())
+    }
+
+    fn learning(&self, schema: &Schema, _elements: &Elements) -> Result<Option<Learning>> {
+        self.transform_schema(schema)?;
+        Ok(Some(self.questions()))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// What an [`Imputer`] learnt (`org.apache.spark.ml.feature.ImputerModel`).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ImputerModel {
+    input_cols: Vec<String>,
+    output_cols: Vec<String>,
+    /// One number, written as text: JSON has no NaN.
+    #[serde(with = "exact")]
+    missing_value: Vec<f64>,
+    #[serde(with = "exact")]
+    surrogates: Vec<f64>,
+}
+
+/// NaN as the missing value equals itself.
+impl PartialEq for ImputerModel {
+    fn eq(&self, other: &Self) -> bool {
+        let bits = |numbers: &[f64]| numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        let columns = (&self.input_cols, &self.output_cols) == (&other.input_cols, &other.output_cols);
+        columns && bits(&self.missing_value) == bits(&other.missing_value) && self.surrogates == other.surrogates
+    }
+}
+
+impl ImputerModel {
+    /// What stands for a missing number, for each input column.
+    pub fn surrogates(&self) -> &[f64] {
+        &self.surrogates
+    }
+
+    fn imputed(&self, input: &str, surrogate: f64, data_type: &DataType) -> Column {
+        let value = column(input).cast(DataType::Double);
+        let missing = lit_double(self.missing_value.first().copied().unwrap_or(f64::NAN));
+        let is_missing = value.clone().is_null().or(value.clone().eq(missing));
+        functions::when(is_missing, lit_double(surrogate)).otherwise(value).cast(data_type.clone())
+    }
+}
+
+impl Transformer for ImputerModel {
+    fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
+        Box::pin(async move {
+            let schema = frame.schema().await?;
+            self.transform_schema(&schema)?;
+            let columns = self.input_cols.iter().zip(&self.output_cols).zip(&self.surrogates);
+            let outputs = columns.map(|((input, output), surrogate)| {
+                Ok((output, self.imputed(input, *surrogate, &schema.require(input)?.data_type)))
+            });
+            Ok(frame.with_columns(outputs.collect::<Result<Vec<_>>>()?))
+        })
+    }
+
+    fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
+        output_schema(&self.input_cols, &self.output_cols, schema)
+    }
+
+    fn reads(&self) -> Option<Vec<String>> {
+        Some(self.input_cols.clone())
+    }
+
+    plain_data!(ImputerModel);
+}
+
+impl Model for ImputerModel {
+    fn into_transformer(self: Box<Self>) -> Box<dyn Transformer> {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ml::NativeStage;
+
+    #[test]
+    fn only_numbers_can_be_imputed() {
+        let schema = Schema::from_ddl("a INT, b STRING, c BOOLEAN, d DOUBLE").unwrap();
+        let imputed = |inputs: &[&str], outputs: &[&str]| {
+            Imputer::new(inputs.iter().copied(), outputs.iter().copied()).transform_schema(&schema)
+        };
+        let out = imputed(&["a", "d"], &["x", "y"]).unwrap();
+        assert_eq!(out.require("x").unwrap().data_type, DataType::Integer);
+        assert!(imputed(&["b"], &["x"]).unwrap_err().to_string().contains("column `b`"));
+        assert!(imputed(&["c"], &["x"]).is_err() && imputed(&["a"], &["d"]).is_err() && imputed(&["a"], &[]).is_err());
+    }
+
+    #[test]
+    fn a_model_is_the_same_after_a_journey_as_json() {
+        let model = ImputerModel {
+            input_cols: vec!["a.b".into()],
+            output_cols: vec!["ü".into()],
+            missing_value: vec![f64::NAN],
+            surrogates: vec![1.0 / 3.0],
+        };
+        let stage = model.native().unwrap();
+        assert_eq!(NativeStage::from_json(&stage.to_json()).unwrap(), stage);
+    }
+}

@@ -1,0 +1,124 @@
+//! Vectors to at most 1 either way.
+
+use std::any::Any;
+
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use spark_connect::functions;
+
+use super::scaling::{ElementFigures, Fitted, estimator_schema, exact, figure, shifted_and_scaled};
+use crate::{
+    Result,
+    dataframe::{DataFrame, Schema},
+    ml::{
+        learning::{Elements, Learning},
+        stage::{Estimator, Model, Transformer, plain_data},
+    },
+};
+
+/// Learns the largest absolute value of every element of a vector (`org.apache.spark.ml.feature.MaxAbsScaler`).
+///
+/// | param | default | purpose |
+/// |---|---|---|
+/// | `inputCol`, `outputCol` | | a vector, or an array of numbers; the scaled vector, always dense |
+///
+/// What is divided by it lies between -1 and 1, and zeros stay zeros. NaN is passed over when fitting and stays NaN.
+#[derive(Debug, Clone)]
+pub struct MaxAbsScaler {
+    input_col: String,
+    output_col: String,
+}
+
+impl MaxAbsScaler {
+    /// Scales to at most 1 either way.
+    pub fn new(input_col: impl Into<String>, output_col: impl Into<String>) -> Self {
+        Self { input_col: input_col.into(), output_col: output_col.into() }
+    }
+
+    fn figures(&self) -> ElementFigures {
+        let params = self.clone();
+        ElementFigures {
+            input_col: self.input_col.clone(),
+            aggregates: |_, _| vec![Box::new(|v| functions::max(functions::abs(v)))],
+            settings: (0.0, 0.0),
+            passes_nan: true,
+            learn: Box::new(move |found| {
+                let MaxAbsScaler { input_col, output_col } = params;
+                Ok(Box::new(MaxAbsScalerModel { input_col, output_col, max_abs: figure(&found, 0) }))
+            }),
+        }
+    }
+}
+
+impl Estimator for MaxAbsScaler {
+    fn fit<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Box<dyn Model>>> {
+        Box::pin(async move {
+            let schema = frame.schema().await?;
+            self.transform_schema(&schema)?;
+            self.figures().fit(frame, &schema).await
+        })
+    }
+
+    fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
+        estimator_schema(&self.input_col, &self.output_col, schema)
+    }
+
+    fn reads(&self) -> Option<Vec<String>> {
+        Some(vec![self.input_col.clone()])
+    }
+
+    fn learning(&self, schema: &Schema, elements: &Elements) -> Result<Option<Learning>> {
+        self.transform_schema(schema)?;
+        Ok(self.figures().learning(schema, elements))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// What a [`MaxAbsScaler`] learnt (`org.apache.spark.ml.feature.MaxAbsScalerModel`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MaxAbsScalerModel {
+    input_col: String,
+    output_col: String,
+    #[serde(with = "exact")]
+    max_abs: Vec<f64>,
+}
+
+impl MaxAbsScalerModel {
+    /// The largest absolute value of every element.
+    pub fn max_abs(&self) -> &[f64] {
+        &self.max_abs
+    }
+
+    fn fitted(&self) -> Fitted<'_> {
+        let (stage, size) = ("MaxAbsScaler", self.max_abs.len());
+        Fitted { stage, input_col: &self.input_col, output_col: &self.output_col, size }
+    }
+}
+
+impl Transformer for MaxAbsScalerModel {
+    fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
+        Box::pin(async move {
+            let scale = self.max_abs.iter().map(|max| if *max == 0.0 { 1.0 } else { 1.0 / max }).collect();
+            self.fitted().apply(frame, |values| shifted_and_scaled(values, None, Some(scale))).await
+        })
+    }
+
+    fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
+        self.fitted().schema(schema)
+    }
+
+    fn reads(&self) -> Option<Vec<String>> {
+        Some(vec![self.input_col.clone()])
+    }
+
+    plain_data!(MaxAbsScalerModel);
+}
+
+impl Model for MaxAbsScalerModel {
+    fn into_transformer(self: Box<Self>) -> Box<dyn Transformer> {
+        self
+    }
+}

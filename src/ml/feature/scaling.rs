@@ -1,0 +1,271 @@
+//! What the scalers of vectors share: figures of every element, and a formula for every element.
+
+use arrow::{
+    array::{Array, AsArray},
+    datatypes::{Int32Type, Int64Type},
+};
+use spark_connect::{column::Column, functions, lit, lit_double, types::StructField};
+
+use super::{Numbers, as_array, numbers, raise, text};
+use crate::{
+    Error, Result,
+    dataframe::{DataFrame, Schema, column, function, vector_type, with_metadata},
+    ml::{
+        attribute::AttributeGroup,
+        learning::{Aggregate, Answers, Elements, Learning, doubles},
+        stage::Model,
+    },
+};
+
+/// What a scaler makes of the figures of all elements.
+type Learn = Box<dyn FnOnce(Vec<Vec<f64>>) -> Result<Box<dyn Model>> + Send>;
+
+/// A scaler that learns some figures of every element of a vector.
+pub(super) struct ElementFigures {
+    pub(super) input_col: String,
+    pub(super) aggregates: fn(f64, f64) -> Vec<Aggregate>,
+    /// What `aggregates` is called with.
+    pub(super) settings: (f64, f64),
+    /// Whether NaN is passed over, or refused.
+    pub(super) passes_nan: bool,
+    pub(super) learn: Learn,
+}
+
+/// What rows say of one element.
+struct Element {
+    place: i64,
+    rows: f64,
+    /// Those where it is not null.
+    values: f64,
+    /// Those where it is not NaN either.
+    numbers: f64,
+    figures: Vec<f64>,
+}
+
+fn not_nan(value: Column) -> Column {
+    function("nullif", [value, lit_double(f64::NAN)])
+}
+
+impl ElementFigures {
+    /// The counts of values and of numbers, then the figures.
+    fn asked(&self) -> Vec<Aggregate> {
+        let counts: [Aggregate; 2] = [Box::new(functions::count), Box::new(|v| functions::count(not_nan(v)))];
+        let passes_nan = self.passes_nan;
+        let figures = (self.aggregates)(self.settings.0, self.settings.1).into_iter();
+        let figures = figures.map(move |ask| -> Aggregate {
+            Box::new(move |value| ask(if passes_nan { not_nan(value) } else { value }))
+        });
+        counts.into_iter().chain(figures).collect()
+    }
+
+    /// Asks for each element by itself; `None` if their number is not known.
+    pub(super) fn learning(self, schema: &Schema, elements: &Elements) -> Option<Learning> {
+        let elements = elements.of(&self.input_col, schema)?;
+        let asked_of_each = self.asked().len();
+        let counted: [Aggregate; 1] = [Box::new(functions::count)];
+        let asked: Vec<_> = elements.into_iter().map(|element| (element, self.asked())).collect();
+        let mut learning = Learning::new(move |answers: Answers| {
+            let rows = doubles(&answers.figures[0])?.first().copied().unwrap_or_default();
+            let mut found = Vec::new();
+            for (place, answer) in (0..).zip(answers.figures[1..].chunks(asked_of_each)) {
+                let answer = answer.iter().map(|figure| doubles(figure)).collect::<Result<Vec<_>>>()?.concat();
+                found.push(Element::new(place, rows, &answer));
+            }
+            self.finish(found)
+        });
+        learning = learning.figures(lit(1), counted);
+        Some(asked.into_iter().fold(learning, |learning, (element, asked)| learning.figures(element, asked)))
+    }
+
+    /// Takes the vectors apart row by row, whatever their length.
+    pub(super) async fn fit(self, frame: &DataFrame, schema: &Schema) -> Result<Box<dyn Model>> {
+        let kind = vector_input(&self.input_col, schema)?;
+        let elements = function("posexplode", [as_array(column(&self.input_col), kind)]);
+        let asked = self.asked().into_iter().enumerate().map(|(i, ask)| ask(column("col")).alias(&format!("a{i}")));
+        let figures = [functions::count(lit(1)).alias("rows")].into_iter().chain(asked);
+        let mut found = Vec::new();
+        for batch in frame.select([elements]).group_by(["pos"]).agg(figures).collect().await? {
+            let places = batch.column(0).as_primitive::<Int32Type>();
+            let rows = batch.column(1).as_primitive::<Int64Type>();
+            for row in 0..batch.num_rows() {
+                let figures = batch.columns()[2..].iter().map(|figure| doubles(&figure.slice(row, 1)));
+                let figures = figures.collect::<Result<Vec<_>>>()?.concat();
+                found.push(Element::new(places.value(row).into(), rows.value(row) as f64, &figures));
+            }
+        }
+        found.sort_by_key(|element| element.place);
+        self.finish(found)
+    }
+
+    fn finish(self, found: Vec<Element>) -> Result<Box<dyn Model>> {
+        check(&self.input_col, self.passes_nan, &found)?;
+        (self.learn)(found.into_iter().map(|element| element.figures).collect())
+    }
+}
+
+impl Element {
+    fn new(place: i64, rows: f64, answer: &[f64]) -> Self {
+        let at = |i: usize| answer.get(i).copied().unwrap_or(f64::NAN);
+        let figures = answer.get(2..).unwrap_or_default().to_vec();
+        Self { place, rows, values: at(0), numbers: at(1), figures }
+    }
+}
+
+fn check(input_col: &str, passes_nan: bool, found: &[Element]) -> Result<()> {
+    let refuse = |reason: String| Err(Error::data(input_col, reason));
+    let Some(rows) = found.first().map(|element| element.rows).filter(|rows| *rows > 0.0) else {
+        return refuse("there is no vector to learn from: no row, or only nulls".into());
+    };
+    for Element { place, rows: present, values, numbers, figures } in found {
+        if *present != rows {
+            return refuse(format!(
+                "vectors differ in length: {rows} rows have element 0, {present} have element {place}"
+            ));
+        }
+        if values != present {
+            return refuse(format!("element {place} is null in {} rows; leave them out first", present - values));
+        }
+        if passes_nan && *numbers == 0.0 {
+            return refuse(format!("element {place} is NaN in every row; there is nothing to learn from"));
+        }
+        if !passes_nan && (numbers != values || figures.iter().any(|figure| !figure.is_finite())) {
+            let nan = values - numbers;
+            return refuse(format!(
+                "element {place} is NaN or infinite in some rows (NaN in {nan}); leave them out first"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// How a column gives a vector.
+pub(super) fn vector_input(name: &str, schema: &Schema) -> Result<Numbers> {
+    let field = schema.require(name)?;
+    match numbers(&field.data_type) {
+        Some(kind @ (Numbers::Vector | Numbers::Array)) => Ok(kind),
+        _ => Err(Error::schema(name, "a vector (a VectorAssembler makes one)", field.data_type.simple_string())),
+    }
+}
+
+/// A column of vectors of a size, if it is known.
+pub(super) fn vector_field(name: &str, size: Option<usize>) -> StructField {
+    let metadata = size.map(|size| AttributeGroup::Size(size).to_metadata()).unwrap_or_default();
+    let metadata = metadata.into_iter().collect();
+    StructField { name: name.to_owned(), data_type: vector_type(), nullable: true, metadata }
+}
+
+/// The number of elements that a column's metadata tells of.
+pub(super) fn size_of(name: &str, schema: &Schema) -> Result<Option<usize>> {
+    Ok(AttributeGroup::from_metadata(&schema.require(name)?.metadata).map(|group| group.size()))
+}
+
+/// The schema with the output of an estimator of vectors.
+pub(super) fn estimator_schema(input: &str, output: &str, schema: &Schema) -> Result<Schema> {
+    vector_input(input, schema)?;
+    schema.with(vector_field(output, size_of(input, schema)?))
+}
+
+/// A fitted scaler's columns, and the number of elements it was fitted to.
+pub(super) struct Fitted<'a> {
+    pub(super) stage: &'static str,
+    pub(super) input_col: &'a str,
+    pub(super) output_col: &'a str,
+    pub(super) size: usize,
+}
+
+impl Fitted<'_> {
+    /// The schema with the output column; refuses vectors that are known to be of another length.
+    pub(super) fn schema(&self, schema: &Schema) -> Result<Schema> {
+        vector_input(self.input_col, schema)?;
+        if let Some(size) = size_of(self.input_col, schema)?
+            && size != self.size
+        {
+            let expected = format!("vectors of {} elements, as fitted", self.size);
+            return Err(Error::schema(self.input_col, expected, format!("vectors of {size} elements")));
+        }
+        schema.with(vector_field(self.output_col, Some(self.size)))
+    }
+
+    /// The frame with what a formula makes of each row's array; a row whose vector has another length fails.
+    pub(super) async fn apply(&self, frame: &DataFrame, formula: impl FnOnce(Column) -> Column) -> Result<DataFrame> {
+        let schema = frame.schema().await?;
+        self.schema(&schema)?;
+        let values = as_array(column(self.input_col), vector_input(self.input_col, &schema)?);
+        let size = function("size", [values.clone()]);
+        let length = format!("; the {} was fitted to vectors of {} elements.", self.stage, self.size);
+        let found = function("coalesce", [size.clone().cast_str("string"), text("no")]);
+        let column_text = text(&format!("The vector in column `{}` has ", self.input_col));
+        let wrong = raise([column_text, found, text(" elements"), text(&length)]);
+        let fits = size.eq(lit(self.size as i64));
+        let checked = functions::when(fits, formula(values)).otherwise(wrong);
+        let vector = function("array_to_vector", [checked]);
+        let metadata = AttributeGroup::Size(self.size).to_metadata();
+        Ok(frame.with_column(self.output_col, with_metadata(vector, self.output_col, &metadata)))
+    }
+}
+
+/// `(x - shift) * scale` for every element, in this order, as Spark computes it.
+pub(super) fn shifted_and_scaled(values: Column, shift: Option<&[f64]>, scale: Option<Vec<f64>>) -> Column {
+    if shift.is_none() && scale.is_none() {
+        return values;
+    }
+    let at = |list: Vec<f64>, i: &Column| function("get", [super::double_literals(list), i.clone()]);
+    functions::transform_idx(values, |x| {
+        let moved = match shift {
+            Some(shift) => x[0].clone().sub(at(shift.to_vec(), &x[1])),
+            None => x[0].clone(),
+        };
+        match scale {
+            Some(scale) => moved.mul(at(scale, &x[1])),
+            None => moved,
+        }
+    })
+}
+
+/// One over each, and 0 where it is 0.
+pub(super) fn reciprocals(of: &[f64]) -> Vec<f64> {
+    of.iter().map(|x| if *x == 0.0 { 0.0 } else { 1.0 / x }).collect()
+}
+
+/// The i-th figure of every element.
+pub(super) fn figure(found: &[Vec<f64>], i: usize) -> Vec<f64> {
+    found.iter().map(|figures| figures.get(i).copied().unwrap_or(f64::NAN)).collect()
+}
+
+/// Numbers as text: JSON parsers may round the last digit of a number, and a fitted stage must come back as it was.
+pub(super) mod exact {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(in crate::ml::feature) fn serialize<S: Serializer>(numbers: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(numbers.iter().map(f64::to_string))
+    }
+
+    pub(in crate::ml::feature) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<f64>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_that_cannot_be_used_are_refused_with_their_element() {
+        let element =
+            |place, rows, values, numbers, figure| Element { place, rows, values, numbers, figures: vec![figure] };
+        let refused = |found: &[Element]| check("raw", false, found).unwrap_err().to_string();
+        assert!(refused(&[]).contains("no row"));
+        assert!(refused(&[element(0, 0.0, 0.0, 0.0, f64::NAN)]).contains("no row"));
+        let shorter = [element(0, 5.0, 5.0, 5.0, 0.0), element(1, 4.0, 4.0, 4.0, 0.0)];
+        assert!(refused(&shorter).contains("differ in length"));
+        assert!(refused(&[element(0, 5.0, 3.0, 3.0, 0.0)]).contains("element 0 is null in 2 rows"));
+        assert!(refused(&[element(0, 5.0, 5.0, 4.0, 0.0)]).contains("NaN in 1"));
+        assert!(refused(&[element(0, 5.0, 5.0, 5.0, f64::INFINITY)]).contains("NaN or infinite"));
+        assert!(check("raw", true, &[element(0, 5.0, 5.0, 4.0, 0.0)]).is_ok());
+        assert!(check("raw", true, &[element(0, 5.0, 5.0, 0.0, 0.0)]).is_err());
+        assert!(check("raw", false, &[element(0, 5.0, 5.0, 5.0, 0.0)]).is_ok());
+    }
+}

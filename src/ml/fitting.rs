@@ -1,0 +1,148 @@
+//! How a pipeline's stages are fitted in few queries.
+
+use std::collections::HashSet;
+
+use super::{
+    learning::{self, Elements, Learning},
+    pipeline::{PipelineModel, PipelineStage},
+    stage::Transformer,
+};
+use crate::{
+    Result,
+    dataframe::{DataFrame, Schema},
+};
+
+/// A pipeline being fitted, in rounds. Each round applies the transformers whose input is there and asks, in one query,
+/// for the estimators whose input is there; a stage that reads what another will learn waits for the next round.
+pub(super) struct Fitting<'a> {
+    stages: &'a [PipelineStage],
+    /// The columns that each stage adds.
+    writes: Vec<Vec<String>>,
+    fitted: Vec<Option<Box<dyn Transformer>>>,
+    applied: Vec<bool>,
+    frame: DataFrame,
+    schema: Schema,
+    elements: Elements,
+}
+
+/// What a round has found to do.
+enum Round {
+    /// Estimators to be asked for in one query.
+    Together(Vec<(usize, Learning)>),
+    /// An estimator that runs by itself.
+    Alone(usize),
+}
+
+impl<'a> Fitting<'a> {
+    /// Checks all stages before any work.
+    pub(super) async fn new(stages: &'a [PipelineStage], frame: &DataFrame) -> Result<Self> {
+        let schema = frame.schema().await?;
+        let mut writes = Vec::with_capacity(stages.len());
+        let mut before = schema.clone();
+        for stage in stages {
+            let after = stage.transform_schema(&before)?;
+            let is_new = |name: &&str| before.fields().iter().all(|field| field.name != **name);
+            writes.push(after.names().filter(is_new).map(str::to_owned).collect());
+            before = after;
+        }
+        Ok(Self {
+            stages,
+            writes,
+            fitted: stages.iter().map(|_| None).collect(),
+            applied: vec![false; stages.len()],
+            frame: frame.clone(),
+            schema,
+            elements: Elements::default(),
+        })
+    }
+
+    pub(super) async fn run(mut self) -> Result<PipelineModel> {
+        while self.waits_after(0) {
+            match self.round().await? {
+                Round::Alone(i) => {
+                    if let PipelineStage::Estimator(stage) = &self.stages[i] {
+                        self.fitted[i] = Some(stage.fit(&self.frame).await?.into_transformer());
+                    }
+                    self.apply(i).await?;
+                }
+                Round::Together(asked) => {
+                    let (places, asked): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+                    let models = learning::learn(&self.frame, asked).await?;
+                    for (i, model) in places.iter().zip(models) {
+                        self.fitted[*i] = Some(model.into_transformer());
+                    }
+                    for i in places {
+                        self.apply(i).await?;
+                    }
+                }
+            }
+        }
+        let stages = self.stages.iter().zip(self.fitted).filter_map(|(stage, fitted)| match stage {
+            PipelineStage::Transformer(stage) => Some(stage.duplicate()),
+            PipelineStage::Estimator(_) => fitted,
+        });
+        Ok(PipelineModel::new(stages))
+    }
+
+    /// Whether an estimator from this place on is yet to be fitted.
+    fn waits_after(&self, place: usize) -> bool {
+        let mut rest = self.stages.iter().zip(&self.fitted).skip(place);
+        rest.any(|(stage, fitted)| matches!(stage, PipelineStage::Estimator(_)) && fitted.is_none())
+    }
+
+    /// Applies the transformers that can be, and finds the estimators that can be fitted now.
+    async fn round(&mut self) -> Result<Round> {
+        let mut waiting: HashSet<String> = HashSet::new();
+        let mut together = Vec::new();
+        for i in 0..self.stages.len() {
+            if self.applied[i] {
+                continue;
+            }
+            // Nothing before it waits, so the frame is what it would be in its turn.
+            let in_turn = waiting.is_empty() && together.is_empty();
+            let reads = match &self.stages[i] {
+                PipelineStage::Estimator(stage) => stage.reads(),
+                PipelineStage::Transformer(stage) => stage.reads(),
+            };
+            if reads.is_none() && !in_turn {
+                break;
+            }
+            let ready = in_turn || reads.as_ref().is_some_and(|r| r.iter().all(|n| !waiting.contains(n)));
+            if let (PipelineStage::Transformer(_), true) = (&self.stages[i], ready) {
+                self.apply(i).await?;
+                continue;
+            }
+            if let (PipelineStage::Estimator(stage), true) = (&self.stages[i], ready) {
+                match stage.learning(&self.schema, &self.elements)? {
+                    Some(learning) => together.push((i, learning)),
+                    None if in_turn => return Ok(Round::Alone(i)),
+                    None => {}
+                }
+            }
+            waiting.extend(self.writes[i].iter().cloned());
+            if reads.is_none() {
+                break;
+            }
+        }
+        Ok(Round::Together(together))
+    }
+
+    /// The frame with a stage's columns, if an estimator after it still needs them.
+    async fn apply(&mut self, i: usize) -> Result<()> {
+        self.applied[i] = true;
+        let stage: &dyn Transformer = match (&self.stages[i], &self.fitted[i]) {
+            (PipelineStage::Transformer(stage), _) => stage.as_ref(),
+            (_, Some(fitted)) => fitted.as_ref(),
+            _ => return Ok(()),
+        };
+        if self.waits_after(0) {
+            self.frame = stage.transform(&self.frame).await?;
+            self.schema = self.frame.schema().await?;
+            if stage.reads().is_none() {
+                self.elements.clear();
+            }
+            self.elements.learn_from(stage, &self.schema);
+        }
+        Ok(())
+    }
+}

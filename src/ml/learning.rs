@@ -1,0 +1,241 @@
+//! Learning by aggregates: stages say what they ask of the rows, so that several can ask in one query.
+
+use std::{collections::HashMap, fmt};
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, RecordBatch},
+    datatypes::{DataType as ArrowType, Float64Type, Int32Type, Int64Type},
+};
+use spark_connect::{column::Column, expression::LiteralExpression, functions, lit, lit_string, types::DataType};
+
+use super::{
+    attribute::AttributeGroup,
+    feature::{as_array, numbers},
+    stage::{Model, Transformer},
+};
+use crate::{
+    Error, Result,
+    dataframe::{DataFrame, Schema, column, function},
+};
+
+/// An aggregate over a column of values, such as `avg`. It must pass over nulls.
+pub type Aggregate = Box<dyn Fn(Column) -> Column + Send + Sync>;
+
+/// Turns the answers into a fitted model.
+type Learn = Box<dyn FnOnce(Answers) -> Result<Box<dyn Model>> + Send>;
+
+/// What an estimator asks of the rows of a frame, and what it makes of the answers.
+pub struct Learning {
+    classes: Vec<Column>,
+    values: Vec<Column>,
+    /// The place of a value, and what is asked about it.
+    figures: Vec<(usize, Aggregate)>,
+    learn: Learn,
+}
+
+/// What the rows said, in the order of the questions.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// For each column of classes, those that occur and how often, in no order.
+    pub classes: Vec<Vec<(String, i64)>>,
+    /// For each aggregate, its one value.
+    pub figures: Vec<ArrayRef>,
+}
+
+impl fmt::Debug for Learning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = (self.classes.len(), self.figures.len());
+        f.debug_struct("Learning").field("classes, figures", &counts).finish_non_exhaustive()
+    }
+}
+
+impl Learning {
+    /// Asks nothing yet; `learn` makes a model of the answers.
+    pub fn new(learn: impl FnOnce(Answers) -> Result<Box<dyn Model>> + Send + 'static) -> Self {
+        Self { classes: Vec::new(), values: Vec::new(), figures: Vec::new(), learn: Box::new(learn) }
+    }
+
+    /// Asks which texts occur in a column, and how often. Nulls are passed over.
+    pub fn classes(mut self, text: Column) -> Self {
+        self.classes.push(text);
+        self
+    }
+
+    /// Asks aggregates of a column of values.
+    pub fn figures(mut self, value: Column, aggregates: impl IntoIterator<Item = Aggregate>) -> Self {
+        let place = self.values.len();
+        self.values.push(value);
+        self.figures.extend(aggregates.into_iter().map(|aggregate| (place, aggregate)));
+        self
+    }
+}
+
+/// The numbers of vector columns as expressions of other columns, where they are known: a vector need not be put
+/// together to ask about its elements.
+#[derive(Debug, Clone, Default)]
+pub struct Elements(HashMap<String, Vec<Column>>);
+
+/// Vectors that are longer are taken apart row by row, in place of an aggregate for each element.
+const LONGEST: usize = 256;
+
+impl Elements {
+    /// What a stage's output is made of, if the stage can tell.
+    pub(super) fn learn_from(&mut self, stage: &dyn Transformer, schema: &Schema) {
+        if let Some((name, elements)) = stage.elements(schema) {
+            self.0.insert(name, elements);
+        }
+    }
+
+    /// Forgets all, since columns may have changed their meaning.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// The elements of a vector or array column: `None` when their number is unknown or large.
+    pub fn of(&self, name: &str, schema: &Schema) -> Option<Vec<Column>> {
+        let known = match self.0.get(name) {
+            Some(elements) => elements.clone(),
+            None => {
+                let field = schema.get(name)?;
+                let size = AttributeGroup::from_metadata(&field.metadata)?.size();
+                let values = as_array(column(name), numbers(&field.data_type)?);
+                (0..size.min(LONGEST + 1)).map(|i| function("get", [values.clone(), lit(i as i64)])).collect()
+            }
+        };
+        (1..=LONGEST).contains(&known.len()).then_some(known)
+    }
+}
+
+/// Asks what all of them ask in one query over a frame, or in none when nothing is asked.
+///
+/// Classes are counted by one group for each, figures by one group for all rows. Both together repeat every row, once for
+/// the figures and once for each column of classes.
+pub(super) async fn learn(frame: &DataFrame, all: Vec<Learning>) -> Result<Vec<Box<dyn Model>>> {
+    let classes: Vec<_> = all.iter().flat_map(|one| one.classes.iter().cloned()).collect();
+    let values: Vec<_> = all.iter().flat_map(|one| one.values.iter().cloned()).collect();
+    let mut figures = Vec::new();
+    let mut before = 0;
+    for one in &all {
+        figures.extend(one.figures.iter().map(|(place, aggregate)| (before + place, aggregate)));
+        before += one.values.len();
+    }
+    let mut answers = match (classes.is_empty(), figures.is_empty()) {
+        (true, true) => Answers::default(),
+        (true, false) => all_rows(frame, values, &figures).await?,
+        (false, _) => with_classes(frame, classes, values, &figures).await?,
+    };
+    let models = all.into_iter().map(|one| {
+        let rest = answers.classes.split_off(one.classes.len().min(answers.classes.len()));
+        let classes = std::mem::replace(&mut answers.classes, rest);
+        let rest = answers.figures.split_off(one.figures.len().min(answers.figures.len()));
+        let figures = std::mem::replace(&mut answers.figures, rest);
+        (one.learn)(Answers { classes, figures })
+    });
+    models.collect()
+}
+
+/// Asks for one estimator alone.
+pub(super) async fn learn_one(frame: &DataFrame, learning: Learning) -> Result<Box<dyn Model>> {
+    learn(frame, vec![learning]).await?.pop().ok_or_else(no_answer)
+}
+
+fn place(i: usize) -> String {
+    format!("v{i}")
+}
+
+async fn all_rows(frame: &DataFrame, values: Vec<Column>, figures: &[(usize, &Aggregate)]) -> Result<Answers> {
+    let values = values.into_iter().enumerate().map(|(i, value)| value.alias(&place(i)));
+    let asked = figures.iter().enumerate().map(|(i, (of, ask))| ask(column(&place(*of))).alias(&format!("a{i}")));
+    let batches = frame.select(values).agg(asked).collect().await?;
+    let row = batches.iter().find(|batch| batch.num_rows() == 1).ok_or_else(no_answer)?;
+    Ok(Answers { classes: Vec::new(), figures: row.columns().to_vec() })
+}
+
+async fn with_classes(
+    frame: &DataFrame,
+    classes: Vec<Column>,
+    values: Vec<Column>,
+    figures: &[(usize, &Aggregate)],
+) -> Result<Answers> {
+    let mut found = vec![Vec::new(); classes.len()];
+    let pair = |(i, class): (i64, Column)| {
+        function("named_struct", [lit_string("column"), lit(i), lit_string("class"), class])
+    };
+    let of_figures = (!figures.is_empty()).then(|| pair((-1, no_text())));
+    let pairs = (0..).zip(classes).map(pair).chain(of_figures);
+    let pairs = functions::explode(function("array", pairs)).alias("pair");
+    let values = values.into_iter().enumerate().map(|(i, value)| value.alias(&place(i)));
+    let rows = frame.select(values.chain([pairs]));
+    let (which, class) = (|| spark_connect::col("pair.column"), || spark_connect::col("pair.class"));
+    let of_all = || which().lt(lit(0));
+    let asked = figures.iter().enumerate().map(|(i, (of, ask))| {
+        let value = function("if", [of_all(), column(&place(*of)), function("nullif", [lit(0), lit(0)])]);
+        ask(value).alias(&format!("a{i}"))
+    });
+    let counts = rows
+        .filter(class().is_not_null().or(of_all()))
+        .group_by([which().alias("column"), class().alias("class")])
+        .agg([functions::count(lit(1)).alias("rows")].into_iter().chain(asked));
+    let mut figures_row: Option<Vec<ArrayRef>> = None;
+    for batch in counts.collect().await? {
+        let columns = whole(&batch, 0)?;
+        let (texts, rows) = (batch.column(1).as_string::<i32>(), batch.column(2).as_primitive::<Int64Type>());
+        for (row, column) in columns.into_iter().enumerate() {
+            match usize::try_from(column) {
+                Ok(column) => found[column].push((texts.value(row).to_owned(), rows.value(row))),
+                Err(_) => figures_row = Some(batch.columns()[3..].iter().map(|c| c.slice(row, 1)).collect()),
+            }
+        }
+    }
+    let figures = match figures_row {
+        Some(row) => row,
+        None if figures.is_empty() => Vec::new(),
+        // Without a row there is no group either; ask for what aggregates say of nothing.
+        None => return Box::pin(of_nothing(frame, found, figures)).await,
+    };
+    Ok(Answers { classes: found, figures })
+}
+
+async fn of_nothing(
+    frame: &DataFrame,
+    classes: Vec<Vec<(String, i64)>>,
+    figures: &[(usize, &Aggregate)],
+) -> Result<Answers> {
+    let nothing = frame.limit(0);
+    let values = figures.iter().map(|(of, _)| of + 1).max().unwrap_or(0);
+    let values = vec![function("nullif", [spark_connect::lit_double(0.0), spark_connect::lit_double(0.0)]); values];
+    Ok(Answers { classes, ..all_rows(&nothing, values, figures).await? })
+}
+
+/// Whole numbers, as the server's version types its literals.
+fn whole(batch: &RecordBatch, column: usize) -> Result<Vec<i64>> {
+    let found = batch.column(column);
+    match found.data_type() {
+        ArrowType::Int64 => Ok(found.as_primitive::<Int64Type>().values().to_vec()),
+        ArrowType::Int32 => Ok(found.as_primitive::<Int32Type>().values().iter().map(|i| i64::from(*i)).collect()),
+        other => Err(Error::schema("column", "whole numbers", other.to_string())),
+    }
+}
+
+fn no_answer() -> Error {
+    Error::Data { column: "the frame".into(), reason: "an aggregate over all rows gave no row".into() }
+}
+
+/// A null of text.
+pub(super) fn no_text() -> Column {
+    let text = DataType::String { collation: "UTF8_BINARY".into() };
+    Column::new(spark_connect::Expression::Literal(LiteralExpression::Null(text)))
+}
+
+/// The numbers of an answer: of a list all of them; NaN for null.
+pub(super) fn doubles(figure: &dyn Array) -> Result<Vec<f64>> {
+    match figure.data_type() {
+        ArrowType::Float64 => Ok(figure.as_primitive::<Float64Type>().iter().map(|x| x.unwrap_or(f64::NAN)).collect()),
+        ArrowType::Int64 => {
+            Ok(figure.as_primitive::<Int64Type>().iter().map(|x| x.map_or(f64::NAN, |x| x as f64)).collect())
+        }
+        ArrowType::List(_) if figure.len() == 1 && figure.is_valid(0) => doubles(&figure.as_list::<i32>().value(0)),
+        ArrowType::List(_) => Ok(Vec::new()),
+        other => Err(Error::schema("figure", "numbers", other.to_string())),
+    }
+}
