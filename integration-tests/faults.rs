@@ -148,7 +148,8 @@ async fn kept_rows_that_are_lost_in_the_middle_are_an_error_and_at_the_beginning
 
 #[tokio::test]
 async fn an_executor_that_is_killed_costs_no_row() {
-    let spark = own_server().master("local-cluster[2,1,512]").start().await.unwrap();
+    let spark =
+        own_server().master("local-cluster[2,1,512]").conf("spark.executor.memory", "512m").start().await.unwrap();
     let session = Session::builder().remote(spark.remote()).create().await.unwrap();
     session.conf().set("spark.sql.shuffle.partitions", 3).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -186,20 +187,20 @@ fn executors_of(server: u32) -> Vec<u32> {
 #[tokio::test]
 async fn a_session_that_is_kept_alive_outlives_silence_and_one_that_is_not_is_replaced() {
     let spark = own_server()
-        .conf("spark.connect.session.manager.defaultSessionTimeout", "2s")
+        .conf("spark.connect.session.manager.defaultSessionTimeout", "5s")
         .conf("spark.connect.session.manager.maintenanceInterval", "500ms")
         .start()
         .await
         .unwrap();
     let alive =
         Session::builder().remote(spark.remote()).keep_alive(Duration::from_millis(500)).create().await.unwrap();
-    let silent = Session::builder().remote(spark.remote()).keep_alive(Duration::ZERO).create().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let frame = written(&alive, &folder).await;
+    let silent = Session::builder().remote(spark.remote()).keep_alive(Duration::ZERO).create().await.unwrap();
     let source = silent.read().parquet(folder.path().join("rows").to_str().unwrap()).source().cap(2 << 20);
     source.plan().await.unwrap();
     frame.create_temp_view("mine").await.unwrap();
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    tokio::time::sleep(Duration::from_secs(9)).await;
 
     assert_eq!(alive.table("mine").count().await.unwrap(), ROWS as u64);
     let error = silent.range(0, 3).count().await.unwrap_err();
@@ -208,7 +209,7 @@ async fn a_session_that_is_kept_alive_outlives_silence_and_one_that_is_not_is_re
     let sums = read(&source, async |rows| {
         if rows as i64 > ROWS / 2 && silences == 0 {
             silences += 1;
-            tokio::time::sleep(Duration::from_secs(6)).await;
+            tokio::time::sleep(Duration::from_secs(9)).await;
         }
     });
     assert_eq!(sums.await.unwrap(), whole());
