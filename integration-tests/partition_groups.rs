@@ -127,6 +127,27 @@ async fn any_other_plan_is_computed_once_and_kept() {
 }
 
 #[tokio::test]
+async fn rows_that_are_alike_do_not_make_a_group_too_large() {
+    let spark = session().await;
+    let alike = spark.range_with(0, ROWS, 1, Some(3)).select_expr([
+        "id * 0 AS id",
+        "map('a', 1) AS m",
+        "array(named_struct('m', map('b', 2))) AS nested",
+    ]);
+    let source = alike.filter_expr("rand() >= 0").source().cap(256 << 10);
+    let plan = source.plan().await.unwrap();
+    assert!(plan.strategy == Strategy::Persisted && plan.groups >= 10, "{plan:?}");
+    let mut stream = source.stream().await.unwrap();
+    let (mut rows, mut most) = (0, 0);
+    while let Some(batch) = stream.try_next().await.unwrap() {
+        (rows, most) = (rows + batch.num_rows(), most.max(batch.num_rows()));
+    }
+    assert_eq!(rows as i64, ROWS);
+    assert!(most < 3 * rows / plan.groups, "{most} rows of {rows} in one of {} groups", plan.groups);
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn rows_are_staged_and_what_dead_processes_left_is_dropped() {
     let (spark, database) = (session().await, database_for("staged").await);
     let tables = async || {

@@ -1,33 +1,77 @@
-//! Rows dealt out at random to groups, one partition a group.
+//! Rows dealt out to groups, one partition a group.
 
 use spark_connect::{column::Column, lit, types::DataType};
 
-use crate::dataframe::{DataFrame, column, function};
+use crate::dataframe::{DataFrame, Schema, column, function};
 
 /// The column of a row's group, while the rows are kept.
 pub(super) const GROUP: &str = "__tinderbox_group";
 
+/// The column of a hash of a row's values, while the rows are kept.
+const HASH: &str = "__tinderbox_hash";
+
 /// The column of a row's place among all, while the rows are kept.
 const PLACE: &str = "__tinderbox_place";
 
-/// The frame's rows in as many partitions as there are groups, each partition one group in the rows' order; and the
-/// groups' keys, which are in column [`GROUP`].
-pub(super) fn deal(frame: &DataFrame, groups: usize) -> (DataFrame, Vec<i32>) {
+/// What a row's group follows from.
+///
+/// A cluster that loses an executor computes some partitions again, and their rows may come in another order than before.
+/// A group must follow from what a row *is*; where it followed from where the row was, some rows would come twice and
+/// others never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Deal {
+    /// The row's values. Rows that are alike go to one group, however many they are.
+    ByValue,
+    /// The row's place among the rows of its partition in order of their hashes, so that only rows that are alike can
+    /// change places. One more sort.
+    ByPlace,
+}
+
+/// The frame's rows in as many partitions as there are groups, each partition one group in an order that is the same
+/// whenever it is computed; and the groups' keys, which are in column [`GROUP`].
+pub(super) fn deal(frame: &DataFrame, schema: &Schema, groups: usize, by: Deal) -> (DataFrame, Vec<i32>) {
+    let hashed = frame.with_column(HASH, hash(schema));
+    let (ranked, rank) = match by {
+        Deal::ByValue => (hashed, HASH),
+        Deal::ByPlace => {
+            let sorted = hashed.sort_within_partitions([column(HASH)]);
+            (sorted.with_column(PLACE, function("monotonically_increasing_id", [])).drop([HASH]), PLACE)
+        }
+    };
     let keys = partition_keys(groups);
     let choices = function("array", keys.iter().map(|key| lit(i64::from(*key)).cast(DataType::Integer)));
-    let any = function("pmod", [function("xxhash64", [column(PLACE)]), lit(groups as i64)]) + lit(1);
+    let any = function("pmod", [function("xxhash64", [column(rank)]), lit(groups as i64)]) + lit(1);
     let key = function("element_at", [choices, any.cast(DataType::Integer)]);
-    let dealt = frame
-        .with_column(PLACE, function("monotonically_increasing_id", []))
+    let dealt = ranked
         .with_column(GROUP, key)
         .repartition_by(Some(groups as i32), [column(GROUP)])
-        .sort_within_partitions([column(GROUP), column(PLACE)]);
+        .sort_within_partitions([column(GROUP), column(rank)]);
     (dealt, keys)
+}
+
+/// A hash of all values of a row.
+fn hash(schema: &Schema) -> Column {
+    let value = |name: &str, data_type: &DataType| match data_type {
+        // Spark does not hash what has no order of its own.
+        odd if has_unordered(odd) => function("to_json", [column(name)]),
+        _ => column(name),
+    };
+    function("xxhash64", schema.fields().iter().map(|field| value(&field.name, &field.data_type)))
+}
+
+fn has_unordered(data_type: &DataType) -> bool {
+    use DataType as T;
+    match data_type {
+        T::Map { .. } | T::Variant => true,
+        T::Array { element_type, .. } => has_unordered(element_type),
+        T::Struct { fields } => fields.iter().any(|field| has_unordered(&field.data_type)),
+        _ => false,
+    }
 }
 
 /// The rows of one group, as they were.
 pub(super) fn of_group(dealt: &DataFrame, key: i32) -> DataFrame {
-    dealt.filter(group_is(key)).drop([GROUP, PLACE])
+    dealt.filter(group_is(key)).drop([GROUP, HASH, PLACE])
 }
 
 pub(super) fn group_is(key: i32) -> Column {

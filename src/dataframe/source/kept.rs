@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     Scratch,
-    deal::{GROUP, deal, group_is, of_group},
+    deal::{Deal, GROUP, deal, group_is, of_group},
     groups::{self, Group},
     measure::Tally,
     scratch,
@@ -51,8 +51,44 @@ impl Kept {
 }
 
 /// Has the cluster compute the rows once, and keep them in its storage.
-pub(super) async fn persist(frame: &DataFrame, tally: &Tally, cap: u64) -> Result<(Kept, Vec<Group>)> {
-    let (dealt, keys) = deal(frame, groups::deal(tally, cap));
+pub(super) async fn persist(frame: &DataFrame, schema: &Schema, tally: &Tally, cap: u64) -> Result<(Kept, Vec<Group>)> {
+    let (kept, groups) = persist_dealt(frame, schema, tally, cap, Deal::ByValue).await?;
+    if are_even(&groups, cap) {
+        return Ok((kept, groups));
+    }
+    kept.release().await?;
+    persist_dealt(frame, schema, tally, cap, Deal::ByPlace).await
+}
+
+/// Has the cluster write the rows once, as files, a folder a group.
+pub(super) async fn stage(
+    frame: &DataFrame,
+    schema: &Schema,
+    tally: &Tally,
+    cap: u64,
+    place: &Scratch,
+) -> Result<(Kept, Vec<Group>)> {
+    let (kept, groups) = stage_dealt(frame, schema, tally, cap, place, Deal::ByValue).await?;
+    if are_even(&groups, cap) {
+        return Ok((kept, groups));
+    }
+    kept.release().await?;
+    stage_dealt(frame, schema, tally, cap, place, Deal::ByPlace).await
+}
+
+/// Whether no group is larger than the cap because many rows are alike.
+fn are_even(groups: &[Group], cap: u64) -> bool {
+    groups.iter().all(|group| group.bytes <= cap || group.rows == Some(1))
+}
+
+async fn persist_dealt(
+    frame: &DataFrame,
+    schema: &Schema,
+    tally: &Tally,
+    cap: u64,
+    by: Deal,
+) -> Result<(Kept, Vec<Group>)> {
+    let (dealt, keys) = deal(frame, schema, groups::deal(tally, cap), by);
     let view = format!("tinderbox_{}", Uuid::new_v4().simple());
     // A plan that draws at random draws anew each time it is analysed; a view is analysed once.
     dealt.create_temp_view(&view).await?;
@@ -76,15 +112,15 @@ pub(super) async fn persist(frame: &DataFrame, tally: &Tally, cap: u64) -> Resul
     }
 }
 
-/// Has the cluster write the rows once, as files, a folder a group.
-pub(super) async fn stage(
+async fn stage_dealt(
     frame: &DataFrame,
     schema: &Schema,
     tally: &Tally,
     cap: u64,
     place: &Scratch,
+    by: Deal,
 ) -> Result<(Kept, Vec<Group>)> {
-    let (dealt, _) = deal(frame, groups::deal(tally, cap));
+    let (dealt, _) = deal(frame, schema, groups::deal(tally, cap), by);
     let table = scratch::table(frame, place).await?;
     let kept = Kept::Staged { like: frame.clone(), table: table.clone() };
     // Parquet's writer looks at its memory every so many rows.

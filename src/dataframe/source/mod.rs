@@ -44,7 +44,8 @@ pub enum Strategy {
     /// Nothing is copied. No file may have more rows than the cap allows.
     Files,
     /// The rows computed once and kept in executor storage, in memory and on disk. Needs no place to write. They go when
-    /// the server is started again; an epoch that was under way then cannot go on.
+    /// the server is started again; an epoch that was under way then cannot go on. What goes with an executor is computed
+    /// again, so the plan's values must not hang on the order of its rows, as `rand()` after a shuffle does: stage those.
     Persisted,
     /// The rows computed once and written, one folder a group: survives a restart of the server.
     Staged(Scratch),

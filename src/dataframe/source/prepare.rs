@@ -234,7 +234,7 @@ impl Deciding<'_> {
     }
 
     async fn persisted(&self, tally: Tally, reason: String) -> Result<Decision> {
-        let (kept, groups) = kept::persist(self.frame, &tally, self.cap).await?;
+        let (kept, groups) = kept::persist(self.frame, &self.schema, &tally, self.cap).await?;
         let tally = counted(&groups, tally);
         Ok(Decision { strategy: Strategy::Persisted, reason, groups, kept: Some(kept), tally })
     }

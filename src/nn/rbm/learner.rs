@@ -71,7 +71,7 @@ impl RbmLearner {
     /// Prepares to train a machine of this size; `seed` decides every state that is drawn.
     ///
     /// # Errors
-    /// [`Error::Param`] for settings that are out of range.
+    /// [`Error::Param`](crate::Error::Param) for settings that are out of range.
     pub fn new(spec: RbmSpec, settings: ContrastiveDivergence, seed: u64) -> Result<Self> {
         Self::for_layer(spec, settings, seed, 0)
     }
@@ -99,7 +99,7 @@ impl RbmLearner {
     /// the gradient. Of no rows it learns nothing.
     ///
     /// # Errors
-    /// [`Error::Network`] for values that are not whole rows, or for a machine of another size.
+    /// [`Error::Network`](crate::Error::Network) for values that are not whole rows, or for a machine of another size.
     pub fn step(&mut self, rbm: &mut Rbm, visible: &[f32], learning_rate: f64, momentum: f64) -> Result<RbmStep> {
         let rows = rbm.rows(visible)?;
         let RbmSpec { visible: width, hidden, .. } = rbm.spec;
