@@ -28,7 +28,7 @@ pub use device::{DeviceName, Devices};
 pub use layer::{Activation, Conv, Mode, Pool, Readout, Recurrent, Table};
 pub use network::{Parameter, Sequential};
 pub use op::cross_entropy;
-pub(crate) use op::{Lookup, exp, sigmoid, wide};
+pub(crate) use op::{Lookup, add_into, alone, exp, sigmoid, wide};
 pub use rbm::{
     Annealing, ContrastiveDivergence, LogPartition, Rbm, RbmLearner, RbmSpec, RbmStack, RbmStep, Sparsity, VisibleUnits,
 };

@@ -84,6 +84,16 @@ impl Sequential {
         Ok(Self { spec: spec.clone(), parameters, statistics, own, stages, device: device.clone() })
     }
 
+    /// Another that learns the same numbers in the same memory, with running statistics of its own.
+    pub(crate) fn twin(&self) -> Result<Self> {
+        let copy = |p: &Parameter| {
+            let var = p.var.copy().and_then(|values| Var::from_tensor(&values));
+            let var = var.map_err(|e| Error::tensor(format!("copying `{}`", p.name), e))?;
+            Ok(Parameter { name: p.name.clone(), var })
+        };
+        Ok(Self { statistics: self.statistics.iter().map(copy).collect::<Result<_>>()?, ..self.clone() })
+    }
+
     /// Applies the layers; input `(rows, inputs)` or `(rows, …)` with the dimensions of the specification, output
     /// `(rows, outputs)`. Zero rows are allowed. Batch normalisation moves its running statistics while training.
     ///

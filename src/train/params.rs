@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClassWeights, Clip, Corruption, Decayed, EarlyStopping, Loss, Optimizer, Schedule};
+use super::{ClassWeights, Clip, Corruption, Decayed, EarlyStopping, Loss, MicroBatch, Optimizer, Schedule};
 use crate::{
     Error, Result,
     nn::Devices,
@@ -18,6 +18,7 @@ use crate::{
 /// |---|---|---|---|
 /// | `epochs` | 50 | passes over the rows | ≥ 1 |
 /// | `batch_size` | 32 | rows per step, over all devices | ≥ 1 |
+/// | `micro_batch` | whole | rows of a step that a replica learns from at once | see [`MicroBatch`] |
 /// | `optimizer` | AdamW | how gradients become steps | see [`Optimizer`] |
 /// | `learning_rate` | 0.003 | the step size | > 0 |
 /// | `schedule` | constant | how the learning rate changes | see [`Schedule`] |
@@ -54,6 +55,8 @@ pub struct TrainParams {
     pub epochs: usize,
     /// Rows per step, over all devices.
     pub batch_size: usize,
+    /// Rows of a step that a replica learns from at once; gradients are accumulated over them.
+    pub micro_batch: MicroBatch,
     /// How gradients become steps.
     pub optimizer: Optimizer,
     /// The step size.
@@ -115,6 +118,7 @@ impl Default for TrainParams {
         Self {
             epochs: 50,
             batch_size: 32,
+            micro_batch: MicroBatch::default(),
             optimizer: Optimizer::default(),
             learning_rate: 3e-3,
             schedule: Schedule::default(),
@@ -152,6 +156,9 @@ impl TrainParams {
     pub fn check(&self) -> Result<()> {
         at_least_one("epochs", self.epochs)?;
         at_least_one("batch_size", self.batch_size)?;
+        if let MicroBatch::Rows(rows) = self.micro_batch {
+            at_least_one("micro_batch.rows", rows)?;
+        }
         within("learning_rate", self.learning_rate, self.learning_rate > 0.0, "a finite number above 0")?;
         within("weight_decay", self.weight_decay, self.weight_decay >= 0.0, "a finite number of at least 0")?;
         for beta in [self.betas.0, self.betas.1] {
@@ -239,6 +246,7 @@ mod tests {
         for (params, words) in [
             (TrainParams { epochs: 0, ..base() }, ["epochs", "= 0", "at least 1"]),
             (TrainParams { batch_size: 0, ..base() }, ["batch_size", "= 0", "at least 1"]),
+            (TrainParams { micro_batch: MicroBatch::Rows(0), ..base() }, ["micro_batch.rows", "= 0", "at least 1"]),
             (TrainParams { learning_rate: 0.0, ..base() }, ["learning_rate", "= 0", "above 0"]),
             (TrainParams { learning_rate: nan, ..base() }, ["learning_rate", "NaN", "above 0"]),
             (TrainParams { learning_rate: f64::INFINITY, ..base() }, ["learning_rate", "inf", "finite"]),

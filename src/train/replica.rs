@@ -1,33 +1,20 @@
-//! Replicas of the network, one a device, that step together.
+//! One replica of the network on one device, and the share of a minibatch that it learns from.
 
-use std::{sync::Arc, thread};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use candle_core::{Device, Tensor};
+use candle_core::{Device, DeviceLocation, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    OptimizerState, TrainParams, Updater,
-    loss::{Objective, Target},
-};
+use super::loss::{Objective, Target};
 use crate::{
     Error, Result,
-    model::{ConfusionMatrix, Evaluation, Metric},
-    nn::{InputShape, Lookup, Mode, NetworkSpec, Sequential, Tape, Weights},
-    tensor::{Element, LabelKind, Minibatch, Rows, TensorField, Values, field::LABEL},
+    model::{Evaluation, Metric},
+    nn::{InputShape, Lookup, Mode, Sequential, Tape, add_into},
+    tensor::{Element, LabelKind, Minibatch, TensorField, Values, field::LABEL},
 };
-
-/// Rows evaluated at once, and their bytes, so that the rows held out need not fit on a device together.
-const ROWS_AT_ONCE: usize = 4096;
-const BYTES_AT_ONCE: usize = 64 << 20;
-const SEQUENCES_AT_ONCE: usize = 256;
-
-/// One network and its optimizer on one device.
-struct Replica {
-    network: Sequential,
-    optimizer: Updater,
-    /// What the network learns on, where that is the processor.
-    tape: Option<Tape>,
-}
 
 /// What one step, or several, saw.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -62,17 +49,17 @@ impl Tally {
 pub(super) struct Staged {
     pub(super) rows: usize,
     /// What the sum of the loss is divided by.
-    weight: f64,
-    shards: Vec<Shard>,
+    pub(super) weight: f64,
+    pub(super) shards: Vec<Shard>,
 }
 
 /// A replica's share of a minibatch.
-struct Shard {
+pub(super) struct Shard {
     features: Features,
     /// The steps of each row, where rows are sequences.
     lengths: Option<Vec<u32>>,
-    target: Target,
-    rows: usize,
+    pub(super) target: Target,
+    pub(super) rows: usize,
     first_row: usize,
 }
 
@@ -86,9 +73,9 @@ enum Features {
 /// Places minibatches on the devices; it runs ahead of the replicas, on another thread.
 #[derive(Clone)]
 pub(super) struct Stager {
-    devices: Vec<Device>,
-    objective: Arc<Objective>,
-    lookup: Option<Lookup>,
+    pub(super) devices: Vec<Device>,
+    pub(super) objective: Arc<Objective>,
+    pub(super) lookup: Option<Lookup>,
 }
 
 impl Stager {
@@ -207,168 +194,65 @@ fn features(minibatch: &mut Minibatch) -> (usize, Option<Vec<u32>>, Vec<f32>) {
     (input.shape.iter().product(), input.lengths, features)
 }
 
-/// Synchronous data parallelism.
-///
-/// A minibatch is split into consecutive shards. Each replica computes the gradient of its shard's part of the mean loss;
-/// the parts are added up on the host in the order of the devices, and every replica takes the same optimizer step, so
-/// all stay equal. One replica keeps its gradients where they are.
-pub(super) struct Replicas {
-    replicas: Vec<Replica>,
-    objective: Arc<Objective>,
-    seed: u64,
+/// A network on one device.
+pub(super) struct Replica {
+    pub(super) network: Sequential,
+    /// What the network learns on, where that is the processor.
+    tape: Option<Tape>,
+    alone: Alone,
+    /// Rows beyond which its memory is said to be full.
+    #[cfg(test)]
+    pub(super) fits: Option<usize>,
 }
 
-impl Replicas {
-    /// Builds the same initial network on every device.
-    pub(super) fn new(
-        spec: &NetworkSpec,
-        params: &TrainParams,
-        objective: Objective,
-        devices: &[Device],
-    ) -> Result<Self> {
-        let replica = |device| {
-            let network = Sequential::init(spec, params.seed, device)?;
-            let optimizer = Updater::new(params, network.parameters())?;
-            let tape = if network.has_kernels() { Some(Tape::new(&network)?) } else { None };
-            Ok(Replica { network, optimizer, tape })
-        };
-        let replicas = devices.iter().map(replica).collect::<Result<_>>()?;
-        Ok(Self { replicas, objective: Arc::new(objective), seed: params.seed })
-    }
-
-    /// What places minibatches where the replicas want them.
-    pub(super) fn stager(&self) -> Stager {
-        let devices = self.replicas.iter().map(|replica| replica.network.device().clone()).collect();
-        let lookup = self.replicas[0].network.spec().lookup();
-        Stager { devices, objective: self.objective.clone(), lookup }
-    }
-
-    /// Changes the step size for the steps to come.
-    pub(super) fn set_learning_rate(&mut self, rate: f64) {
-        self.replicas.iter_mut().for_each(|replica| replica.optimizer.set_learning_rate(rate));
-    }
-
-    /// Takes one step. Nothing moves when the loss is not finite, or when all rows weigh nothing.
-    pub(super) fn step(&mut self, staged: &Staged, step: usize) -> Result<Tally> {
-        let Staged { weight, shards, .. } = staged;
-        let mut tally = Tally { weight: *weight, ..Tally::default() };
-        if *weight == 0.0 {
-            return Ok(tally);
-        }
-        let (objective, seed) = (&*self.objective, self.seed);
-        let learn = |replica: &mut Replica, shard: &Shard| {
-            let mode = Mode::Train { seed, step: step as u64, first_row: shard.first_row };
-            replica.gradients(objective, shard, mode)
-        };
-        if let [replica] = self.replicas.as_mut_slice() {
-            let found = learn(replica, &shards[0])?;
-            (tally.loss, tally.measured) = (found.loss, found.measured);
-            if found.loss.is_finite() {
-                replica.optimizer.step(replica.network.parameters(), &found.gradients)?;
-            }
-            return Ok(tally);
-        }
-        let parts: Vec<Result<(Tally, Vec<f32>)>> = thread::scope(|scope| {
-            let start = |(replica, shard)| {
-                scope.spawn(move || {
-                    let found: Found = learn(replica, shard)?;
-                    let seen = Tally { loss: found.loss, measured: found.measured, ..Tally::default() };
-                    Ok((seen, flatten(&found.gradients)?))
-                })
-            };
-            let running: Vec<_> = self.replicas.iter_mut().zip(shards).map(start).collect();
-            running.into_iter().map(|thread| thread.join().unwrap_or_else(|p| std::panic::resume_unwind(p))).collect()
-        });
-        let mut sum: Vec<f32> = Vec::new();
-        for part in parts {
-            let (seen, gradients) = part?;
-            tally.add(seen);
-            if sum.is_empty() {
-                sum = gradients;
-            } else {
-                sum.iter_mut().zip(gradients).for_each(|(s, g)| *s += g);
-            }
-        }
-        if tally.loss.is_finite() {
-            self.apply(&sum)?;
-        }
-        Ok(tally)
-    }
-
-    /// Steps every replica by the same gradients.
-    fn apply(&mut self, gradients: &[f32]) -> Result<()> {
-        thread::scope(|scope| {
-            let running: Vec<_> =
-                self.replicas.iter_mut().map(|replica| scope.spawn(|| replica.apply(gradients))).collect();
-            running.into_iter().try_for_each(|t| t.join().unwrap_or_else(|p| std::panic::resume_unwind(p)))
-        })
-    }
-
-    /// What epochs are measured by.
-    pub(super) fn metric(&self) -> Metric {
-        self.objective.metric()
-    }
-
-    /// Measures the network on some rows, dropout off, on the first device; counts what is taken for what where there are
-    /// classes.
-    pub(super) fn evaluate(&self, rows: &Rows, numbers: &[u32]) -> Result<(Evaluation, Option<ConfusionMatrix>)> {
-        let mut tally = Tally::default();
-        let objective = &self.objective;
-        let mut tape = Tape::default();
-        let mut matrix = objective.tells_classes().then(|| ConfusionMatrix::new(objective.outputs()));
-        let stager = Stager { devices: vec![self.replicas[0].network.device().clone()], ..self.stager() };
-        let inputs = &self.replicas[0].network.spec().inputs;
-        let most = if inputs.ragged { SEQUENCES_AT_ONCE } else { ROWS_AT_ONCE };
-        for part in numbers.chunks((BYTES_AT_ONCE / (4 * inputs.count()).max(1)).clamp(1, most)) {
-            let Staged { weight, shards, .. } = stager.stage(rows.gather(part), None)?;
-            let Some(shard) = shards.first() else { continue };
-            let (outputs, loss) = self.replicas[0].outputs(objective, shard, &mut tape)?;
-            if let Some(matrix) = &mut matrix {
-                for (label, class) in shard.target.labels.iter().zip(objective.predicted(&outputs)) {
-                    matrix.count(*label as usize, class as usize);
-                }
-            }
-            let measured = objective.measure(&outputs, &shard.target);
-            tally.add(Tally { loss, weight, measured });
-        }
-        Ok((tally.evaluation(self.metric()), matrix))
-    }
-
-    pub(super) fn weights(&self) -> Result<Weights> {
-        self.replicas[0].network.weights()
-    }
-
-    /// The optimizer's state, the same for all replicas.
-    pub(super) fn optimizer(&self) -> Result<OptimizerState> {
-        self.replicas[0].optimizer.state()
-    }
-
-    /// Puts other weights in the place of those that are there.
-    pub(super) fn load(&mut self, spec: &NetworkSpec, weights: &Weights) -> Result<()> {
-        for replica in &mut self.replicas {
-            replica.network = Sequential::load(spec, weights, replica.network.device())?;
-            replica.tape = replica.tape.take().map(|_| Tape::new(&replica.network)).transpose()?;
-        }
-        Ok(())
-    }
-
-    /// Goes on from an optimizer's state.
-    pub(super) fn resume(&mut self, params: &TrainParams, state: &OptimizerState) -> Result<()> {
-        for replica in &mut self.replicas {
-            replica.optimizer = Updater::resume(params, replica.network.parameters(), state.clone())?;
-        }
-        Ok(())
-    }
+/// The threads of a replica on the processor.
+#[derive(Clone)]
+pub(super) enum Alone {
+    /// All that there are: it has no company.
+    No,
+    /// The one it runs on.
+    One,
+    /// Some of its own.
+    Pool(Arc<rayon::ThreadPool>),
 }
 
 /// What a replica found in its shard.
-struct Found {
-    loss: f64,
-    measured: (f64, f64),
-    gradients: Vec<Tensor>,
+pub(super) struct Found {
+    pub(super) loss: f64,
+    pub(super) measured: (f64, f64),
+    pub(super) gradients: Vec<Tensor>,
+    pub(super) forward: Duration,
+    pub(super) backward: Duration,
 }
 
 impl Replica {
+    pub(super) fn new(network: Sequential, alone: Alone) -> Result<Self> {
+        let tape = if network.has_kernels() { Some(Tape::new(&network)?) } else { None };
+        Ok(Self {
+            network,
+            tape,
+            alone,
+            #[cfg(test)]
+            fits: None,
+        })
+    }
+
+    /// Its device as a user names it.
+    pub(super) fn device(&self) -> String {
+        match self.network.device().location() {
+            DeviceLocation::Cpu => "cpu".into(),
+            DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+            DeviceLocation::Metal { .. } => "metal".into(),
+        }
+    }
+
+    /// Puts another network in the place of the one that is there.
+    pub(super) fn replace(&mut self, network: Sequential) -> Result<()> {
+        self.tape = if network.has_kernels() { Some(Tape::new(&network)?) } else { None };
+        self.network = network;
+        Ok(())
+    }
+
     /// The outputs for a shard and the weighted sum of its loss.
     fn loss(&self, objective: &Objective, shard: &Shard, mode: Mode) -> Result<(Tensor, Tensor)> {
         let placed;
@@ -393,7 +277,7 @@ impl Replica {
     }
 
     /// The outputs for a shard as they are predicted, and the weighted sum of its loss.
-    fn outputs(&self, objective: &Objective, shard: &Shard, tape: &mut Tape) -> Result<(Vec<f32>, f64)> {
+    pub(super) fn outputs(&self, objective: &Objective, shard: &Shard, tape: &mut Tape) -> Result<(Vec<f32>, f64)> {
         let (Features::Host(features), Some(_)) = (&shard.features, &self.tape) else {
             let (outputs, sum) = self.loss(objective, shard, Mode::Eval)?;
             return Ok((host(&outputs)?, scalar(&sum)?));
@@ -406,54 +290,125 @@ impl Replica {
         Ok((outputs.to_vec(), sum))
     }
 
-    /// The shard's part of the gradients of the mean loss.
+    /// The shard's part of the gradients of the mean loss, by at most `most` rows at a time. `mode` says of a row of the
+    /// global minibatch how to learn from it and from those behind it.
+    pub(super) fn learn(
+        &mut self,
+        objective: &Objective,
+        shard: &Shard,
+        most: usize,
+        mode: impl Fn(usize) -> Mode + Send + Sync,
+    ) -> Result<Found> {
+        match self.alone.clone() {
+            Alone::No => self.parts(objective, shard, most, mode),
+            Alone::One => crate::nn::alone(|| self.parts(objective, shard, most, mode)),
+            Alone::Pool(pool) => pool.install(|| self.parts(objective, shard, most, mode)),
+        }
+    }
+
+    fn parts(
+        &mut self,
+        objective: &Objective,
+        shard: &Shard,
+        most: usize,
+        mode: impl Fn(usize) -> Mode,
+    ) -> Result<Found> {
+        if shard.rows <= most {
+            return self.gradients(objective, shard, mode(shard.first_row));
+        }
+        let mut all: Option<Found> = None;
+        for begin in (0..shard.rows).step_by(most.max(1)) {
+            let part = shard.part(begin, (begin + most).min(shard.rows))?;
+            let found = self.gradients(objective, &part, mode(part.first_row))?;
+            all = Some(match all {
+                None => {
+                    let copies = found.gradients.iter().map(Tensor::copy).collect::<candle_core::Result<_>>();
+                    Found { gradients: copies.map_err(failed)?, ..found }
+                }
+                Some(mut sum) => {
+                    sum.loss += found.loss;
+                    sum.measured = (sum.measured.0 + found.measured.0, sum.measured.1 + found.measured.1);
+                    sum.forward += found.forward;
+                    sum.backward += found.backward;
+                    for (sum, gradient) in sum.gradients.iter_mut().zip(&found.gradients) {
+                        add_into(sum, gradient).map_err(failed)?;
+                    }
+                    sum
+                }
+            });
+        }
+        all.ok_or_else(|| Error::Cancelled { what: "a share of a minibatch without rows".into() })
+    }
+
+    /// The gradients of a shard that is learnt from at once.
     fn gradients(&mut self, objective: &Objective, shard: &Shard, mode: Mode) -> Result<Found> {
+        #[cfg(test)]
+        if self.fits.is_some_and(|fits| shard.rows > fits) {
+            return Err(Error::tensor("a training step", "CUDA_ERROR_OUT_OF_MEMORY"));
+        }
+        let begun = Instant::now();
         if let (Some(tape), Features::Host(features)) = (&mut self.tape, &shard.features) {
             let learn = |outputs: &[f32], gradient: &mut [f32]| {
-                (objective.learn(outputs, &shard.target, gradient), objective.measure(outputs, &shard.target))
+                let forward = begun.elapsed();
+                let loss = objective.learn(outputs, &shard.target, gradient);
+                (loss, objective.measure(outputs, &shard.target), forward, Instant::now())
             };
-            let (loss, measured) = match &shard.lengths {
+            let (loss, measured, forward, turned) = match &shard.lengths {
                 Some(lengths) => tape.learn_sequences(&self.network, features, lengths, mode, learn),
                 None => tape.learn(&self.network, features, shard.rows, mode, learn),
             }?;
-            return Ok(Found { loss, measured, gradients: tape.gradients().to_vec() });
+            let gradients = tape.gradients().to_vec();
+            return Ok(Found { loss, measured, gradients, forward, backward: turned.elapsed() });
         }
         let (outputs, sum) = self.loss(objective, shard, mode)?;
+        // Both wait for the device.
+        let (measured, loss) = (objective.measure(&host(&outputs)?, &shard.target), scalar(&sum)?);
+        let (forward, turned) = (begun.elapsed(), Instant::now());
         let mut store = (&sum / shard.target.weight).and_then(|mean| mean.backward()).map_err(failed)?;
         let gradient = |p: &crate::nn::Parameter| store.remove(&p.var).map_or_else(|| p.var.zeros_like(), Ok);
         let gradients = self.network.parameters().iter().map(gradient).collect::<candle_core::Result<_>>();
-        let measured = objective.measure(&host(&outputs)?, &shard.target);
-        Ok(Found { loss: scalar(&sum)?, measured, gradients: gradients.map_err(failed)? })
+        Ok(Found { loss, measured, gradients: gradients.map_err(failed)?, forward, backward: turned.elapsed() })
     }
 
-    fn apply(&mut self, mut flat: &[f32]) -> Result<()> {
-        let parameters = self.network.parameters();
-        let mut gradients = Vec::with_capacity(parameters.len());
-        for parameter in parameters {
-            let (own, rest) = flat.split_at(parameter.var.elem_count());
-            flat = rest;
-            gradients.push(Tensor::from_slice(own, parameter.var.shape(), self.network.device()).map_err(failed)?);
+    /// The running statistics of batch normalisation.
+    pub(super) fn statistics(&self) -> Result<Vec<Vec<f32>>> {
+        self.network.statistics().iter().map(|p| host(&p.var)).collect()
+    }
+
+    /// Puts others in their place.
+    pub(super) fn set_statistics(&self, all: &[Vec<f32>]) -> Result<()> {
+        for (place, values) in self.network.statistics().iter().zip(all) {
+            let placed = Tensor::from_slice(values, place.var.shape(), self.network.device());
+            placed.and_then(|values| place.var.set(&values)).map_err(failed)?;
         }
-        self.optimizer.step(parameters, &gradients)
+        Ok(())
     }
 }
 
-fn host(tensor: &Tensor) -> Result<Vec<f32>> {
+impl Shard {
+    /// The rows from `begin` to `end`.
+    fn part(&self, begin: usize, end: usize) -> Result<Shard> {
+        let features = match &self.features {
+            Features::Host(values) => {
+                let width = values.len() / self.rows.max(1);
+                Features::Host(values[begin * width..end * width].to_vec())
+            }
+            Features::Device(features) => Features::Device(features.narrow(0, begin, end - begin).map_err(failed)?),
+        };
+        let target = self.target.part(begin, end, self.rows);
+        let lengths = self.lengths.as_ref().map(|lengths| lengths[begin..end].to_vec());
+        Ok(Shard { features, lengths, target, rows: end - begin, first_row: self.first_row + begin })
+    }
+}
+
+pub(super) fn host(tensor: &Tensor) -> Result<Vec<f32>> {
     tensor.flatten_all().and_then(|t| t.to_vec1()).map_err(failed)
 }
 
-fn flatten(gradients: &[Tensor]) -> Result<Vec<f32>> {
-    let mut flat = Vec::with_capacity(gradients.iter().map(Tensor::elem_count).sum());
-    for gradient in gradients {
-        flat.extend(host(gradient)?);
-    }
-    Ok(flat)
-}
-
-fn scalar(loss: &Tensor) -> Result<f64> {
+pub(super) fn scalar(loss: &Tensor) -> Result<f64> {
     loss.to_scalar::<f32>().map(f64::from).map_err(failed)
 }
 
-fn failed(e: candle_core::Error) -> Error {
+pub(super) fn failed(e: candle_core::Error) -> Error {
     Error::tensor("a training step", e)
 }

@@ -1,29 +1,20 @@
-//! The training loop.
+//! What to train.
 
+mod course;
 mod task;
 
-use std::{
-    fmt, iter,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc::Receiver,
-    },
-    time::{Duration, Instant},
-};
+use std::{fmt, sync::Arc};
 
 use arrow::datatypes::Schema;
 
 use super::{
-    Checkpoints, ClassWeights, Observer, Position, Run, StepRecord, Stop, TrainParams,
-    checkpoint::{Course, Keeper, is_finite, run_identity},
-    feed::{Block, Everything, Feeder, Prefetched, prefetch},
-    reading::{read_and_train, reading_ended},
-    replica::{Replicas, Staged, check_fields},
+    Checkpoints, ClassWeights, Observer, Run, Stop, TrainParams,
+    feed::{Everything, Feeder},
+    reading::read_and_train,
 };
 use crate::{
-    Error, Result,
-    model::{EpochRecord, History, Model, RowCounts, Scaling},
+    Result,
+    model::{Model, RowCounts, Scaling},
     nn::{Network, Weights},
     stream::RecordSource,
     tensor::{
@@ -159,18 +150,19 @@ impl Trainer {
     /// own; dropping the future stops them at the next batch or step, and removes what was cached.
     ///
     /// # Errors
-    /// [`Error::Param`] for a bad parameter or a split that leaves nothing on one side, [`Error::Schema`] for a column
-    /// that is missing or mistyped, [`Error::Data`] for rows that cannot be used, [`Error::Network`] for a network that
-    /// does not fit itself or the rows, [`Error::Training`] when the loss is no longer a finite number,
-    /// [`Error::Incomplete`] when the rows are not as many as expected, [`Error::Io`] when the disk is full; whatever the
-    /// source fails with.
+    /// [`Error::Param`](crate::Error::Param) for a bad parameter or a split that leaves nothing on one side,
+    /// [`Error::Schema`](crate::Error::Schema) for a column that is missing or mistyped,
+    /// [`Error::Data`](crate::Error::Data) for rows that cannot be used, [`Error::Network`](crate::Error::Network) for
+    /// a network that does not fit itself or the rows, [`Error::Training`](crate::Error::Training) when the loss is no
+    /// longer a finite number, [`Error::Incomplete`](crate::Error::Incomplete) when the rows are not as many as
+    /// expected, [`Error::Io`](crate::Error::Io) when the disk is full; whatever the source fails with.
     pub async fn fit(&self, source: &dyn RecordSource) -> Result<Model> {
         self.params.check()?;
         self.params.check_split(&self.columns)?;
         let stream = source.open(0).await?;
         let feeder = self.feeder(stream.schema(), source.describe())?;
         let trainer = self.clone();
-        read_and_train(stream, feeder, move |blocks, cancelled| trainer.train(blocks, cancelled)).await
+        read_and_train(stream, feeder, move |blocks, cancelled| course::train(&trainer, blocks, cancelled)).await
     }
 
     fn feeder(&self, schema: &Schema, source: String) -> Result<Feeder> {
@@ -194,153 +186,8 @@ impl Trainer {
         })
     }
 
-    fn train(&self, blocks: Receiver<Result<Block>>, cancelled: &AtomicBool) -> Result<Model> {
-        let params = &self.params;
-        let first = blocks.recv().map_err(|_| reading_ended())??;
-        let inputs = check_fields(first.rows.fields(), self.label_kind(), self.network.takes_ids())?;
-        let (task, outputs) = self.task(&first, &inputs)?;
-        let spec = self.network.resolve(inputs, outputs)?;
-        let devices = params.devices.open()?;
-        let objective = self.objective(&task, first.end.as_ref(), outputs)?;
-        let mut replicas = Replicas::new(&spec, params, objective, &devices)?;
-        if let Some(given) = &self.initial {
-            replicas.load(&spec, &spec.initial_weights(params.seed, given)?)?;
-        }
-        let parameters = spec.parameters().iter().map(|p| p.shape.iter().product::<usize>()).sum();
-        let run = Run { metric: replicas.metric(), ..self.run(first.end.as_ref(), parameters, task.names()) };
-        self.observers.iter().for_each(|o| o.begin(&run));
-
-        let mut keeper = Keeper::new(self.checkpoints.as_ref(), run_identity(&spec, params, &self.columns, &task)?);
-        let mut course = keeper.resume(&spec, params, &mut replicas)?;
-        course.history.metric = replicas.metric();
-        let mut everything: Option<Everything> = None;
-        let mut arriving = Some(iter::once(Ok(first)).chain(blocks));
-        for epoch in 0..params.epochs {
-            // What an epoch's order and steps depend on is its number; only the first, which brings the rows, is read again.
-            if course.over || (0 < epoch && epoch < course.epoch) {
-                continue;
-            }
-            let start = Instant::now();
-            let stager = replicas.stager();
-            let stage = move |minibatch, index| stager.stage(minibatch, Some((epoch, index)));
-            let minibatches = match (&everything, arriving.take()) {
-                (None, Some(blocks)) => prefetch(blocks, stage, params.batch_size),
-                (Some(all), _) => prefetch(iter::once(Ok(all.block(params, epoch))), stage, params.batch_size),
-                (None, None) => return Err(reading_ended()),
-            };
-            let steps =
-                everything.as_ref().map_or(run.steps, |all| all.split.training.len().div_ceil(params.batch_size));
-            let passed = match epoch < course.epoch {
-                true => skip(&minibatches, usize::MAX).map(|()| Passed::default())?,
-                false => {
-                    skip(&minibatches, course.step_in_epoch)?;
-                    self.epoch(&mut replicas, &minibatches, &mut course, steps, &mut keeper, cancelled)?
-                }
-            };
-            if passed.ended {
-                break;
-            }
-            everything = minibatches.end().or(everything);
-            if epoch < course.epoch {
-                continue;
-            }
-            let all = everything.as_ref().ok_or_else(reading_ended)?;
-            course.history.rows = all.counts();
-            let mut held_out = None;
-            if !all.split.held_out.is_empty() {
-                let (evaluation, matrix) = replicas.evaluate(&all.rows, &all.split.held_out)?;
-                held_out = Some(evaluation);
-                course.history.held_out = matrix;
-            }
-            let seconds = start.elapsed().as_secs_f64();
-            let Passed { waiting, learning_rate, .. } = passed;
-            let (training, waiting) =
-                (std::mem::take(&mut course.tally).evaluation(replicas.metric()), waiting.as_secs_f64());
-            let record = EpochRecord { epoch, training, held_out, seconds, waiting, learning_rate };
-            params.schedule.epoch(held_out.unwrap_or(training).loss, &mut course.plateau);
-            self.observers.iter().for_each(|o| o.epoch(&record));
-            if let Some(stopping) = params.early_stopping {
-                if course.lowest.note(&record, stopping.min_delta) && stopping.restore_best {
-                    keeper.best = Some(replicas.weights()?);
-                }
-                course.over = course.lowest.out_of(stopping.patience);
-            }
-            course.history.epochs.push(record);
-            course.over |= self.has_converged(&course.history);
-            (course.epoch, course.step_in_epoch) = (epoch + 1, 0);
-            keeper.epoch_is_over(&course, &replicas, epoch + 1 == params.epochs)?;
-        }
-        if let Some(best) = keeper.best.take() {
-            replicas.load(&spec, &best)?;
-            if let Some(all) = everything.filter(|all| !all.split.held_out.is_empty()) {
-                course.history.held_out = replicas.evaluate(&all.rows, &all.split.held_out)?.1;
-            }
-        }
-        let weights = replicas.weights()?;
-        if !is_finite(&weights) {
-            let (epoch, step) = (course.epoch.saturating_sub(1), course.step.saturating_sub(1));
-            return Err(exploded(epoch, step, params.batch_size, f64::NAN, params.learning_rate));
-        }
-        self.observers.iter().for_each(|o| o.end(&course.history));
-        Model::new(spec, weights, self.columns.clone(), task, course.history)
-    }
-
-    /// Takes a step for every minibatch.
-    fn epoch(
-        &self,
-        replicas: &mut Replicas,
-        minibatches: &Prefetched<Staged>,
-        course: &mut Course,
-        steps: usize,
-        keeper: &mut Keeper<'_>,
-        cancelled: &AtomicBool,
-    ) -> Result<Passed> {
-        let params = &self.params;
-        let mut passed = Passed { learning_rate: params.learning_rate, ..Passed::default() };
-        let mut asked = Instant::now();
-        loop {
-            let late = params.max_seconds.is_some_and(|most| keeper.seconds() >= most);
-            if late || self.stop.requested() || params.max_steps.is_some_and(|most| course.step >= most) {
-                keeper.save(course, replicas)?;
-                passed.ended = true;
-                return Ok(passed);
-            }
-            let Some(staged) = minibatches.next() else { return Ok(passed) };
-            let waited = asked.elapsed();
-            passed.waiting += waited;
-            let (epoch, step) = (course.epoch, course.step);
-            if cancelled.load(Ordering::Relaxed) {
-                return Err(Error::Cancelled { what: format!("training at epoch {epoch}, step {step}") });
-            }
-            let staged = staged?;
-            let at = Position {
-                epoch,
-                epochs: params.epochs,
-                step_in_epoch: course.step_in_epoch as u64,
-                steps_per_epoch: (steps > 0).then_some(steps as u64),
-                step: step as u64,
-            };
-            let learning_rate = params.learning_rate * params.schedule.share(&at, &course.plateau);
-            replicas.set_learning_rate(learning_rate);
-            passed.learning_rate = learning_rate;
-            let begun = Instant::now();
-            let seen = replicas.step(&staged, step)?;
-            if !seen.loss.is_finite() {
-                return Err(exploded(epoch, step, staged.rows, seen.loss, learning_rate));
-            }
-            course.tally.add(seen);
-            let (rows, loss, took) = (staged.rows, seen.mean_loss(), begun.elapsed());
-            let record = StepRecord { epoch, step, rows, loss, learning_rate, waited, took };
-            self.observers.iter().for_each(|o| o.step(&record));
-            course.step += 1;
-            course.step_in_epoch += 1;
-            keeper.step_is_over(course, replicas)?;
-            asked = Instant::now();
-        }
-    }
-
     /// What is known of the run before its first step: exact when all rows are there, else by what is expected.
-    fn run(&self, everything: Option<&Everything>, parameters: usize, classes: &[String]) -> Run {
+    fn announced(&self, everything: Option<&Everything>, parameters: usize, classes: &[String]) -> Run {
         let RowCounts { trained, held_out, skipped } = everything.map(Everything::counts).unwrap_or_else(|| {
             let rows = self.expected_rows.unwrap_or(0);
             let held_out = (rows as f64 * self.params.validation_fraction).round() as u64;
@@ -356,15 +203,6 @@ impl Trainer {
             classes: classes.to_vec(),
             devices: self.params.devices.to_string(),
             ..Run::default()
-        }
-    }
-
-    /// Whether the last epoch changed the loss by less than the tolerance allows.
-    fn has_converged(&self, history: &History) -> bool {
-        let loss = |e: &EpochRecord| e.held_out.unwrap_or(e.training).loss;
-        match history.epochs.as_slice() {
-            [.., before, last] => (loss(before) - loss(last)).abs() < self.params.tol * loss(before).abs(),
-            _ => false,
         }
     }
 }
@@ -386,28 +224,6 @@ fn decoder(schema: &Schema, columns: &Columns, kind: LabelKind, on_invalid: OnIn
     Ok(Box::new(RecordDecoder::new(reader, on_invalid)?))
 }
 
-/// What came of an epoch's steps.
-#[derive(Default)]
-struct Passed {
-    /// For minibatches.
-    waiting: Duration,
-    /// That of the last step.
-    learning_rate: f64,
-    /// Whether training ended before the epoch did.
-    ended: bool,
-}
-
-/// Passes over minibatches that were learnt from before an interruption.
-fn skip(minibatches: &Prefetched<Staged>, count: usize) -> Result<()> {
-    for _ in 0..count {
-        match minibatches.next() {
-            Some(staged) => staged.map(|_| ())?,
-            None => break,
-        }
-    }
-    Ok(())
-}
-
 impl fmt::Debug for Trainer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { network, columns, params, names, scaling, class_counts, expected_rows, .. } = self;
@@ -422,14 +238,6 @@ impl fmt::Debug for Trainer {
             .field("observers", &self.observers.len())
             .finish_non_exhaustive()
     }
-}
-
-fn exploded(epoch: usize, step: usize, rows: usize, loss: f64, rate: f64) -> Error {
-    let reason = format!(
-        "the loss is {loss} on a minibatch of {rows} rows at learning rate {rate:?}; lower the learning rate, \
-         or scale the features"
-    );
-    Error::Training { epoch, step, reason }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! numbers give the same result, whatever the threads do.
 
 mod activation;
+mod add;
 mod conv;
 mod cross_entropy;
 mod custom;
@@ -24,6 +25,7 @@ mod turn;
 mod window;
 
 pub(crate) use activation::{Elementwise, from_output};
+pub(crate) use add::add_into;
 pub(crate) use conv::Convolution;
 pub use cross_entropy::cross_entropy;
 pub(crate) use custom::apply;

@@ -1,10 +1,6 @@
 //! A checkpoint as one file: magic, header length, header (JSON), values (little-endian `f32`), SHA-256 of all before it.
 
-use std::{
-    fs::{self, File},
-    io::{self, Write},
-    path::Path,
-};
+use std::io;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -31,35 +27,17 @@ struct Header {
     slots: Vec<Vec<usize>>,
 }
 
-/// Writes a file that is there whole or not at all.
-pub(in crate::train) fn write(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
-    let bytes = encode(checkpoint).map_err(|e| Error::io(path, io::Error::other(e)))?;
-    let unfinished = path.with_extension("unfinished");
-    let written = (|| {
-        let mut file = File::create(&unfinished)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, path)?;
-        // The name is on the disk when the folder is. Where folders cannot be opened the system sees to it.
-        match path.parent().map(File::open) {
-            Some(Ok(folder)) => folder.sync_all(),
-            _ => Ok(()),
-        }
-    })();
-    written.map_err(|e| {
-        // What is left is no checkpoint and only takes up room.
-        let _ = fs::remove_file(&unfinished);
-        Error::io(path, e)
-    })
+/// A checkpoint as bytes.
+pub(super) fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
+    bytes(checkpoint).map_err(|e| Error::io("checkpoint", io::Error::other(e)))
 }
 
-/// Reads a file back, trusting nothing in it.
-pub(in crate::train) fn read(path: &Path) -> Result<Checkpoint> {
-    let bytes = fs::read(path).map_err(|e| Error::io(path, e))?;
-    decode(&bytes).map_err(|why| Error::io(path, io::Error::new(io::ErrorKind::InvalidData, why)))
+/// Reads it back, trusting nothing in it; `name` is that of the bytes.
+pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<Checkpoint> {
+    whole(bytes).map_err(|why| Error::io(name, io::Error::new(io::ErrorKind::InvalidData, why)))
 }
 
-fn encode(checkpoint: &Checkpoint) -> serde_json::Result<Vec<u8>> {
+fn bytes(checkpoint: &Checkpoint) -> serde_json::Result<Vec<u8>> {
     let Checkpoint { run, course, weights, optimizer, best } = checkpoint;
     let shapes = |weights: &Weights| weights.tensors().iter().map(|t| (t.name.clone(), t.shape.clone())).collect();
     let header = serde_json::to_vec(&Header {
@@ -83,7 +61,7 @@ fn encode(checkpoint: &Checkpoint) -> serde_json::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn decode(bytes: &[u8]) -> std::result::Result<Checkpoint, String> {
+fn whole(bytes: &[u8]) -> std::result::Result<Checkpoint, String> {
     if bytes.len() < FRAME || !bytes.starts_with(MAGIC) {
         return Err("it is no checkpoint of this format".into());
     }

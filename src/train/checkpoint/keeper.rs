@@ -10,7 +10,7 @@ use crate::{
     model::Task,
     nn::{NetworkSpec, Weights},
     tensor::Columns,
-    train::{TrainParams, replica::Replicas},
+    train::{TrainParams, replicas::Replicas},
 };
 
 /// The checkpoints of one run.
@@ -62,11 +62,18 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    pub(in crate::train) fn epoch_is_over(&mut self, course: &Course, replicas: &Replicas, last: bool) -> Result<()> {
-        match self.checkpoints {
-            Some(c) if last || course.over || c.is_due_after_epoch(course.epoch) => self.save(course, replicas),
-            _ => Ok(()),
+    pub(in crate::train) fn epoch_is_over(
+        &mut self,
+        course: &mut Course,
+        replicas: &Replicas,
+        last: bool,
+    ) -> Result<()> {
+        let Some(checkpoints) = self.checkpoints else { return Ok(()) };
+        let best = checkpoints.is_among_the_best(course);
+        if best || last || course.over || checkpoints.is_due_after_epoch(course.epoch) {
+            self.save(course, replicas)?;
         }
+        Ok(())
     }
 
     /// Writes a checkpoint, if there is a place for it. Weights that are no numbers are not worth keeping: the run is about

@@ -1,18 +1,23 @@
-//! Checkpoints in a local folder: a run that is killed goes on from the last one.
+//! Checkpoints: a run that is killed goes on from the last one.
 
 mod format;
 mod keeper;
+mod place;
 
 use std::{
-    fs,
-    path::{Path, PathBuf},
+    path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
 
-use self::format::{read, write};
 pub(super) use self::keeper::{Keeper, is_finite, run_identity};
+pub use self::place::CheckpointPlace;
+use self::{
+    format::{decode, encode},
+    place::Folder,
+};
 use super::{OptimizerState, Plateau, replica::Tally, stop::Lowest};
 use crate::{Error, Result, model::History, nn::Weights};
 
@@ -20,17 +25,27 @@ use crate::{Error, Result, model::History, nn::Weights};
 ///
 /// A checkpoint holds all it takes to go on: weights, optimizer, position in the data, history, schedule and the best
 /// weights if they are asked for; what is random follows from the seed and the position. A run that finds a checkpoint of
-/// its own in the folder goes on from it, and on the processor ends with exactly the weights of an undisturbed run. Use a
-/// folder for one run.
+/// its own in the place goes on from it, and on the processor ends with exactly the weights of an undisturbed run. Use a
+/// place for one run.
 ///
-/// A file is written under another name, brought to the disk, and then renamed: it exists whole or not at all.
-#[derive(Debug, Clone, PartialEq)]
+/// In a folder a file is written under another name, brought to the disk, and then renamed: it exists whole or not at all.
+#[derive(Debug, Clone)]
 pub struct Checkpoints {
-    folder: PathBuf,
+    place: Arc<dyn CheckpointPlace>,
     steps: Option<usize>,
     epochs: Option<usize>,
     time: Option<Duration>,
     keep: usize,
+    keep_best: usize,
+}
+
+/// What a checkpoint knows of the network.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Saved {
+    /// The epochs that were over by then.
+    pub history: History,
+    /// The network's weights.
+    pub weights: Weights,
 }
 
 /// How far a run is.
@@ -47,6 +62,9 @@ pub(super) struct Course {
     pub(super) history: History,
     pub(super) plateau: Plateau,
     pub(super) lowest: Lowest,
+    /// The losses of the best epochs so far and the steps of their checkpoints, the lowest loss first.
+    #[serde(default)]
+    pub(super) best: Vec<(f64, u64)>,
     /// Seconds since training began, interruptions left out.
     pub(super) seconds: f64,
 }
@@ -65,7 +83,12 @@ pub(super) struct Checkpoint {
 impl Checkpoints {
     /// Writes into `folder`, made if it is not there: after every epoch, the last two kept.
     pub fn new(folder: impl AsRef<Path>) -> Self {
-        Self { folder: folder.as_ref().to_path_buf(), steps: None, epochs: Some(1), time: None, keep: 2 }
+        Self::at(Arc::new(Folder(folder.as_ref().to_path_buf())))
+    }
+
+    /// Writes to another place: after every epoch, the last two kept.
+    pub fn at(place: Arc<dyn CheckpointPlace>) -> Self {
+        Self { place, steps: None, epochs: Some(1), time: None, keep: 2, keep_best: 0 }
     }
 
     /// Writes after every so many steps too (at least 1).
@@ -87,65 +110,95 @@ impl Checkpoints {
     }
 
     /// Keeps so many of the latest (default 2, at least 1).
-    pub fn keep(mut self, files: usize) -> Self {
-        self.keep = files.max(1);
+    pub fn keep(mut self, latest: usize) -> Self {
+        self.keep = latest.max(1);
         self
     }
 
+    /// Keeps those of so many epochs with the lowest losses too (default 0), on the rows held out or else on those learnt
+    /// from. They are written whether one is due or not.
+    pub fn keep_best(mut self, epochs: usize) -> Self {
+        self.keep_best = epochs;
+        self
+    }
+
+    /// The steps after which the checkpoints that are there were written, the latest last.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the place cannot be read.
+    pub fn steps(&self) -> Result<Vec<u64>> {
+        let step = |name: String| name.strip_prefix("step-")?.strip_suffix(".tinder")?.parse().ok();
+        let mut steps: Vec<u64> = self.place.names()?.into_iter().filter_map(step).collect();
+        steps.sort_unstable();
+        steps.dedup();
+        Ok(steps)
+    }
+
+    /// Reads the checkpoint that was written after a step.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it is not there, or damaged.
+    pub fn open(&self, step: u64) -> Result<Saved> {
+        let Checkpoint { course, weights, .. } = self.read(step)?;
+        Ok(Saved { history: course.history, weights })
+    }
+
+    fn read(&self, step: u64) -> Result<Checkpoint> {
+        let name = name(step);
+        let bytes = self.place.read(&name)?;
+        decode(&format!("{}/{name}", self.place.describe()), &bytes)
+    }
+
     /// Whether one is due after a step, the last having been written at `last`.
-    pub(super) fn is_due_after_step(&self, step: usize, last: Instant) -> bool {
+    fn is_due_after_step(&self, step: usize, last: Instant) -> bool {
         self.steps.is_some_and(|steps| step.is_multiple_of(steps))
             || self.time.is_some_and(|time| last.elapsed() >= time)
     }
 
-    pub(super) fn is_due_after_epoch(&self, epoch: usize) -> bool {
+    fn is_due_after_epoch(&self, epoch: usize) -> bool {
         self.epochs.is_some_and(|epochs| epoch.is_multiple_of(epochs))
     }
 
-    pub(super) fn save(&self, checkpoint: &Checkpoint) -> Result<()> {
-        fs::create_dir_all(&self.folder).map_err(|e| Error::io(&self.folder, e))?;
-        write(&self.folder.join(format!("step-{:012}.tinder", checkpoint.course.step)), checkpoint)?;
-        let files = self.files()?;
-        for (_, old) in files.iter().rev().skip(self.keep) {
-            fs::remove_file(old).map_err(|e| Error::io(old, e))?;
+    /// Takes note of an epoch that is over; says whether it is one of the best so far.
+    fn is_among_the_best(&self, course: &mut Course) -> bool {
+        let Some(record) = course.history.last() else { return false };
+        let loss = record.held_out.unwrap_or(record.training).loss;
+        let rank = course.best.partition_point(|(other, _)| *other <= loss);
+        if rank >= self.keep_best || !loss.is_finite() {
+            return false;
         }
-        Ok(())
+        course.best.insert(rank, (loss, course.step as u64));
+        course.best.truncate(self.keep_best);
+        true
+    }
+
+    fn save(&self, checkpoint: &Checkpoint) -> Result<()> {
+        self.place.write(&name(checkpoint.course.step as u64), encode(checkpoint)?)?;
+        let best = |step: &u64| checkpoint.course.best.iter().any(|(_, of)| of == step);
+        let old = self.steps()?.into_iter().rev().skip(self.keep).filter(|step| !best(step));
+        let old: Vec<String> = old.map(name).collect();
+        if old.is_empty() { Ok(()) } else { self.place.remove(&old) }
     }
 
     /// The latest whole checkpoint; one that is damaged is passed over with a warning.
-    pub(super) fn latest(&self, run: &str) -> Result<Option<Checkpoint>> {
-        for (_, path) in self.files()?.into_iter().rev() {
-            match read(&path) {
+    fn latest(&self, run: &str) -> Result<Option<Checkpoint>> {
+        for step in self.steps()?.into_iter().rev() {
+            match self.read(step) {
                 Ok(checkpoint) if checkpoint.run == run => return Ok(Some(checkpoint)),
                 Ok(_) => {
-                    let legal = "a folder of its own: it holds checkpoints of a run with other parameters, another \
+                    let legal = "a place of its own: it holds checkpoints of a run with other parameters, another \
                                  network or other rows";
-                    return Err(Error::param("checkpoints", self.folder.display(), legal));
+                    return Err(Error::param("checkpoints", self.place.describe(), legal));
                 }
                 Err(e) => tracing::warn!("a checkpoint is passed over: {e}"),
             }
         }
         Ok(None)
     }
+}
 
-    /// The checkpoints in the folder by their step, the latest last.
-    fn files(&self) -> Result<Vec<(u64, PathBuf)>> {
-        let mut files = Vec::new();
-        let entries = match fs::read_dir(&self.folder) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(files),
-            Err(e) => return Err(Error::io(&self.folder, e)),
-        };
-        for entry in entries {
-            let path = entry.map_err(|e| Error::io(&self.folder, e))?.path();
-            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-            if let Some(step) = name.strip_prefix("step-").and_then(|n| n.strip_suffix(".tinder")) {
-                files.extend(step.parse().ok().map(|step| (step, path.clone())));
-            }
-        }
-        files.sort();
-        Ok(files)
-    }
+fn name(step: u64) -> String {
+    format!("step-{step:012}.tinder")
 }
 
 #[cfg(test)]

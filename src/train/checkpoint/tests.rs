@@ -1,4 +1,4 @@
-use std::{env, io::Write, process::Command, sync::Arc};
+use std::{env, fs, io::Write, path::PathBuf, process::Command, sync::Arc};
 
 use arrow::array::{ArrayRef, FixedSizeListArray, Float64Array, RecordBatch};
 use arrow::datatypes::Float32Type;
@@ -59,11 +59,20 @@ fn checkpoint() -> Checkpoint {
     }
 }
 
+fn write(path: &Path, checkpoint: &Checkpoint) {
+    let (folder, name) = (path.parent().unwrap(), path.file_name().unwrap().to_str().unwrap());
+    Folder(folder.into()).write(name, encode(checkpoint).unwrap()).unwrap();
+}
+
+fn read(path: &Path) -> Result<Checkpoint> {
+    decode(&path.display().to_string(), &fs::read(path).unwrap())
+}
+
 #[test]
 fn what_is_written_is_read_and_nothing_else_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("step-1.tinder");
-    write(&path, &checkpoint()).unwrap();
+    write(&path, &checkpoint());
     assert_eq!(read(&path).unwrap(), checkpoint());
     let whole = fs::read(&path).unwrap();
     for length in 0..whole.len() {
@@ -83,7 +92,7 @@ fn a_header_that_lies_is_refused_though_its_checksum_is_right() {
     use sha2::{Digest, Sha256};
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lie.tinder");
-    write(&path, &checkpoint()).unwrap();
+    write(&path, &checkpoint());
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let whole = fs::read(&path).unwrap();
     for (from, to) in [("[\"b\",[1]]", "[\"b\",[9]]"), ("[\"b\",[1]]", "[\"a\",[1]]"), ("[\"b\",[1]]", "[\"b\",[0]]")] {
@@ -110,16 +119,36 @@ async fn only_the_latest_are_kept_and_a_damaged_one_is_passed_over() {
     let checkpoints = Checkpoints::new(folder.path()).keep(3);
     let few = TrainParams { epochs: 5, ..params() };
     trainer(few.clone()).checkpoints(checkpoints.clone()).fit(&rows()).await.unwrap();
-    let files = checkpoints.files().unwrap();
-    assert_eq!(files.len(), 3);
-    fs::OpenOptions::new().append(true).open(&files[2].1).unwrap().write_all(b"x").unwrap();
+    let steps = checkpoints.steps().unwrap();
+    assert_eq!(steps.len(), 3);
+    let damaged = folder.path().join(name(steps[2]));
+    fs::OpenOptions::new().append(true).open(damaged).unwrap().write_all(b"x").unwrap();
     fs::write(folder.path().join("step-x.tinder"), "not one of ours").unwrap();
     let model = trainer(params()).checkpoints(checkpoints.clone()).fit(&rows()).await.unwrap();
     assert_eq!(model.history().epochs.len(), 60);
 
     let other = TrainParams { learning_rate: 0.5, ..few };
-    let message = trainer(other).checkpoints(checkpoints).fit(&rows()).await.unwrap_err().to_string();
+    let message = trainer(other).checkpoints(checkpoints.clone()).fit(&rows()).await.unwrap_err().to_string();
     assert!(message.contains("checkpoints") && message.contains("other parameters"), "{message}");
+}
+
+#[tokio::test]
+async fn the_best_epochs_are_kept_beside_the_latest() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::new(folder.path()).every_epochs(0).keep(1).keep_best(3);
+    let params = TrainParams { learning_rate: 0.3, epochs: 20, early_stopping: None, ..params() };
+    let model = trainer(params).checkpoints(checkpoints.clone()).fit(&rows()).await.unwrap();
+    let loss = |e: &crate::model::EpochRecord| e.held_out.unwrap().loss;
+    let mut losses: Vec<f64> = model.history().epochs.iter().map(loss).collect();
+    let steps = checkpoints.steps().unwrap();
+    let kept: Vec<Saved> = steps.iter().map(|step| checkpoints.open(*step).unwrap()).collect();
+    assert_eq!(&kept.last().unwrap().weights, model.weights());
+    let mut best: Vec<f64> = kept.iter().map(|saved| loss(saved.history.last().unwrap())).collect();
+    best.sort_by(f64::total_cmp);
+    losses.sort_by(f64::total_cmp);
+    assert_eq!(best[..3], losses[..3]);
+    assert!(steps.len() <= 4, "{steps:?}");
+    assert!(checkpoints.open(7).unwrap_err().to_string().contains("step-000000000007.tinder"));
 }
 
 #[tokio::test]
@@ -199,7 +228,7 @@ async fn killed_twenty_times_it_ends_with_the_weights_of_an_undisturbed_run() {
         command.args(["--exact", "train::checkpoint::tests::a_run_in_a_process_of_its_own"]);
         command.env(FOLDER, folder.path()).stdout(std::process::Stdio::null()).spawn().unwrap()
     };
-    let latest = || Checkpoints::new(folder.path()).files().unwrap().last().map_or(0, |file| file.0);
+    let latest = || Checkpoints::new(folder.path()).steps().unwrap().last().copied().unwrap_or(0);
     let mut random = Philox::new(std::process::id().into(), Purpose::Split, 0, 0);
     for kill in 0..20 {
         let mut child = start();

@@ -78,6 +78,30 @@ pub struct StepRecord {
     pub learning_rate: f64,
     /// How long the training thread waited for the minibatch.
     pub waited: Duration,
-    /// How long the step took: forward, backward, averaging over the replicas, and the optimizer.
+    /// How long the step took.
     pub took: Duration,
+    /// What that went into.
+    pub parts: StepParts,
+}
+
+/// What a step's time goes into; with several replicas, that of the slowest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StepParts {
+    /// The forward pass and the loss.
+    pub forward: Duration,
+    /// The backward pass.
+    pub backward: Duration,
+    /// Adding up the replicas' gradients.
+    pub reduce: Duration,
+    /// The optimizer.
+    pub step: Duration,
+}
+
+impl StepParts {
+    pub(super) fn add(&mut self, other: StepParts) {
+        self.forward += other.forward;
+        self.backward += other.backward;
+        self.reduce += other.reduce;
+        self.step += other.step;
+    }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Observer, Run, StepRecord};
+use super::{Observer, Run, StepParts, StepRecord};
 use crate::model::{EpochRecord, History, Metric};
 
 /// Log lines come no closer together than this, so that quick epochs do not flood a log.
@@ -17,7 +17,8 @@ const BETWEEN_LINES: Duration = Duration::from_secs(1);
 /// A bar's words change no more often than this, so that they can be read and cost nothing.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
-/// Shows rows per second, loss, figure of merit, the time left, and the share of the time that went into waiting for data.
+/// Shows rows per second, loss, figure of merit, the time left, and the shares of the time that went into waiting for
+/// data, forward and backward pass, adding up the replicas' gradients and the optimizer.
 ///
 /// On a terminal this is one bar on standard error. Elsewhere it is a `tracing` event at level INFO for an epoch, at most
 /// one a second, and one at the end.
@@ -42,6 +43,7 @@ struct Seen {
     loss: f64,
     waited: Duration,
     took: Duration,
+    parts: StepParts,
     shown: Option<Instant>,
 }
 
@@ -100,6 +102,7 @@ impl Observer for Progress {
         seen.loss += step.loss * step.rows as f64;
         seen.waited += step.waited;
         seen.took += step.took;
+        seen.parts.add(step.parts);
         if self.bar.is_hidden() || seen.shown.is_some_and(|at| at.elapsed() < BETWEEN_LOOKS) {
             return;
         }
@@ -110,7 +113,7 @@ impl Observer for Progress {
             step.epoch + 1,
             seen.loss / seen.rows.max(1) as f64,
             HumanCount((seen.rows as f64 / all) as u64),
-            waiting(seen.waited.as_secs_f64() / all)
+            shares(seen.waited.as_secs_f64(), &seen.parts, all)
         ));
     }
 
@@ -118,6 +121,7 @@ impl Observer for Progress {
         let mut state = self.state();
         state.summary = scores(record, state.metric);
         let speed = state.seen.rows as f64 / record.seconds.max(1e-9);
+        let parts = state.seen.parts;
         state.seen = Seen { shown: Some(Instant::now()), ..Seen::default() };
         let line = format!(
             "epoch {}/{}: {}, {} rows/s, {}",
@@ -125,7 +129,7 @@ impl Observer for Progress {
             state.epochs,
             state.summary,
             HumanCount(speed as u64),
-            waiting(record.waiting / record.seconds.max(1e-9))
+            shares(record.waiting, &parts, record.seconds)
         );
         self.bar.set_message(line.clone());
         if self.bar.is_hidden() && state.last_line.is_none_or(|last| last.elapsed() >= BETWEEN_LINES) {
@@ -160,9 +164,18 @@ fn scores(record: &EpochRecord, metric: Metric) -> String {
     text
 }
 
-/// Where the time goes, as far as the data is concerned.
-fn waiting(share: f64) -> String {
-    format!("{:.0} % of the time waiting for data", 100.0 * share)
+/// Where the time goes; what takes less than a hundredth is left out, but for the data.
+fn shares(waiting: f64, parts: &StepParts, all: f64) -> String {
+    let share = |seconds: f64| 100.0 * seconds / all.max(1e-9);
+    let mut text = format!("{:.0} % of the time waiting for data", share(waiting));
+    let StepParts { forward, backward, reduce, step } = parts;
+    for (part, time) in [("forward", forward), ("backward", backward), ("reduce", reduce), ("step", step)] {
+        let share = share(time.as_secs_f64());
+        if share >= 1.0 {
+            text += &format!(", {share:.0} % {part}");
+        }
+    }
+    text
 }
 
 fn style(template: &str) -> ProgressStyle {
@@ -194,7 +207,9 @@ mod tests {
             ..Run::default()
         };
         progress.begin(&run);
-        progress.step(&StepRecord { epoch: 0, step: 0, rows: 1200, loss: 0.5, ..StepRecord::default() });
+        let ms = Duration::from_millis;
+        let parts = StepParts { forward: ms(30), backward: ms(40), step: ms(4), ..StepParts::default() };
+        progress.step(&StepRecord { epoch: 0, step: 0, rows: 1200, loss: 0.5, parts, ..StepRecord::default() });
         assert_eq!((progress.bar.position(), progress.bar.length()), (1, Some(6)));
         let evaluation = Evaluation { loss: 0.5, metric: 0.875 };
         let epoch = EpochRecord {
@@ -207,6 +222,7 @@ mod tests {
         };
         progress.epoch(&epoch);
         says(&["epoch 1/2", "loss 0.5000", "accuracy 87.5 %", "held out 87.5 %", "12,000 rows/s", "25 % of the time"]);
+        says(&["for data, 30 % forward, 40 % backward, 4 % step"]);
         let rows = RowCounts { trained: 1200, held_out: 300, skipped: 0 };
         progress.end(&History { epochs: vec![epoch], rows, ..History::default() });
         says(&["trained on 1,200 rows", "0.1 s", "loss 0.5000"]);

@@ -17,7 +17,7 @@ use std::{
 
 use prost::Message;
 
-use super::{Observer, Run, StepRecord};
+use super::{Observer, Run, StepParts, StepRecord};
 use crate::{
     Error, Result,
     model::{EpochRecord, History, Metric},
@@ -25,6 +25,8 @@ use crate::{
 
 /// Writes scalars that TensorBoard shows: `step/loss` and `step/learning_rate` for every step; `epoch/loss`,
 /// `epoch/accuracy` or whatever the figure of merit is called, their `_held_out` companions and `epoch/rows_per_second` for every epoch, all by the number of steps taken.
+///
+/// `time/waiting`, `time/forward`, `time/backward`, `time/reduce` and `time/step` are the shares of an epoch's time.
 ///
 /// Every run that it watches gets an event file of its own. A write that fails ends the file with a warning: training goes on.
 #[derive(Debug)]
@@ -41,6 +43,7 @@ struct State {
     metric: Metric,
     /// Of the epoch's steps so far.
     rows: usize,
+    parts: StepParts,
 }
 
 impl TensorBoard {
@@ -105,6 +108,7 @@ impl Observer for TensorBoard {
         let mut state = self.state();
         state.steps = step.step as i64 + 1;
         state.rows += step.rows;
+        state.parts.add(step.parts);
         if step.step.is_multiple_of(self.every) {
             self.write(&mut state, &[("step/loss", step.loss), ("step/learning_rate", step.learning_rate)], false);
         }
@@ -120,6 +124,13 @@ impl Observer for TensorBoard {
             (metric.as_str(), epoch.training.metric),
             ("epoch/rows_per_second", speed),
         ];
+        let StepParts { forward, backward, reduce, step } = std::mem::take(&mut state.parts);
+        scalars.push(("time/waiting", epoch.waiting / epoch.seconds.max(1e-9)));
+        for (tag, time) in
+            [("time/forward", forward), ("time/backward", backward), ("time/reduce", reduce), ("time/step", step)]
+        {
+            scalars.push((tag, time.as_secs_f64() / epoch.seconds.max(1e-9)));
+        }
         if let Some(held_out) = epoch.held_out {
             scalars.push(("epoch/loss_held_out", held_out.loss));
             scalars.push((&of_held_out, held_out.metric));
@@ -221,6 +232,8 @@ mod tests {
     }
 
     /// The events of a file, each record's checksums proven.
+    use std::time::Duration;
+
     fn read(mut bytes: &[u8]) -> Vec<Event> {
         let mut events = Vec::new();
         while !bytes.is_empty() {
@@ -240,11 +253,12 @@ mod tests {
         let board = TensorBoard::new(folder.path().join("runs")).unwrap().every(2);
         board.begin(&Run::default());
         for step in 0..3 {
-            board.step(&StepRecord { step, loss: 0.5, learning_rate: 0.25, rows: 50, ..StepRecord::default() });
+            let parts = StepParts { forward: Duration::from_millis(250), ..StepParts::default() };
+            board.step(&StepRecord { step, loss: 0.5, learning_rate: 0.25, rows: 50, parts, ..StepRecord::default() });
         }
         let training = Evaluation { loss: 0.75, metric: 0.5 };
         let held_out = Some(Evaluation { loss: 1.5, metric: 0.25 });
-        board.epoch(&EpochRecord { training, held_out, seconds: 2.0, ..EpochRecord::default() });
+        board.epoch(&EpochRecord { training, held_out, seconds: 2.0, waiting: 0.5, ..EpochRecord::default() });
         board.end(&History::default());
 
         let file = fs::read_dir(folder.path().join("runs")).unwrap().next().unwrap().unwrap();
@@ -265,6 +279,11 @@ mod tests {
             (3, "epoch/loss", 0.75),
             (3, "epoch/accuracy", 0.5),
             (3, "epoch/rows_per_second", 75.0),
+            (3, "time/waiting", 0.25),
+            (3, "time/forward", 0.375),
+            (3, "time/backward", 0.0),
+            (3, "time/reduce", 0.0),
+            (3, "time/step", 0.0),
             (3, "epoch/loss_held_out", 1.5),
             (3, "epoch/accuracy_held_out", 0.25),
         ];

@@ -17,7 +17,7 @@ use arrow::datatypes::Schema;
 pub use layer::RbmLayer;
 
 use super::{
-    Observer, Run, StepRecord, Stop, TrainParams,
+    Observer, Run, StepParts, StepRecord, Stop, TrainParams,
     feed::{Block, Everything, Feeder, Prefetched, prefetch},
     reading::{read_and_train, reading_ended},
     stop::Lowest,
@@ -278,7 +278,16 @@ impl Pretrainer {
             sum += loss * seen.rows as f64;
             rows += seen.rows;
             let (learning_rate, took) = (layer.learning_rate, begun.elapsed());
-            let record = StepRecord { epoch: at.number, step, rows: seen.rows, loss, learning_rate, waited, took };
+            let record = StepRecord {
+                epoch: at.number,
+                step,
+                rows: seen.rows,
+                loss,
+                learning_rate,
+                waited,
+                took,
+                parts: StepParts::default(),
+            };
             self.observers.iter().for_each(|o| o.step(&record));
             run.step += 1;
             asked = Instant::now();

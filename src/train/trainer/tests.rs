@@ -1,4 +1,4 @@
-use std::sync::Mutex;
+use std::{sync::Mutex, time::Duration};
 
 use arrow::{
     array::{ArrayRef, BooleanArray, FixedSizeListArray, Float32Array, Float64Array, RecordBatch},
@@ -8,9 +8,11 @@ use futures::FutureExt;
 
 use super::*;
 use crate::{
+    Error,
+    model::{EpochRecord, History},
     nn::Activation,
     stream::{MemorySource, RecordStream},
-    train::{ClassWeights, Clip, Optimizer, Schedule},
+    train::{ClassWeights, Clip, Optimizer, Schedule, StepRecord},
 };
 
 const SPECIES: [&str; 3] = ["setosa", "versicolor", "virginica"];

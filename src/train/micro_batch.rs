@@ -1,0 +1,20 @@
+//! How many rows of a step are learnt from at once.
+
+use serde::{Deserialize, Serialize};
+
+/// How many rows of a step each replica learns from at once: gradient accumulation.
+///
+/// A step's gradients are added up over its parts before the one step that they give, so that its rows need not fit on the
+/// device together. The weights end the same to rounding, but for batch normalisation, whose statistics are those of a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MicroBatch {
+    /// All that fall to it.
+    #[default]
+    Whole,
+    /// At most so many, at least 1.
+    Rows(usize),
+    /// All at first; half as many from there on, with a warning, whenever a device's memory is full. The last bits of the
+    /// weights then depend on how much memory there was.
+    Fitting,
+}
