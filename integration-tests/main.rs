@@ -6,6 +6,7 @@
 mod support;
 
 mod bad_input;
+mod checkpoint_tables;
 mod classifier;
 mod databases;
 mod errors;
