@@ -1,6 +1,12 @@
-//! Training steps beside PyTorch's on the same threads: forward pass, whole step, peak memory.
+//! Training steps beside PyTorch's on the same threads: forward pass, whole step, a whole epoch from memory, peak memory.
+//!
+//! An epoch is 8,064 rows shuffled, copied together and learnt from by [`Trainer`], and by a loop over shuffled indices of one
+//! tensor in PyTorch; once by one replica with all threads, once by two replicas that share them.
 //!
 //! `make bench-train` runs each net in a process of its own, tinderbox and PyTorch alternately, and prints medians.
+//!
+//! `cargo bench --bench train -- soak MINUTES` trains for so long and says every minute how much memory it has and how long
+//! steps take.
 //!
 //! Environment: `ROUNDS` (5), `NETS` (all; some of `mlp cnn autoencoder lstm gru`), `THREADS` (2), `PYTHON` (a Python with PyTorch,
 //! installed into the cache when unset).
@@ -9,14 +15,23 @@ use std::{
     env,
     error::Error,
     process::{Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use arrow::{
+    array::{ArrayRef, FixedSizeListArray, Float32Array, RecordBatch, UInt32Array},
+    datatypes::{DataType, Field},
+};
 use candle_core::Device;
 use tinderbox::{
     nn::{Activation, LayerSpec, Mode, Network, NetworkSpec, Sequential, Tape, cross_entropy},
-    train::{TrainParams, Updater},
+    stream::MemorySource,
+    tensor::Columns,
+    train::{Loss, TrainParams, Trainer, Updater},
 };
+
+mod soak;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -28,11 +43,22 @@ struct Reading {
     forward_ms: f64,
     step_ms: f64,
     peak_mib: f64,
+    /// A whole epoch, of the nets that have flat rows.
+    epoch_ms: Option<f64>,
+    /// The same by two replicas.
+    two_ms: Option<f64>,
     what: String,
 }
 
+const EPOCH_ROWS: usize = 8064;
+
 fn main() -> Outcome<()> {
-    match env::args().skip(1).find(|argument| argument != "--bench") {
+    let mut arguments = env::args().skip(1).filter(|argument| argument != "--bench");
+    match arguments.next() {
+        Some(word) if word == "soak" => {
+            let minutes = arguments.next().ok_or("soak takes minutes")?.parse()?;
+            soak::run(minutes, rows()?)
+        }
         Some(net) => {
             println!("{}", serde_json::to_string(&measure(&net)?)?);
             Ok(())
@@ -81,10 +107,51 @@ fn measure(name: &str) -> Outcome<Reading> {
         optimizer.step(network.parameters(), tape.gradients())?;
         Ok(())
     })?;
+    let (epoch_ms, two_ms) = match name {
+        "mlp" | "autoencoder" => (Some(epoch(name, "cpu")?), Some(epoch(name, "cpu,cpu")?)),
+        _ => (None, None),
+    };
+    let peak_mib = memory_mib("VmHWM:")?;
+    Ok(Reading {
+        forward_ms,
+        step_ms,
+        peak_mib,
+        epoch_ms,
+        two_ms,
+        what: format!("tinderbox {}", env!("CARGO_PKG_VERSION")),
+    })
+}
+
+/// The rows of an epoch.
+fn rows() -> Outcome<MemorySource> {
+    let values = (0..EPOCH_ROWS * 784).map(|i| ((i * 7919) % 1009) as f32 / 1009.0);
+    let item = Arc::new(Field::new_list_field(DataType::Float32, false));
+    let x = FixedSizeListArray::try_new(item, 784, Arc::new(Float32Array::from_iter_values(values)), None)?;
+    let y = UInt32Array::from_iter_values((0..EPOCH_ROWS).map(|row| (row % 10) as u32));
+    let batch = RecordBatch::try_from_iter([("x", Arc::new(x) as ArrayRef), ("y", Arc::new(y))])?;
+    Ok(MemorySource::new(batch.schema(), vec![batch]))
+}
+
+/// The median time of an epoch after the first, the feed included.
+fn epoch(name: &str, devices: &str) -> Outcome<f64> {
+    let (network, columns, loss) = match name {
+        "mlp" => (Network::mlp([512, 256]), Columns::new("x", "y"), Loss::CrossEntropy),
+        _ => (Network::mlp([256, 64, 32, 64, 256]), Columns::unlabelled("x"), Loss::SquaredError),
+    };
+    let (devices, epochs) = (devices.parse()?, 8);
+    let params =
+        TrainParams { epochs, batch_size: 128, learning_rate: 1e-3, tol: 0.0, loss, devices, ..TrainParams::default() };
+    let source = rows()?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let model = runtime.block_on(Trainer::new(network, columns, params).fit(&source))?;
+    Ok(median(model.history().epochs.iter().skip(1).map(|epoch| 1e3 * epoch.seconds).collect()))
+}
+
+/// A line of the process's status in the kernel's words, such as `VmRSS:`.
+fn memory_mib(line: &str) -> Outcome<f64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).and_then(|l| l.split_whitespace().next());
-    let peak_mib = peak.ok_or("no VmHWM in /proc/self/status")?.parse::<f64>()? / 1024.0;
-    Ok(Reading { forward_ms, step_ms, peak_mib, what: format!("tinderbox {}", env!("CARGO_PKG_VERSION")) })
+    let kib = status.lines().find_map(|l| l.strip_prefix(line)).and_then(|l| l.split_whitespace().next());
+    Ok(kib.ok_or_else(|| format!("no {line} in /proc/self/status"))?.parse::<f64>()? / 1024.0)
 }
 
 /// The mean squared difference and its gradient.
@@ -125,7 +192,10 @@ fn compare() -> Outcome<()> {
     let python = String::from_utf8(found.stdout)?.trim().to_owned();
     let own = env::current_exe()?;
     println!("{threads} threads, medians of {rounds} alternating rounds, ms");
-    println!("{:<14} {:<22} {:>9} {:>7} {:>9} {:>7} {:>10}", "", "", "forward", "ratio", "step", "ratio", "peak MiB");
+    println!(
+        "{:<12} {:<20} {:>9} {:>6} {:>9} {:>6} {:>9} {:>6} {:>9} {:>9}",
+        "", "", "forward", "ratio", "step", "ratio", "epoch", "ratio", "2 repl.", "peak MiB"
+    );
     for net in nets.split_whitespace() {
         let ways = [
             vec![own.display().to_string(), net.to_owned()],
@@ -144,11 +214,18 @@ fn compare() -> Outcome<()> {
         for (way, readings) in readings.iter().enumerate() {
             let (forward, step) = (of(way, |r| r.forward_ms), of(way, |r| r.step_ms));
             let against = |ours: f64, value: fn(&Reading) -> f64| ours / of(1, value);
+            let epoch = readings[0].epoch_ms.map(|_| of(way, |r| r.epoch_ms.unwrap_or(f64::NAN)));
+            let two = readings[0].two_ms.map(|_| of(way, |r| r.two_ms.unwrap_or(f64::NAN)));
+            let shown = |value: Option<f64>, digits: usize| value.map_or("-".into(), |v| format!("{v:.digits$}"));
+            let ratio = epoch.map(|epoch| against(epoch, |r| r.epoch_ms.unwrap_or(f64::NAN)));
             println!(
-                "{net:<14} {:<22} {forward:>9.2} {:>7.2} {step:>9.2} {:>7.2} {:>10.0}",
+                "{net:<12} {:<20} {forward:>9.2} {:>6.2} {step:>9.2} {:>6.2} {:>9} {:>6} {:>9} {:>9.0}",
                 readings[0].what,
                 against(forward, |r| r.forward_ms),
                 against(step, |r| r.step_ms),
+                shown(epoch, 0),
+                shown(ratio, 2),
+                shown(two, 0),
                 of(way, |r| r.peak_mib)
             );
         }
