@@ -1,7 +1,7 @@
 # What people and CI run; `make help` lists it. Every target sets up what it needs by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench-stream bench-train fmt lint doc unit setup-build setup-spark
+.PHONY: help demo test check bench-stream bench-large bench-images bench-epoch bench-train fmt lint doc unit setup-build setup-spark
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,8 +15,17 @@ test: setup-build setup-spark ## run every test, those against a real Spark too
 
 check: setup-build fmt lint doc unit ## what needs no Spark: format, clippy, documentation, unit tests
 
-bench-stream: setup-build setup-spark ## stream 628 MB beside PySpark and the Apache crate: time and peak memory
+bench-stream: setup-build setup-spark ## streams beside PySpark and the Apache crate, two layouts: time and peak memory
 	cargo bench --bench stream
+
+bench-large: setup-build setup-spark ## 5 GB through a server of 2 GiB, cells of 2 MB through one of 1 GiB; 12 GB of disk
+	cargo bench --bench stream -- large
+
+bench-images: setup-build ## images a second on one core, beside Pillow
+	cargo bench --bench stream -- images
+
+bench-epoch: setup-build setup-spark ## a first epoch beside streaming alone and training alone
+	cargo bench --bench stream -- epoch
 
 bench-train: setup-build ## training steps beside PyTorch's on the same threads: forward, step, peak memory
 	cargo bench --bench train

@@ -1,15 +1,26 @@
 //! Partition groups through whatever goes wrong: every row comes once, or there is an error.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use arrow::{array::AsArray, datatypes::Int64Type};
-use futures::TryStreamExt;
+use futures::{TryStreamExt, future::BoxFuture};
 use tinderbox::{
     Result,
     connect::{Client, ConnectOptions, LocalSpark},
     dataframe::{DataFrame, PartitionedSource, Scratch, Strategy},
+    nn::Network,
     session::Session,
+    stream::{RecordSource, RecordStream},
+    tensor::Columns,
+    train::{TrainParams, Trainer},
 };
+use tokio::sync::Mutex;
 
 use crate::support::{self, Proxy, own_server};
 
@@ -144,6 +155,65 @@ async fn kept_rows_that_are_lost_in_the_middle_are_an_error_and_at_the_beginning
     // From its beginning the epoch can be read again.
     assert_eq!(read(&source, async |_| {}).await.unwrap(), whole());
     spark.unwrap().stop().await;
+}
+
+/// A source whose server is replaced in the middle of the first reading.
+struct Interrupted {
+    source: PartitionedSource,
+    spark: Arc<Mutex<Option<LocalSpark>>>,
+    proxy: Arc<Proxy>,
+    opened: AtomicUsize,
+}
+
+impl RecordSource for Interrupted {
+    fn open(&self, epoch: usize) -> BoxFuture<'_, Result<RecordStream>> {
+        Box::pin(async move {
+            let stream = self.source.open(epoch).await?;
+            let first = self.opened.fetch_add(1, Ordering::SeqCst) == 0;
+            let (spark, proxy) = (self.spark.clone(), self.proxy.clone());
+            let mut batches = 0;
+            Ok(RecordStream::new(
+                stream.schema().clone(),
+                stream.and_then(move |batch| {
+                    batches += 1;
+                    let now = first && batches == 1;
+                    let (spark, proxy) = (spark.clone(), proxy.clone());
+                    async move {
+                        if now {
+                            let mut spark = spark.lock().await;
+                            *spark = Some(replace(spark.take().unwrap(), &proxy).await);
+                        }
+                        Ok(batch)
+                    }
+                }),
+            ))
+        })
+    }
+
+    fn describe(&self) -> String {
+        self.source.describe()
+    }
+}
+
+#[tokio::test]
+async fn training_begins_again_when_rows_that_were_kept_are_lost() {
+    let spark = own_server().start().await.unwrap();
+    let proxy = Arc::new(Proxy::to(&spark.remote()).await);
+    let session = through(&proxy).await;
+    let folder = tempfile::tempdir().unwrap();
+    session.conf().set("spark.sql.shuffle.partitions", 3).await.unwrap();
+    let frame = written(&session, &folder).await.distinct();
+    let frame = frame.select_expr(["text", "CAST(id % 1000 AS DOUBLE) / 1000 AS x", "CAST(id % 2 AS DOUBLE) AS y"]);
+    let source = frame.source().cap(2 << 20);
+    assert_eq!(source.plan().await.unwrap().strategy, Strategy::Persisted);
+    let spark = Arc::new(Mutex::new(Some(spark)));
+    let source = Interrupted { source, spark: spark.clone(), proxy, opened: AtomicUsize::new(0) };
+    let params = TrainParams { epochs: 2, batch_size: 512, ..TrainParams::default() };
+    let model = Trainer::new(Network::mlp([4]), Columns::new("x", "y"), params).fit(&source).await.unwrap();
+    assert_eq!(source.opened.load(Ordering::SeqCst), 2);
+    assert_eq!(model.history().rows.trained, ROWS as u64);
+    let spark = spark.lock().await.take().unwrap();
+    spark.stop().await;
 }
 
 #[tokio::test]

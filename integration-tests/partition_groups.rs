@@ -234,6 +234,15 @@ async fn a_column_that_is_named_divides_the_rows() {
         assert!(plan.groups >= 3 && plan.rows == 20_000, "{value}: {plan:?}");
         proven(&source, &frame).await;
     }
+    // More values than are counted one by one.
+    for value in ["id * 3", "cast(id AS string)", "timestamp_seconds(id * 1000 - 40000000)", "sqrt(id)"] {
+        let key = format!("CASE WHEN id % 10 = 3 THEN NULL ELSE {value} END AS `the.key`");
+        let frame = spark.range_with(0, 140_000, 1, Some(3)).select_expr(["id", "repeat('x', 80) AS t", key.as_str()]);
+        let source = frame.source().cap(2 << 20).by_column("the.key");
+        let plan = source.plan().await.unwrap();
+        assert!(plan.groups >= 7 && plan.rows == 140_000, "{value}: {plan:?}");
+        proven(&source, &frame).await;
+    }
     let frame = spark.range(0, 20_000).select_expr(["id", "array(id) AS a", "1 AS one", "repeat('x', 80) AS t"]);
     let error =
         async |column: &str| frame.source().cap(1 << 20).by_column(column).plan().await.unwrap_err().to_string();

@@ -9,7 +9,7 @@ use arrow::{
 use futures::StreamExt;
 use tinderbox::{
     Error, Result,
-    connect::{Client, Event, ExecuteOptions, LocalSpark, OperationState},
+    connect::{Client, ConnectOptions, Event, ExecuteOptions, LocalSpark, OperationState},
     stream::ipc,
 };
 
@@ -146,6 +146,26 @@ async fn a_connection_that_stalls_goes_on_where_it_was() {
     });
     assert_eq!(rows.await.unwrap(), ROWS);
     assert_eq!((stalls, proxy.connections()), (3, 1));
+    client.release_session().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_stalls_for_longer_than_keep_alive_is_replaced() {
+    let proxy = Proxy::to(&support::remote().await).await;
+    let mut options = ConnectOptions::new(proxy.remote().parse().unwrap());
+    options.http2_keep_alive = Duration::from_millis(250);
+    let client = Client::connect(options).await.unwrap();
+    let mut stalls = 0;
+    let rows = read_in_order(&client, async |rows| {
+        if rows > stalls * ROWS / 3 {
+            stalls += 1;
+            proxy.stall(true);
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            proxy.stall(false);
+        }
+    });
+    assert_eq!(rows.await.unwrap(), ROWS);
+    assert!(stalls == 3 && proxy.connections() > 1, "{stalls} stalls, {} connections", proxy.connections());
     client.release_session().await.unwrap();
 }
 

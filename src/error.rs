@@ -216,6 +216,15 @@ impl Error {
         self.server().is_some_and(|e| LOST.iter().any(|reason| e.is(&format!("INVALID_HANDLE.{reason}"))))
     }
 
+    /// Whether the cluster lost rows that it kept for a source while they were read. Opening the source again has them
+    /// computed again.
+    pub fn is_rows_lost(&self) -> bool {
+        matches!(self, Error::Incomplete { operation, .. } if operation == Self::KEPT_ROWS)
+    }
+
+    /// The operation that fails when what the cluster kept is lost.
+    pub(crate) const KEPT_ROWS: &str = "reading kept rows";
+
     /// Spark's own account, when the server is what failed.
     pub fn server(&self) -> Option<&ServerError> {
         match self {

@@ -1,6 +1,7 @@
 //! What the tests share: a server, a database per test, a proxy that misbehaves.
 
 mod proxy;
+mod pyspark;
 pub mod spark_ml;
 
 use std::{env, time::Duration};
@@ -14,7 +15,7 @@ use tinderbox::{
     session::Session,
 };
 
-pub use self::proxy::Proxy;
+pub use self::{proxy::Proxy, pyspark::pyspark};
 
 /// The connection string of the server that all tests share.
 pub async fn remote() -> String {

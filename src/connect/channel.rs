@@ -21,7 +21,10 @@ const CONNECTION_WINDOW: u32 = 1 << 30;
 const FRAME: u32 = 1 << 20;
 
 /// gRPC servers in Java close a connection that is pinged more often than every 5 minutes while nothing else is sent.
-const HTTP2_PING: Duration = Duration::from_secs(330);
+const HTTP2_KEEP_ALIVE: Duration = Duration::from_secs(330);
+
+/// Longest time that a ping's answer is waited for.
+const HTTP2_ANSWER: Duration = Duration::from_secs(20);
 
 /// Time between two probes of a connection that went quiet; after three without an answer it counts as broken.
 const TCP_PROBE: Duration = Duration::from_secs(10);
@@ -36,6 +39,7 @@ const TCP_PROBE: Duration = Duration::from_secs(10);
 /// | `ca_file` | the system's roots | PEM file of the certificate authorities to trust, with TLS |
 /// | `tls_domain` | the host | name that the server's certificate must carry |
 /// | `tcp_keep_alive` | 30 s | idle time after which the operating system probes the connection |
+/// | `http2_keep_alive` | 330 s | time without a byte after which the server is pinged; one that does not answer for 20 s, or as long again if that is less, counts as gone, and streams go on over a new connection |
 /// | `session_keep_alive` | 5 min | time between two signs of life for the session, which a server forgets after an hour without; 0: none |
 #[derive(Debug, Clone)]
 pub struct ConnectOptions {
@@ -51,6 +55,8 @@ pub struct ConnectOptions {
     pub tls_domain: Option<String>,
     /// Idle time before the operating system probes the connection.
     pub tcp_keep_alive: Duration,
+    /// Time without a byte before the server is pinged over HTTP/2.
+    pub http2_keep_alive: Duration,
     /// Time between two signs of life for the session; 0 for none.
     pub session_keep_alive: Duration,
 }
@@ -65,6 +71,7 @@ impl ConnectOptions {
             ca_file: None,
             tls_domain: None,
             tcp_keep_alive: Duration::from_secs(30),
+            http2_keep_alive: HTTP2_KEEP_ALIVE,
             session_keep_alive: Duration::from_secs(300),
         }
     }
@@ -76,6 +83,9 @@ impl ConnectOptions {
     pub(super) fn check(&self) -> Result<()> {
         if self.connect_timeout.is_zero() {
             return Err(Error::param("connect_timeout", "0", "more than 0"));
+        }
+        if self.http2_keep_alive.is_zero() {
+            return Err(Error::param("http2_keep_alive", "0", "more than 0"));
         }
         if self.ca_file.is_some() && !self.url.use_ssl() {
             return Err(Error::param(
@@ -99,7 +109,8 @@ impl ConnectOptions {
             .tcp_keepalive(Some(self.tcp_keep_alive))
             .tcp_keepalive_interval(Some(TCP_PROBE))
             .tcp_keepalive_retries(Some(3))
-            .http2_keep_alive_interval(HTTP2_PING)
+            .http2_keep_alive_interval(self.http2_keep_alive)
+            .keep_alive_timeout(self.http2_keep_alive.min(HTTP2_ANSWER))
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_frame_size(FRAME);

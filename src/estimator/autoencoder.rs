@@ -40,7 +40,7 @@ use crate::{
 /// | `seed` | [`seed`](Self::seed) | 42 |
 /// | `validationFraction` | [`validation_fraction`](Self::validation_fraction) | 0 |
 /// | `devices` | [`devices`](Self::devices) | `cpu` |
-/// | `shuffleBuffer` | [`shuffle_buffer`](Self::shuffle_buffer) | 256 MiB |
+/// | `shuffleBuffer` | [`shuffle_buffer`](Self::shuffle_buffer) | 64 MiB |
 /// | `cacheMemory` | [`cache_memory`](Self::cache_memory) | 1 GiB |
 ///
 /// An empty name of an output column switches that output off.

@@ -36,7 +36,7 @@ use crate::{
 /// | `batchSize` | [`batch_size`](Self::batch_size) | 32 |
 /// | `seed` | [`seed`](Self::seed) | 42 |
 /// | `validationFraction` | [`validation_fraction`](Self::validation_fraction) | 0 |
-/// | `shuffleBuffer` | [`shuffle_buffer`](Self::shuffle_buffer) | 256 MiB |
+/// | `shuffleBuffer` | [`shuffle_buffer`](Self::shuffle_buffer) | 64 MiB |
 /// | `cacheMemory` | [`cache_memory`](Self::cache_memory) | 1 GiB |
 ///
 /// An empty name of an output column switches that output off. Bernoulli visible units take values in `[0, 1]`; for Gaussian

@@ -77,13 +77,13 @@ impl EncoderModel {
         Ok(Self { encoder: self.encoder.with_layer_index(layer_index)?, ..self })
     }
 
-    /// Streams a frame's rows here and appends the code, the reconstruction and its error, batch by batch. Codes and
+    /// Streams a frame's rows here, in partition groups where they are many, and appends the code, the reconstruction and its error, batch by batch. Codes and
     /// reconstructions are `array<float>`. Dropping the stream interrupts the work on the cluster.
     ///
     /// # Errors
-    /// As [`Encoder::encode`] and [`DataFrame::stream`].
+    /// As [`Encoder::encode`] and [`PartitionedSource::stream`](crate::dataframe::PartitionedSource::stream).
     pub async fn encode(&self, frame: &DataFrame) -> Result<RecordStream> {
-        self.encoder.encode(frame.stream().await?, &self.options)
+        self.encoder.encode(frame.source().stream().await?, &self.options)
     }
 
     /// Encodes the rows here and uploads them, block by block.

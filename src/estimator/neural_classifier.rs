@@ -36,7 +36,7 @@ use crate::{
 /// | `labelSmoothing` | [`label_smoothing`](Self::label_smoothing) | 0 |
 /// | `classWeights` | [`class_weights`](Self::class_weights) | none |
 /// | `devices` | [`devices`](Self::devices) | `cpu` |
-/// | `shuffleBuffer` | [`shuffle_buffer`](Self::shuffle_buffer) | 256 MiB |
+/// | `shuffleBuffer` | [`shuffle_buffer`](Self::shuffle_buffer) | 64 MiB |
 /// | `cacheMemory` | [`cache_memory`](Self::cache_memory) | 1 GiB |
 /// | `cacheFolder` | [`cache_folder`](Self::cache_folder) | the system's |
 ///

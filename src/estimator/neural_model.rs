@@ -75,14 +75,16 @@ impl NeuralModel {
         Self::new(self.model, self.training, prediction, self.lineage)
     }
 
-    /// Streams a frame's rows here and appends the prediction columns, batch by batch.
+    /// Streams a frame's rows here, in partition groups where they are many, and appends the prediction columns, batch by
+    /// batch.
     ///
     /// Outputs of several numbers are `array<double>`. Dropping the stream interrupts the work on the cluster.
     ///
     /// # Errors
-    /// As [`Model::predict`](model::Model::predict) and [`DataFrame::stream`].
+    /// As [`Model::predict`](model::Model::predict) and
+    /// [`PartitionedSource::stream`](crate::dataframe::PartitionedSource::stream).
     pub async fn score(&self, frame: &DataFrame) -> Result<RecordStream> {
-        self.model.predict(frame.stream().await?, &self.prediction)
+        self.model.predict(frame.source().stream().await?, &self.prediction)
     }
 
     /// Scores the rows here and uploads them, block by block.

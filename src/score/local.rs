@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, SaveMode},
+    dataframe::{DataFrame, SaveMode, SourceOptions},
     estimator::{local, upload},
     ml::{PipelineModel, Transformer},
     session::Session,
@@ -16,16 +16,26 @@ impl PipelineModel {
     /// stages before them on the cluster.
     ///
     /// All columns of the frame and of every stage are there; raw predictions and probabilities are `array<double>`.
-    /// Memory stays bounded by a batch. Dropping the stream interrupts the work on the cluster.
+    /// Rows of any size are read in partition groups, see [`PartitionedSource`](crate::dataframe::PartitionedSource), and
+    /// memory stays bounded by a few of those. Dropping the stream interrupts the work on the cluster.
     ///
     /// # Errors
     /// As [`PipelineModel::transform`],
+    /// [`PartitionedSource::stream`](crate::dataframe::PartitionedSource::stream),
     /// [`NeuralModel::score`](crate::estimator::NeuralModel::score) and
     /// [`EncoderModel::encode`](crate::estimator::EncoderModel::encode).
     pub async fn predict(&self, frame: &DataFrame) -> Result<RecordStream> {
+        self.predict_with(frame, SourceOptions::default()).await
+    }
+
+    /// As [`predict`](Self::predict), with the rows read as told.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict), and [`Error::Param`] for options outside their range.
+    pub async fn predict_with(&self, frame: &DataFrame, source: SourceOptions) -> Result<RecordStream> {
         self.transform_schema(&frame.schema().await?)?;
         let (there, here) = split(self);
-        append(&transform(there, frame).await?, here).await
+        append(&transform(there, frame).await?, here, source).await
     }
 
     /// Scores a frame's rows and writes them, with all their columns, to a new table.
@@ -60,7 +70,7 @@ impl PipelineModel {
         if !here.is_empty() {
             let before = frame.schema().await?;
             let after = here.iter().try_fold(before.clone(), |schema, stage| stage.transform_schema(&schema))?;
-            frame = upload(&frame, append(&frame, here).await?, &before, &after).await?;
+            frame = upload(&frame, append(&frame, here, SourceOptions::default()).await?, &before, &after).await?;
         }
         frame.write().mode(mode).save_as_table(table).await
     }
@@ -82,7 +92,7 @@ async fn transform(stages: &[Stage], frame: &DataFrame) -> Result<DataFrame> {
 }
 
 /// A frame's rows with the columns of stages that compute here.
-async fn append(frame: &DataFrame, stages: &[Stage]) -> Result<RecordStream> {
-    let rows = frame.stream().await?;
+async fn append(frame: &DataFrame, stages: &[Stage], source: SourceOptions) -> Result<RecordStream> {
+    let rows = frame.source_with(source).stream().await?;
     stages.iter().filter_map(|stage| local(&**stage)).try_fold(rows, |rows, stage| stage.append(rows))
 }

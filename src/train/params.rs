@@ -41,7 +41,7 @@ use crate::{
 /// | `seed` | 42 | decides weights, order, dropout and the rows held out | |
 /// | `on_invalid` | error | what to do with rows that cannot be used | error, skip |
 /// | `devices` | `cpu` | one replica of the network on each | see [`Devices`] |
-/// | `shuffle_buffer` | 256 MiB | bytes of rows that the first epoch, which trains as they arrive, shuffles together | |
+/// | `shuffle_buffer` | 64 MiB | bytes of rows that the first epoch, which trains as they arrive, shuffles together | |
 /// | `cache_memory` | 1 GiB | bytes of rows kept in memory for later epochs; the others go to disk | |
 /// | `cache_folder` | the system's, for temporary files | where on disk | an existing folder |
 ///
@@ -141,7 +141,7 @@ impl Default for TrainParams {
             seed: 42,
             on_invalid: OnInvalid::Error,
             devices: Devices::cpu(),
-            shuffle_buffer: 256 << 20,
+            shuffle_buffer: 64 << 20,
             cache_memory: 1 << 30,
             cache_folder: None,
         }

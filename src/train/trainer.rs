@@ -53,6 +53,9 @@ pub struct Trainer {
 
 type MakeDecoder = Arc<dyn Fn(&Schema) -> Result<Box<dyn Decoder>> + Send + Sync>;
 
+/// How often training begins when the cluster loses rows that are being read.
+const BEGINNINGS: u32 = 3;
+
 impl Trainer {
     /// Trains `network` on `columns`, for the loss of the parameters. Classes are counted from the labels and named by their
     /// numbers. With a loss over values the label column holds a number, or an array of as many as there are targets; without
@@ -146,6 +149,10 @@ impl Trainer {
     /// known neither by name nor by count, or weights are to be balanced and the classes are not counted. Memory is bounded
     /// by the cache's budget, three blocks, a few minibatches and 8 bytes a row.
     ///
+    /// When the cluster loses rows that it kept while they arrive ([`Error::is_rows_lost`](crate::Error::is_rows_lost)), the
+    /// source is opened again and training begins again, from the last checkpoint or from its start; the third loss is an
+    /// error. Observers are told of each beginning.
+    ///
     /// Decoding, copying minibatches together and the steps each have a blocking thread of the Tokio runtime or of their
     /// own; dropping the future stops them at the next batch or step, and removes what was cached.
     ///
@@ -159,6 +166,19 @@ impl Trainer {
     pub async fn fit(&self, source: &dyn RecordSource) -> Result<Model> {
         self.params.check()?;
         self.params.check_split(&self.columns)?;
+        let mut beginnings = 1;
+        loop {
+            match self.run(source).await {
+                Err(error) if error.is_rows_lost() && beginnings < BEGINNINGS => {
+                    tracing::warn!(%error, "training begins again with rows that are computed anew");
+                    beginnings += 1;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn run(&self, source: &dyn RecordSource) -> Result<Model> {
         let stream = source.open(0).await?;
         let feeder = self.feeder(stream.schema(), source.describe())?;
         let trainer = self.clone();

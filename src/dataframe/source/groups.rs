@@ -108,7 +108,7 @@ pub(super) fn mib(bytes: u64) -> String {
 }
 
 /// A value as a literal of the column's type.
-fn literal(values: &ArrayRef, row: usize, field: &StructField) -> Result<Column> {
+pub(super) fn literal(values: &ArrayRef, row: usize, field: &StructField) -> Result<Column> {
     let cast = |value: Column| value.cast(field.data_type.clone());
     macro_rules! number {
         ($type:ty) => {

@@ -11,6 +11,7 @@ mod kept;
 mod limits;
 mod measure;
 mod prepare;
+mod ranges;
 mod read;
 mod scratch;
 mod size;
@@ -38,7 +39,7 @@ pub enum Strategy {
     /// One plan, whatever its size. What broke off after rows were handed on cannot be read again.
     Single,
     /// Ranges of values of a column, best one by which the source can leave out files: a day, a partition column. No value
-    /// may have more rows than the cap allows, nor the column more than 1,000,000 values.
+    /// may have more rows than the cap allows. A column of more than 100,000 values is divided by a sample of them.
     Column(String),
     /// Groups of files, for a plan that reads files (one table or path) and only selects, computes and filters row by row.
     /// Nothing is copied. No file may have more rows than the cap allows.
@@ -196,7 +197,7 @@ impl PartitionedSource {
     pub async fn stream(&self) -> Result<RecordStream> {
         match self.prepare().await?.stream().await {
             // What the cluster kept is lost, and nothing was handed on: once more from the start.
-            Err(error) if matches!(&error, Error::Incomplete { operation, .. } if operation == read::KEPT_ROWS) => {
+            Err(error) if error.is_rows_lost() => {
                 tracing::warn!(%error, "the rows that the cluster kept are lost; computing them again");
                 *self.prepared.lock().await = None;
                 let renewed = self.frame.client().renewed().await?;

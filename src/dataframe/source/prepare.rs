@@ -12,6 +12,7 @@ use super::{
     kept::{self, Kept},
     limits,
     measure::{self, Tally},
+    ranges::of_many_values,
     read::{self, Sessions},
     size::row_size,
 };
@@ -25,8 +26,8 @@ use crate::{
 /// The column of a row's file, while groups are formed.
 const PATH: &str = "__tinderbox_path";
 
-/// A column of more values is not looked into.
-const MOST_VALUES: u64 = 1_000_000;
+/// The rows of a column of more values are not counted value by value.
+const MOST_VALUES: u64 = 100_000;
 
 /// Rows looked at before all are measured, where a reader's batches might be too large for the cluster.
 const GLANCE: i32 = 32;
@@ -244,10 +245,14 @@ impl Deciding<'_> {
         self.glance(self.frame).await?;
         let distinct = functions::approx_count_distinct(column(name));
         let distinct = measure::number(&self.frame.agg([distinct])).await?;
-        if distinct > MOST_VALUES + MOST_VALUES / 10 {
-            let reason =
-                format!("has about {distinct} values, and groups are formed of at most {MOST_VALUES}; name another");
-            return Err(Error::data(name, reason));
+        let strategy = Strategy::Column(name.to_owned());
+        if distinct > MOST_VALUES {
+            let tally = measure::all(self.frame, &self.schema).await?;
+            self.suit(&tally).await?;
+            let groups = of_many_values(self.frame, &self.schema, &field, distinct, &tally, self.cap).await?;
+            let tally = counted(&groups, tally);
+            let reason = format!("{} rows, {}; about {distinct} values, as asked", tally.rows, mib(tally.bytes));
+            return Ok(Decision { strategy, reason, groups, kept: None, tally });
         }
         let values = measure::by(self.frame, &self.schema, column(name)).await?;
         let tally = sum(values.iter().map(|(_, _, tally)| *tally));
@@ -257,7 +262,7 @@ impl Deciding<'_> {
         self.suit(&tally).await?;
         let groups = groups::of_values(self.frame, &field, &values, self.cap)?;
         let reason = format!("{} rows, {}; {} values, as asked", tally.rows, mib(tally.bytes), values.len());
-        Ok(Decision { strategy: Strategy::Column(name.to_owned()), reason, groups, kept: None, tally })
+        Ok(Decision { strategy, reason, groups, kept: None, tally })
     }
 
     /// The frame with the files' paths, if its plan is of that kind.

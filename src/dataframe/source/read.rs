@@ -20,9 +20,6 @@ use crate::{Error, Result, connect::Client, stream::RecordStream};
 /// How often a group is tried.
 const ATTEMPTS: u32 = 5;
 
-/// The operation that fails when what the cluster kept is lost.
-pub(super) const KEPT_ROWS: &str = "reading kept rows";
-
 /// Time before a group is tried again, growing with every attempt.
 const PAUSE: Duration = Duration::from_millis(300);
 
@@ -60,7 +57,7 @@ impl Sessions {
                 Ok(())
             }
             error if error.is_session_lost() => Err(Error::Incomplete {
-                operation: KEPT_ROWS.into(),
+                operation: Error::KEPT_ROWS.into(),
                 reason: format!(
                     "the cluster has lost the rows it kept ({error}); start the epoch again, or have the rows staged \
                      (`Strategy::Staged`), which a restart does not touch"

@@ -135,20 +135,20 @@ impl ImageReader {
         self.channels() * self.height as usize * self.width as usize
     }
 
-    /// Decodes one image into `out`, which has room for exactly its values.
-    fn place<T: Copy>(&self, source: &Source, row: usize, out: &mut [T], convert: fn(u8) -> T) -> Result<(), String> {
+    /// Decodes one image into `out`, which has room for exactly its values; `values` are those of the 256 bytes.
+    fn place<T: Copy>(&self, source: &Source, row: usize, out: &mut [T], values: &[T; 256]) -> Result<(), String> {
         let picture = match source {
             Source::Encoded(cells) => decode(cells.value(row), self.color, self.max_pixels)?,
             Source::Spark(images) => images.picture(row, self.color, self.max_pixels)?,
         };
         let picture = self.to_size(picture)?;
         if self.layout == ImageLayout::Hwc || picture.channels == 1 {
-            out.iter_mut().zip(&picture.pixels).for_each(|(o, v)| *o = convert(*v));
+            out.iter_mut().zip(&picture.pixels).for_each(|(o, v)| *o = values[usize::from(*v)]);
         } else {
             let plane = picture.width * picture.height;
             let (pixels, _) = picture.pixels.as_chunks::<3>();
             for (c, out) in out.chunks_exact_mut(plane).enumerate() {
-                out.iter_mut().zip(pixels).for_each(|(o, pixel)| *o = convert(pixel[c]));
+                out.iter_mut().zip(pixels).for_each(|(o, pixel)| *o = values[usize::from(pixel[c])]);
             }
         }
         Ok(())
@@ -187,7 +187,7 @@ impl ImageReader {
         Ok(picture.resized(part, width, height))
     }
 
-    fn read_all<T: Copy + Default + Send>(
+    fn read_all<T: Copy + Default + Send + Sync>(
         &self,
         batch: &RecordBatch,
         convert: fn(u8) -> T,
@@ -201,6 +201,7 @@ impl ImageReader {
                 Source::Encoded(bytes.as_binary().clone())
             }
         };
+        let of_byte: [T; 256] = std::array::from_fn(|byte| convert(byte as u8));
         let rows = batch.num_rows();
         let values = rows.checked_mul(self.count()).filter(|n| *n <= i32::MAX as usize).ok_or_else(|| {
             let reason =
@@ -212,7 +213,7 @@ impl ImageReader {
         let faults = cells.filter_map(|(row, out)| {
             let read = match column.is_null(row) {
                 true => Err("is null".to_owned()),
-                false => self.place(&source, row, out, convert),
+                false => self.place(&source, row, out, &of_byte),
             };
             read.err().map(|reason| CellFault { row, reason })
         });
