@@ -1,7 +1,7 @@
 # What people and CI run; `make help` lists it. Every target sets up what it needs by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench-stream bench-large bench-images bench-epoch bench-train fmt lint doc unit setup-build setup-spark
+.PHONY: help demo test check check-cuda bench-stream bench-large bench-images bench-epoch bench-train fmt lint doc unit setup-build setup-spark
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,7 +15,14 @@ test: setup-build setup-spark ## run every test, those against a real Spark too
 
 check: setup-build fmt lint doc unit ## what needs no Spark: format, clippy, documentation, unit tests
 
+<<<<<<< HEAD
 bench-stream: setup-build setup-spark ## streams beside PySpark and the Apache crate, two layouts: time and peak memory
+=======
+check-cuda: setup-build ## compile and link with cuda, cudnn and nccl; needs no GPU, and long the first time
+	exports=$$(scripts/cuda-toolchain) && eval "$$exports" && cargo test --lib --no-run --features cudnn,nccl
+
+bench-stream: setup-build setup-spark ## stream 628 MB beside PySpark and the Apache crate: time and peak memory
+>>>>>>> 0bf68f2 (Compile and link with CUDA on a machine that has none)
 	cargo bench --bench stream
 
 bench-large: setup-build setup-spark ## 5 GB through a server of 2 GiB, cells of 2 MB through one of 1 GiB; 12 GB of disk
