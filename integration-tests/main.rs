@@ -16,6 +16,7 @@ mod frames;
 mod layering;
 mod local;
 mod ml;
+mod ml_codes;
 mod ml_stages;
 mod model_tables;
 mod partition_groups;

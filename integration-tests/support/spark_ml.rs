@@ -57,6 +57,16 @@ impl Operator {
         self.set(name, LiteralType::Array(array))
     }
 
+    /// Sets a param that is a list of numbers.
+    pub fn numbers(self, name: &str, values: &[f64]) -> Self {
+        let kind = proto::data_type::Kind::Double(proto::data_type::Double::default());
+        let elements = values.iter().map(|v| literal(LiteralType::Double(*v))).collect();
+        #[expect(deprecated, reason = "servers before 4.1 read the element type from here")]
+        let array =
+            proto::expression::literal::Array { element_type: Some(proto::DataType { kind: Some(kind) }), elements };
+        self.set(name, LiteralType::Array(array))
+    }
+
     /// Sets a param that is a number.
     pub fn number(self, name: &str, value: f64) -> Self {
         self.set(name, LiteralType::Double(value))
@@ -77,7 +87,11 @@ impl Operator {
     }
 
     fn operator(&self, kind: OperatorType) -> proto::MlOperator {
-        proto::MlOperator { name: self.class.clone(), uid: uuid::Uuid::new_v4().to_string(), r#type: kind.into() }
+        proto::MlOperator {
+            name: self.class.clone(),
+            uid: format!("reference_{}", uuid::Uuid::new_v4().simple()),
+            r#type: kind.into(),
+        }
     }
 
     /// The evaluator's figure for a relation.

@@ -37,23 +37,32 @@ impl<'a> Fitting<'a> {
     /// Checks all stages before any work.
     pub(super) async fn new(stages: &'a [PipelineStage], frame: &DataFrame) -> Result<Self> {
         let schema = frame.schema().await?;
-        let mut writes = Vec::with_capacity(stages.len());
-        let mut before = schema.clone();
-        for stage in stages {
-            let after = stage.transform_schema(&before)?;
-            let is_new = |name: &&str| before.fields().iter().all(|field| field.name != **name);
-            writes.push(after.names().filter(is_new).map(str::to_owned).collect());
-            before = after;
-        }
-        Ok(Self {
+        let mut fitting = Self {
             stages,
-            writes,
+            writes: vec![Vec::new(); stages.len()],
             fitted: stages.iter().map(|_| None).collect(),
             applied: vec![false; stages.len()],
             frame: frame.clone(),
             schema,
             elements: Elements::default(),
-        })
+        };
+        fitting.check_from(0)?;
+        Ok(fitting)
+    }
+
+    /// Checks the stages from a place on against the frame as it is, up to one whose outputs only the server knows.
+    fn check_from(&mut self, place: usize) -> Result<()> {
+        let mut before = self.schema.clone();
+        for (stage, writes) in self.stages.iter().zip(&mut self.writes).skip(place) {
+            let after = stage.transform_schema(&before)?;
+            let is_new = |name: &&str| before.fields().iter().all(|field| field.name != **name);
+            *writes = after.names().filter(is_new).map(str::to_owned).collect();
+            if !stage.foresees() {
+                break;
+            }
+            before = after;
+        }
+        Ok(())
     }
 
     pub(super) async fn run(mut self) -> Result<PipelineModel> {
@@ -142,6 +151,10 @@ impl<'a> Fitting<'a> {
                 self.elements.clear();
             }
             self.elements.learn_from(stage, &self.schema);
+            if !self.stages[i].foresees() {
+                // It was applied in its turn, so that all after it still waits.
+                self.check_from(i + 1)?;
+            }
         }
         Ok(())
     }

@@ -10,10 +10,12 @@ pub mod evaluation;
 pub mod feature;
 mod fitting;
 pub mod learning;
+pub(crate) mod param;
 mod pipeline;
 mod preflight;
 mod stage;
 
+pub use param::{Param, ParamMap, Params};
 pub use pipeline::{IntoStage, Pipeline, PipelineModel, PipelineStage};
 
 pub use preflight::{ClassCount, ColumnCounts, Preflight, PreflightReport};

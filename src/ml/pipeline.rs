@@ -29,6 +29,13 @@ impl PipelineStage {
             PipelineStage::Transformer(stage) => stage.transform_schema(schema),
         }
     }
+
+    pub(super) fn foresees(&self) -> bool {
+        match self {
+            PipelineStage::Estimator(stage) => stage.foresees(),
+            PipelineStage::Transformer(stage) => stage.foresees(),
+        }
+    }
 }
 
 /// What can be a stage: every [`Estimator`] and every [`Transformer`]. `Kind` only tells the two apart.
@@ -80,12 +87,14 @@ impl Pipeline {
         &self.stages
     }
 
-    /// The schema of the fitted pipeline's output; checks every stage before any work.
+    /// The schema of the fitted pipeline's output; checks every stage before any work, up to one whose outputs only the
+    /// server knows.
     ///
     /// # Errors
     /// As [`Transformer::transform_schema`], from the first stage that does not fit.
     pub fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
-        self.stages.iter().try_fold(schema.clone(), |schema, stage| stage.transform_schema(&schema))
+        let told = self.stages.iter().position(|stage| !stage.foresees()).map_or(self.stages.len(), |i| i + 1);
+        self.stages[..told].iter().try_fold(schema.clone(), |schema, stage| stage.transform_schema(&schema))
     }
 
     /// Checks every stage against the frame's schema, then fits the estimators, each to what the stages before it give.
@@ -146,7 +155,12 @@ impl Transformer for PipelineModel {
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
-        self.stages.iter().try_fold(schema.clone(), |schema, stage| stage.transform_schema(&schema))
+        let told = self.stages.iter().position(|stage| !stage.foresees()).map_or(self.stages.len(), |i| i + 1);
+        self.stages[..told].iter().try_fold(schema.clone(), |schema, stage| stage.transform_schema(&schema))
+    }
+
+    fn foresees(&self) -> bool {
+        self.stages.iter().all(|stage| stage.foresees())
     }
 
     /// What all stages read, their own outputs among it; `None` when one of them cannot tell.

@@ -10,8 +10,8 @@ use spark_connect::column::Column;
 use super::{
     PipelineModel,
     feature::{
-        ImputerModel, MaxAbsScalerModel, MinMaxScalerModel, RobustScalerModel, StandardScalerModel, StringIndexerModel,
-        VectorAssembler,
+        Bucketizer, ImputerModel, IndexToString, MaxAbsScalerModel, MinMaxScalerModel, Normalizer, OneHotEncoderModel,
+        RobustScalerModel, StandardScalerModel, StringIndexerModel, VectorAssembler,
     },
     learning::{Elements, Learning},
 };
@@ -42,6 +42,12 @@ pub trait Transformer: Any + Debug + Send + Sync {
     /// is applied. `None` if rows or columns may go, or if it cannot be told.
     fn reads(&self) -> Option<Vec<String>> {
         None
+    }
+
+    /// Whether [`transform_schema`](Self::transform_schema) tells all columns that will be there. `false` for a stage
+    /// that only the server knows: what comes after it is checked once it has been applied.
+    fn foresees(&self) -> bool {
+        true
     }
 
     /// The name of an output vector, and its numbers as expressions of the columns of a frame of this schema, where
@@ -86,6 +92,11 @@ pub trait Estimator: Any + Debug + Send + Sync {
     /// The columns it reads, if its model only adds columns; as [`Transformer::reads`].
     fn reads(&self) -> Option<Vec<String>> {
         None
+    }
+
+    /// As [`Transformer::foresees`], of the fitted model.
+    fn foresees(&self) -> bool {
+        true
     }
 
     /// What it asks of the rows of a frame of this schema, if aggregates are all it needs: a pipeline asks for several
@@ -138,6 +149,14 @@ pub enum NativeStage {
     RobustScalerModel(RobustScalerModel),
     /// Numbers in place of missing ones.
     ImputerModel(ImputerModel),
+    /// Vectors to unit length.
+    Normalizer(Normalizer),
+    /// Numbers to buckets.
+    Bucketizer(Bucketizer),
+    /// Indices to class names.
+    IndexToString(IndexToString),
+    /// Classes to vectors with a single 1.
+    OneHotEncoderModel(OneHotEncoderModel),
     /// A row of stages.
     PipelineModel {
         /// The stages, in order.
@@ -156,6 +175,10 @@ impl NativeStage {
             NativeStage::MaxAbsScalerModel(stage) => Box::new(stage),
             NativeStage::RobustScalerModel(stage) => Box::new(stage),
             NativeStage::ImputerModel(stage) => Box::new(stage),
+            NativeStage::Normalizer(stage) => Box::new(stage),
+            NativeStage::Bucketizer(stage) => Box::new(stage),
+            NativeStage::IndexToString(stage) => Box::new(stage),
+            NativeStage::OneHotEncoderModel(stage) => Box::new(stage),
             NativeStage::PipelineModel { stages } => {
                 Box::new(PipelineModel::new(stages.into_iter().map(NativeStage::into_transformer)))
             }

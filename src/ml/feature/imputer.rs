@@ -16,12 +16,14 @@ use crate::{
     dataframe::{DataFrame, Schema, column, function},
     ml::{
         learning::{self, Aggregate, Answers, Elements, Learning, doubles},
+        param::stage_params,
         stage::{Estimator, Model, Transformer, plain_data},
     },
 };
 
 /// What stands for a missing number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum ImputerStrategy {
     /// The mean of the others.
     #[default]
@@ -119,6 +121,13 @@ fn output_schema(inputs: &[String], outputs: &[String], schema: &Schema) -> Resu
         result.with(StructField { name: output.clone(), data_type, nullable: true, metadata: Default::default() })
     })
 }
+
+stage_params!(Imputer, |_| Ok(()), {
+    "inputCols": input_cols = None::<()>, "columns of numbers";
+    "outputCols": output_cols = None::<()>, "output columns without missing numbers";
+    "strategy": strategy = ImputerStrategy::default(), "what stands for a missing number: mean, median or mode";
+    "missingValue": missing_value = f64::NAN, "the number that counts as missing besides nulls, NaN unless set";
+});
 
 impl Estimator for Imputer {
     fn fit<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Box<dyn Model>>> {

@@ -12,6 +12,7 @@ use crate::{
     dataframe::{DataFrame, Schema},
     ml::{
         learning::{Elements, Learning},
+        param::stage_params,
         stage::{Estimator, Model, Transformer, plain_data},
     },
 };
@@ -49,6 +50,11 @@ impl MaxAbsScaler {
         }
     }
 }
+
+stage_params!(MaxAbsScaler, |_| Ok(()), {
+    "inputCol": input_col = None::<()>, "column of vectors or arrays";
+    "outputCol": output_col = None::<()>, "output column of vectors";
+});
 
 impl Estimator for MaxAbsScaler {
     fn fit<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Box<dyn Model>>> {

@@ -15,6 +15,7 @@ use crate::{
     dataframe::{DataFrame, Schema, function},
     ml::{
         learning::{Elements, Learning},
+        param::stage_params,
         stage::{Estimator, Model, Transformer, plain_data},
     },
 };
@@ -69,6 +70,22 @@ impl MinMaxScaler {
     }
 }
 
+impl MinMaxScaler {
+    fn check(&self) -> Result<()> {
+        if self.min < self.max && self.min.is_finite() && self.max.is_finite() {
+            return Ok(());
+        }
+        Err(Error::param("min", self.min, format!("less than max ({}), both finite", self.max)))
+    }
+}
+
+stage_params!(MinMaxScaler, MinMaxScaler::check, {
+    "inputCol": input_col = None::<()>, "column of vectors or arrays";
+    "outputCol": output_col = None::<()>, "output column of vectors";
+    "min": min = 0.0, "the smallest value afterwards";
+    "max": max = 1.0, "the largest value afterwards";
+});
+
 impl Estimator for MinMaxScaler {
     fn fit<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Box<dyn Model>>> {
         Box::pin(async move {
@@ -79,10 +96,7 @@ impl Estimator for MinMaxScaler {
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
-        let ordered = self.min < self.max && self.min.is_finite() && self.max.is_finite();
-        if !ordered {
-            return Err(Error::param("min", self.min, format!("less than max ({}), both finite", self.max)));
-        }
+        self.check()?;
         estimator_schema(&self.input_col, &self.output_col, schema)
     }
 

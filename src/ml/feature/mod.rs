@@ -1,8 +1,13 @@
 //! Stages that make features and labels.
 
+mod bucketizer;
 mod imputer;
+mod index_to_string;
 mod max_abs_scaler;
 mod min_max_scaler;
+mod normalizer;
+mod one_hot_encoder;
+mod quantile_discretizer;
 mod robust_scaler;
 mod scaling;
 mod standard_scaler;
@@ -13,9 +18,14 @@ use serde::{Deserialize, Serialize};
 use spark_connect::{column::Column, types::DataType};
 
 pub use self::{
+    bucketizer::Bucketizer,
     imputer::{Imputer, ImputerModel, ImputerStrategy},
+    index_to_string::IndexToString,
     max_abs_scaler::{MaxAbsScaler, MaxAbsScalerModel},
     min_max_scaler::{MinMaxScaler, MinMaxScalerModel},
+    normalizer::Normalizer,
+    one_hot_encoder::{OneHotEncoder, OneHotEncoderModel},
+    quantile_discretizer::QuantileDiscretizer,
     robust_scaler::{RobustScaler, RobustScalerModel},
     standard_scaler::{StandardScaler, StandardScalerModel},
     string_indexer::{StringIndexer, StringIndexerModel, StringOrderType},
@@ -41,7 +51,7 @@ pub enum HandleInvalid {
 
 /// How a column's numbers are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Numbers {
+pub(in crate::ml) enum Numbers {
     /// One that cannot be NaN.
     Whole,
     /// One.
@@ -53,7 +63,7 @@ pub(super) enum Numbers {
 }
 
 /// How a column of this type gives numbers, if it does.
-pub(super) fn numbers(data_type: &DataType) -> Option<Numbers> {
+pub(in crate::ml) fn numbers(data_type: &DataType) -> Option<Numbers> {
     match data_type {
         DataType::Boolean
         | DataType::Byte
@@ -77,7 +87,7 @@ pub(in crate::ml) fn as_array(column: Column, kind: Numbers) -> Column {
     }
 }
 
-fn text(value: &str) -> Column {
+pub(in crate::ml) fn text(value: &str) -> Column {
     spark_connect::lit_string(value)
 }
 
@@ -90,12 +100,12 @@ fn text_literals<'a>(values: impl IntoIterator<Item = &'a str>) -> Column {
 }
 
 /// A failure of the row at hand, with a message put together from columns.
-fn raise(message: impl IntoIterator<Item = Column>) -> Column {
+pub(in crate::ml) fn raise(message: impl IntoIterator<Item = Column>) -> Column {
     function("raise_error", [function("concat", message)])
 }
 
 /// Asks for quantiles, exact to a thousandth of the rows' ranks, as Spark ML's `relativeError` is by default.
-fn quantiles(at: &[f64]) -> Aggregate {
+pub(in crate::ml) fn quantiles(at: &[f64]) -> Aggregate {
     let at = at.to_vec();
     Box::new(move |value| {
         let at = double_literals(at.iter().copied());

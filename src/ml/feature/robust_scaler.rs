@@ -14,6 +14,7 @@ use crate::{
     dataframe::{DataFrame, Schema},
     ml::{
         learning::{Elements, Learning},
+        param::stage_params,
         stage::{Estimator, Model, Transformer, plain_data},
     },
 };
@@ -95,6 +96,24 @@ impl RobustScaler {
     }
 }
 
+impl RobustScaler {
+    fn check(&self) -> Result<()> {
+        if 0.0 <= self.lower && self.lower < self.upper && self.upper <= 1.0 {
+            return Ok(());
+        }
+        Err(Error::param("lower", self.lower, format!("from 0 to below upper ({}), at most 1", self.upper)))
+    }
+}
+
+stage_params!(RobustScaler, RobustScaler::check, {
+    "inputCol": input_col = None::<()>, "column of vectors or arrays";
+    "outputCol": output_col = None::<()>, "output column of vectors";
+    "lower": lower = 0.25, "the lower quantile of the range";
+    "upper": upper = 0.75, "the upper quantile of the range";
+    "withCentering": with_centering = false, "whether the median is subtracted";
+    "withScaling": with_scaling = true, "whether to divide by the range";
+});
+
 impl Estimator for RobustScaler {
     fn fit<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Box<dyn Model>>> {
         Box::pin(async move {
@@ -105,13 +124,7 @@ impl Estimator for RobustScaler {
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
-        if !(0.0 <= self.lower && self.lower < self.upper && self.upper <= 1.0) {
-            return Err(Error::param(
-                "lower",
-                self.lower,
-                format!("from 0 to below upper ({}), at most 1", self.upper),
-            ));
-        }
+        self.check()?;
         estimator_schema(&self.input_col, &self.output_col, schema)
     }
 

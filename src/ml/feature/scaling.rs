@@ -233,16 +233,14 @@ pub(super) fn figure(found: &[Vec<f64>], i: usize) -> Vec<f64> {
 }
 
 /// Numbers as text: JSON parsers may round the last digit of a number, and a fitted stage must come back as it was.
-pub(super) mod exact {
+pub(in crate::ml) mod exact {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    pub(in crate::ml::feature) fn serialize<S: Serializer>(numbers: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::ml) fn serialize<S: Serializer>(numbers: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(numbers.iter().map(f64::to_string))
     }
 
-    pub(in crate::ml::feature) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<f64>, D::Error> {
+    pub(in crate::ml) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
         let texts = Vec::<String>::deserialize(deserializer)?;
         texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
     }

@@ -12,6 +12,7 @@ use crate::{
     dataframe::{DataFrame, Schema, function},
     ml::{
         learning::{Elements, Learning},
+        param::stage_params,
         stage::{Estimator, Model, Transformer, plain_data},
     },
 };
@@ -71,6 +72,13 @@ impl StandardScaler {
         }
     }
 }
+
+stage_params!(StandardScaler, |_| Ok(()), {
+    "inputCol": input_col = None::<()>, "column of vectors or arrays";
+    "outputCol": output_col = None::<()>, "output column of vectors";
+    "withMean": with_mean = false, "whether the mean is subtracted";
+    "withStd": with_std = true, "whether to divide by the standard deviation";
+});
 
 impl Estimator for StandardScaler {
     fn fit<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Box<dyn Model>>> {

@@ -17,12 +17,14 @@ use crate::{
     ml::{
         attribute::Attribute,
         learning::{self, Answers, Elements, Learning, no_text},
+        param::stage_params,
         stage::{Estimator, Model, Transformer, plain_data},
     },
 };
 
 /// Which class gets which index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum StringOrderType {
     /// The most frequent first; equally frequent ones by alphabet.
     #[default]
@@ -142,6 +144,13 @@ fn string_type() -> DataType {
 fn as_text(name: &str) -> Column {
     column(name).cast(string_type())
 }
+
+stage_params!(StringIndexer, |_| Ok(()), {
+    "inputCols": input_cols = None::<()>, "columns of text or numbers";
+    "outputCols": output_cols = None::<()>, "output columns of class indices";
+    "stringOrderType": string_order_type = StringOrderType::default(), "which class gets index 0: frequencyDesc, frequencyAsc, alphabetDesc or alphabetAsc";
+    "handleInvalid": handle_invalid = HandleInvalid::default(), "what becomes of nulls and unknown classes: error, skip or keep";
+});
 
 impl Estimator for StringIndexer {
     fn fit<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Box<dyn Model>>> {

@@ -15,6 +15,7 @@ use crate::{
     dataframe::{DataFrame, Schema, column, function, vector_type, with_metadata},
     ml::{
         attribute::{Attribute, AttributeGroup},
+        param::stage_params,
         stage::{Transformer, plain_data},
     },
 };
@@ -192,6 +193,12 @@ fn attributes(field: &StructField, kind: Numbers) -> Option<Vec<Attribute>> {
         }),
     }
 }
+
+stage_params!(VectorAssembler, |_| Ok(()), {
+    "inputCols": input_cols = None::<()>, "columns of numbers, arrays and vectors";
+    "outputCol": output_col = None::<()>, "output column of vectors";
+    "handleInvalid": handle_invalid = HandleInvalid::default(), "what becomes of rows with nulls or NaN: error, skip or keep";
+});
 
 impl Transformer for VectorAssembler {
     fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {

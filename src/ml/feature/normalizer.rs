@@ -1,0 +1,122 @@
+//! Vectors to unit length.
+
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use spark_connect::{column::Column, functions, lit_double};
+
+use super::{
+    as_array,
+    scaling::{estimator_schema, vector_input},
+};
+use crate::{
+    Error, Result,
+    dataframe::{DataFrame, Schema, column, function, with_metadata},
+    ml::{
+        param::stage_params,
+        stage::{Transformer, plain_data},
+    },
+};
+
+/// Divides every vector by its own p-norm (`org.apache.spark.ml.feature.Normalizer`).
+///
+/// | param | default | purpose |
+/// |---|---|---|
+/// | `inputCol`, `outputCol` | | a vector, or an array of numbers; the vector of length 1, always dense |
+/// | `p` | 2 | which norm, at least 1; infinity is that of the largest absolute value |
+///
+/// A vector of zeros stays one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Normalizer {
+    input_col: String,
+    output_col: String,
+    /// As text, since JSON has no infinity.
+    p: String,
+}
+
+impl Normalizer {
+    /// To a Euclidean length of 1.
+    pub fn new(input_col: impl Into<String>, output_col: impl Into<String>) -> Self {
+        Self { input_col: input_col.into(), output_col: output_col.into(), p: "2".into() }
+    }
+
+    /// Which norm: at least 1, infinity included.
+    pub fn p(mut self, p: f64) -> Self {
+        self.p = p.to_string();
+        self
+    }
+
+    fn power(&self) -> Result<f64> {
+        let p = self.p.parse().unwrap_or(f64::NAN);
+        if p >= 1.0 { Ok(p) } else { Err(Error::param("p", &self.p, "1 or more")) }
+    }
+}
+
+fn norm(values: Column, p: f64) -> Column {
+    let sum = |values: Column, of: &dyn Fn(Column) -> Column| {
+        functions::aggregate(values, lit_double(0.0), |x| x[0].clone().add(of(x[1].clone())))
+    };
+    if p == 1.0 {
+        sum(values, &functions::abs)
+    } else if p == 2.0 {
+        function("sqrt", [sum(values, &|x| x.clone().mul(x))])
+    } else if p.is_infinite() {
+        functions::aggregate(values, lit_double(0.0), |x| {
+            function("greatest", [x[0].clone(), functions::abs(x[1].clone())])
+        })
+    } else {
+        let powers = sum(values, &|x| functions::pow(functions::abs(x), lit_double(p)));
+        functions::pow(powers, lit_double(1.0 / p))
+    }
+}
+
+stage_params!(Normalizer, |stage| stage.power().map(drop), {
+    "inputCol": input_col = None::<()>, "column of vectors or arrays";
+    "outputCol": output_col = None::<()>, "output column of vectors of length 1";
+    "p": p = "2", "which norm, at least 1, as text";
+});
+
+impl Transformer for Normalizer {
+    fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
+        Box::pin(async move {
+            let schema = frame.schema().await?;
+            let after = self.transform_schema(&schema)?;
+            let metadata = after.require(&self.output_col)?.metadata.clone().into_iter().collect();
+            let values = as_array(column(&self.input_col), vector_input(&self.input_col, &schema)?);
+            let length = norm(values.clone(), self.power()?);
+            // A list of one, so that the norm is computed once for a row and not for every element.
+            let scaled = functions::transform(function("array", [length]), |length| {
+                functions::transform(values, |x| {
+                    let divided = x[0].clone().div(length[0].clone());
+                    functions::when(length[0].clone().eq(lit_double(0.0)), x[0].clone()).otherwise(divided)
+                })
+            });
+            let vector = function("array_to_vector", [function("get", [scaled, spark_connect::lit(0)])]);
+            Ok(frame.with_column(&self.output_col, with_metadata(vector, &self.output_col, &metadata)))
+        })
+    }
+
+    fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
+        self.power()?;
+        estimator_schema(&self.input_col, &self.output_col, schema)
+    }
+
+    fn reads(&self) -> Option<Vec<String>> {
+        Some(vec![self.input_col.clone()])
+    }
+
+    plain_data!(Normalizer);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_norm_below_one_is_none() {
+        let schema = Schema::from_ddl("v ARRAY<DOUBLE>").unwrap();
+        for p in [0.5, f64::NAN, f64::NEG_INFINITY] {
+            assert!(Normalizer::new("v", "out").p(p).transform_schema(&schema).is_err());
+        }
+        assert!(Normalizer::new("v", "out").p(f64::INFINITY).transform_schema(&schema).is_ok());
+    }
+}

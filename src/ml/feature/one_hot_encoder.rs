@@ -1,0 +1,305 @@
+//! Classes to vectors with a single 1.
+
+use std::any::Any;
+
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use spark_connect::{
+    column::Column,
+    functions, lit, lit_double,
+    types::{DataType, StructField},
+};
+
+use super::{HandleInvalid, Numbers, numbers, raise, text};
+use crate::{
+    Error, Result,
+    dataframe::{DataFrame, Schema, column, function, vector_type, with_metadata},
+    ml::{
+        attribute::{Attribute, AttributeGroup, AttributeKind},
+        learning::{self, Aggregate, Answers, Elements, Learning, doubles},
+        param::stage_params,
+        stage::{Estimator, Model, Transformer, plain_data},
+    },
+};
+
+/// Learns how many classes there are (`org.apache.spark.ml.feature.OneHotEncoder`).
+///
+/// | param | default | purpose |
+/// |---|---|---|
+/// | `inputCols`, `outputCols` | | class indices; a vector of zeros with a 1 at the index, always dense |
+/// | `dropLast` | true | the last class gets zeros only, so that elements do not add up to 1 |
+/// | `handleInvalid` | `error` | what becomes of an index not seen when fitting; `keep` gives it an element of its own |
+///
+/// The number of classes is in the metadata that a StringIndexer wrote, or else one more than the largest index, asked
+/// for all columns in one pass. A null stays null. There is no `skip`.
+#[derive(Debug, Clone)]
+pub struct OneHotEncoder {
+    input_cols: Vec<String>,
+    output_cols: Vec<String>,
+    drop_last: bool,
+    handle_invalid: HandleInvalid,
+}
+
+impl OneHotEncoder {
+    /// Encodes columns, each by itself.
+    pub fn new<I: Into<String>, O: Into<String>>(
+        input_cols: impl IntoIterator<Item = I>,
+        output_cols: impl IntoIterator<Item = O>,
+    ) -> Self {
+        Self {
+            input_cols: input_cols.into_iter().map(Into::into).collect(),
+            output_cols: output_cols.into_iter().map(Into::into).collect(),
+            drop_last: true,
+            handle_invalid: HandleInvalid::default(),
+        }
+    }
+
+    /// Whether the last class gets zeros only.
+    pub fn drop_last(mut self, drop_last: bool) -> Self {
+        self.drop_last = drop_last;
+        self
+    }
+
+    /// What becomes of an index not seen when fitting: `Error` or `Keep`.
+    pub fn handle_invalid(mut self, handling: HandleInvalid) -> Self {
+        self.handle_invalid = handling;
+        self
+    }
+
+    /// Asks for the largest index where metadata does not tell how many classes there are.
+    fn questions(&self, schema: &Schema) -> Result<Learning> {
+        let known = self.input_cols.iter().map(|input| Ok(class_names(schema.require(input)?)?.map(|n| n.len())));
+        let known = known.collect::<Result<Vec<_>>>()?;
+        let (params, told) = (self.clone(), known.clone());
+        let mut learning = Learning::new(move |answers: Answers| {
+            let mut asked = answers.figures.chunks(3);
+            let mut category_sizes = Vec::with_capacity(told.len());
+            for (input, size) in params.input_cols.iter().zip(told) {
+                category_sizes.push(match (size, asked.by_ref()) {
+                    (Some(size), _) => size,
+                    (None, asked) => {
+                        let figures = asked.next().unwrap_or_default().iter().map(|figure| doubles(figure));
+                        size_from(input, &figures.collect::<Result<Vec<_>>>()?.concat())?
+                    }
+                });
+            }
+            let OneHotEncoder { input_cols, output_cols, drop_last, handle_invalid } = params;
+            let model = OneHotEncoderModel { input_cols, output_cols, drop_last, handle_invalid, category_sizes };
+            Ok(Box::new(model))
+        });
+        for (input, _) in self.input_cols.iter().zip(known).filter(|(_, known)| known.is_none()) {
+            let odd = |v: Column| {
+                let odd = v.clone().lt(lit_double(0.0)).or(v.clone().ne(functions::floor(v)));
+                functions::count_if(odd)
+            };
+            let asked: [Aggregate; 3] = [Box::new(functions::max), Box::new(odd), Box::new(functions::count)];
+            learning = learning.figures(column(input).cast(DataType::Double), asked);
+        }
+        Ok(learning)
+    }
+}
+
+/// One more than the largest index.
+fn size_from(input: &str, figures: &[f64]) -> Result<usize> {
+    match figures {
+        [_, odd, rows] if *rows > 0.0 && *odd > 0.0 => Err(Error::data(
+            input,
+            format!("{odd} of {rows} are negative, NaN or no whole numbers, so no class indices"),
+        )),
+        [max, _, rows] if *rows > 0.0 && *max < f64::from(i32::MAX) => Ok(*max as usize + 1),
+        [max, _, rows] if *rows > 0.0 => Err(Error::data(input, format!("{max} is too large for a class index"))),
+        _ => Err(Error::data(input, "there is no row to learn from, or only nulls")),
+    }
+}
+
+/// The names of a column's classes, by its metadata; numbers where only their count is known.
+fn class_names(field: &StructField) -> Result<Option<Vec<String>>> {
+    let numbered = |count: usize| (0..count).map(|i| i.to_string()).collect::<Vec<_>>();
+    let Some(attribute) = Attribute::from_metadata(&field.metadata) else { return Ok(None) };
+    Ok(match attribute.kind {
+        AttributeKind::Nominal { values: Some(values), .. } => Some(values),
+        AttributeKind::Nominal { num_values, .. } => num_values.map(numbered),
+        AttributeKind::Binary { values } => Some(values.map_or_else(|| numbered(2), Vec::from)),
+        AttributeKind::Numeric { .. } => {
+            return Err(Error::schema(&field.name, "class indices", "a quantity, by its metadata"));
+        }
+    })
+}
+
+fn check_handling(handling: HandleInvalid) -> Result<()> {
+    match handling {
+        HandleInvalid::Skip => Err(Error::param("handleInvalid", "skip", "error or keep")),
+        _ => Ok(()),
+    }
+}
+
+fn check(inputs: &[String], outputs: &[String], handling: HandleInvalid, schema: &Schema) -> Result<()> {
+    check_handling(handling)?;
+    if inputs.is_empty() || inputs.len() != outputs.len() {
+        let legal = format!("as many as inputCols ({}), at least one", inputs.len());
+        return Err(Error::param("outputCols", format!("{} columns", outputs.len()), legal));
+    }
+    inputs.iter().try_for_each(|input| {
+        let field = schema.require(input)?;
+        match numbers(&field.data_type) {
+            Some(Numbers::Whole | Numbers::Real) => Ok(()),
+            _ => Err(Error::schema(input, "class indices", field.data_type.simple_string())),
+        }
+    })
+}
+
+stage_params!(OneHotEncoder, |stage| check_handling(stage.handle_invalid), {
+    "inputCols": input_cols = None::<()>, "columns of class indices";
+    "outputCols": output_cols = None::<()>, "output columns of vectors";
+    "dropLast": drop_last = true, "whether the last class gets zeros only";
+    "handleInvalid": handle_invalid = HandleInvalid::default(), "what becomes of an index not seen when fitting: error or keep";
+});
+
+impl Estimator for OneHotEncoder {
+    fn fit<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Box<dyn Model>>> {
+        Box::pin(async move {
+            let schema = frame.schema().await?;
+            self.transform_schema(&schema)?;
+            learning::learn_one(frame, self.questions(&schema)?).await
+        })
+    }
+
+    fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
+        check(&self.input_cols, &self.output_cols, self.handle_invalid, schema)?;
+        self.output_cols.iter().try_fold(schema.clone(), |result, output| {
+            let (data_type, metadata) = (vector_type(), Default::default());
+            result.with(StructField { name: output.clone(), data_type, nullable: true, metadata })
+        })
+    }
+
+    fn reads(&self) -> Option<Vec<String>> {
+        Some(self.input_cols.clone())
+    }
+
+    fn learning(&self, schema: &Schema, _elements: &Elements) -> Result<Option<Learning>> {
+        self.transform_schema(schema)?;
+        self.questions(schema).map(Some)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// What a [`OneHotEncoder`] learnt (`org.apache.spark.ml.feature.OneHotEncoderModel`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OneHotEncoderModel {
+    input_cols: Vec<String>,
+    output_cols: Vec<String>,
+    drop_last: bool,
+    handle_invalid: HandleInvalid,
+    category_sizes: Vec<usize>,
+}
+
+impl OneHotEncoderModel {
+    /// How many classes each input column has.
+    pub fn category_sizes(&self) -> &[usize] {
+        &self.category_sizes
+    }
+
+    fn keeps(&self) -> bool {
+        self.handle_invalid == HandleInvalid::Keep
+    }
+
+    /// The elements' names. What is kept is the class after the last, and goes when the last is dropped.
+    fn names(&self, field: &StructField, size: usize) -> Result<Vec<String>> {
+        let mut names = class_names(field)?.unwrap_or_else(|| (0..size).map(|i| i.to_string()).collect());
+        if names.len() != size {
+            let expected = format!("{size} classes, as fitted");
+            return Err(Error::schema(&field.name, expected, format!("{} in its metadata", names.len())));
+        }
+        // Spark refuses to read elements without a name.
+        names.iter_mut().enumerate().filter(|(_, name)| name.is_empty()).for_each(|(i, name)| *name = i.to_string());
+        match (self.drop_last, self.keeps()) {
+            (true, false) => names.truncate(size.saturating_sub(1)),
+            (false, true) => names.push("invalidValues".into()),
+            _ => {}
+        }
+        Ok(names)
+    }
+
+    fn encoded(&self, input: &str, size: usize, length: usize) -> Column {
+        let value = column(input).cast(DataType::Double);
+        let place = value.clone().cast(DataType::Integer);
+        let known = value.clone().ge(lit_double(0.0)).and(value.clone().lt(lit_double(size as f64)));
+        let place = match self.handle_invalid {
+            HandleInvalid::Keep => functions::when(known.clone(), place).otherwise(lit(size as i64)),
+            _ => place,
+        };
+        let vector = functions::transform(functions::sequence(lit(0), lit(length as i64 - 1)), |i| {
+            functions::when(i[0].clone().eq(place.clone()), lit_double(1.0)).otherwise(lit_double(0.0))
+        });
+        let vector = function("array_to_vector", [vector]);
+        if self.keeps() {
+            return functions::when(value.is_not_null(), vector);
+        }
+        let message = format!("Unseen index in column `{input}`: ");
+        let classes = format!("; the OneHotEncoder was fitted to {size} classes. Set handleInvalid to keep.");
+        let unseen = raise([text(&message), value.clone().cast_str("string"), text(&classes)]);
+        functions::when(known, vector).when(value.is_not_null(), unseen)
+    }
+}
+
+impl Transformer for OneHotEncoderModel {
+    fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
+        Box::pin(async move {
+            let schema = frame.schema().await?;
+            let after = self.transform_schema(&schema)?;
+            let mut outputs = Vec::new();
+            for ((input, output), size) in self.input_cols.iter().zip(&self.output_cols).zip(&self.category_sizes) {
+                let metadata = after.require(output)?.metadata.clone().into_iter().collect();
+                let length = self.names(schema.require(input)?, *size)?.len();
+                outputs.push((output, with_metadata(self.encoded(input, *size, length), output, &metadata)));
+            }
+            Ok(frame.with_columns(outputs))
+        })
+    }
+
+    fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
+        check(&self.input_cols, &self.output_cols, self.handle_invalid, schema)?;
+        let columns = self.input_cols.iter().zip(&self.output_cols).zip(&self.category_sizes);
+        columns.into_iter().try_fold(schema.clone(), |result, ((input, output), size)| {
+            let names = self.names(schema.require(input)?, *size)?;
+            if names.is_empty() {
+                let reason = "it has one class only, and dropLast leaves nothing of it";
+                return Err(Error::data(input, reason));
+            }
+            let binary =
+                |name| Attribute { name: Some(name), index: None, kind: AttributeKind::Binary { values: None } };
+            let group = AttributeGroup::Attributes(names.into_iter().map(binary).collect());
+            let metadata = group.to_metadata().into_iter().collect();
+            result.with(StructField { name: output.clone(), data_type: vector_type(), nullable: true, metadata })
+        })
+    }
+
+    fn reads(&self) -> Option<Vec<String>> {
+        Some(self.input_cols.clone())
+    }
+
+    plain_data!(OneHotEncoderModel);
+}
+
+impl Model for OneHotEncoderModel {
+    fn into_transformer(self: Box<Self>) -> Box<dyn Transformer> {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_classes_comes_from_the_largest_index() {
+        assert_eq!(size_from("x", &[4.0, 0.0, 9.0]).unwrap(), 5);
+        let refused = |figures: &[f64]| size_from("x", figures).unwrap_err().to_string();
+        assert!(refused(&[4.0, 2.0, 9.0]).contains("2 of 9"));
+        assert!(refused(&[f64::NAN, 0.0, 0.0]).contains("no row") && refused(&[]).contains("no row"));
+        assert!(refused(&[1e300, 0.0, 1.0]).contains("too large"));
+    }
+}
