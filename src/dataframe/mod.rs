@@ -103,6 +103,14 @@ impl DataFrame {
         DataFrame { context: like.context.clone(), relation: Arc::new(relation) }
     }
 
+    /// Runs a command in the frame's session.
+    pub(crate) async fn command(
+        &self,
+        command: CommandType,
+    ) -> Result<Vec<proto::execute_plan_response::ResponseType>> {
+        self.context.command(command).await
+    }
+
     pub(crate) fn new(context: Arc<Context>, kind: RelType) -> Self {
         static NEXT: AtomicI64 = AtomicI64::new(0);
         let plan_id = Some(NEXT.fetch_add(1, Ordering::Relaxed));

@@ -10,6 +10,7 @@ pub mod evaluation;
 pub mod feature;
 mod fitting;
 pub mod learning;
+pub mod operator;
 pub(crate) mod param;
 mod pipeline;
 mod preflight;

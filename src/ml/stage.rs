@@ -14,6 +14,7 @@ use super::{
         RobustScalerModel, StandardScalerModel, StringIndexerModel, VectorAssembler,
     },
     learning::{Elements, Learning},
+    operator::RemoteTransformer,
 };
 use crate::{
     Error, Result,
@@ -157,6 +158,8 @@ pub enum NativeStage {
     IndexToString(IndexToString),
     /// Classes to vectors with a single 1.
     OneHotEncoderModel(OneHotEncoderModel),
+    /// One of Spark ML's own that needs no fitting.
+    RemoteTransformer(RemoteTransformer),
     /// A row of stages.
     PipelineModel {
         /// The stages, in order.
@@ -179,6 +182,7 @@ impl NativeStage {
             NativeStage::Bucketizer(stage) => Box::new(stage),
             NativeStage::IndexToString(stage) => Box::new(stage),
             NativeStage::OneHotEncoderModel(stage) => Box::new(stage),
+            NativeStage::RemoteTransformer(stage) => Box::new(stage),
             NativeStage::PipelineModel { stages } => {
                 Box::new(PipelineModel::new(stages.into_iter().map(NativeStage::into_transformer)))
             }

@@ -1,8 +1,9 @@
 //! Fitted pipelines in a model table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{
     Manifest, ModelTable,
@@ -11,7 +12,10 @@ use super::{
 use crate::{
     Error, Result,
     estimator::{EncoderModel, NeuralClassificationModel},
-    ml::{NativeStage, PipelineModel, Transformer},
+    ml::{
+        NativeStage, PipelineModel, Transformer,
+        operator::{RemoteModel, SavedModel},
+    },
     model::{History, Model, Task},
     nn::Weights,
     session::Session,
@@ -20,14 +24,38 @@ use crate::{
 /// How a network that learnt from labels is named among a manifest's stages; all else about it is in the manifest itself.
 const NETWORK: &str = "NeuralClassificationModel";
 
+/// How a model of Spark ML's own is named among a manifest's stages.
+const REMOTE: &str = "RemoteModel";
+
 impl PipelineModel {
     /// Writes the fitted pipeline as a new version of a model in a model table, and gives the version's number.
     ///
     /// # Errors
-    /// [`Error::Param`] when the pipeline has no network, or two that learnt from labels, or a stage that is not this crate's; otherwise as
+    /// [`Error::Param`] when the pipeline has no network, or two that learnt from labels, or a model that the server keeps
+    /// ([`save_beside`](Self::save_beside) saves those), or another stage that is not this crate's; otherwise as
     /// [`ModelTable::save`].
     pub async fn save(&self, spark: &Session, table: &str, name: &str) -> Result<i64> {
-        let (manifest, weights) = describe(self)?;
+        let (manifest, weights) = describe(self, &HashMap::new())?;
+        ModelTable::new(spark, table).save(name, &manifest, &weights).await
+    }
+
+    /// As [`save`](Self::save), for a pipeline with stages of Spark ML's own: models that the server keeps are written to
+    /// new paths in `folder`, a folder of a file system that the whole cluster sees (`s3a://…`, `hdfs://…`, `dbfs:/…`), and
+    /// the version names them. [`load`](Self::load) reads them from there. What belongs to versions that are no longer
+    /// wanted is deleted by whoever owns the folder.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save); [`Error::Server`] when a stage cannot be written to the folder.
+    pub async fn save_beside(&self, spark: &Session, table: &str, name: &str, folder: &str) -> Result<i64> {
+        let mut saved = HashMap::new();
+        let save = Uuid::new_v4().simple();
+        for (position, stage) in self.stages().iter().enumerate() {
+            if let Some(remote) = stage.as_any().downcast_ref::<RemoteModel>() {
+                let path = format!("{}/{save}-{position}", folder.trim_end_matches('/'));
+                saved.insert(position, remote.save(&path, false).await?);
+            }
+        }
+        let (manifest, weights) = describe(self, &saved)?;
         ModelTable::new(spark, table).save(name, &manifest, &weights).await
     }
 
@@ -37,15 +65,26 @@ impl PipelineModel {
     /// As [`ModelTable::load`]; [`Error::ModelTable`] too when a stage is none this library knows.
     pub async fn load(spark: &Session, table: &str, name: &str, version: Option<i64>) -> Result<PipelineModel> {
         let (version, manifest, weights) = ModelTable::new(spark, table).load(name, version).await?;
-        restore(manifest, weights).map_err(|e| Error::ModelTable {
+        let bad = |reason: String| Error::ModelTable {
             table: table.to_owned(),
-            reason: format!("model `{name}` version {version}: {e}"),
-        })
+            reason: format!("model `{name}` version {version}: {reason}"),
+        };
+        let mut remote = HashMap::new();
+        for (position, stage) in manifest.stages.iter().enumerate().filter(|(_, stage)| is_kind(stage, REMOTE)) {
+            let saved: SavedModel =
+                serde_json::from_value(stage.clone()).map_err(|e| bad(format!("stage {position}: {e}")))?;
+            let loaded = saved.load(spark).await.map_err(|error| match error {
+                Error::Server(error) => bad(format!("stage {position}, {} at {}: {error}", saved.class, saved.path)),
+                other => other,
+            })?;
+            remote.insert(position, loaded);
+        }
+        restore(manifest, weights, remote).map_err(|e| bad(e.to_string()))
     }
 }
 
-/// The manifest of a fitted pipeline, and the weights of its networks.
-fn describe(pipeline: &PipelineModel) -> Result<(Manifest, Weights)> {
+/// The manifest of a fitted pipeline, some of whose stages were saved elsewhere, and the weights of its networks.
+fn describe(pipeline: &PipelineModel, saved: &HashMap<usize, SavedModel>) -> Result<(Manifest, Weights)> {
     let mut network = None;
     let mut encoders = Encoders::default();
     let mut stages = Vec::with_capacity(pipeline.stages().len());
@@ -58,6 +97,16 @@ fn describe(pipeline: &PipelineModel) -> Result<(Manifest, Weights)> {
             stages.push(json!({ "stage": NETWORK }));
         } else if let Some(found) = stage.as_any().downcast_ref::<EncoderModel>() {
             stages.push(encoders.push(found)?);
+        } else if let Some(saved) = saved.get(&position) {
+            let mut value = serde_json::to_value(saved)
+                .map_err(|e| Error::param(format!("stage {position}"), e, "a stage that can be saved"))?;
+            value["stage"] = json!(REMOTE);
+            stages.push(value);
+        } else if stage.as_any().is::<RemoteModel>() {
+            return unfit(
+                "a stage of this crate: this one is in the memory of the server's session; PipelineModel::save_beside writes it \
+                 to a folder of the cluster's file system",
+            );
         } else if let Some(native) = stage.native() {
             let value = serde_json::to_value(&native);
             stages.push(value.map_err(|e| Error::param(format!("stage {position}"), e, "a stage that can be saved"))?);
@@ -109,14 +158,21 @@ fn metrics(history: &History) -> BTreeMap<String, f64> {
     metrics
 }
 
-/// The fitted pipeline that a manifest describes.
-fn restore(manifest: Manifest, weights: Weights) -> Result<PipelineModel> {
-    let is_network = |stage: &Value| stage.get("stage").and_then(Value::as_str) == Some(NETWORK);
+fn is_kind(stage: &Value, kind: &str) -> bool {
+    stage.get("stage").and_then(Value::as_str) == Some(kind)
+}
+
+/// The fitted pipeline that a manifest describes, with the stages that were read from elsewhere, by position.
+fn restore(manifest: Manifest, weights: Weights, mut remote: HashMap<usize, RemoteModel>) -> Result<PipelineModel> {
+    let is_network = |stage: &Value| is_kind(stage, NETWORK);
     let is_own = |stage: &Value| is_network(stage) || (is_encoder(stage) && stage.get("encoder").is_none());
     if manifest.stages.iter().filter(|stage| is_own(stage)).count() != 1 {
         return Err(Error::param("stages", "no network, or several", "exactly one network of the manifest's own"));
     }
-    let restored = manifest.stages.iter().map(|stage| -> Result<Box<dyn Transformer>> {
+    let restored = manifest.stages.iter().enumerate().map(|(position, stage)| -> Result<Box<dyn Transformer>> {
+        if let Some(remote) = remote.remove(&position) {
+            return Ok(Box::new(remote));
+        }
         if is_network(stage) {
             return Ok(Box::new(restore_network(&manifest, &weights)?));
         }

@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use super::*;
 use crate::{
     model::{EncodeOptions, Encoded, Encoder, Lineage, PredictOptions},
@@ -32,9 +34,9 @@ fn pipeline(encoders: &[EncoderModel], classifier: Option<NeuralClassificationMo
 }
 
 fn written_and_read(pipeline: &PipelineModel) -> PipelineModel {
-    let (manifest, weights) = describe(pipeline).unwrap();
+    let (manifest, weights) = describe(pipeline, &HashMap::new()).unwrap();
     let (manifest, weights) = decode("t", "m", 1, &encode("m", 1, 0, &manifest, &weights).unwrap()).unwrap();
-    restore(manifest, weights).unwrap()
+    restore(manifest, weights, HashMap::new()).unwrap()
 }
 
 #[test]
@@ -53,11 +55,12 @@ fn pipelines_of_several_networks_read_back_as_written() {
 
 #[test]
 fn stages_that_name_other_networks_than_there_are_are_refused() {
-    let (manifest, weights) = describe(&pipeline(&[encoder(4, 3, 1, "a")], Some(classifier()))).unwrap();
+    let (manifest, weights) =
+        describe(&pipeline(&[encoder(4, 3, 1, "a")], Some(classifier())), &HashMap::new()).unwrap();
     let elsewhere = |change: fn(&mut Manifest)| {
         let mut manifest = manifest.clone();
         change(&mut manifest);
-        restore(manifest, weights.clone()).unwrap_err().to_string()
+        restore(manifest, weights.clone(), HashMap::new()).unwrap_err().to_string()
     };
     let message = elsewhere(|manifest| manifest.stages[0]["encoder"] = 7.into());
     assert!(message.contains("encoder 7"), "{message}");
@@ -69,5 +72,5 @@ fn stages_that_name_other_networks_than_there_are_are_refused() {
     assert!(encode("m", 1, 0, &smaller, &weights).unwrap_err().to_string().contains("2 together"));
     let two = pipeline(&[], Some(classifier()));
     let two = PipelineModel::new([two, pipeline(&[], Some(classifier()))].map(|p| Box::new(p) as Box<dyn Transformer>));
-    assert!(describe(&two).is_err(), "a pipeline within a pipeline with networks has no form as data");
+    assert!(describe(&two, &HashMap::new()).is_err(), "a pipeline within a pipeline with networks has no form as data");
 }

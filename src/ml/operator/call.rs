@@ -1,0 +1,59 @@
+//! What goes to the server and what comes back.
+
+use super::{Value, proto};
+use crate::{Error, Result, dataframe::DataFrame};
+use proto::{
+    command::CommandType, execute_plan_response::ResponseType, ml_command::Command, ml_command_result as result,
+    ml_relation::transform::Operator,
+};
+
+/// The server's answer to a command.
+pub(super) async fn answer(frame: &DataFrame, command: Command) -> Result<Option<result::ResultType>> {
+    let command = CommandType::MlCommand(proto::MlCommand { command: Some(command) });
+    let answers = frame.command(command).await?;
+    Ok(answers.into_iter().find_map(|answer| match answer {
+        ResponseType::MlCommandResult(result) => result.result_type,
+        _ => None,
+    }))
+}
+
+/// The id under which the server keeps what it made.
+pub(super) fn reference(answer: Option<result::ResultType>, what: &str) -> Result<String> {
+    use result::{ResultType, ml_operator_info::Type};
+    match answer {
+        Some(ResultType::OperatorInfo(info)) => match info.r#type {
+            Some(Type::ObjRef(reference)) => Ok(reference.id),
+            _ => Err(incomplete(what)),
+        },
+        Some(ResultType::Summary(id)) => Ok(id),
+        _ => Err(incomplete(what)),
+    }
+}
+
+/// The value of an answer.
+pub(super) fn value(answer: Option<result::ResultType>) -> Option<Value> {
+    match answer? {
+        result::ResultType::Param(literal) => Some(Value::from_proto(literal)),
+        result::ResultType::Summary(id) => Some(Value::Text(id)),
+        result::ResultType::OperatorInfo(_) => None,
+    }
+}
+
+/// An answer that lacks what was asked for.
+pub(super) fn incomplete(what: &str) -> Error {
+    Error::Incomplete { operation: "MlCommand".into(), reason: format!("the answer has not {what}") }
+}
+
+/// The lazy frame that an operator makes of another.
+pub(super) fn transformed(frame: &DataFrame, operator: Operator, params: proto::MlParams) -> DataFrame {
+    let input = Some(Box::new(frame.relation().clone()));
+    let transform = proto::ml_relation::Transform { operator: Some(operator), input, params: Some(params) };
+    over(frame, proto::ml_relation::MlType::Transform(Box::new(transform)))
+}
+
+/// A frame of a relation of Spark ML's.
+pub(super) fn over(frame: &DataFrame, relation: proto::ml_relation::MlType) -> DataFrame {
+    let relation = proto::MlRelation { ml_type: Some(relation), ..Default::default() };
+    let rel_type = Some(proto::relation::RelType::MlRelation(Box::new(relation)));
+    DataFrame::from_relation(frame, proto::Relation { rel_type, ..Default::default() })
+}
