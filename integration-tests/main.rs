@@ -18,6 +18,7 @@ mod local;
 mod mixed_pipelines;
 mod ml;
 mod ml_codes;
+mod ml_rows;
 mod ml_stages;
 mod model_tables;
 mod operators;

@@ -47,6 +47,7 @@ pub use self::{
 pub(crate) use self::{
     column::literal_array,
     local::{LocalRows, lay_out},
+    source::hash_input,
 };
 use crate::{
     Result,

@@ -223,6 +223,14 @@ impl DataFrame {
         self.derive(RelType::RepartitionByExpression(Box::new(parts)))
     }
 
+    /// The result of a SQL query in which this frame has the name `this`; lazy. The name must be no other's.
+    pub(crate) fn query(&self, text: &str, this: &str) -> DataFrame {
+        let sql = RelType::Sql(proto::Sql { query: text.to_owned(), ..Default::default() });
+        let root = Some(Box::new(proto::Relation { rel_type: Some(sql), ..Default::default() }));
+        let references = vec![proto::Relation::clone(self.alias(this).relation())];
+        self.derive(RelType::WithRelations(Box::new(proto::WithRelations { root, references })))
+    }
+
     /// Under a name, by which expressions can qualify its columns (`"a.id"`).
     pub fn alias(&self, name: &str) -> DataFrame {
         let alias = proto::SubqueryAlias { input: self.input(), alias: name.to_owned(), qualifier: Vec::new() };

@@ -14,6 +14,7 @@ pub mod operator;
 pub(crate) mod param;
 mod pipeline;
 mod preflight;
+pub mod rows;
 mod stage;
 
 pub use param::{Param, ParamMap, Params};

@@ -11,10 +11,11 @@ use super::{
     PipelineModel,
     feature::{
         Bucketizer, ImputerModel, IndexToString, MaxAbsScalerModel, MinMaxScalerModel, Normalizer, OneHotEncoderModel,
-        RobustScalerModel, StandardScalerModel, StringIndexerModel, VectorAssembler,
+        RobustScalerModel, SqlTransformer, StandardScalerModel, StringIndexerModel, VectorAssembler,
     },
     learning::{Elements, Learning},
     operator::RemoteTransformer,
+    rows::{Repartition, Split, TimeSplitModel},
 };
 use crate::{
     Error, Result,
@@ -158,6 +159,14 @@ pub enum NativeStage {
     IndexToString(IndexToString),
     /// Classes to vectors with a single 1.
     OneHotEncoderModel(OneHotEncoderModel),
+    /// A query over the frame.
+    SqlTransformer(SqlTransformer),
+    /// Rows to the parts of a split.
+    Split(Split),
+    /// Earlier and later rows to the parts of a split.
+    TimeSplitModel(TimeSplitModel),
+    /// Rows to partitions.
+    Repartition(Repartition),
     /// One of Spark ML's own that needs no fitting.
     RemoteTransformer(RemoteTransformer),
     /// A row of stages.
@@ -182,6 +191,10 @@ impl NativeStage {
             NativeStage::Bucketizer(stage) => Box::new(stage),
             NativeStage::IndexToString(stage) => Box::new(stage),
             NativeStage::OneHotEncoderModel(stage) => Box::new(stage),
+            NativeStage::SqlTransformer(stage) => Box::new(stage),
+            NativeStage::Split(stage) => Box::new(stage),
+            NativeStage::TimeSplitModel(stage) => Box::new(stage),
+            NativeStage::Repartition(stage) => Box::new(stage),
             NativeStage::RemoteTransformer(stage) => Box::new(stage),
             NativeStage::PipelineModel { stages } => {
                 Box::new(PipelineModel::new(stages.into_iter().map(NativeStage::into_transformer)))

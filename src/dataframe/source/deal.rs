@@ -1,6 +1,10 @@
 //! Rows dealt out to groups, one partition a group.
 
-use spark_connect::{column::Column, lit, types::DataType};
+use spark_connect::{
+    column::Column,
+    lit,
+    types::{DataType, StructField},
+};
 
 use crate::dataframe::{DataFrame, Schema, column, function};
 
@@ -51,12 +55,15 @@ pub(super) fn deal(frame: &DataFrame, schema: &Schema, groups: usize, by: Deal) 
 
 /// A hash of all values of a row.
 fn hash(schema: &Schema) -> Column {
-    let value = |name: &str, data_type: &DataType| match data_type {
-        // Spark does not hash what has no order of its own.
-        odd if has_unordered(odd) => function("to_json", [column(name)]),
-        _ => column(name),
-    };
-    function("xxhash64", schema.fields().iter().map(|field| value(&field.name, &field.data_type)))
+    function("xxhash64", schema.fields().iter().map(hash_input))
+}
+
+/// A column as Spark's hash functions take it: they refuse what has no order of its own.
+pub(crate) fn hash_input(field: &StructField) -> Column {
+    match has_unordered(&field.data_type) {
+        true => function("to_json", [column(&field.name)]),
+        false => column(&field.name),
+    }
 }
 
 fn has_unordered(data_type: &DataType) -> bool {

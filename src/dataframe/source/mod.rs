@@ -21,6 +21,7 @@ use std::{fmt, sync::Arc};
 use futures::future::BoxFuture;
 use tokio::sync::Mutex;
 
+pub(crate) use self::deal::hash_input;
 use self::prepare::Prepared;
 use super::DataFrame;
 use crate::{

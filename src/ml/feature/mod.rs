@@ -10,6 +10,7 @@ mod one_hot_encoder;
 mod quantile_discretizer;
 mod robust_scaler;
 mod scaling;
+mod sql_transformer;
 mod standard_scaler;
 mod string_indexer;
 mod vector_assembler;
@@ -17,6 +18,7 @@ mod vector_assembler;
 use serde::{Deserialize, Serialize};
 use spark_connect::{column::Column, types::DataType};
 
+pub(in crate::ml) use self::scaling::exact;
 pub use self::{
     bucketizer::Bucketizer,
     imputer::{Imputer, ImputerModel, ImputerStrategy},
@@ -27,6 +29,7 @@ pub use self::{
     one_hot_encoder::{OneHotEncoder, OneHotEncoderModel},
     quantile_discretizer::QuantileDiscretizer,
     robust_scaler::{RobustScaler, RobustScalerModel},
+    sql_transformer::SqlTransformer,
     standard_scaler::{StandardScaler, StandardScalerModel},
     string_indexer::{StringIndexer, StringIndexerModel, StringOrderType},
     vector_assembler::VectorAssembler,

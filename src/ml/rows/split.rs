@@ -1,0 +1,174 @@
+//! Rows to train on, to validate with, to test.
+
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use spark_connect::{column::Column, functions::expr, lit, lit_double, types::DataType};
+
+use super::parts::Parts;
+use crate::{
+    Result,
+    dataframe::{DataFrame, Schema, column, function, hash_input, quote},
+    ml::stage::{Transformer, plain_data},
+};
+
+/// Adds a column that says in which part of a split a row is: `train`, `test` and the like, in proportion to weights.
+///
+/// | split | a row's part follows from | shares |
+/// |---|---|---|
+/// | [`random`](Self::random) | all its values | about those asked for |
+/// | [`by_key`](Self::by_key) | the values of key columns, so that rows of one customer stay together | about, of the keys |
+/// | [`stratified`](Self::stratified) | its place among the rows of its class, in order of a hash of all its values | to a row, in every class |
+///
+/// Nothing depends on where or in which order rows are: a plan computed again gives the same split, and so does another
+/// session with the same seed. Rows that are equal in all columns are in the same part of a random split. By time:
+/// [`TimeSplit`](super::TimeSplit).
+///
+/// A random split and one by key look at each row by itself, a stratified one sorts the rows of a class on the cluster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Split {
+    parts: Parts,
+    by: By,
+    seed: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum By {
+    Row,
+    Key(Vec<String>),
+    Class(String),
+}
+
+/// The column of a row's hash, while classes are sorted.
+const HASH: &str = "__tinderbox_hash";
+
+impl Split {
+    fn new<N: Into<String>>(output_col: impl Into<String>, parts: impl IntoIterator<Item = (N, f64)>, by: By) -> Self {
+        Self { parts: Parts::new(output_col, parts), by, seed: 42 }
+    }
+
+    /// Splits row by row; parts are names with weights, such as `[("train", 0.8), ("test", 0.2)]`.
+    pub fn random<N: Into<String>>(output_col: impl Into<String>, parts: impl IntoIterator<Item = (N, f64)>) -> Self {
+        Self::new(output_col, parts, By::Row)
+    }
+
+    /// Keeps rows together that have the same values in key columns.
+    pub fn by_key<K: Into<String>, N: Into<String>>(
+        key_cols: impl IntoIterator<Item = K>,
+        output_col: impl Into<String>,
+        parts: impl IntoIterator<Item = (N, f64)>,
+    ) -> Self {
+        Self::new(output_col, parts, By::Key(key_cols.into_iter().map(Into::into).collect()))
+    }
+
+    /// Splits the rows of every class in the same proportion; null is a class too.
+    pub fn stratified<N: Into<String>>(
+        label_col: impl Into<String>,
+        output_col: impl Into<String>,
+        parts: impl IntoIterator<Item = (N, f64)>,
+    ) -> Self {
+        Self::new(output_col, parts, By::Class(label_col.into()))
+    }
+
+    /// Makes the output boolean: true for the rows of this part. What `validationIndicatorCol` takes.
+    pub fn indicator_of(mut self, part: impl Into<String>) -> Self {
+        self.parts.indicate(part);
+        self
+    }
+
+    /// Another seed gives another split.
+    pub fn seed(mut self, seed: i64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// A hash of the values that decide.
+    fn hash(&self, schema: &Schema) -> Result<Column> {
+        let fields = match &self.by {
+            By::Key(names) => names.iter().map(|name| schema.require(name)).collect::<Result<Vec<_>>>()?,
+            _ => schema.fields().iter().collect(),
+        };
+        let seed = lit(self.seed).cast(DataType::Long);
+        Ok(function("xxhash64", fields.into_iter().map(hash_input).chain([seed])))
+    }
+}
+
+/// A hash as a number from 0 to below 1.
+pub(in crate::ml) fn share(hash: Column) -> Column {
+    const STEPS: i64 = 1 << 53;
+    function("pmod", [hash, lit(STEPS)]).cast(DataType::Double).div(lit_double(STEPS as f64))
+}
+
+impl Transformer for Split {
+    fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
+        Box::pin(async move {
+            let schema = frame.schema().await?;
+            self.transform_schema(&schema)?;
+            let hash = self.hash(&schema)?;
+            let ends = self.parts.ends().into_iter().map(lit_double);
+            let output = self.parts.output_col();
+            let By::Class(label) = &self.by else {
+                return Ok(frame.with_column(output, self.parts.column(ends.map(|end| share(hash.clone()).lt(end)))));
+            };
+            let class = quote(&schema.require(label)?.name);
+            let place = format!("row_number() OVER (PARTITION BY {class} ORDER BY {HASH}) - 0.5D");
+            let place = expr(&format!("({place}) / count(1) OVER (PARTITION BY {class})"));
+            let placed = frame.with_column(HASH, hash).with_column(HASH, place);
+            let parts = self.parts.column(ends.map(|end| column(HASH).lt(end)));
+            Ok(placed.with_column(output, parts).drop([HASH]))
+        })
+    }
+
+    fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
+        match &self.by {
+            By::Row => {}
+            By::Key(names) if names.is_empty() => {
+                return Err(crate::Error::param("keyCols", "no column", "at least one column"));
+            }
+            By::Key(names) => names.iter().try_for_each(|name| schema.require(name).map(drop))?,
+            By::Class(label) => drop(schema.require(label)?),
+        }
+        self.parts.schema(schema)
+    }
+
+    /// What looks at all columns cannot be moved past a stage that adds one.
+    fn reads(&self) -> Option<Vec<String>> {
+        match &self.by {
+            By::Key(names) => Some(names.clone()),
+            _ => None,
+        }
+    }
+
+    plain_data!(Split);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ml::NativeStage;
+
+    #[test]
+    fn a_split_is_the_same_after_a_journey_as_json() {
+        let parts = [("train", 0.8), ("test", 0.2)];
+        for split in [
+            Split::random("part", parts).seed(7),
+            Split::by_key(["a", "b"], "part", parts).indicator_of("test"),
+            Split::stratified("label", "part", parts),
+        ] {
+            let stage = split.native().unwrap();
+            assert_eq!(NativeStage::from_json(&stage.to_json()).unwrap(), stage);
+        }
+    }
+
+    #[test]
+    fn columns_that_decide_must_be_there() {
+        let schema = Schema::from_ddl("a INT, part STRING").unwrap();
+        let parts = [("train", 0.8), ("test", 0.2)];
+        assert!(Split::random("new", parts).transform_schema(&schema).is_ok());
+        assert!(Split::random("part", parts).transform_schema(&schema).is_err());
+        let missing = |split: Split| split.transform_schema(&schema).unwrap_err().to_string();
+        assert!(missing(Split::by_key(["x"], "new", parts)).contains("column `x`"));
+        assert!(missing(Split::by_key([""; 0], "new", parts)).contains("at least one"));
+        assert!(missing(Split::stratified("y", "new", parts)).contains("column `y`"));
+    }
+}

@@ -1,0 +1,153 @@
+//! Earlier rows to learn from, later ones to test with.
+
+use std::any::Any;
+
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use spark_connect::{
+    column::Column,
+    functions, lit_double,
+    types::{DataType, StructField},
+};
+
+use super::parts::Parts;
+use crate::{
+    Error, Result,
+    dataframe::{DataFrame, Schema, column, function},
+    ml::{
+        feature::{Numbers, exact, numbers, quantiles, raise, text},
+        learning::{self, Answers, Elements, Learning, doubles},
+        stage::{Estimator, Model, Transformer, plain_data},
+    },
+};
+
+/// Learns the moments at which a split by time is to be cut: the earliest rows are in the first part.
+///
+/// The shares are exact to a thousandth of the rows; rows of one moment are in one part. The time is a date, a timestamp
+/// or a number. A row without a time fails the action that meets it.
+#[derive(Debug, Clone)]
+pub struct TimeSplit {
+    time_col: String,
+    parts: Parts,
+}
+
+impl TimeSplit {
+    /// Splits by a column of times; parts are names with weights, the earliest first.
+    pub fn new<N: Into<String>>(
+        time_col: impl Into<String>,
+        output_col: impl Into<String>,
+        parts: impl IntoIterator<Item = (N, f64)>,
+    ) -> Self {
+        Self { time_col: time_col.into(), parts: Parts::new(output_col, parts) }
+    }
+
+    /// Makes the output boolean: true for the rows of this part. What `validationIndicatorCol` takes.
+    pub fn indicator_of(mut self, part: impl Into<String>) -> Self {
+        self.parts.indicate(part);
+        self
+    }
+
+    fn questions(&self, schema: &Schema) -> Result<Learning> {
+        let (params, ends) = (self.clone(), self.parts.ends());
+        let time = moment(schema.require(&self.time_col)?)?;
+        let learn = move |answers: Answers| {
+            let cuts = answers.figures.first().map(|figure| doubles(figure)).transpose()?.unwrap_or_default();
+            if cuts.len() != params.parts.ends().len() || cuts.iter().any(|cut| cut.is_nan()) {
+                return Err(Error::data(&params.time_col, "there is no row with a time to split by"));
+            }
+            let TimeSplit { time_col, parts } = params;
+            Ok(Box::new(TimeSplitModel { time_col, parts, cuts }) as Box<dyn Model>)
+        };
+        Ok(Learning::new(learn).figures(time, [quantiles(&ends)]))
+    }
+}
+
+/// A time as a number: days of a date, microseconds of a timestamp.
+fn moment(field: &StructField) -> Result<Column> {
+    let time = column(&field.name);
+    let number = match &field.data_type {
+        DataType::Date => function("unix_date", [time]),
+        DataType::Timestamp => function("unix_micros", [time]),
+        other if matches!(numbers(other), Some(Numbers::Whole | Numbers::Real)) => time,
+        other => {
+            let expected = "a date, a timestamp (with a time zone) or a number";
+            return Err(Error::schema(&field.name, expected, other.simple_string()));
+        }
+    };
+    Ok(number.cast(DataType::Double))
+}
+
+impl Estimator for TimeSplit {
+    fn fit<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Box<dyn Model>>> {
+        Box::pin(async move {
+            let schema = frame.schema().await?;
+            self.transform_schema(&schema)?;
+            learning::learn_one(frame, self.questions(&schema)?).await
+        })
+    }
+
+    fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
+        moment(schema.require(&self.time_col)?)?;
+        self.parts.schema(schema)
+    }
+
+    fn reads(&self) -> Option<Vec<String>> {
+        Some(vec![self.time_col.clone()])
+    }
+
+    fn learning(&self, schema: &Schema, _elements: &Elements) -> Result<Option<Learning>> {
+        self.transform_schema(schema)?;
+        self.questions(schema).map(Some)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// What a [`TimeSplit`] learnt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TimeSplitModel {
+    time_col: String,
+    parts: Parts,
+    #[serde(with = "exact")]
+    cuts: Vec<f64>,
+}
+
+impl TimeSplitModel {
+    /// The last moment of each part but the last: days since 1970 for dates, microseconds for timestamps.
+    pub fn cuts(&self) -> &[f64] {
+        &self.cuts
+    }
+}
+
+impl Transformer for TimeSplitModel {
+    fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
+        Box::pin(async move {
+            let schema = frame.schema().await?;
+            self.transform_schema(&schema)?;
+            let time = moment(schema.require(&self.time_col)?)?;
+            let part = self.parts.column(self.cuts.iter().map(|cut| time.clone().le(lit_double(*cut))));
+            let message = format!("Column `{}` is null, which is in no part of a split by time.", self.time_col);
+            let part = functions::when(time.is_not_null(), part).otherwise(raise([text(&message)]));
+            Ok(frame.with_column(self.parts.output_col(), part))
+        })
+    }
+
+    fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
+        moment(schema.require(&self.time_col)?)?;
+        self.parts.schema(schema)
+    }
+
+    fn reads(&self) -> Option<Vec<String>> {
+        Some(vec![self.time_col.clone()])
+    }
+
+    plain_data!(TimeSplitModel);
+}
+
+impl Model for TimeSplitModel {
+    fn into_transformer(self: Box<Self>) -> Box<dyn Transformer> {
+        self
+    }
+}
