@@ -32,5 +32,6 @@ mod spark_ml;
 mod streams;
 mod tables;
 mod tensors;
+mod tuning;
 mod unreachable;
 mod unsupervised;

@@ -16,5 +16,6 @@ pub mod stream;
 pub mod table;
 pub mod tensor;
 pub mod train;
+pub mod tuning;
 
 pub use error::{Error, QueryContext, Result, ServerError};

@@ -76,10 +76,16 @@ pub(super) fn check(schema: &Schema, columns: &Columns) -> Result<()> {
     Ok(())
 }
 
-/// Selects exactly the columns that training uses, cast on the cluster.
-pub(super) fn select(df: &DataFrame, schema: &Schema, columns: &Columns, label: Option<Column>) -> Result<DataFrame> {
+/// Selects exactly the columns that training uses, cast on the cluster, and one more.
+pub(super) fn select(
+    df: &DataFrame,
+    schema: &Schema,
+    columns: &Columns,
+    label: Option<Column>,
+    also: Option<Column>,
+) -> Result<DataFrame> {
     if let Some(read) = &columns.readers {
-        return readers::select(df, schema, columns, read, label);
+        return readers::select(df, schema, columns, read, label.into_iter().chain(also));
     }
     let mut selected = Vec::new();
     for name in &columns.features {
@@ -88,5 +94,6 @@ pub(super) fn select(df: &DataFrame, schema: &Schema, columns: &Columns, label: 
     selected.extend(label);
     selected.extend(columns.weight.iter().map(|name| column(name).cast_str("double").alias(name)));
     selected.extend(columns.validation.iter().map(|name| column(name).alias(name)));
+    selected.extend(also);
     Ok(df.select(selected))
 }

@@ -17,6 +17,7 @@ mod readers;
 mod restricted_boltzmann_machine;
 mod shared;
 mod supervised;
+mod tunable;
 mod unsupervised;
 mod upload;
 
@@ -29,6 +30,8 @@ pub use neural_model::{NeuralClassificationModel, NeuralModel};
 pub use neural_multilabel_classifier::NeuralMultilabelClassifier;
 pub use neural_regressor::NeuralRegressor;
 pub use restricted_boltzmann_machine::RestrictedBoltzmannMachine;
+pub(crate) use supervised::Prepared;
+pub use tunable::Tunable;
 pub(crate) use upload::upload;
 
 /// A [`NeuralClassifier`] of sequences that vary in length: name their column by

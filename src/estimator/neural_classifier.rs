@@ -6,6 +6,7 @@ use super::{
     supervised::Supervised,
 };
 use crate::{
+    ml::param::stage_params,
     model::PredictOptions,
     nn::Network,
     tensor::Columns,
@@ -48,7 +49,39 @@ pub struct NeuralClassifier {
 
 shared_methods!(NeuralClassifier);
 
+stage_params!(NeuralClassifier, |stage| stage.shared.training.check(), {
+    "featuresCol": shared.columns.features = ["features"], "columns of features";
+    "weightCol": shared.columns.weight = None::<()>, "column that says how much each row counts";
+    "validationIndicatorCol": shared.columns.validation = None::<()>, "boolean column that is true for rows to hold out";
+    "predictionCol": shared.prediction.outputs.prediction = "prediction", "output column of predictions";
+    "network": shared.network = None::<()>, "the network, as its JSON describes it";
+    "maxIter": shared.training.epochs = TrainParams::default().epochs, "passes over the rows (epochs)";
+    "batchSize": shared.training.batch_size = TrainParams::default().batch_size, "rows per step";
+    "stepSize": shared.training.learning_rate = TrainParams::default().learning_rate, "the optimizer's step size (learning rate)";
+    "optimizer": shared.training.optimizer = TrainParams::default().optimizer, "how gradients become steps";
+    "schedule": shared.training.schedule = TrainParams::default().schedule, "how the learning rate changes";
+    "clip": shared.training.clip = TrainParams::default().clip, "limit on the gradients";
+    "weightDecay": shared.training.weight_decay = TrainParams::default().weight_decay, "the optimizer's decoupled weight decay";
+    "tol": shared.training.tol = TrainParams::default().tol, "stops when an epoch changes the loss by less than this share of it";
+    "seed": shared.training.seed = TrainParams::default().seed, "decides everything random";
+    "validationFraction": shared.training.validation_fraction = TrainParams::default().validation_fraction, "share of rows to hold out";
+    "devices": shared.training.devices = TrainParams::default().devices, "where to train, one replica on each";
+    "shuffleBuffer": shared.training.shuffle_buffer = TrainParams::default().shuffle_buffer, "bytes of rows that the first epoch shuffles together";
+    "cacheMemory": shared.training.cache_memory = TrainParams::default().cache_memory, "bytes of rows kept in memory for later epochs";
+    "cacheFolder": shared.training.cache_folder = None::<()>, "where rows are kept that do not fit in there";
+    "probabilityCol": shared.prediction.outputs.probability = "probability", "output column of chances";
+    "rawPredictionCol": shared.prediction.outputs.raw_prediction = "rawPrediction", "output column of scores";
+    "predictedLabelCol": shared.prediction.outputs.predicted_label = "predictedLabel", "output column of names";
+    "thresholds": shared.prediction.thresholds = None::<()>, "one threshold per class or label";
+    "labelSmoothing": shared.training.label_smoothing = 0.0, "chance given to all classes evenly in place of the right one";
+    "classWeights": shared.training.class_weights = TrainParams::default().class_weights, "how much each class counts";
+});
+
 impl NeuralClassifier {
+    pub(super) fn supervised(&self) -> &Supervised {
+        &self.shared
+    }
+
     /// A classifier with this network; how many features and classes there are comes from the data.
     pub fn new(network: Network) -> Self {
         Self { shared: Supervised::new(network, Loss::CrossEntropy) }
@@ -152,6 +185,23 @@ impl NeuralClassifier {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parameters_are_set_by_name_and_checked() {
+        use crate::ml::{ParamMap, Params};
+        let classifier = NeuralClassifier::new(Network::mlp([4])).epochs(60);
+        let extra = ParamMap::new().with("stepSize", 0.5).with("devices", "cpu,cpu").with("thresholds", vec![0.5, 0.5]);
+        let copy = classifier.copy(&extra).unwrap();
+        assert_eq!((copy.shared.training.learning_rate, copy.shared.training.epochs), (0.5, 60));
+        assert_eq!(copy.param_map().get("maxIter"), Some(&60.into()));
+        assert_eq!(copy.shared.prediction.thresholds, Some(vec![0.5, 0.5]));
+        let network = serde_json::to_value(Network::mlp([7])).unwrap();
+        let other = classifier.copy(&ParamMap::new().with("network", network)).unwrap();
+        assert_eq!(other.shared.network, Network::mlp([7]));
+        for (name, value) in [("stepSize", -1.0), ("maxIter", 0.0), ("maxIter", 1.5), ("nothing", 1.0)] {
+            assert!(classifier.copy(&ParamMap::new().with(name, value)).is_err(), "{name} = {value}");
+        }
+    }
 
     #[test]
     fn parameters_are_explained_with_default_and_value() {

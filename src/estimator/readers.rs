@@ -162,7 +162,7 @@ pub(super) fn select(
     schema: &Schema,
     columns: &Columns,
     readers: &Readers,
-    label: Option<Column>,
+    others: impl Iterator<Item = Column>,
 ) -> Result<DataFrame> {
     let mut selected = Vec::new();
     let mut names = readers.columns();
@@ -182,7 +182,7 @@ pub(super) fn select(
         let value = if castable { narrowed(name, &field.data_type) } else { column(name) };
         selected.push(value.alias(name));
     }
-    selected.extend(label);
+    selected.extend(others);
     Ok(frame.select(selected))
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use spark_connect::Column;
+use spark_connect::{Column, types::StructField};
 
 use super::{
     NeuralModel,
@@ -25,6 +25,21 @@ use crate::{
     },
     train::{Checkpoints, Loss, Observer, Stop, TrainParams, Trainer},
 };
+
+/// What is known before rows travel.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// Exactly the columns that training uses.
+    pub(crate) frame: DataFrame,
+    /// What the frame was made of.
+    source: String,
+    pub(crate) columns: Columns,
+    names: Option<Vec<String>>,
+    pub(crate) report: PreflightReport,
+    scaling: Option<Scaling>,
+    /// Reads labels where readers do the inputs.
+    label: Option<Reader>,
+}
 
 /// The settings of an estimator, and how it fits.
 #[derive(Clone)]
@@ -87,6 +102,20 @@ impl Supervised {
 
     /// Learns from the rows of a frame.
     pub(super) async fn fit(&self, frame: &DataFrame) -> Result<NeuralModel> {
+        let prepared = self.prepare(frame, |_, _| Ok(None)).await?;
+        let selected = prepared.frame.source_with(self.source.clone());
+        let model = self.learn(&prepared, &selected, prepared.report.rows).await?;
+        selected.close().await?;
+        Ok(model)
+    }
+
+    /// Looks at all that can be known before rows travel, and says which columns are to. `also` may add one; it is told the
+    /// schema and which of its columns are used.
+    pub(super) async fn prepare(
+        &self,
+        frame: &DataFrame,
+        also: impl FnOnce(&Schema, &[&StructField]) -> Result<Option<Column>> + Send,
+    ) -> Result<Prepared> {
         let schema = frame.schema().await?;
         self.check(&schema)?;
         let mut columns = self.columns.clone();
@@ -101,37 +130,55 @@ impl Supervised {
         };
         let names = self.names(&schema, &columns)?;
         let label = labels.as_ref().map(Labels::column);
-        let selected = features::select(frame, &schema, &columns, label)?.source_with(self.source.clone());
+        let also = also(&schema, &self.used(&schema, &columns)?)?;
+        let rows = features::select(frame, &schema, &columns, label, also)?;
+        let label = labels.map(|labels| labels.reader());
+        Ok(Prepared { frame: rows, source: frame.describe(), columns, names, report, scaling, label })
+    }
+
+    /// The columns that inputs and labels come from.
+    fn used<'a>(&self, schema: &'a Schema, columns: &Columns) -> Result<Vec<&'a StructField>> {
+        let mut names: Vec<&str> = match &columns.readers {
+            Some(readers) => readers.columns(),
+            None => columns.features.iter().map(String::as_str).collect(),
+        };
+        if self.reads_labels_as_numbers() {
+            let one = std::slice::from_ref(&self.columns.label);
+            let labels = if self.labels.is_empty() { one } else { &self.labels };
+            names.extend(labels.iter().map(String::as_str));
+        }
+        names.into_iter().map(|name| schema.require(name)).collect()
+    }
+
+    /// Learns from rows of the columns that were prepared, of which there are to be so many.
+    pub(super) async fn learn<S>(&self, prepared: &Prepared, rows: &S, expected: u64) -> Result<NeuralModel>
+    where
+        S: RecordSource + Clone,
+    {
+        let columns = prepared.columns.clone();
         let model = match &columns.readers {
-            None => self.trainer(columns, names, &report, scaling).fit(&selected).await?,
+            None => self.trainer(columns, prepared, expected).fit(rows).await?,
             // Rows of several lengths are decoded on the way into training.
             Some(fitted) if fitted.has_sequences() => {
-                let trainer = self.trainer(columns.clone(), names, &report, scaling);
-                trainer.fit(&selected).await?
+                self.trainer(columns.clone(), prepared, expected).fit(rows).await?
             }
             Some(fitted) => {
-                let (policy, label) = (self.training.on_invalid, labels.map(|labels| labels.reader()));
-                let source = DecodedSource::new(selected.clone(), columns.clone(), fitted.clone(), label, policy);
-                let trainer = self.trainer(source.columns(), names, &report, scaling);
+                let (policy, label) = (self.training.on_invalid, prepared.label.clone());
+                let source = DecodedSource::new(rows.clone(), columns.clone(), fitted.clone(), label, policy);
+                let trainer = self.trainer(source.columns(), prepared, expected);
                 trainer.fit(&source).await?.with_columns(columns)
             }
         };
-        selected.close().await?;
         let rows = model.history().rows;
         let rows = rows.trained + rows.held_out + rows.skipped;
-        let lineage = Lineage { source: frame.describe(), rows, plan_hash: None };
+        let lineage = Lineage { source: prepared.source.clone(), rows, plan_hash: None };
         NeuralModel::new(model, self.training.clone(), self.prediction.clone(), lineage)
     }
 
-    fn trainer(
-        &self,
-        columns: Columns,
-        names: Option<Vec<String>>,
-        report: &PreflightReport,
-        scaling: Option<Scaling>,
-    ) -> Trainer {
+    fn trainer(&self, columns: Columns, prepared: &Prepared, expected: u64) -> Trainer {
+        let Prepared { names, report, scaling, .. } = prepared.clone();
         let mut trainer = Trainer::new(self.network.clone(), columns, self.training.clone())
-            .expected_rows(report.rows)
+            .expected_rows(expected)
             .stop(self.stop.clone());
         if self.counts_classes() {
             trainer = trainer.class_counts(report.class_counts());
@@ -174,7 +221,7 @@ impl Supervised {
         let schema = frame.schema().await?;
         features::check(&schema, &self.columns)?;
         let label: Option<Column> = self.labels(&schema)?.as_ref().map(Labels::column);
-        features::select(frame, &schema, &self.columns, label)
+        features::select(frame, &schema, &self.columns, label, None)
     }
 
     /// Has the cluster count what is in the columns, and refuses what cannot be learnt from.

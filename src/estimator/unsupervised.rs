@@ -94,7 +94,7 @@ impl Unsupervised {
         if self.training.on_invalid == OnInvalid::Error || report.rows == 0 {
             report.check()?;
         }
-        let rows = features::select(frame, &schema, &columns, None)?.source_with(self.source.clone());
+        let rows = features::select(frame, &schema, &columns, None, None)?.source_with(self.source.clone());
         Ok(Prepared { rows, columns, count: report.rows })
     }
 }

@@ -93,6 +93,20 @@ impl Devices {
     }
 }
 
+impl Devices {
+    /// One for every device, each alone: what can be worked on at the same time.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn each(&self) -> Result<Vec<Devices>> {
+        let names = match &self.0 {
+            List::Named(names) => names.clone(),
+            List::AllCuda => (0..self.open()?.len()).map(DeviceName::Cuda).collect(),
+        };
+        Ok(names.into_iter().map(|name| Devices(List::Named(vec![name]))).collect())
+    }
+}
+
 impl Default for Devices {
     fn default() -> Self {
         Self::cpu()

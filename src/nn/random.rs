@@ -42,6 +42,8 @@ pub enum Purpose {
     Gibbs = 6,
     /// The same while annealing; the index is the temperature.
     Annealing = 7,
+    /// Params that are tried; the lane is the param, the index the candidate.
+    Search = 8,
 }
 
 /// One stream of random numbers.

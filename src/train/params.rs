@@ -200,7 +200,7 @@ impl TrainParams {
     }
 
     /// Where rows are kept for later epochs.
-    pub(super) fn cache_options(&self) -> CacheOptions {
+    pub(crate) fn cache_options(&self) -> CacheOptions {
         let defaults = CacheOptions::default();
         let folder = self.cache_folder.clone().unwrap_or(defaults.folder);
         CacheOptions { memory: self.cache_memory, folder, ..defaults }

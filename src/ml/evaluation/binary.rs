@@ -1,10 +1,11 @@
 //! Scores against two classes.
 
+use arrow::array::RecordBatch;
 use futures::{TryStreamExt, future::BoxFuture};
 use serde::{Deserialize, Serialize};
 use spark_connect::{column::Column, functions, lit, lit_double};
 
-use super::{Evaluator, double, doubles, no_rows, number, weight, whole};
+use super::{Evaluator, double, doubles, no_rows, number, rows, weight, whole};
 use crate::{
     Error, Result,
     dataframe::{DataFrame, Schema, column, function},
@@ -108,10 +109,56 @@ impl BinaryClassificationEvaluator {
                 counts.push(Count { score, positives: positives[i], negatives: negatives[i] });
             }
         }
-        match BinaryMetrics::new(&counts) {
+        self.judge(&counts)
+    }
+
+    /// All figures of rows that are here; the same as those of a frame of these rows.
+    ///
+    /// # Errors
+    /// As [`Evaluator::evaluate`].
+    pub fn metrics_of_rows(&self, batches: &[RecordBatch]) -> Result<BinaryMetrics> {
+        let mut judged = Vec::new();
+        for batch in batches {
+            let labels = rows::numbers(batch, &self.label)?;
+            let weights = rows::weights(batch, self.weight.as_deref())?;
+            let scores = match rows::is_list(batch, &self.score)? {
+                true => rows::picked(batch, &self.score, |_| 1)?,
+                false => rows::numbers(batch, &self.score)?,
+            };
+            for ((label, score), weight) in labels.into_iter().zip(scores).zip(weights) {
+                whole(&self.score, f64::from(u8::from(score.is_nan())))?;
+                whole(&self.label, f64::from(u8::from(label.is_nan())))?;
+                let positive = if label > 0.5 { weight } else { 0.0 };
+                judged.push(Count { score, positives: positive, negatives: weight - positive });
+            }
+        }
+        judged.sort_by(|a, b| b.score.total_cmp(&a.score));
+        let mut counts: Vec<Count> = Vec::new();
+        for count in judged {
+            match counts.last_mut() {
+                Some(last) if last.score == count.score => {
+                    last.positives += count.positives;
+                    last.negatives += count.negatives;
+                }
+                _ => counts.push(count),
+            }
+        }
+        self.judge(&counts)
+    }
+
+    /// The figures of counts by falling score.
+    fn judge(&self, counts: &[Count]) -> Result<BinaryMetrics> {
+        match BinaryMetrics::new(counts) {
             Some(metrics) => Ok(metrics),
             None if counts.is_empty() => Err(no_rows(&self.label)),
             None => Err(Error::data(&self.label, "holds one class only; a curve needs both")),
+        }
+    }
+
+    fn figure(&self, metrics: &BinaryMetrics) -> f64 {
+        match self.metric {
+            BinaryMetric::AreaUnderRoc => metrics.area_under_roc,
+            BinaryMetric::AreaUnderPr => metrics.area_under_pr,
         }
     }
 
@@ -129,13 +176,11 @@ impl BinaryClassificationEvaluator {
 
 impl Evaluator for BinaryClassificationEvaluator {
     fn evaluate<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<f64>> {
-        Box::pin(async move {
-            let metrics = self.metrics(frame).await?;
-            Ok(match self.metric {
-                BinaryMetric::AreaUnderRoc => metrics.area_under_roc,
-                BinaryMetric::AreaUnderPr => metrics.area_under_pr,
-            })
-        })
+        Box::pin(async move { Ok(self.figure(&self.metrics(frame).await?)) })
+    }
+
+    fn evaluate_rows(&self, rows: &[RecordBatch]) -> Result<f64> {
+        Ok(self.figure(&self.metrics_of_rows(rows)?))
     }
 
     fn is_larger_better(&self) -> bool {

@@ -8,6 +8,7 @@ mod binary;
 mod multiclass;
 mod multilabel;
 mod regression;
+mod rows;
 
 use arrow::{
     array::{Array, AsArray, RecordBatch},
@@ -39,6 +40,15 @@ pub trait Evaluator: std::fmt::Debug + Send + Sync {
     /// [`Error::Schema`] for a column that is missing or of the wrong type; [`Error::Param`] for params that cannot work;
     /// [`Error::Data`] for values that cannot be judged, or no row; [`Error::Server`]; [`Error::Unreachable`].
     fn evaluate<'a>(&'a self, frame: &'a DataFrame) -> futures::future::BoxFuture<'a, Result<f64>>;
+
+    /// The figure of rows that are here, with their predictions: the same as of a frame of these rows.
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate); [`Error::Param`] when the evaluator can judge rows on the cluster only.
+    fn evaluate_rows(&self, rows: &[RecordBatch]) -> Result<f64> {
+        let found = format!("{self:?} and {} batches of rows", rows.len());
+        Err(Error::param("evaluator", found, "one of classes, numbers or scores to judge rows outside the cluster"))
+    }
 
     /// Whether more of it is better.
     fn is_larger_better(&self) -> bool;

@@ -1,10 +1,13 @@
 //! Predicted classes against true ones.
 
+use std::collections::HashMap;
+
+use arrow::array::RecordBatch;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use spark_connect::{column::Column, functions, lit_double};
 
-use super::{Evaluator, double, doubles, no_rows, number, weight, whole};
+use super::{Evaluator, double, doubles, no_rows, number, rows, weight, whole};
 use crate::{
     Error, Result,
     dataframe::{DataFrame, Schema, column, function},
@@ -125,6 +128,45 @@ impl MulticlassClassificationEvaluator {
         Ok(MulticlassMetrics::new(found))
     }
 
+    /// All figures of rows that are here; the same as those of a frame of these rows.
+    ///
+    /// # Errors
+    /// As [`Evaluator::evaluate`].
+    pub fn metrics_of_rows(&self, batches: &[RecordBatch]) -> Result<MulticlassMetrics> {
+        let mut cells: HashMap<[u64; 2], Cell> = HashMap::new();
+        for batch in batches {
+            let [labels, predictions] = [&self.label, &self.prediction].map(|name| rows::numbers(batch, name));
+            let (labels, predictions) = (labels?, predictions?);
+            let weights = rows::weights(batch, self.weight.as_deref())?;
+            let chances = match &self.probability {
+                Some(name) => rows::picked(batch, name, |row| labels[row] as usize)?,
+                None => vec![1.0; labels.len()],
+            };
+            for (row, (&label, &prediction)) in labels.iter().zip(&predictions).enumerate() {
+                whole(&self.label, f64::from(u8::from(label.is_nan())))?;
+                whole(&self.prediction, f64::from(u8::from(prediction.is_nan())))?;
+                let cell = cells.entry([label, prediction].map(f64::to_bits));
+                let cell = cell.or_insert(Cell { label, prediction, weight: 0.0, loss: 0.0 });
+                cell.weight += weights[row];
+                if self.probability.is_some() {
+                    cell.loss -= weights[row] * chances[row].clamp(EPS, 1.0 - EPS).ln();
+                }
+            }
+        }
+        if cells.is_empty() {
+            return Err(no_rows(&self.label));
+        }
+        Ok(MulticlassMetrics::new(cells.into_values().collect()))
+    }
+
+    /// Refuses the log-loss of no chances.
+    fn check(&self) -> Result<()> {
+        if self.metric == MulticlassMetric::LogLoss && self.probability.is_none() {
+            return Err(Error::param("probabilityCol", "none", "a column of chances, for the log-loss"));
+        }
+        Ok(())
+    }
+
     /// `-ln p` of the true class.
     fn loss(&self, schema: &Schema) -> Result<Column> {
         let Some(name) = &self.probability else { return Ok(lit_double(0.0).alias("loss")) };
@@ -142,11 +184,14 @@ impl MulticlassClassificationEvaluator {
 impl Evaluator for MulticlassClassificationEvaluator {
     fn evaluate<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<f64>> {
         Box::pin(async move {
-            if self.metric == MulticlassMetric::LogLoss && self.probability.is_none() {
-                return Err(Error::param("probabilityCol", "none", "a column of chances, for the log-loss"));
-            }
+            self.check()?;
             Ok(self.metrics(frame).await?.get(self.metric))
         })
+    }
+
+    fn evaluate_rows(&self, rows: &[RecordBatch]) -> Result<f64> {
+        self.check()?;
+        Ok(self.metrics_of_rows(rows)?.get(self.metric))
     }
 
     fn is_larger_better(&self) -> bool {

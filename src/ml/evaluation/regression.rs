@@ -1,10 +1,11 @@
 //! Predicted numbers against true ones.
 
+use arrow::array::RecordBatch;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use spark_connect::{column::Column, functions, lit_double};
 
-use super::{Evaluator, double, doubles, no_rows, number, weight, whole};
+use super::{Evaluator, double, doubles, no_rows, number, rows, weight, whole};
 use crate::{
     Result,
     dataframe::{DataFrame, column, function},
@@ -153,6 +154,45 @@ impl RegressionEvaluator {
         })
     }
 
+    /// All figures of rows that are here; those of a frame of these rows, but for rounding.
+    ///
+    /// # Errors
+    /// As [`Evaluator::evaluate`].
+    pub fn metrics_of_rows(&self, batches: &[RecordBatch]) -> Result<RegressionMetrics> {
+        let mut judged = Vec::new();
+        for batch in batches {
+            let [labels, predictions] = [&self.label, &self.prediction].map(|name| rows::numbers(batch, name));
+            let weights = rows::weights(batch, self.weight.as_deref())?;
+            judged.extend(labels?.into_iter().zip(predictions?).zip(weights).map(|((y, p), w)| [y, p, w]));
+        }
+        let missing = |of: fn(&[f64; 3]) -> f64| judged.iter().filter(|row| of(row).is_nan()).count() as f64;
+        whole(&self.label, missing(|[y, ..]| *y))?;
+        whole(&self.prediction, missing(|[_, p, _]| *p))?;
+        if judged.is_empty() {
+            return Err(no_rows(&self.label));
+        }
+        let sum = |of: &dyn Fn(&[f64; 3]) -> f64| -> f64 { judged.iter().map(of).sum() };
+        let weight = sum(&|[_, _, w]| *w);
+        let mean = sum(&|[y, _, w]| w * y) / weight;
+        let y_squares = sum(&|[y, _, w]| w * (y - mean).powi(2));
+        let (total, explained) = match &self.weight {
+            None => (y_squares, sum(&|[_, p, _]| (p - mean).powi(2))),
+            Some(_) => {
+                let weight_squares = sum(&|[_, _, w]| w * w);
+                let total = y_squares / (weight - weight_squares / weight) * (weight - 1.0);
+                (total, sum(&|[_, p, w]| w * (p - mean).powi(2)))
+            }
+        };
+        let error = sum(&|[y, p, w]| w * (y - p).powi(2));
+        let compared = if self.through_origin { sum(&|[y, _, w]| w * y * y) } else { total };
+        Ok(RegressionMetrics {
+            mse: error / weight,
+            mae: sum(&|[y, p, w]| w * (y - p).abs()) / weight,
+            r2: 1.0 - error / compared,
+            var: explained / weight,
+        })
+    }
+
     async fn ask<const N: usize>(&self, judged: &DataFrame, figures: [Column; N]) -> Result<[f64; N]> {
         let named = figures.into_iter().enumerate().map(|(i, figure)| figure.alias(&format!("f{i}")));
         let answer = judged.agg(named).collect().await?;
@@ -164,6 +204,10 @@ impl RegressionEvaluator {
 impl Evaluator for RegressionEvaluator {
     fn evaluate<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<f64>> {
         Box::pin(async move { Ok(self.metrics(frame).await?.get(self.metric)) })
+    }
+
+    fn evaluate_rows(&self, rows: &[RecordBatch]) -> Result<f64> {
+        Ok(self.metrics_of_rows(rows)?.get(self.metric))
     }
 
     fn is_larger_better(&self) -> bool {
