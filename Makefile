@@ -1,10 +1,10 @@
 # What people and CI run; `make help` lists it. Every target sets up what it needs by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-cuda bench-stream bench-large bench-images bench-epoch bench-train fmt lint doc unit setup-build setup-spark
+.PHONY: help demo test check check-cuda bench-stream bench-large bench-images bench-epoch bench-train bench-pipeline fmt lint doc unit setup-build setup-spark
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: setup-build ## train a classifier on Iris, on Spark (SPARK_REMOTE, SPARK_HOME or one it installs)
 	@if [ -z "$$SPARK_REMOTE" ]; then scripts/setup spark; fi
@@ -15,14 +15,10 @@ test: setup-build setup-spark ## run every test, those against a real Spark too
 
 check: setup-build fmt lint doc unit ## what needs no Spark: format, clippy, documentation, unit tests
 
-<<<<<<< HEAD
-bench-stream: setup-build setup-spark ## streams beside PySpark and the Apache crate, two layouts: time and peak memory
-=======
 check-cuda: setup-build ## compile and link with cuda, cudnn and nccl; needs no GPU, and long the first time
 	exports=$$(scripts/cuda-toolchain) && eval "$$exports" && cargo test --lib --no-run --features cudnn,nccl
 
-bench-stream: setup-build setup-spark ## stream 628 MB beside PySpark and the Apache crate: time and peak memory
->>>>>>> 0bf68f2 (Compile and link with CUDA on a machine that has none)
+bench-stream: setup-build setup-spark ## streams beside PySpark and the Apache crate, two layouts: time and peak memory
 	cargo bench --bench stream
 
 bench-large: setup-build setup-spark ## 5 GB through a server of 2 GiB, cells of 2 MB through one of 1 GiB; 12 GB of disk
@@ -36,6 +32,9 @@ bench-epoch: setup-build setup-spark ## a first epoch beside streaming alone and
 
 bench-train: setup-build ## training steps beside PyTorch's on the same threads: forward, step, peak memory
 	cargo bench --bench train
+
+bench-pipeline: setup-build setup-spark ## fit stages to 1,000,000 rows beside pyspark.ml.Pipeline: jobs and time
+	cargo bench --bench pipeline
 
 fmt:
 	cargo fmt --check
