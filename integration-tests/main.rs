@@ -6,6 +6,7 @@
 mod support;
 
 mod bad_input;
+mod both_ways;
 mod checkpoint_tables;
 mod classifier;
 mod databases;

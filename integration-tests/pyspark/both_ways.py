@@ -1,0 +1,28 @@
+"""PySpark's half of a test: `fit IN OUT` indexes species and saves the rows; `judge SCORED` looks at predictions."""
+
+import json
+import os
+import sys
+import warnings
+
+warnings.filterwarnings("ignore")
+
+from pyspark.ml.evaluation import MulticlassClassificationEvaluator
+from pyspark.ml.feature import IndexToString, StringIndexer
+from pyspark.sql import SparkSession
+
+spark = SparkSession.builder.remote(os.environ["SPARK_REMOTE"]).getOrCreate()
+if sys.argv[1] == "fit":
+    rows = spark.table(sys.argv[2])
+    model = StringIndexer(inputCol="species", outputCol="label", stringOrderType="alphabetDesc").fit(rows)
+    model.transform(rows).write.saveAsTable(sys.argv[3])
+    print(json.dumps({"labels": list(model.labels)}))
+else:
+    scored = spark.table(sys.argv[2])
+    metrics = ["accuracy", "f1", "logLoss"]
+    judged = {name: MulticlassClassificationEvaluator(metricName=name).evaluate(scored) for name in metrics}
+    named = IndexToString(inputCol="prediction", outputCol="name").transform(scored)
+    judged["named"] = named.where("name = predictedLabel").count()
+    judged["metadata"] = scored.schema["prediction"].metadata
+    judged["vector"] = type(scored.select("probability").head()[0]).__name__
+    print(json.dumps(judged))
