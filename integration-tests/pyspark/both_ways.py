@@ -26,3 +26,6 @@ else:
     judged["metadata"] = scored.schema["prediction"].metadata
     judged["vector"] = type(scored.select("probability").head()[0]).__name__
     print(json.dumps(judged))
+sys.stdout.flush()
+# At a usual end PySpark asks the server to delete its models when gRPC may be gone already, and waits for ever.
+os._exit(0)
