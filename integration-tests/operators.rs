@@ -2,10 +2,13 @@
 
 use arrow::{array::AsArray, datatypes::Float64Type};
 use spark_connect::{functions::expr, lit_string};
-use tinderbox::ml::{
-    Estimator, Pipeline, Transformer,
-    feature::{MaxAbsScaler, StandardScaler, StringIndexer, VectorAssembler},
-    operator::{RemoteEstimator, RemoteEvaluator, RemoteTransformer, SavedModel},
+use tinderbox::{
+    Error,
+    ml::{
+        Estimator, Pipeline, Transformer,
+        feature::{MaxAbsScaler, StandardScaler, StringIndexer, VectorAssembler},
+        operator::{RemoteEstimator, RemoteEvaluator, RemoteTransformer, SavedModel},
+    },
 };
 
 use crate::{
@@ -103,9 +106,12 @@ async fn words_become_vectors_by_stages_of_the_server() {
     );
     assert_eq!(rows(&lengths.select(["n"]).distinct()).await, ["3"]);
     let lost = RemoteEstimator::new("org.example.Missing").fit_remote(&frame).await.unwrap_err();
-    assert!(lost.server().is_some(), "{lost}");
+    assert!(matches!(lost, Error::Unsupported { .. }), "{lost}");
+    let version = spark.version().to_string();
+    assert!(lost.to_string().contains("org.example.Missing") && lost.to_string().contains(&version), "{lost}");
     let weights = model.attribute("nothing").await.unwrap_err();
-    assert!(weights.server().is_some(), "{weights}");
+    assert!(matches!(weights, Error::Unsupported { .. }), "{weights}");
+    assert!(weights.to_string().contains("nothing"), "{weights}");
     let sizes = vectors[0].column(1).as_struct().column_by_name("values").unwrap().as_list::<i32>().value(0);
     assert_eq!(sizes.as_primitive::<Float64Type>().len(), 3);
     spark.stop().await.unwrap();

@@ -9,12 +9,26 @@ use proto::{
 
 /// The server's answer to a command.
 pub(super) async fn answer(frame: &DataFrame, command: Command) -> Result<Option<result::ResultType>> {
+    frame.client().version().require("Spark ML over Connect", 4, 0)?;
     let command = CommandType::MlCommand(proto::MlCommand { command: Some(command) });
-    let answers = frame.command(command).await?;
+    let answers = frame.command(command).await.map_err(|error| with_version(frame, error))?;
     Ok(answers.into_iter().find_map(|answer| match answer {
         ResponseType::MlCommandResult(result) => result.result_type,
         _ => None,
     }))
+}
+
+/// What a server does not allow, another release may: the error names the server's.
+fn with_version(frame: &DataFrame, error: Error) -> Error {
+    let refusals = ["CONNECT_ML.UNSUPPORTED_EXCEPTION", "CONNECT_ML.ATTRIBUTE_NOT_ALLOWED"];
+    match error.server().filter(|server| refusals.iter().any(|refusal| server.is(refusal))) {
+        Some(server) => Error::Unsupported {
+            what: format!("this part of Spark ML ({})", server.message.trim()),
+            needs: "of a release that allows it over Connect".into(),
+            version: frame.client().version().to_string(),
+        },
+        None => error,
+    }
 }
 
 /// The id under which the server keeps what it made.

@@ -120,8 +120,9 @@ impl RemoteEstimator {
     /// Dropping the future interrupts the fit.
     ///
     /// # Errors
-    /// [`Error::Schema`](crate::Error::Schema) for an input column that is missing; [`Error::Server`](crate::Error::Server) for a class that the server does not
-    /// allow, a param it refuses, rows it cannot learn from; [`Error::Unreachable`](crate::Error::Unreachable).
+    /// [`Error::Schema`](crate::Error::Schema) for an input column that is missing;
+    /// [`Error::Unsupported`](crate::Error::Unsupported) for a class that the server does not allow;
+    /// [`Error::Server`](crate::Error::Server) for a param it refuses, rows it cannot learn from; [`Error::Unreachable`](crate::Error::Unreachable).
     pub async fn fit_remote(&self, frame: &DataFrame) -> Result<RemoteModel> {
         let schema = frame.schema().await?;
         self.0.check(&schema)?;

@@ -56,8 +56,8 @@ impl RemoteModel {
     /// An attribute by Spark ML's name, such as `explainedVariance`; of the summary of the fit, `summary.accuracy`.
     ///
     /// # Errors
-    /// [`Error::Server`] for an attribute that the model lacks or the server does not give away, and when the model is
-    /// gone; [`Error::Incomplete`] for one that is no value; [`Error::Unreachable`].
+    /// [`Error::Unsupported`] for an attribute that the model lacks or the server does not give away; [`Error::Server`]
+    /// when the model is gone; [`Error::Incomplete`] for one that is no value; [`Error::Unreachable`].
     pub async fn attribute(&self, path: &str) -> Result<Value> {
         let answer = answer(&self.of, ml::Command::Fetch(self.fetch(path))).await?;
         call::value(answer).ok_or_else(|| call::incomplete("a value"))
