@@ -6,6 +6,7 @@ use futures::future::BoxFuture;
 
 use super::{
     EncoderModel,
+    params::param,
     unsupervised::{Unsupervised, lineage, unsupervised_params},
 };
 use crate::{
@@ -97,6 +98,34 @@ impl DeepBelief {
         self
     }
 
+    /// Every parameter in a line: what it is for, its default and its value.
+    pub fn explain_params(&self) -> String {
+        let usual = RbmLayer::new(1);
+        let each = |value: fn(&RbmLayer) -> String| {
+            let values: Vec<String> = self.layers.iter().map(value).collect();
+            let alike = values.windows(2).all(|pair| pair[0] == pair[1]);
+            if alike { values.first().cloned().unwrap_or_default() } else { values.join(", ") }
+        };
+        let divergence = |layer: &RbmLayer| format!("{:?}", layer.divergence);
+        self.base.explain(vec![
+            param("hidden", "hidden units of each layer", "", each(|layer| layer.hidden.to_string())),
+            param(
+                "visibleUnits",
+                "what the features' values stand for",
+                format!("{:?}", VisibleUnits::default()).to_lowercase(),
+                format!("{:?}", self.units).to_lowercase(),
+            ),
+            param("maxIter", "passes over the rows of each layer", usual.epochs, each(|l| l.epochs.to_string())),
+            param(
+                "stepSize",
+                "the step size of each layer",
+                usual.learning_rate,
+                each(|layer| layer.learning_rate.to_string()),
+            ),
+            param("divergence", "how chains are run", divergence(&usual), each(|l| format!("{:?}", l.divergence))),
+        ])
+    }
+
     /// Learns from the rows of a frame; no label is looked at.
     ///
     /// The columns are checked, the cluster counts what is in them, and then exactly those columns are streamed here, cast to
@@ -165,5 +194,28 @@ impl fmt::Debug for DeepBelief {
             .field("training", &self.base.training)
             .field("options", &self.base.options)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_explained_layer_by_layer_where_they_differ() {
+        let belief = DeepBelief::new([50, 20]).epochs(7).output_col("learnt").layers(|position, layer| {
+            layer.learning_rate = [0.01, 0.05][position];
+        });
+        let text = belief.explain_params();
+        for line in [
+            "maxIter: passes over the rows of each layer (default: 10, current: 7)",
+            "stepSize: the step size of each layer (default: 0.05, current: 0.01, 0.05)",
+            "hidden: hidden units of each layer (current: 50, 20)",
+            "outputCol: output column of codes (default: code, current: learnt)",
+            "visibleUnits: what the features' values stand for (default: bernoulli)",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line}\n---\n{text}");
+        }
+        assert!(text.lines().is_sorted());
     }
 }

@@ -66,6 +66,11 @@ impl RestrictedBoltzmannMachine {
         self
     }
 
+    /// Every parameter in a line: what it is for, its default and its value.
+    pub fn explain_params(&self) -> String {
+        self.stack().explain_params()
+    }
+
     /// Learns from the rows of a frame; no label is looked at.
     ///
     /// # Errors

@@ -2,7 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{encoder_model, features, readers};
+use super::{
+    encoder_model,
+    explain::explain,
+    features,
+    params::{Param, param},
+    readers,
+};
 use crate::{
     Result,
     dataframe::{DataFrame, PartitionedSource, Schema, SourceOptions},
@@ -65,6 +71,53 @@ impl Unsupervised {
             HandleInvalid::Skip => (OnInvalid::Skip, OnInvalid::Skip),
             HandleInvalid::Keep => (OnInvalid::Skip, OnInvalid::Keep),
         };
+    }
+
+    /// A line per parameter.
+    pub(super) fn explain(&self, mut more: Vec<Param>) -> String {
+        let Self { columns, training, options, .. } = self;
+        let (t, o) = (TrainParams::default(), EncodeOptions::default());
+        let invalid = |policy: OnInvalid| format!("{policy:?}").to_lowercase();
+        let validation = columns.validation.clone().unwrap_or_default();
+        more.extend([
+            param("featuresCol", "column of features", "features", columns.features.join(", ")),
+            param("validationIndicatorCol", "boolean column that is true for rows to hold out", "", validation),
+            param("outputCol", "output column of codes", &o.outputs.code, &options.outputs.code),
+            param("reconstructionCol", "output column of reconstructions", "", &options.outputs.reconstruction),
+            param(
+                "reconstructionErrorCol",
+                "output column of the mean squared difference of a value from its reconstruction",
+                &o.outputs.error,
+                &options.outputs.error,
+            ),
+            param(
+                "handleInvalid",
+                "what to do with rows that cannot be used: error, skip or keep",
+                invalid(o.on_invalid),
+                invalid(options.on_invalid),
+            ),
+            param("batchSize", "rows per step", t.batch_size, training.batch_size),
+            param("seed", "decides everything random", t.seed, training.seed),
+            param(
+                "validationFraction",
+                "share of rows to hold out",
+                t.validation_fraction,
+                training.validation_fraction,
+            ),
+            param(
+                "shuffleBuffer",
+                "bytes of rows that the first epoch shuffles together",
+                t.shuffle_buffer,
+                training.shuffle_buffer,
+            ),
+            param(
+                "cacheMemory",
+                "bytes of rows kept in memory for later epochs",
+                t.cache_memory,
+                training.cache_memory,
+            ),
+        ]);
+        explain(more)
     }
 
     /// Checks the columns it uses and those it will write.
