@@ -34,7 +34,8 @@ pub(crate) fn compare() -> Outcome<()> {
         let cells = "transform(sequence(1, 784), i -> CAST((id * 784 + i) % 1000003 / 1000003 AS FLOAT)) AS x";
         let frame = session.range_with(0, rows as i64, 1, Some(8)).select_expr([cells, "CAST(id % 10 AS DOUBLE) AS y"]);
         frame.write().save_as_table(TABLE).await?;
-        let source = session.table(TABLE).source();
+        let cap = (number("CAP_MIB", 128)? as u64) << 20;
+        let source = session.table(TABLE).source().cap(cap);
         source.plan().await?;
         let params = |epochs| TrainParams { epochs, batch_size: 128, tol: 0.0, ..TrainParams::default() };
         println!("{rows} rows of array<float> x 784, medians of {rounds} alternating rounds, seconds");
