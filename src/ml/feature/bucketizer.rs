@@ -124,10 +124,18 @@ fn attribute(splits: &[f64]) -> Attribute {
     Attribute { name: None, index: None, kind }
 }
 
-stage_params!(Bucketizer, |_| Ok(()), {
+/// Borders must rise.
+fn check(splits: &[f64]) -> Result<()> {
+    if splits.len() < 3 || !splits.windows(2).all(|pair| pair[0] < pair[1]) {
+        return Err(Error::param("splits", format!("{splits:?}"), "at least three numbers, each above the last"));
+    }
+    Ok(())
+}
+
+stage_params!(Bucketizer, |bucketizer| bucketizer.splits().try_for_each(check), {
     "inputCols": input_cols = None::<()>, "columns of numbers";
     "outputCols": output_cols = None::<()>, "output columns of buckets";
-    "splitsArray": splits = None::<()>, "for each column the borders of its buckets, rising, as text";
+    "splitsArray": splits = None::<()>, "for each column the borders of its buckets, rising; infinities as text";
     "handleInvalid": handle_invalid = HandleInvalid::default(), "what becomes of NaN: error, skip or keep";
 });
 
@@ -156,18 +164,18 @@ impl Transformer for Bucketizer {
         if self.input_cols.is_empty() {
             return Err(Error::param("inputCols", "no column", "at least one column"));
         }
+        let counts = [self.input_cols.len(), self.output_cols.len(), self.splits.len()];
+        if counts.iter().any(|&count| count != counts[0]) {
+            let [inputs, outputs, splits] = counts;
+            let found = format!("{splits} lists of borders for {inputs} input and {outputs} output columns");
+            return Err(Error::param("splitsArray", found, "as many of each"));
+        }
         self.columns().try_fold(schema.clone(), |result, (input, output, splits)| {
             let field = schema.require(input)?;
             if !matches!(numbers(&field.data_type), Some(Numbers::Whole | Numbers::Real)) {
                 return Err(Error::schema(input, "numbers", field.data_type.simple_string()));
             }
-            if splits.len() < 3 || !splits.windows(2).all(|pair| pair[0] < pair[1]) {
-                return Err(Error::param(
-                    "splits",
-                    format!("{splits:?}"),
-                    "at least three numbers, each above the last",
-                ));
-            }
+            check(splits)?;
             result.with(StructField {
                 name: output.clone(),
                 data_type: DataType::Double,
@@ -194,6 +202,7 @@ impl Model for Bucketizer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ml::param::Params;
 
     #[test]
     fn buckets_are_named_as_java_writes_numbers() {
@@ -210,5 +219,9 @@ mod tests {
             assert!(refused(splits).unwrap_err().to_string().contains("at least three"));
         }
         assert!(Bucketizer::new("b", "x", [0.0, 1.0, 2.0]).transform_schema(&schema).is_err());
+        let mut uneven = Bucketizer::new("a", "x", [0.0, 1.0, 2.0]);
+        uneven.set_param("inputCols", serde_json::json!(["a", "c"])).unwrap();
+        let message = uneven.transform_schema(&schema).unwrap_err().to_string();
+        assert!(message.contains("1 lists of borders for 2 input and 1 output columns"), "{message}");
     }
 }

@@ -241,8 +241,20 @@ pub(in crate::ml) mod exact {
     }
 
     pub(in crate::ml) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
-        let texts = Vec::<String>::deserialize(deserializer)?;
-        texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
+        let written = Vec::<Written>::deserialize(deserializer)?;
+        let number = |written| match written {
+            Written::Number(number) => Ok(number),
+            Written::Text(text) => text.parse().map_err(D::Error::custom),
+        };
+        written.into_iter().map(number).collect()
+    }
+
+    /// As text every number survives; people write numbers.
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(f64),
+        Text(String),
     }
 }
 
