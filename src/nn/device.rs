@@ -77,6 +77,11 @@ impl Devices {
         Self(List::Named(vec![DeviceName::Cpu]))
     }
 
+    /// Whether the processor is one of them.
+    pub(super) fn include_processor(&self) -> bool {
+        matches!(&self.0, List::Named(names) if names.contains(&DeviceName::Cpu))
+    }
+
     /// Opens every device, in the order listed.
     ///
     /// # Errors

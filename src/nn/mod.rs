@@ -12,6 +12,7 @@ mod init;
 mod layer;
 mod network;
 mod op;
+mod precision;
 pub mod random;
 mod rbm;
 mod shape;
@@ -29,6 +30,7 @@ pub use layer::{Activation, Conv, Mode, Pool, Readout, Recurrent, Table};
 pub use network::{Parameter, Sequential};
 pub use op::cross_entropy;
 pub(crate) use op::{Lookup, add_into, alone, exp, sigmoid, wide};
+pub use precision::Precision;
 pub use rbm::{
     Annealing, ContrastiveDivergence, LogPartition, Rbm, RbmLearner, RbmSpec, RbmStack, RbmStep, Sparsity, VisibleUnits,
 };

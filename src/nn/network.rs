@@ -1,11 +1,12 @@
 //! A network with weights on a device.
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 
 use super::{
     init,
     layer::{Mode, Readout, Recurrent, portable},
     op,
+    precision::Precision,
     spec::{LayerSpec, NetworkSpec, missing},
     stage::{Stage, stages},
     weights::{NamedTensor, Weights},
@@ -42,6 +43,7 @@ pub struct Sequential {
     own: Vec<Own>,
     stages: Vec<Stage>,
     device: Device,
+    precision: Precision,
 }
 
 impl Sequential {
@@ -81,7 +83,13 @@ impl Sequential {
             own.extend(among.iter().position(|q| q.name == p.name));
         }
         let stages = if device.is_cpu() && !spec.is_custom() { stages(spec)? } else { Vec::new() };
-        Ok(Self { spec: spec.clone(), parameters, statistics, own, stages, device: device.clone() })
+        let (spec, device, precision) = (spec.clone(), device.clone(), Precision::F32);
+        Ok(Self { spec, parameters, statistics, own, stages, device, precision })
+    }
+
+    /// Computes in another precision; inputs, outputs and weights stay in single precision.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// Another that learns the same numbers in the same memory, with running statistics of its own.
@@ -135,21 +143,18 @@ impl Sequential {
         let mut x = x.reshape(dims).map_err(|e| Error::tensor("shaping the input", e))?;
         let mut lengths = Some(lengths);
         for (i, layer) in self.spec.layers.iter().enumerate() {
-            let (mut params, statistics) = self.tensors(i);
-            params.extend(statistics);
-            let y = portable::forward(layer, i as u32, &x, &params, mode, lengths);
-            x = y.map_err(|e| self.failed(i, &x, e))?;
+            x = self.layer(i, layer, &x, mode, lengths).map_err(|e| self.failed(i, &x, e))?.1;
             let one = |(_, settings): (_, &Recurrent)| settings.output != Readout::All;
             if layer.recurrent().is_some_and(one) {
                 lengths = None;
             }
         }
-        Ok(x)
+        x.to_dtype(DType::F32).map_err(|e| Error::tensor("giving the output", e))
     }
 
-    /// Whether this crate's kernels compute it: on the processor, unless parts are the user's own.
+    /// Whether this crate's kernels compute it: on the processor in single precision, unless parts are the user's own.
     pub fn has_kernels(&self) -> bool {
-        self.device.is_cpu() && !self.spec.is_custom()
+        self.device.is_cpu() && !self.spec.is_custom() && self.precision == Precision::F32
     }
 
     fn by_kernels(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
@@ -176,17 +181,31 @@ impl Sequential {
         let dims: Vec<usize> = std::iter::once(rows).chain(self.spec.inputs.dims.iter().copied()).collect();
         let mut x = x.reshape(dims).map_err(|e| Error::tensor("shaping the input", e))?;
         for (i, layer) in self.spec.layers.iter().enumerate() {
-            let (mut params, statistics) = self.tensors(i);
-            params.extend(statistics);
-            let y = portable::forward(layer, i as u32, &x, &params, mode, None).map_err(|e| self.failed(i, &x, e))?;
+            let (taken, y) = self.layer(i, layer, &x, mode, None).map_err(|e| self.failed(i, &x, e))?;
             if let (LayerSpec::BatchNorm { momentum, .. }, Mode::Train { .. }) = (layer, mode) {
-                let found = portable::statistics(&x.detach()).map_err(|e| self.failed(i, &x, e))?;
+                let found = portable::statistics(&taken.detach()).map_err(|e| self.failed(i, &x, e))?;
                 let n = x.elem_count() / found.0.elem_count().max(1);
                 self.move_statistics(i, [&found.0, &found.1], *momentum, n)?;
             }
             x = y;
         }
-        Ok(x)
+        x.to_dtype(DType::F32).map_err(|e| Error::tensor("giving the output", e))
+    }
+
+    /// What a layer took, in the precision that it computes in, and what it gave.
+    fn layer(
+        &self,
+        i: usize,
+        layer: &LayerSpec,
+        x: &Tensor,
+        mode: Mode,
+        lengths: Option<&[u32]>,
+    ) -> candle_core::Result<(Tensor, Tensor)> {
+        let (mut params, statistics) = self.tensors(i);
+        params.extend(statistics);
+        let (x, params) = self.precision.cast(layer, x, &params)?;
+        let y = portable::forward(layer, i as u32, &x, &params.iter().collect::<Vec<_>>(), mode, lengths)?;
+        Ok((x, y))
     }
 
     fn failed(&self, layer: usize, x: &Tensor, e: candle_core::Error) -> Error {
@@ -251,6 +270,11 @@ impl Sequential {
     /// Where the weights are.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// What it computes in.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Copies the weights and the running statistics to the host.

@@ -8,6 +8,7 @@ mod checkpoint;
 mod clip;
 mod feed;
 mod loss;
+mod loss_scale;
 mod micro_batch;
 mod observer;
 mod optimizer;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{ClassWeights, Clip, Corruption, Decayed, EarlyStopping, Loss, MicroBatch, Optimizer, Schedule};
 use crate::{
     Error, Result,
-    nn::Devices,
+    nn::{Devices, Precision},
     stream::CacheOptions,
     tensor::{Columns, OnInvalid},
 };
@@ -41,6 +41,7 @@ use crate::{
 /// | `seed` | 42 | decides weights, order, dropout and the rows held out | |
 /// | `on_invalid` | error | what to do with rows that cannot be used | error, skip |
 /// | `devices` | `cpu` | one replica of the network on each | see [`Devices`] |
+/// | `precision` | f32 | what the network computes in while it learns | see [`Precision`] |
 /// | `shuffle_buffer` | 64 MiB | bytes of rows that the first epoch, which trains as they arrive, shuffles together | |
 /// | `cache_memory` | 1 GiB | bytes of rows kept in memory for later epochs; the others go to disk | |
 /// | `cache_folder` | the system's, for temporary files | where on disk | an existing folder |
@@ -104,6 +105,8 @@ pub struct TrainParams {
     pub on_invalid: OnInvalid,
     /// One replica of the network on each.
     pub devices: Devices,
+    /// What the network computes in while it learns; weights and optimizer are in single precision always.
+    pub precision: Precision,
     /// Bytes of rows that the first epoch shuffles together.
     pub shuffle_buffer: u64,
     /// Bytes of rows kept in memory for later epochs.
@@ -141,6 +144,7 @@ impl Default for TrainParams {
             seed: 42,
             on_invalid: OnInvalid::Error,
             devices: Devices::cpu(),
+            precision: Precision::default(),
             shuffle_buffer: 64 << 20,
             cache_memory: 1 << 30,
             cache_folder: None,
@@ -187,6 +191,7 @@ impl TrainParams {
             let value = format!("{} and {:?}", self.label_smoothing, self.class_weights);
             return Err(Error::param("label_smoothing and class_weights", value, "0 and none: there are no classes"));
         }
+        self.precision.check(&self.devices)?;
         self.optimizer.check()?;
         self.schedule.check()?;
         self.clip.check()?;
@@ -246,6 +251,7 @@ mod tests {
         for (params, words) in [
             (TrainParams { epochs: 0, ..base() }, ["epochs", "= 0", "at least 1"]),
             (TrainParams { batch_size: 0, ..base() }, ["batch_size", "= 0", "at least 1"]),
+            (TrainParams { precision: Precision::Bf16, ..base() }, ["precision", "bf16", "has the processor"]),
             (TrainParams { micro_batch: MicroBatch::Rows(0), ..base() }, ["micro_batch.rows", "= 0", "at least 1"]),
             (TrainParams { learning_rate: 0.0, ..base() }, ["learning_rate", "= 0", "above 0"]),
             (TrainParams { learning_rate: nan, ..base() }, ["learning_rate", "NaN", "above 0"]),

@@ -200,6 +200,8 @@ pub(super) struct Replica {
     /// What the network learns on, where that is the processor.
     tape: Option<Tape>,
     alone: Alone,
+    /// What the loss is multiplied by before its gradients are found.
+    pub(super) loss_factor: f64,
     /// Rows beyond which its memory is said to be full.
     #[cfg(test)]
     pub(super) fits: Option<usize>,
@@ -232,6 +234,7 @@ impl Replica {
             network,
             tape,
             alone,
+            loss_factor: 1.0,
             #[cfg(test)]
             fits: None,
         })
@@ -364,7 +367,8 @@ impl Replica {
         // Both wait for the device.
         let (measured, loss) = (objective.measure(&host(&outputs)?, &shard.target), scalar(&sum)?);
         let (forward, turned) = (begun.elapsed(), Instant::now());
-        let mut store = (&sum / shard.target.weight).and_then(|mean| mean.backward()).map_err(failed)?;
+        let mut store =
+            (&sum * (self.loss_factor / shard.target.weight)).and_then(|mean| mean.backward()).map_err(failed)?;
         let gradient = |p: &crate::nn::Parameter| store.remove(&p.var).map_or_else(|| p.var.zeros_like(), Ok);
         let gradients = self.network.parameters().iter().map(gradient).collect::<candle_core::Result<_>>();
         Ok(Found { loss, measured, gradients: gradients.map_err(failed)?, forward, backward: turned.elapsed() })

@@ -7,6 +7,7 @@ use candle_core::{Device, Tensor};
 use super::{
     MicroBatch, OptimizerState, StepParts, TrainParams, Updater,
     loss::Objective,
+    loss_scale::{LossScale, are_finite},
     replica::{Alone, Found, Replica, Shard, Staged, Stager, Tally, failed},
 };
 use crate::{
@@ -35,6 +36,8 @@ pub(super) struct Replicas {
     micro: MicroBatch,
     /// The most rows that a replica learns from at once.
     most: usize,
+    /// What keeps gradients of half precision from vanishing.
+    pub(super) scale: Option<LossScale>,
     /// A thread for each replica, where there are several.
     pool: Option<rayon::ThreadPool>,
 }
@@ -61,7 +64,7 @@ impl Replicas {
             let network = match first.filter(|_| device.is_cpu()) {
                 Some(first) => replicas[first].network.twin()?,
                 None => {
-                    let network = Sequential::init(spec, params.seed, device)?;
+                    let network = Sequential::init(spec, params.seed, device)?.with_precision(params.precision);
                     optimizers.push((i, Updater::new(params, network.parameters())?));
                     network
                 }
@@ -74,7 +77,8 @@ impl Replicas {
         let pool = if devices.len() > 1 { Some(threads(devices.len())?) } else { None };
         let most = if let MicroBatch::Rows(rows) = params.micro_batch { rows } else { usize::MAX };
         let (micro, seed, objective) = (params.micro_batch, params.seed, Arc::new(objective));
-        Ok(Self { replicas, optimizers, objective, seed, micro, most, pool })
+        let scale = LossScale::of(params.precision);
+        Ok(Self { replicas, optimizers, objective, seed, micro, most, scale, pool })
     }
 
     /// What places minibatches where the replicas want them.
@@ -84,7 +88,8 @@ impl Replicas {
         Stager { devices, objective: self.objective.clone(), lookup }
     }
 
-    /// Takes one step. Nothing moves when the loss is not finite, or when all rows weigh nothing.
+    /// Takes one step. Nothing moves when the loss is not finite, when all rows weigh nothing, or when gradients of half
+    /// precision overflow.
     ///
     /// Where the rows at once are to be found out, they are halved for this step and those to come whenever a device's
     /// memory is full.
@@ -92,6 +97,9 @@ impl Replicas {
         let mut seen = Seen { tally: Tally { weight: staged.weight, ..Tally::default() }, ..Seen::default() };
         if staged.weight == 0.0 {
             return Ok(seen);
+        }
+        if let Some(scale) = &self.scale {
+            self.replicas.iter_mut().for_each(|replica| replica.loss_factor = scale.factor());
         }
         let found = loop {
             match self.learn(&staged.shards, step) {
@@ -116,11 +124,16 @@ impl Replicas {
         }
         if seen.tally.loss.is_finite() {
             let begun = Instant::now();
-            let gradients = self.reduce(found)?;
+            let mut gradients = self.reduce(found)?;
             self.merge_statistics(&staged.shards)?;
+            let usable = self.unscale(&mut gradients)?;
             seen.parts.reduce = begun.elapsed();
             let begun = Instant::now();
-            self.update(&gradients, learning_rate)?;
+            if usable {
+                self.update(&gradients, learning_rate)?;
+            } else if self.scale.is_some_and(|scale| scale.is_exhausted()) {
+                seen.tally.loss = f64::NAN;
+            }
             seen.parts.step = begun.elapsed();
         }
         Ok(seen)
@@ -169,6 +182,21 @@ impl Replicas {
             }
         }
         Ok(sums)
+    }
+
+    /// Takes the loss's factor out of its gradients; says whether they can be used.
+    fn unscale(&mut self, gradients: &mut [Tensor]) -> Result<bool> {
+        let Some(scale) = &mut self.scale else { return Ok(true) };
+        let finite = are_finite(gradients).map_err(failed)?;
+        if finite {
+            for gradient in gradients {
+                *gradient = (&*gradient / scale.factor()).map_err(failed)?;
+            }
+        } else {
+            tracing::debug!("gradients overflow at a loss scale of {}; the step is left out", scale.factor());
+        }
+        scale.note(finite);
+        Ok(finite)
     }
 
     /// Steps every set of parameters by the same gradients.
@@ -251,7 +279,7 @@ impl Replicas {
             let device = self.replicas[i].network.device().clone();
             let network = match first.filter(|_| device.is_cpu()) {
                 Some(first) => self.replicas[first].network.twin()?,
-                None => Sequential::load(spec, weights, &device)?,
+                None => Sequential::load(spec, weights, &device)?.with_precision(self.replicas[i].network.precision()),
             };
             if device.is_cpu() {
                 first.get_or_insert(i);

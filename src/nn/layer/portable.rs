@@ -106,7 +106,7 @@ fn dropout(p: f64, layer: u32, x: &Tensor, mode: Mode) -> Result<Tensor> {
     let width = x.elem_count() / x.dim(0)?.max(1);
     let mut mask = vec![0.0; x.elem_count()];
     op::dropout_mask(p, layer, width, (seed, step), first_row, &mut mask);
-    x.mul(&Tensor::from_vec(mask, x.shape(), x.device())?)
+    x.mul(&Tensor::from_vec(mask, x.shape(), x.device())?.to_dtype(x.dtype())?)
 }
 
 /// candle pads with nothing but 0, so the lowest number is put around by hand.

@@ -1,6 +1,6 @@
 //! Recurrent layers: the settings, the shapes they give, and how any device computes them.
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::nn::{
@@ -137,13 +137,15 @@ pub(crate) fn forward(
             None => steps.mean(1),
             Some(lengths) => {
                 let counts: Vec<f32> = lengths.iter().map(|&length| length as f32).collect();
-                steps.sum(1)?.broadcast_div(&Tensor::from_vec(counts, (lengths.len(), 1), x.device())?)
+                let counts = Tensor::from_vec(counts, (lengths.len(), 1), x.device())?.to_dtype(steps.dtype())?;
+                steps.sum(1)?.broadcast_div(&counts)
             }
         },
         Readout::Max => match masks {
             None => steps.max(1),
             Some(masks) => {
-                let none = ((Tensor::stack(&masks, 1)? - 1.0)? * f64::from(f32::MAX))?;
+                let highest = if steps.dtype() == DType::F16 { 65504.0 } else { f64::from(f32::MAX) };
+                let none = ((Tensor::stack(&masks, 1)? - 1.0)? * highest)?;
                 steps.broadcast_add(&none)?.max(1)
             }
         },
@@ -154,7 +156,7 @@ pub(crate) fn forward(
 fn masks(lengths: &[u32], time: usize, like: &Tensor) -> Result<Vec<Tensor>> {
     let one = |step: usize| {
         let has: Vec<f32> = lengths.iter().map(|&length| f32::from(u8::from(step < length as usize))).collect();
-        Tensor::from_vec(has, (lengths.len(), 1), like.device())
+        Tensor::from_vec(has, (lengths.len(), 1), like.device())?.to_dtype(like.dtype())
     };
     (0..time).map(one).collect()
 }

@@ -18,7 +18,7 @@ use self::{
     format::{decode, encode},
     place::Folder,
 };
-use super::{OptimizerState, Plateau, replica::Tally, stop::Lowest};
+use super::{OptimizerState, Plateau, loss_scale::LossScale, replica::Tally, stop::Lowest};
 use crate::{Error, Result, model::History, nn::Weights};
 
 /// Where and when a training run writes checkpoints.
@@ -65,6 +65,9 @@ pub(super) struct Course {
     /// The losses of the best epochs so far and the steps of their checkpoints, the lowest loss first.
     #[serde(default)]
     pub(super) best: Vec<(f64, u64)>,
+    /// In half precision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) loss_scale: Option<LossScale>,
     /// Seconds since training began, interruptions left out.
     pub(super) seconds: f64,
 }

@@ -1,6 +1,6 @@
-use super::*;
+use super::{super::replica::host, *};
 use crate::{
-    nn::Network,
+    nn::{Conv, Network, NetworkLayer, Pool, Precision, Readout, Recurrent},
     tensor::{Input, Minibatch, Targets, Values},
     train::CrossEntropy,
 };
@@ -105,4 +105,87 @@ fn the_parts_of_a_step_are_timed() {
     let mut replicas = replicas(&spec(), 2, MicroBatch::Whole);
     let parts = step(&mut replicas, 0, 50, 0).unwrap().parts;
     assert!([parts.forward, parts.backward, parts.reduce, parts.step].iter().all(|part| !part.is_zero()), "{parts:?}");
+}
+
+#[test]
+fn half_precision_learns_what_single_precision_does_from_single_weights() {
+    let spec = Network::new().linear(6).layer_norm().linear(5).resolve(4, 3).unwrap();
+    let train = |precision| {
+        let params = TrainParams { seed: 3, precision, ..TrainParams::default() };
+        let objective = Objective::classes(CrossEntropy::new(vec![1.0; 3], 0.0));
+        let mut replicas = Replicas::new(&spec, &params, objective, &[Device::Cpu, Device::Cpu]).unwrap();
+        let losses = (0..60).map(|number| step(&mut replicas, 0, 30, number).unwrap().tally.mean_loss());
+        (losses.collect::<Vec<_>>(), replicas.weights().unwrap(), replicas.scale)
+    };
+    let (single, half) = (train(Precision::F32), train(Precision::F16));
+    assert!(half.0[59] < 0.8 * half.0[0], "{:?}", half.0);
+    for (single, half) in single.0.iter().zip(&half.0) {
+        assert!((single - half).abs() < 0.02 * single, "{single} in single precision, {half} in half");
+    }
+    assert_ne!(single.1, half.1);
+    let rounded = |v: f32| half::f16::from_f32(v).to_f32() == v;
+    let values: Vec<f32> = half.1.tensors().iter().flat_map(|t| t.values.clone()).collect();
+    assert!(values.iter().filter(|v| !rounded(**v)).count() > values.len() / 2, "weights are in single precision");
+    assert!(half.2.is_some() && single.2.is_none());
+}
+
+#[test]
+fn gradients_that_overflow_leave_the_step_out_and_halve_the_scale() {
+    let spec = Network::mlp([5]).resolve(4, 3).unwrap();
+    let params = TrainParams { seed: 3, precision: Precision::F16, ..TrainParams::default() };
+    let objective = Objective::classes(CrossEntropy::new(vec![1.0; 3], 0.0));
+    let mut replicas = Replicas::new(&spec, &params, objective, &[Device::Cpu]).unwrap();
+    (0..20).for_each(|_| replicas.scale.as_mut().unwrap().note(true));
+    let mut found = replicas.scale.unwrap();
+    // One row, whose gradient times 2^24 is beyond half precision.
+    let mut text = serde_json::to_value(found).unwrap();
+    text["factor"] = serde_json::json!(16777216.0);
+    found = serde_json::from_value(text).unwrap();
+    replicas.scale = Some(found);
+    let before = replicas.weights().unwrap();
+    let seen = step(&mut replicas, 0, 1, 0).unwrap();
+    assert!(seen.tally.loss.is_finite());
+    assert_eq!(replicas.weights().unwrap(), before);
+    assert_eq!(replicas.scale.unwrap().factor(), 8388608.0);
+    for number in 1..20 {
+        step(&mut replicas, 0, 1, number).unwrap();
+    }
+    assert_ne!(replicas.weights().unwrap(), before, "smaller factors work");
+}
+
+#[test]
+fn sequences_and_convolutions_learn_in_half_precision() {
+    let images = Network::new()
+        .conv2d(Conv::new(2, 2))
+        .max_pool2d(Pool::new(2))
+        .flatten()
+        .layer(NetworkLayer::Dropout { p: 0.1 });
+    for (spec, x) in [
+        (images.resolve([1, 4, 4], 2).unwrap(), [3, 16]),
+        (
+            Network::new()
+                .gru_layer(Recurrent { output: Readout::Max, ..Recurrent::new(3) })
+                .resolve([5, 2], 2)
+                .unwrap(),
+            [3, 10],
+        ),
+        (
+            Network::new()
+                .lstm_layer(Recurrent { output: Readout::Mean, ..Recurrent::new(3) })
+                .resolve([5, 2], 2)
+                .unwrap(),
+            [3, 10],
+        ),
+    ] {
+        let mode = Mode::Train { seed: 1, step: 0, first_row: 0 };
+        let network = Sequential::init(&spec, 1, &Device::Cpu).unwrap();
+        let x = Tensor::arange(0.0, (x[0] * x[1]) as f32, &Device::Cpu).unwrap();
+        let x = ((x / 40.0).unwrap() - 0.3).unwrap().reshape((3, ())).unwrap();
+        let single = host(&network.forward(&x, mode).unwrap()).unwrap();
+        let half = host(&network.with_precision(Precision::F16).forward(&x, mode).unwrap()).unwrap();
+        assert_ne!(single, half);
+        for (single, half) in single.iter().zip(&half) {
+            assert!((single - half).abs() < 5e-3, "{single} in single precision, {half} in half");
+        }
+    }
 }

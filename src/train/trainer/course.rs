@@ -99,6 +99,7 @@ impl<'a> Training<'a> {
         let mut keeper = Keeper::new(trainer.checkpoints.as_ref(), identity);
         let mut course = keeper.resume(&spec, params, &mut replicas)?;
         course.history.metric = replicas.metric();
+        replicas.scale = course.loss_scale.or(replicas.scale);
         Ok(Self { trainer, params, cancelled, spec, task, run, replicas, keeper, course })
     }
 
@@ -159,6 +160,7 @@ impl<'a> Training<'a> {
         let begun = Instant::now();
         let seen = self.replicas.step(staged, step, learning_rate)?;
         let (rows, took) = (staged.rows, begun.elapsed());
+        self.course.loss_scale = self.replicas.scale;
         if !seen.tally.loss.is_finite() {
             return Err(exploded(epoch, step, rows, seen.tally.loss, learning_rate));
         }
