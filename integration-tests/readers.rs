@@ -6,7 +6,12 @@ use arrow::array::AsArray;
 use arrow::datatypes::Float64Type;
 use futures::TryStreamExt;
 use image::{ImageFormat, Rgb, RgbImage};
-use tinderbox::{dataframe::ExplainMode, prelude::*, tensor::codec::Dtype};
+use spark_connect::functions::expr;
+use tinderbox::{
+    dataframe::{ExplainMode, function},
+    prelude::*,
+    tensor::codec::Dtype,
+};
 
 use crate::support::{database_for, own_server, session};
 
@@ -96,24 +101,27 @@ async fn only_what_the_readers_declare_is_read_from_the_table() {
     let table = database.table("wide");
     let wide = "SELECT id, id % 2 AS label, CAST(repeat('x', 2) AS BINARY) AS raw, CAST(repeat('y', 99) AS BINARY) AS blob, \
                 CAST(id AS STRING) AS text, array(id, 2 * id) AS numbers, id AS a, id AS b FROM range(20)";
-    spark.sql(wide).await.unwrap().write().format("parquet").save_as_table(&table).await.unwrap();
+    let vector = function("array_to_vector", [expr("array(CAST(id AS DOUBLE), 1D, 2D)")]);
+    let wide = spark.sql(wide).await.unwrap().with_column("v", vector);
+    wide.write().format("parquet").save_as_table(&table).await.unwrap();
     let classifier = NeuralClassifier::new(Network::mlp([4]))
         .input(TensorReader::bytes("raw", Dtype::Uint8, [2]))
         .input(TensorReader::new("numbers"))
+        .input(TensorReader::new("v"))
         .input(TextReader::new("text", 2))
         .input(OneHotReader::new("a"))
         .epochs(1);
     let plan =
         classifier.training_frame(&spark.table(&table)).await.unwrap().explain(ExplainMode::Formatted).await.unwrap();
     let schema = plan.lines().find(|line| line.contains("ReadSchema")).unwrap_or_else(|| panic!("{plan}"));
-    for name in ["raw:binary", "numbers:array", "text:string", "a:bigint", "label:"] {
+    for name in ["raw:binary", "numbers:array", "v:struct", "text:string", "a:bigint", "label:"] {
         assert!(schema.contains(name), "{name}: {schema}");
     }
     assert!(!schema.contains("blob") && !schema.contains("b:"), "{schema}");
 
-    // Words, categories and the size of the array are learnt from the table.
+    // Words, categories and the sizes of the array and of the vector are learnt from the table.
     let model = classifier.fit_frame(&spark.table(&table)).await.unwrap();
-    assert_eq!(model.model().spec().inputs.count(), 2 + 2 + 2 + 20);
+    assert_eq!(model.model().spec().inputs.count(), 2 + 2 + 3 + 2 + 20);
     assert_eq!(model.model().history().rows.trained, 20);
     let scored = model.score(&spark.table(&table)).await.unwrap().collect().await.unwrap();
     assert_eq!(scored.iter().map(|batch| batch.num_rows()).sum::<usize>(), 20);

@@ -113,7 +113,7 @@ async fn tensor_type(frame: &DataFrame, schema: &Schema, source: &str) -> Result
     let array = match &field.data_type {
         vector if is_vector(vector) => match AttributeGroup::from_metadata(&field.metadata) {
             Some(group) => return Ok(Some(TensorType::new(Dtype::Float32, [group.size()]))),
-            None => function("vector_to_array", [column(source)]),
+            None => function("vector_to_array", [column(source), lit_string("float64")]),
         },
         DataType::Array { element_type, .. } if is_number(element_type) => column(source),
         number if is_number(number) => return Ok(Some(TensorType::new(Dtype::Float32, []))),

@@ -70,7 +70,7 @@ fn bytes(value: Column, data_type: &DataType) -> Column {
             _ => long(text(function("to_json", [value]))),
         },
         vector if is_vector(vector) => {
-            let values = function("vector_to_array", [value]);
+            let values = function("vector_to_array", [value, lit_string("float64")]);
             long(elements(values) * lit(8) + lit(32))
         }
         T::Struct { fields } => {
