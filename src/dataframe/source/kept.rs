@@ -11,6 +11,7 @@ use super::{
     Scratch,
     deal::{Deal, GROUP, deal, group_is, of_group},
     groups::{self, Group},
+    limits,
     measure::Tally,
     scratch,
 };
@@ -88,7 +89,7 @@ async fn persist_dealt(
     cap: u64,
     by: Deal,
 ) -> Result<(Kept, Vec<Group>)> {
-    let (dealt, keys) = deal(frame, schema, groups::deal(tally, cap), by);
+    let (dealt, keys) = deal(frame, schema, groups::deal(tally, limits::aim(tally.bytes, cap)), by);
     let view = format!("tinderbox_{}", Uuid::new_v4().simple());
     // A plan that draws at random draws anew each time it is analysed; a view is analysed once.
     dealt.create_temp_view(&view).await?;
@@ -120,7 +121,7 @@ async fn stage_dealt(
     place: &Scratch,
     by: Deal,
 ) -> Result<(Kept, Vec<Group>)> {
-    let (dealt, _) = deal(frame, schema, groups::deal(tally, cap), by);
+    let (dealt, _) = deal(frame, schema, groups::deal(tally, limits::aim(tally.bytes, cap)), by);
     let table = scratch::table(frame, place).await?;
     let kept = Kept::Staged { like: frame.clone(), table: table.clone() };
     // Parquet's writer looks at its memory every so many rows.

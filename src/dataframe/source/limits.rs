@@ -8,6 +8,11 @@ use crate::{Result, connect::Client};
 /// Bytes of a group, unless something is in the way.
 const CAP: u64 = 128 << 20;
 
+/// What all rows together are divided into at least, and bytes of a group below which that is not worth a query. Rows are
+/// handed on group by group: whoever waits for the first or works on the last waits for one of them.
+const GROUPS: u64 = 16;
+const WORTH: u64 = 16 << 20;
+
 /// A group's share of the driver's memory: two are under way, each in up to three forms (task result, message, buffer of
 /// the network), and there must be room for the rest.
 const OF_MEMORY: u64 = 12;
@@ -37,6 +42,11 @@ pub(super) async fn cap(client: &Client) -> Result<u64> {
     let memory = set("spark.driver.memory").unwrap_or(1 << 30) / OF_MEMORY;
     let result = set("spark.driver.maxResultSize").filter(|limit| *limit > 0).unwrap_or(1 << 30) / OF_RESULT;
     Ok(CAP.min(memory).min(result).max(1 << 20))
+}
+
+/// Bytes that a group should have where rows can be divided at will.
+pub(super) fn aim(bytes: u64, cap: u64) -> u64 {
+    (bytes / GROUPS).max(WORTH).min(cap)
 }
 
 /// "512m", "2g", "1024" (bytes) as Spark writes them.
@@ -78,6 +88,15 @@ pub(super) async fn suit(client: &Client, rows: &Tally) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn small_data_is_divided_too() {
+        let mib = |n: u64| n << 20;
+        assert_eq!(aim(mib(5000), mib(128)), mib(128));
+        assert_eq!(aim(mib(960), mib(128)), mib(60));
+        assert_eq!(aim(mib(130), mib(128)), mib(16));
+        assert_eq!(aim(mib(130), mib(1)), mib(1));
+    }
 
     #[test]
     fn sizes_are_read_as_spark_writes_them() {

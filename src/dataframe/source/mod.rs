@@ -68,7 +68,7 @@ pub enum Scratch {
 ///
 /// | field | default | purpose | legal |
 /// |---|---|---|---|
-/// | `cap` | 128 MiB, or a twelfth of the driver's memory or a third of `spark.driver.maxResultSize` if that is less | bytes of Arrow that a group may have; a single larger row is a group of its own | 64 KiB or more |
+/// | `cap` | 128 MiB, or a twelfth of the driver's memory or a third of `spark.driver.maxResultSize` if that is less | bytes of Arrow that a group may have; a single larger row is a group of its own. Rows are divided into 16 groups at least, unless these would be smaller than 16 MiB | 64 KiB or more |
 /// | `in_flight` | 2 | groups that the cluster works on at a time | 1 to 16 |
 /// | `strategy` | [`Strategy::Auto`] | how groups are formed | |
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -204,7 +204,7 @@ impl Deciding<'_> {
             (Strategy::Auto | Strategy::Files, Some((frame, files))) => {
                 let largest = files.iter().map(|(_, _, tally)| tally.bytes).max().unwrap_or_default();
                 if largest <= self.cap {
-                    let groups = groups::of_files(&frame, PATH, &files, self.cap);
+                    let groups = groups::of_files(&frame, PATH, &files, limits::aim(tally.bytes, self.cap));
                     let reason = format!("{all} in {} files that are read row by row", files.len());
                     return Ok(Decision { strategy: Strategy::Files, reason, groups, kept: None, tally });
                 }
