@@ -108,8 +108,7 @@ impl Elements {
 
 /// Asks what all of them ask in one query over a frame, or in none when nothing is asked.
 ///
-/// Classes are counted by one group for each, figures by one group for all rows. Both together repeat every row, once for
-/// the figures and once for each column of classes.
+/// Figures are one aggregate of all rows, and classes are counted by one group for each; the query is the union of both.
 pub(super) async fn learn(frame: &DataFrame, all: Vec<Learning>) -> Result<Vec<Box<dyn Model>>> {
     let classes: Vec<_> = all.iter().flat_map(|one| one.classes.iter().cloned()).collect();
     let values: Vec<_> = all.iter().flat_map(|one| one.values.iter().cloned()).collect();
@@ -143,10 +142,19 @@ fn place(i: usize) -> String {
     format!("v{i}")
 }
 
-async fn all_rows(frame: &DataFrame, values: Vec<Column>, figures: &[(usize, &Aggregate)]) -> Result<Answers> {
+fn answer(i: usize) -> String {
+    format!("a{i}")
+}
+
+/// One row: what is asked about the values.
+fn figures_row(frame: &DataFrame, values: Vec<Column>, figures: &[(usize, &Aggregate)]) -> DataFrame {
     let values = values.into_iter().enumerate().map(|(i, value)| value.alias(&place(i)));
-    let asked = figures.iter().enumerate().map(|(i, (of, ask))| ask(column(&place(*of))).alias(&format!("a{i}")));
-    let batches = frame.select(values).agg(asked).collect().await?;
+    let asked = figures.iter().enumerate().map(|(i, (of, ask))| ask(column(&place(*of))).alias(&answer(i)));
+    frame.select(values).agg(asked)
+}
+
+async fn all_rows(frame: &DataFrame, values: Vec<Column>, figures: &[(usize, &Aggregate)]) -> Result<Answers> {
+    let batches = figures_row(frame, values, figures).collect().await?;
     let row = batches.iter().find(|batch| batch.num_rows() == 1).ok_or_else(no_answer)?;
     Ok(Answers { classes: Vec::new(), figures: row.columns().to_vec() })
 }
@@ -161,23 +169,25 @@ async fn with_classes(
     let pair = |(i, class): (i64, Column)| {
         function("named_struct", [lit_string("column"), lit(i), lit_string("class"), class])
     };
-    let of_figures = (!figures.is_empty()).then(|| pair((-1, no_text())));
-    let pairs = (0..).zip(classes).map(pair).chain(of_figures);
-    let pairs = functions::explode(function("array", pairs)).alias("pair");
-    let values = values.into_iter().enumerate().map(|(i, value)| value.alias(&place(i)));
-    let rows = frame.select(values.chain([pairs]));
-    let (which, class) = (|| spark_connect::col("pair.column"), || spark_connect::col("pair.class"));
-    let of_all = || which().lt(lit(0));
-    let asked = figures.iter().enumerate().map(|(i, (of, ask))| {
-        let value = function("if", [of_all(), column(&place(*of)), function("nullif", [lit(0), lit(0)])]);
-        ask(value).alias(&format!("a{i}"))
-    });
-    let counts = rows
-        .filter(class().is_not_null().or(of_all()))
-        .group_by([which().alias("column"), class().alias("class")])
-        .agg([functions::count(lit(1)).alias("rows")].into_iter().chain(asked));
+    let pairs = functions::explode(function("array", (0..).zip(classes).map(pair))).alias("pair");
+    let (which, class) = (spark_connect::col("pair.column"), spark_connect::col("pair.class"));
+    let mut asked = frame
+        .select([pairs])
+        .filter(class.clone().is_not_null())
+        .group_by([which.alias("column"), class.alias("class")])
+        .agg([functions::count(lit(1)).alias("rows")]);
+    if !figures.is_empty() {
+        // A branch of its own: rows that were repeated for their classes would carry all values along.
+        let names = || (0..figures.len()).map(answer);
+        let none = || null(DataType::Null);
+        let figures = figures_row(frame, values, figures);
+        let columns = [lit(-1).alias("column"), no_text().alias("class"), lit(0).cast(DataType::Long).alias("rows")];
+        let figures = figures.select(columns.into_iter().chain(names().map(|name| column(&name))));
+        let classes = ["column", "class", "rows"].map(column).into_iter();
+        asked = figures.union(&asked.select(classes.chain(names().map(|name| none().alias(&name)))));
+    }
     let mut figures_row: Option<Vec<ArrayRef>> = None;
-    for batch in counts.collect().await? {
+    for batch in asked.collect().await? {
         let columns = whole(&batch, 0)?;
         let (texts, rows) = (batch.column(1).as_string::<i32>(), batch.column(2).as_primitive::<Int64Type>());
         for (row, column) in columns.into_iter().enumerate() {
@@ -187,24 +197,8 @@ async fn with_classes(
             }
         }
     }
-    let figures = match figures_row {
-        Some(row) => row,
-        None if figures.is_empty() => Vec::new(),
-        // Without a row there is no group either; ask for what aggregates say of nothing.
-        None => return Box::pin(of_nothing(frame, found, figures)).await,
-    };
+    let figures = if figures.is_empty() { Vec::new() } else { figures_row.ok_or_else(no_answer)? };
     Ok(Answers { classes: found, figures })
-}
-
-async fn of_nothing(
-    frame: &DataFrame,
-    classes: Vec<Vec<(String, i64)>>,
-    figures: &[(usize, &Aggregate)],
-) -> Result<Answers> {
-    let nothing = frame.limit(0);
-    let values = figures.iter().map(|(of, _)| of + 1).max().unwrap_or(0);
-    let values = vec![function("nullif", [spark_connect::lit_double(0.0), spark_connect::lit_double(0.0)]); values];
-    Ok(Answers { classes, ..all_rows(&nothing, values, figures).await? })
 }
 
 /// Whole numbers, as the server's version types its literals.
@@ -223,8 +217,11 @@ fn no_answer() -> Error {
 
 /// A null of text.
 pub(super) fn no_text() -> Column {
-    let text = DataType::String { collation: "UTF8_BINARY".into() };
-    Column::new(spark_connect::Expression::Literal(LiteralExpression::Null(text)))
+    null(DataType::String { collation: "UTF8_BINARY".into() })
+}
+
+fn null(data_type: DataType) -> Column {
+    Column::new(spark_connect::Expression::Literal(LiteralExpression::Null(data_type)))
 }
 
 /// The numbers of an answer: of a list all of them; NaN for null.
