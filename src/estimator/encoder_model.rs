@@ -191,7 +191,11 @@ pub(super) fn output_schema(
 
 /// The description that resolves to these layers with one more linear layer behind them.
 fn describe(layers: &[LayerSpec]) -> Network {
-    let layers = layers.iter().map(|layer| match layer.clone() {
+    Network { layers: layers.iter().map(described).collect() }
+}
+
+fn described(layer: &LayerSpec) -> NetworkLayer {
+    match layer.clone() {
         LayerSpec::Linear { outputs, .. } => NetworkLayer::Linear { outputs },
         LayerSpec::Activation { function } => NetworkLayer::Activation { function },
         LayerSpec::Dropout { p } => NetworkLayer::Dropout { p },
@@ -213,6 +217,6 @@ fn describe(layers: &[LayerSpec]) -> Network {
         LayerSpec::Categories { tables } => NetworkLayer::Categories { tables },
         LayerSpec::Custom(custom) => NetworkLayer::Custom { name: custom.name, settings: custom.settings },
         LayerSpec::Flatten => NetworkLayer::Flatten,
-    });
-    Network { layers: layers.collect() }
+        LayerSpec::Residual { layers, .. } => NetworkLayer::Residual { layers: layers.iter().map(described).collect() },
+    }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     InputShape, LayerSpec, NetworkSpec, custom,
     layer::{Activation, Conv, Pool, Recurrent, Table},
+    spec::{named, placed},
 };
 use crate::Result;
 
@@ -113,6 +114,13 @@ pub enum NetworkLayer {
     },
     /// A row of any dimensions as a flat one. Put before a linear layer by itself where it is needed.
     Flatten,
+    /// Layers, and what goes into them added to what comes out (He et al., "Deep residual learning", 2016). Where they change
+    /// the shape, a 1×1 convolution of the stride that fits, or a linear layer, is put beside them by itself:
+    /// `{"kind": "residual", "layers": [{"kind": "conv2d", …}, …]}`.
+    Residual {
+        /// First to last.
+        layers: Vec<NetworkLayer>,
+    },
 }
 
 pub(super) fn eps() -> f64 {
@@ -223,11 +231,16 @@ impl Network {
 
     /// Replaces every activation described so far.
     pub fn activation(mut self, function: Activation) -> Self {
-        for layer in &mut self.layers {
-            if let NetworkLayer::Activation { function: f } = layer {
-                *f = function;
+        fn replace(layers: &mut [NetworkLayer], function: Activation) {
+            for layer in layers {
+                match layer {
+                    NetworkLayer::Activation { function: f } => *f = function,
+                    NetworkLayer::Residual { layers } => replace(layers, function),
+                    _ => {}
+                }
             }
         }
+        replace(&mut self.layers, function);
         self
     }
 
@@ -235,6 +248,12 @@ impl Network {
     pub fn dropout(self, p: f64) -> Self {
         let layers = self.layers.into_iter().flat_map(|layer| {
             let follows = matches!(layer, NetworkLayer::Activation { .. });
+            let layer = match layer {
+                NetworkLayer::Residual { layers } => {
+                    NetworkLayer::Residual { layers: Self { layers }.dropout(p).layers }
+                }
+                other => other,
+            };
             std::iter::once(layer).chain(follows.then_some(NetworkLayer::Dropout { p }))
         });
         Self { layers: layers.collect() }
@@ -311,6 +330,34 @@ impl Network {
         self.layer(NetworkLayer::LayerNorm { eps: eps() })
     }
 
+    /// Appends the layers of another network as a residual block: what goes in is added to what comes out.
+    ///
+    /// ```
+    /// use tinderbox::nn::{Activation, Conv, Network, Pool};
+    ///
+    /// let conv = |outputs, stride| Conv { padding: 1, stride, ..Conv::new(outputs, 3) };
+    /// let block = |outputs, stride| {
+    ///     Network::new()
+    ///         .conv2d(conv(outputs, stride))
+    ///         .batch_norm()
+    ///         .activate(Activation::Relu)
+    ///         .conv2d(conv(outputs, 1))
+    ///         .batch_norm()
+    /// };
+    /// let small = Network::new()
+    ///     .conv2d(conv(16, 1))
+    ///     .residual(block(16, 1))
+    ///     .activate(Activation::Relu)
+    ///     .residual(block(32, 2))
+    ///     .activate(Activation::Relu)
+    ///     .global_avg_pool();
+    /// println!("{}", small.resolve([3, 32, 32], 10)?.summary());
+    /// # Ok::<(), tinderbox::Error>(())
+    /// ```
+    pub fn residual(self, block: Network) -> Self {
+        self.layer(NetworkLayer::Residual { layers: block.layers })
+    }
+
     /// Appends a flattening of every row.
     pub fn flatten(self) -> Self {
         self.layer(NetworkLayer::Flatten)
@@ -328,42 +375,62 @@ impl Network {
     /// [`Error::Network`](crate::Error::Network) names the layer that cannot be built, what reaches it and what fits.
     pub fn resolve(&self, inputs: impl Into<InputShape>, outputs: usize) -> Result<NetworkSpec> {
         let inputs = inputs.into();
-        let mut spec =
-            NetworkSpec { inputs: inputs.clone(), outputs, layers: Vec::with_capacity(self.layers.len() + 1) };
-        let mut shape = inputs;
         let last = NetworkLayer::Linear { outputs };
-        for layer in self.layers.iter().chain([&last]) {
-            if matches!(layer, NetworkLayer::Linear { .. }) && shape.dims.len() > 1 && !shape.ragged {
-                spec.push(LayerSpec::Flatten, &mut shape)?;
-            }
-            let sized = match *layer {
-                NetworkLayer::Embedding(table) => LayerSpec::Embedding(table),
-                NetworkLayer::Custom { ref name, ref settings } => custom::probe(name, settings, &shape)?,
-                NetworkLayer::Categories { ref tables } => LayerSpec::Categories { tables: tables.clone() },
-                NetworkLayer::Linear { outputs } => LayerSpec::Linear { inputs: shape.count(), outputs },
-                NetworkLayer::Activation { function } => LayerSpec::Activation { function },
-                NetworkLayer::Dropout { p } => LayerSpec::Dropout { p },
-                NetworkLayer::Conv1d(conv) => LayerSpec::Conv1d(conv),
-                NetworkLayer::Conv2d(conv) => LayerSpec::Conv2d(conv),
-                NetworkLayer::MaxPool1d(pool) => LayerSpec::MaxPool1d(pool),
-                NetworkLayer::MaxPool2d(pool) => LayerSpec::MaxPool2d(pool),
-                NetworkLayer::AvgPool1d(pool) => LayerSpec::AvgPool1d(pool),
-                NetworkLayer::AvgPool2d(pool) => LayerSpec::AvgPool2d(pool),
-                NetworkLayer::GlobalMaxPool => LayerSpec::GlobalMaxPool,
-                NetworkLayer::GlobalAvgPool => LayerSpec::GlobalAvgPool,
-                NetworkLayer::BatchNorm { eps, momentum } => LayerSpec::BatchNorm { eps, momentum },
-                NetworkLayer::LayerNorm { eps } => LayerSpec::LayerNorm { eps },
-                NetworkLayer::Lstm(settings) => LayerSpec::Lstm(settings),
-                NetworkLayer::Gru(settings) => LayerSpec::Gru(settings),
-                NetworkLayer::Rnn(settings) => LayerSpec::Rnn(settings),
-                NetworkLayer::RnnRelu(settings) => LayerSpec::RnnRelu(settings),
-                NetworkLayer::Flatten => LayerSpec::Flatten,
-            };
-            spec.push(sized, &mut shape)?;
-        }
+        let (layers, _) = sized(self.layers.iter().chain([&last]), "", &inputs)?;
+        let spec = NetworkSpec { inputs, outputs, layers };
         spec.check()?;
         Ok(spec)
     }
+}
+
+/// Layers with their sizes filled in, and what comes out of the last; `path` are the blocks that they are in.
+fn sized<'a>(
+    layers: impl IntoIterator<Item = &'a NetworkLayer>,
+    path: &str,
+    input: &InputShape,
+) -> Result<(Vec<LayerSpec>, InputShape)> {
+    let (mut all, mut shape) = (Vec::new(), input.clone());
+    let push = |all: &mut Vec<LayerSpec>, layer: LayerSpec, shape: &mut InputShape| -> Result<()> {
+        *shape = layer.after(&placed(path, all.len(), &layer)?, shape)?;
+        all.push(layer);
+        Ok(())
+    };
+    for layer in layers {
+        if matches!(layer, NetworkLayer::Linear { .. }) && shape.dims.len() > 1 && !shape.ragged {
+            push(&mut all, LayerSpec::Flatten, &mut shape)?;
+        }
+        let filled = match *layer {
+            NetworkLayer::Embedding(table) => LayerSpec::Embedding(table),
+            NetworkLayer::Custom { ref name, ref settings } => custom::probe(name, settings, &shape)?,
+            NetworkLayer::Categories { ref tables } => LayerSpec::Categories { tables: tables.clone() },
+            NetworkLayer::Linear { outputs } => LayerSpec::Linear { inputs: shape.count(), outputs },
+            NetworkLayer::Activation { function } => LayerSpec::Activation { function },
+            NetworkLayer::Dropout { p } => LayerSpec::Dropout { p },
+            NetworkLayer::Conv1d(conv) => LayerSpec::Conv1d(conv),
+            NetworkLayer::Conv2d(conv) => LayerSpec::Conv2d(conv),
+            NetworkLayer::MaxPool1d(pool) => LayerSpec::MaxPool1d(pool),
+            NetworkLayer::MaxPool2d(pool) => LayerSpec::MaxPool2d(pool),
+            NetworkLayer::AvgPool1d(pool) => LayerSpec::AvgPool1d(pool),
+            NetworkLayer::AvgPool2d(pool) => LayerSpec::AvgPool2d(pool),
+            NetworkLayer::GlobalMaxPool => LayerSpec::GlobalMaxPool,
+            NetworkLayer::GlobalAvgPool => LayerSpec::GlobalAvgPool,
+            NetworkLayer::BatchNorm { eps, momentum } => LayerSpec::BatchNorm { eps, momentum },
+            NetworkLayer::LayerNorm { eps } => LayerSpec::LayerNorm { eps },
+            NetworkLayer::Lstm(settings) => LayerSpec::Lstm(settings),
+            NetworkLayer::Gru(settings) => LayerSpec::Gru(settings),
+            NetworkLayer::Rnn(settings) => LayerSpec::Rnn(settings),
+            NetworkLayer::RnnRelu(settings) => LayerSpec::RnnRelu(settings),
+            NetworkLayer::Flatten => LayerSpec::Flatten,
+            NetworkLayer::Residual { ref layers } => {
+                let empty = LayerSpec::Residual { layers: Vec::new(), shortcut: Vec::new() };
+                let name = named(path, all.len(), &empty);
+                let (layers, output) = sized(layers, &name, &shape)?;
+                LayerSpec::Residual { layers, shortcut: LayerSpec::shortcut(&name, &shape, &output)? }
+            }
+        };
+        push(&mut all, filled, &mut shape)?;
+    }
+    Ok((all, shape))
 }
 
 #[cfg(test)]

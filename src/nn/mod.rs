@@ -5,6 +5,7 @@
 //! [`Tape`] trains it on the processor. All randomness comes from [`random`], so a seed decides every weight and every
 //! dropout mask on every device.
 
+mod chain;
 mod custom;
 mod describe;
 mod device;

@@ -4,8 +4,8 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use super::{
     init,
-    layer::{Mode, Readout, Recurrent, portable},
-    op,
+    layer::{Found, Mode, Run},
+    op::{self, Moments},
     precision::Precision,
     spec::{LayerSpec, NetworkSpec, missing},
     stage::{Stage, stages},
@@ -143,9 +143,8 @@ impl Sequential {
         let mut x = x.reshape(dims).map_err(|e| Error::tensor("shaping the input", e))?;
         let mut lengths = Some(lengths);
         for (i, layer) in self.spec.layers.iter().enumerate() {
-            x = self.layer(i, layer, &x, mode, lengths).map_err(|e| self.failed(i, &x, e))?.1;
-            let one = |(_, settings): (_, &Recurrent)| settings.output != Readout::All;
-            if layer.recurrent().is_some_and(one) {
+            x = self.layer(i, layer, &x, mode, lengths)?;
+            if layer.ends_sequences() {
                 lengths = None;
             }
         }
@@ -162,14 +161,11 @@ impl Sequential {
         for stage in &self.stages {
             let (parameters, statistics) = self.tensors(stage.layer);
             let y = op::apply(stage.kernel.clone(), &x, &parameters, &statistics, mode);
-            if let (Some(_), Mode::Train { .. }) = (stage.momentum, mode) {
-                let channels = parameters.first().map_or(1, |p| p.elem_count());
-                let mut found = vec![0.0; 2 * channels];
-                let plane = stage.kernel.inputs() / channels;
-                let values = x.flatten_all().and_then(|x| x.to_vec1::<f32>());
-                let values = values.map_err(|e| self.failed(stage.layer, &x, e))?;
-                op::batch_statistics(&values, channels, plane, &mut found);
-                self.follow(stage, &found, values.len() / channels)?;
+            if let (false, Mode::Train { .. }) = (statistics.is_empty(), mode) {
+                let saved = op::look(&*stage.kernel, &x, &parameters, &statistics, mode);
+                let saved = saved.map_err(|e| self.failed(stage.layer, &x, e))?;
+                let found = stage.kernel.found(&saved, x.dims()[0]);
+                found.into_iter().try_for_each(|found| self.follow(stage.layer, found))?;
             }
             x = y.map_err(|e| self.failed(stage.layer, &x, e))?;
         }
@@ -181,31 +177,19 @@ impl Sequential {
         let dims: Vec<usize> = std::iter::once(rows).chain(self.spec.inputs.dims.iter().copied()).collect();
         let mut x = x.reshape(dims).map_err(|e| Error::tensor("shaping the input", e))?;
         for (i, layer) in self.spec.layers.iter().enumerate() {
-            let (taken, y) = self.layer(i, layer, &x, mode, None).map_err(|e| self.failed(i, &x, e))?;
-            if let (LayerSpec::BatchNorm { momentum, .. }, Mode::Train { .. }) = (layer, mode) {
-                let found = portable::statistics(&taken.detach()).map_err(|e| self.failed(i, &x, e))?;
-                let n = x.elem_count() / found.0.elem_count().max(1);
-                self.move_statistics(i, [&found.0, &found.1], *momentum, n)?;
-            }
-            x = y;
+            x = self.layer(i, layer, &x, mode, None)?;
         }
         x.to_dtype(DType::F32).map_err(|e| Error::tensor("giving the output", e))
     }
 
-    /// What a layer took, in the precision that it computes in, and what it gave.
-    fn layer(
-        &self,
-        i: usize,
-        layer: &LayerSpec,
-        x: &Tensor,
-        mode: Mode,
-        lengths: Option<&[u32]>,
-    ) -> candle_core::Result<(Tensor, Tensor)> {
-        let (mut params, statistics) = self.tensors(i);
-        params.extend(statistics);
-        let (x, params) = self.precision.cast(layer, x, &params)?;
-        let y = portable::forward(layer, i as u32, &x, &params.iter().collect::<Vec<_>>(), mode, lengths)?;
-        Ok((x, y))
+    /// Applies a layer by candle's operations; while training, running statistics follow.
+    fn layer(&self, i: usize, layer: &LayerSpec, x: &Tensor, mode: Mode, lengths: Option<&[u32]>) -> Result<Tensor> {
+        let mut run = Run { mode, precision: self.precision, found: Vec::new() };
+        let y = run.layer(layer, self.spec.lane(i), x, self.tensors(i), lengths).map_err(|e| self.failed(i, x, e))?;
+        for Found { place, mean, variance, count, momentum } in run.found {
+            self.move_statistics(i, place, [&mean, &variance], momentum, count)?;
+        }
+        Ok(y)
     }
 
     fn failed(&self, layer: usize, x: &Tensor, e: candle_core::Error) -> Error {
@@ -219,23 +203,22 @@ impl Sequential {
         (parameters, own.statistics.iter().map(|&i| self.statistics[i].var.as_tensor()).collect())
     }
 
-    /// Moves a batch normalisation's running statistics towards those found over `n` values a channel.
-    pub(super) fn follow(&self, stage: &Stage, found: &[f32], n: usize) -> Result<()> {
-        let Some(momentum) = stage.momentum else { return Ok(()) };
-        let (mean, variance) = found.split_at(found.len() / 2);
+    /// Moves a batch normalisation's running statistics towards those that were found.
+    pub(super) fn follow(&self, layer: usize, found: Moments<'_>) -> Result<()> {
+        let (mean, variance) = found.values.split_at(found.values.len() / 2);
         let place = |values: &[f32]| Tensor::from_slice(values, values.len(), &self.device);
         let placed = place(mean).and_then(|mean| Ok((mean, place(variance)?)));
         let (mean, variance) = placed.map_err(|e| Error::tensor("moving running statistics", e))?;
-        self.move_statistics(stage.layer, [&mean, &variance], momentum, n)
+        self.move_statistics(layer, found.place, [&mean, &variance], found.momentum, found.count)
     }
 
     /// The running variance takes in the unbiased one, as PyTorch's does; a single value a channel has none.
-    fn move_statistics(&self, layer: usize, found: [&Tensor; 2], momentum: f64, n: usize) -> Result<()> {
+    fn move_statistics(&self, layer: usize, at: usize, found: [&Tensor; 2], momentum: f64, n: usize) -> Result<()> {
         if n < 2 {
             return Ok(());
         }
         let unbiased = n as f64 / (n as f64 - 1.0);
-        for ((found, scale), &i) in found.into_iter().zip([1.0, unbiased]).zip(&self.own[layer].statistics) {
+        for ((found, scale), &i) in found.into_iter().zip([1.0, unbiased]).zip(&self.own[layer].statistics[at..]) {
             let running = &self.statistics[i].var;
             let moved =
                 (running.as_detached_tensor() * (1.0 - momentum)).and_then(|kept| kept + (found * (momentum * scale))?);

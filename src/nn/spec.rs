@@ -1,17 +1,22 @@
 //! A network with every size filled in, checked.
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Custom, CustomWeight, InputShape,
+    Custom, InputShape,
     describe::{eps, momentum},
     layer::{Activation, Conv, Pool, Recurrent, Table, channels, lookup},
     op::{Lookup, rnn::CellKind},
     weights::Weights,
 };
 use crate::{Error, Result};
+
+mod block;
+mod parameter;
+
+pub(super) use block::{named, placed};
+pub(super) use parameter::Initial;
+pub use parameter::ParameterSpec;
 
 /// More parameters than this cannot be meant: 4 Gi, 16 GiB of weights.
 const MAX_PARAMETERS: usize = 1 << 32;
@@ -102,6 +107,14 @@ pub enum LayerSpec {
     Custom(Custom),
     /// A row of any dimensions as a flat one.
     Flatten,
+    /// Layers, and what goes into them added to what comes out.
+    Residual {
+        /// First to last.
+        layers: Vec<LayerSpec>,
+        /// What is between the input and the sum; nothing where the layers keep the shape.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        shortcut: Vec<LayerSpec>,
+    },
 }
 
 /// What a layer got, and what would fit.
@@ -132,6 +145,7 @@ impl LayerSpec {
             LayerSpec::Categories { .. } => "categories",
             LayerSpec::Custom(_) => "custom",
             LayerSpec::Flatten => "flatten",
+            LayerSpec::Residual { .. } => "residual",
         }
     }
 
@@ -209,58 +223,8 @@ impl LayerSpec {
                 Err((format!("rows of shape {input}"), format!("it was built for {}", custom.inputs)))
             }
             LayerSpec::Flatten => Ok(input.count().into()),
-        }
-    }
-
-    /// Its parameters and statistics, given what goes in and comes out.
-    fn tensors(&self, input: &InputShape) -> Vec<(Cow<'static, str>, Vec<usize>, Initial, bool)> {
-        let drawn = |shape: Vec<usize>, outputs, fan_in: usize| {
-            let bound = Initial::Uniform(1.0 / (fan_in as f32).sqrt());
-            vec![("weight".into(), shape, bound, true), ("bias".into(), vec![outputs], bound, true)]
-        };
-        let constant = |name: &'static str, shape: &[usize], value, trained| {
-            (name.into(), shape.to_vec(), Initial::Constant(value), trained)
-        };
-        match self {
-            LayerSpec::Linear { inputs, outputs } => drawn(vec![*outputs, *inputs], *outputs, *inputs),
-            LayerSpec::Conv1d(c) => {
-                let channels = input.dims[0] / c.groups;
-                drawn(vec![c.outputs, channels, c.kernel], c.outputs, channels * c.kernel)
-            }
-            LayerSpec::Conv2d(c) => {
-                let channels = input.dims[0] / c.groups;
-                drawn(vec![c.outputs, channels, c.kernel, c.kernel], c.outputs, channels * c.kernel * c.kernel)
-            }
-            LayerSpec::BatchNorm { .. } => {
-                let shape = &input.dims[..1];
-                vec![
-                    constant("weight", shape, 1.0, true),
-                    constant("bias", shape, 0.0, true),
-                    constant("running_mean", shape, 0.0, false),
-                    constant("running_var", shape, 1.0, false),
-                ]
-            }
-            LayerSpec::Embedding(table) => {
-                vec![("weight".into(), vec![table.count, table.dims], Initial::Normal, true)]
-            }
-            LayerSpec::Categories { tables } => {
-                let of = |(i, table): (usize, &Table)| {
-                    (format!("weight_{i}").into(), vec![table.count, table.dims], Initial::Normal, true)
-                };
-                tables.iter().enumerate().map(of).collect()
-            }
-            LayerSpec::Custom(custom) => {
-                let of = |w: &CustomWeight| (w.name.clone().into(), w.shape.clone(), w.initial(), true);
-                custom.weights.iter().map(of).collect()
-            }
-            LayerSpec::LayerNorm { .. } => {
-                vec![constant("weight", &input.dims, 1.0, true), constant("bias", &input.dims, 0.0, true)]
-            }
-            _ => {
-                let stack = self.recurrent().and_then(|(kind, settings)| settings.shape(kind, input).ok());
-                let Some((_, stack)) = stack else { return Vec::new() };
-                let bound = Initial::Uniform(1.0 / (stack.hidden as f32).sqrt());
-                stack.parameters().into_iter().map(|(name, shape)| (name.into(), shape, bound, true)).collect()
+            LayerSpec::Residual { .. } => {
+                self.after("", input).map_err(|e| (e.to_string(), "a block that fits".into()))
             }
         }
     }
@@ -269,44 +233,6 @@ impl LayerSpec {
 fn positive(name: &str, value: f64) -> Result<(), Misfit> {
     let legal = value > 0.0 && value.is_finite();
     if legal { Ok(()) } else { Err((format!("{name} = {value}"), "a finite number above 0 is legal".into())) }
-}
-
-/// One parameter, or one statistic, that a [`NetworkSpec`] calls for.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ParameterSpec {
-    /// `<layer>.weight` and so on, with the layer's position from 0, as PyTorch's `nn.Sequential` names them.
-    pub name: String,
-    /// Its dimensions.
-    pub shape: Vec<usize>,
-    /// Whether training moves it. Running statistics (`running_mean`, `running_var`) are kept with the weights, but follow
-    /// the data in place of a gradient.
-    pub trained: bool,
-    pub(super) layer: usize,
-    pub(super) index: usize,
-    pub(super) initial: Initial,
-}
-
-impl ParameterSpec {
-    /// How many values it has.
-    pub fn count(&self) -> usize {
-        self.shape.iter().product()
-    }
-}
-
-/// What a parameter starts as.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Initial {
-    /// Drawn from plus or minus this.
-    Uniform(f32),
-    /// Drawn from the normal distribution.
-    Normal,
-    /// Drawn around a number.
-    Around {
-        middle: f32,
-        spread: f32,
-        normal: bool,
-    },
-    Constant(f32),
 }
 
 impl NetworkSpec {
@@ -347,45 +273,27 @@ impl NetworkSpec {
     /// # Errors
     /// [`Error::Network`] names the first layer that does not take what reaches it.
     pub fn shapes(&self) -> Result<Vec<InputShape>> {
-        let mut shape = self.inputs.clone();
+        let shape = &self.inputs;
         if shape.count() == 0 || shape.count() > MAX_VALUES {
             let got = format!("rows of shape {shape}");
             return Err(misfit("input".into(), got, format!("a row has 1 to {MAX_VALUES} values")));
         }
-        let mut shapes = vec![shape.clone()];
-        for i in 0..self.layers.len() {
-            shape = self.after(i, &shape)?;
-            shapes.push(shape.clone());
-        }
-        Ok(shapes)
+        block::through(&self.layers, "", &self.inputs)
     }
 
-    /// Appends a layer to those checked so far.
-    pub(super) fn push(&mut self, layer: LayerSpec, shape: &mut InputShape) -> Result<()> {
-        self.layers.push(layer);
-        *shape = self.after(self.layers.len() - 1, shape)?;
-        Ok(())
+    /// A layer's position and kind, as errors name it.
+    pub(super) fn name(&self, i: usize) -> String {
+        named("", i, &self.layers[i])
     }
 
-    fn after(&self, i: usize, shape: &InputShape) -> Result<InputShape> {
-        if i > 0 && matches!(self.layers[i], LayerSpec::Embedding(_) | LayerSpec::Categories { .. }) {
-            return Err(misfit(
-                self.name(i),
-                "the outputs of another layer".to_owned(),
-                "it takes ids, as the first layer".to_owned(),
-            ));
-        }
-        let output = self.layers[i].output(shape).map_err(|(got, fits)| misfit(self.name(i), got, fits))?;
-        if output.count() > MAX_VALUES && !matches!(self.layers[i], LayerSpec::Linear { .. }) {
-            let fits = format!("a row between two layers has at most {MAX_VALUES} values");
-            return Err(misfit(self.name(i), format!("rows of shape {output}"), fits));
-        }
-        Ok(output)
+    /// Which of the network's dropout masks are a layer's own: what stands before it, inside of blocks too.
+    pub(super) fn lane(&self, i: usize) -> u32 {
+        self.layers[..i].iter().map(LayerSpec::places).sum()
     }
 
     /// Whether it has parts that candle's operations alone compute.
     pub(crate) fn is_custom(&self) -> bool {
-        self.layers.iter().any(|layer| matches!(layer, LayerSpec::Custom(_)))
+        self.layers.iter().any(LayerSpec::is_custom)
     }
 
     /// What looks ids up, in a network that begins with that.
@@ -395,11 +303,6 @@ impl NetworkSpec {
             LayerSpec::Categories { tables } => lookup::categories(tables, &self.inputs).ok().map(|(_, lookup)| lookup),
             _ => None,
         }
-    }
-
-    /// A layer's position and kind, as errors name it.
-    pub(super) fn name(&self, i: usize) -> String {
-        format!("{i} ({})", self.layers[i].kind())
     }
 
     /// The parameters and statistics, sorted by name. Empty when the specification does not fit itself.

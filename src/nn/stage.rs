@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use super::{
     InputShape, LayerSpec, Mode, NetworkSpec,
+    chain::{Chain, Sum},
     layer::{Readout, lookup},
     op::{
         BatchNormalization, Convolution, Dense, Drop, Elementwise, Kernel, LayerNormalization, Pass, Pooling, Reduce,
         Window, from_output, rnn::Recurrence,
     },
+    spec::named,
 };
 use crate::{Error, Result};
 
@@ -18,8 +20,6 @@ pub(super) struct Stage {
     pub(super) kernel: Arc<dyn Kernel>,
     /// The layer's position; that of the first where one kernel does several.
     pub(super) layer: usize,
-    /// The share of each minibatch that running statistics take over, of a layer that has them.
-    pub(super) momentum: Option<f64>,
     pub(super) over: Over,
 }
 
@@ -66,10 +66,16 @@ impl Stage {
 /// The kernels of a checked specification. Activations join the linear or convolutional layer before them where their
 /// derivative can be had from the output, and flattening is nothing at all.
 pub(super) fn stages(spec: &NetworkSpec) -> Result<Vec<Stage>> {
-    let shapes = spec.shapes()?;
-    let mut stages: Vec<Stage> = Vec::with_capacity(spec.layers.len());
-    let mut layers = spec.layers.iter().zip(&shapes).enumerate().peekable();
+    build(&spec.layers, &spec.shapes()?, "", 0)
+}
+
+/// The kernels of layers; `lane` is the first of their dropout masks.
+fn build(all: &[LayerSpec], shapes: &[InputShape], path: &str, lane: u32) -> Result<Vec<Stage>> {
+    let mut stages: Vec<Stage> = Vec::with_capacity(all.len());
+    let mut layers = all.iter().zip(shapes).enumerate().peekable();
     while let Some((layer, (kind, shape))) = layers.next() {
+        let lane = lane + all[..layer].iter().map(LayerSpec::places).sum::<u32>();
+        let name = || named(path, layer, kind);
         let mut joined = || match layers.peek() {
             Some((_, (LayerSpec::Activation { function }, _))) if from_output(*function) => {
                 let function = *function;
@@ -79,8 +85,7 @@ pub(super) fn stages(spec: &NetworkSpec) -> Result<Vec<Stage>> {
             _ => None,
         };
         let width = shape.count();
-        let mut momentum = None;
-        let misfit = |(got, fits)| Error::Network { layer: spec.name(layer), got, fits };
+        let misfit = |(got, fits)| Error::Network { layer: name(), got, fits };
         let kernel: Arc<dyn Kernel> = match kind {
             LayerSpec::Linear { inputs, outputs } => {
                 Arc::new(Dense { inputs: *inputs, outputs: *outputs, activation: joined() })
@@ -97,14 +102,13 @@ pub(super) fn stages(spec: &NetworkSpec) -> Result<Vec<Stage>> {
             LayerSpec::AvgPool2d(pool) => pooling(Reduce::Mean, shape, pool.shape(2, shape).map_err(misfit)?.1),
             LayerSpec::GlobalMaxPool => pooling(Reduce::Max, shape, whole(shape)),
             LayerSpec::GlobalAvgPool => pooling(Reduce::Mean, shape, whole(shape)),
-            LayerSpec::BatchNorm { eps, momentum: share } => {
-                momentum = Some(*share);
+            LayerSpec::BatchNorm { eps, momentum } => {
                 let channels = shape.dims.first().copied().unwrap_or(1);
-                Arc::new(BatchNormalization { channels, plane: width / channels, eps: *eps })
+                Arc::new(BatchNormalization { channels, plane: width / channels, eps: *eps, momentum: *momentum })
             }
             LayerSpec::LayerNorm { eps } => Arc::new(LayerNormalization { width, eps: *eps }),
             LayerSpec::Activation { function } => Arc::new(Elementwise { function: *function, width }),
-            LayerSpec::Dropout { p } => Arc::new(Drop { p: *p, layer: layer as u32, width }),
+            LayerSpec::Dropout { p } => Arc::new(Drop { p: *p, layer: lane, width }),
             LayerSpec::Lstm(_) | LayerSpec::Gru(_) | LayerSpec::Rnn(_) | LayerSpec::RnnRelu(_) => {
                 let Some((cell, settings)) = kind.recurrent() else { continue };
                 Arc::new(Recurrence {
@@ -114,17 +118,41 @@ pub(super) fn stages(spec: &NetworkSpec) -> Result<Vec<Stage>> {
             }
             LayerSpec::Embedding(table) => Arc::new(lookup::embedding(*table, shape).map_err(misfit)?.1),
             LayerSpec::Categories { tables } => Arc::new(lookup::categories(tables, shape).map_err(misfit)?.1),
+            LayerSpec::Residual { layers, .. } => {
+                let [inside, beside] = kind.nested(shape);
+                let inner = layers.iter().map(LayerSpec::places).sum::<u32>();
+                Arc::new(Sum {
+                    inside: chain(inside, &name(), lane + 1)?,
+                    beside: chain(beside, &format!("{}, shortcut", name()), lane + 1 + inner)?,
+                })
+            }
             // Only candle's operations run it.
             LayerSpec::Custom(_) | LayerSpec::Flatten => continue,
         };
         let over = match (shape.ragged, kind.recurrent()) {
             (false, _) => Over::Rows,
+            (true, None) if matches!(kind, LayerSpec::Residual { .. }) => Over::Sequences { all: true },
             (true, None) => Over::Steps,
             (true, Some((_, settings))) => Over::Sequences { all: settings.output == Readout::All },
         };
-        stages.push(Stage { kernel, layer, momentum, over });
+        stages.push(Stage { kernel, layer, over });
     }
     Ok(stages)
+}
+
+/// Layers inside of a block as one kernel.
+fn chain((layers, shapes): (&[LayerSpec], Vec<InputShape>), path: &str, lane: u32) -> Result<Chain> {
+    let ends = [shapes.first(), shapes.last()].map(|shape| shape.map_or(0, InputShape::count));
+    let (mut counts, mut own) = ([0, 0], Vec::with_capacity(layers.len()));
+    for (layer, shape) in layers.iter().zip(&shapes) {
+        let (trained, statistics) = layer.counts(shape);
+        let begin = counts;
+        counts = [begin[0] + trained, begin[1] + statistics];
+        own.push([begin[0]..counts[0], begin[1]..counts[1]]);
+    }
+    let stages = build(layers, &shapes, path, lane)?;
+    let own = stages.iter().map(|stage| own[stage.layer].clone()).collect();
+    Ok(Chain { stages, own, counts, inputs: ends[0], outputs: ends[1], time: 1 })
 }
 
 fn pooling(reduce: Reduce, shape: &InputShape, window: Window) -> Arc<dyn Kernel> {

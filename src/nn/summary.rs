@@ -2,44 +2,19 @@
 
 use std::fmt::Write;
 
-use super::{LayerSpec, NetworkSpec};
+use super::{InputShape, LayerSpec, NetworkSpec};
 
 impl NetworkSpec {
     /// Floating-point operations of one row's forward pass: two for each product that is added up, one for each other
     /// value a layer computes. What a [custom](super::CustomNetwork) part takes is not known and not counted.
     pub fn flops(&self) -> u64 {
-        (0..self.layers.len()).map(|i| self.layer_flops(i)).fold(0, u64::saturating_add)
+        let shapes = self.shapes().unwrap_or_default();
+        flops(&self.layers, &shapes)
     }
 
     /// How many numbers training moves.
     pub fn trained(&self) -> usize {
         self.parameters().iter().filter(|p| p.trained).map(|p| p.count()).sum()
-    }
-
-    fn layer_flops(&self, i: usize) -> u64 {
-        let Ok(shapes) = self.shapes() else { return 0 };
-        let (input, output) = (&shapes[i], shapes[i + 1].count() as u64);
-        let side = |kernel: usize, axes: u32| (kernel as u64).saturating_pow(axes);
-        match &self.layers[i] {
-            LayerSpec::Linear { inputs, .. } => output.saturating_mul(2 * *inputs as u64),
-            LayerSpec::Conv1d(c) => output.saturating_mul(2 * (input.dims[0] / c.groups) as u64 * side(c.kernel, 1)),
-            LayerSpec::Conv2d(c) => output.saturating_mul(2 * (input.dims[0] / c.groups) as u64 * side(c.kernel, 2)),
-            LayerSpec::MaxPool1d(p) | LayerSpec::AvgPool1d(p) => output.saturating_mul(side(p.kernel, 1)),
-            LayerSpec::MaxPool2d(p) | LayerSpec::AvgPool2d(p) => output.saturating_mul(side(p.kernel, 2)),
-            LayerSpec::GlobalMaxPool | LayerSpec::GlobalAvgPool => input.count() as u64,
-            LayerSpec::Activation { .. } | LayerSpec::BatchNorm { .. } | LayerSpec::LayerNorm { .. } => output,
-            LayerSpec::Lstm(_) | LayerSpec::Gru(_) | LayerSpec::Rnn(_) | LayerSpec::RnnRelu(_) => {
-                let own = self.parameters().into_iter().filter(|p| p.layer == i && p.shape.len() == 2);
-                // Of sequences those of a step.
-                let time = if input.ragged { 1 } else { input.dims[0] as u64 };
-                time.saturating_mul(2 * own.map(|p| p.count() as u64).sum::<u64>())
-            }
-            LayerSpec::Dropout { .. }
-            | LayerSpec::Flatten
-            | LayerSpec::Embedding(_)
-            | LayerSpec::Custom(_)
-            | LayerSpec::Categories { .. } => 0,
-        }
     }
 
     /// A table of the layers: what comes out of each, its parameters, and the operations of one row.
@@ -54,11 +29,7 @@ impl NetworkSpec {
         let mut text = format!("{:<22} {:>14} {:>12} {:>14}\n", "layer", "output", "parameters", "FLOPs a row");
         let _ = writeln!(text, "{:<22} {:>14}", "input", shapes[0].to_string());
         let parameters = self.parameters();
-        for (i, shape) in shapes.iter().skip(1).enumerate() {
-            let own: usize = parameters.iter().filter(|p| p.layer == i).map(|p| p.count()).sum();
-            let (name, shape, flops) = (self.describe(i), shape.to_string(), grouped(self.layer_flops(i)));
-            let _ = writeln!(text, "{name:<22} {shape:>14} {:>12} {flops:>14}", grouped(own as u64));
-        }
+        lines(&mut text, 0, &self.layers, &shapes);
         let all: usize = parameters.iter().map(|p| p.count()).sum();
         let (trained, flops) = (self.trained(), grouped(self.flops()));
         let _ = write!(text, "{} parameters", grouped(trained as u64));
@@ -68,9 +39,64 @@ impl NetworkSpec {
         let _ = writeln!(text, ", {flops} FLOPs a row");
         text
     }
+}
 
+/// Operations of layers one after another.
+fn flops(layers: &[LayerSpec], shapes: &[InputShape]) -> u64 {
+    let each = layers.iter().zip(shapes.windows(2)).map(|(layer, ends)| layer.flops(&ends[0], &ends[1]));
+    each.fold(0, u64::saturating_add)
+}
+
+/// A line for each layer; those of a block stand below it, further in, what is beside them under words that say so.
+fn lines(text: &mut String, depth: usize, layers: &[LayerSpec], shapes: &[InputShape]) {
+    for (i, (layer, ends)) in layers.iter().zip(shapes.windows(2)).enumerate() {
+        let own: usize = layer.tensors(&ends[0]).iter().map(|(_, dims, ..)| dims.iter().product::<usize>()).sum();
+        let name = format!("{:1$}{2}", "", 2 * depth, layer.describe(i));
+        let (shape, flops) = (ends[1].to_string(), grouped(layer.flops(&ends[0], &ends[1])));
+        let _ = writeln!(text, "{name:<22} {shape:>14} {:>12} {flops:>14}", grouped(own as u64));
+        let [inside, beside] = layer.nested(&ends[0]);
+        lines(text, depth + 1, inside.0, &inside.1);
+        if !beside.0.is_empty() {
+            let _ = writeln!(text, "{:1$}beside them", "", 2 * depth + 2);
+            lines(text, depth + 1, beside.0, &beside.1);
+        }
+    }
+}
+
+impl LayerSpec {
+    /// The operations of one row; of sequences, of one step.
+    fn flops(&self, input: &InputShape, output: &InputShape) -> u64 {
+        let output = output.count() as u64;
+        let side = |kernel: usize, axes: u32| (kernel as u64).saturating_pow(axes);
+        match self {
+            LayerSpec::Linear { inputs, .. } => output.saturating_mul(2 * *inputs as u64),
+            LayerSpec::Conv1d(c) => output.saturating_mul(2 * (input.dims[0] / c.groups) as u64 * side(c.kernel, 1)),
+            LayerSpec::Conv2d(c) => output.saturating_mul(2 * (input.dims[0] / c.groups) as u64 * side(c.kernel, 2)),
+            LayerSpec::MaxPool1d(p) | LayerSpec::AvgPool1d(p) => output.saturating_mul(side(p.kernel, 1)),
+            LayerSpec::MaxPool2d(p) | LayerSpec::AvgPool2d(p) => output.saturating_mul(side(p.kernel, 2)),
+            LayerSpec::GlobalMaxPool | LayerSpec::GlobalAvgPool => input.count() as u64,
+            LayerSpec::Activation { .. } | LayerSpec::BatchNorm { .. } | LayerSpec::LayerNorm { .. } => output,
+            LayerSpec::Lstm(_) | LayerSpec::Gru(_) | LayerSpec::Rnn(_) | LayerSpec::RnnRelu(_) => {
+                let own = self.tensors(input).into_iter().filter(|(_, dims, ..)| dims.len() == 2);
+                // Of sequences those of a step.
+                let time = if input.ragged { 1 } else { input.dims[0] as u64 };
+                time.saturating_mul(2 * own.map(|(_, dims, ..)| dims.iter().product::<usize>() as u64).sum::<u64>())
+            }
+            LayerSpec::Residual { .. } => {
+                let inside = self.nested(input).map(|(layers, shapes)| flops(layers, &shapes));
+                inside.into_iter().fold(output, u64::saturating_add)
+            }
+            LayerSpec::Dropout { .. }
+            | LayerSpec::Flatten
+            | LayerSpec::Embedding(_)
+            | LayerSpec::Custom(_)
+            | LayerSpec::Categories { .. } => 0,
+        }
+    }
+
+    /// Its line's first words.
     fn describe(&self, i: usize) -> String {
-        match &self.layers[i] {
+        match self {
             LayerSpec::Conv1d(c) => format!("{i} conv1d {}", c.kernel),
             LayerSpec::Conv2d(c) => format!("{i} conv2d {0}×{0}", c.kernel),
             LayerSpec::Activation { function } => format!("{i} {}", format!("{function:?}").to_lowercase()),
@@ -110,5 +136,22 @@ mod tests {
         for line in ["0 conv2d 3×3                 32×28×28          320        451,584", "421,642 parameters, "] {
             assert!(text.contains(line), "{text}");
         }
+    }
+
+    #[test]
+    fn a_block_is_shown_with_what_is_inside() {
+        let spec = Network::new().residual(Network::mlp([16])).resolve(4, 3).unwrap();
+        assert_eq!((spec.trained(), spec.flops()), (2 * 80 + 51, 2 * 128 + 16 + 16 + 96));
+        let text = spec.summary();
+        let lines = [
+            "0 residual                         16          160            288",
+            "  0 linear                         16           80            128",
+            "  1 relu                           16            0             16",
+            "  beside them",
+            "  0 linear                         16           80            128",
+            "1 linear                            3           51             96",
+            "211 parameters, 384 FLOPs a row",
+        ];
+        assert!(text.contains(&lines.join("\n")), "{text}");
     }
 }

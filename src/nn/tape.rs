@@ -107,11 +107,8 @@ impl Tape {
             }
         }
         if let Mode::Train { .. } = mode {
-            for (stage, saved) in stages.iter().zip(&self.saved).filter(|(stage, _)| stage.momentum.is_some()) {
-                let Some(&first) = network.own(stage.layer).parameters.first() else { continue };
-                let channels = network.parameters()[first].var.elem_count();
-                let n = rows * (stage.kernel.inputs() / channels);
-                network.follow(stage, &saved.values[..2 * channels], n)?;
+            for (stage, saved) in stages.iter().zip(&self.saved) {
+                stage.kernel.found(saved, rows).into_iter().try_for_each(|found| network.follow(stage.layer, found))?;
             }
         }
         Ok(self.outputs.last().map_or(&[], |y| &y[..rows * network.spec().outputs]))

@@ -1,12 +1,14 @@
 //! The layers' settings, one file each, and how any device computes them.
 
 mod activation;
+mod block;
 pub(super) mod lookup;
 pub(super) mod portable;
 pub(super) mod recurrent;
 mod window;
 
 pub use activation::Activation;
+pub(super) use block::{Found, Run};
 pub use lookup::Table;
 pub use recurrent::{Readout, Recurrent};
 pub(super) use window::channels;

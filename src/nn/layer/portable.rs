@@ -84,6 +84,7 @@ pub(crate) fn forward(
                 None => bail!("{} is not recurrent", layer.kind()),
             }
         }
+        (LayerSpec::Residual { .. }, _) => bail!("a block is applied layer by layer"),
         _ => bail!("{} parameters reach it, which are not its own", params.len()),
     }
 }
@@ -93,7 +94,7 @@ fn misfit((got, fits): (String, String)) -> candle_core::Error {
 }
 
 /// The mean and the (biased) variance of each channel over the minibatch.
-pub(crate) fn statistics(x: &Tensor) -> Result<(Tensor, Tensor)> {
+pub(super) fn statistics(x: &Tensor) -> Result<(Tensor, Tensor)> {
     let channels = x.dim(1)?;
     let by_channel = x.transpose(0, 1)?.reshape((channels, ()))?;
     let mean = by_channel.mean(1)?;

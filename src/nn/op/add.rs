@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
 
-use super::wide;
+use super::{threads, wide};
 
 /// Values that one thread takes at a time.
 const RUN: usize = 1 << 15;
@@ -34,10 +34,21 @@ impl InplaceOp2 for Add {
         if sum.len() != values.len() {
             bail!("{} values are added to {}", values.len(), sum.len())
         }
-        sum.par_chunks_mut(RUN).zip(values.par_chunks(RUN)).for_each(|(sum, values)| {
-            wide(|| sum.iter_mut().zip(values).for_each(|(s, v)| *s += v));
-        });
+        sum.par_chunks_mut(RUN).zip(values.par_chunks(RUN)).for_each(|(sum, values)| add_run(sum, values));
         Ok(())
+    }
+}
+
+fn add_run(sum: &mut [f32], values: &[f32]) {
+    wide(|| sum.iter_mut().zip(values).for_each(|(s, v)| *s += v));
+}
+
+/// Adds values to others where they lie, on as many threads as kernels may use.
+pub(crate) fn add_values(sum: &mut [f32], values: &[f32]) {
+    if sum.len() <= RUN || threads() == 1 {
+        add_run(sum, values);
+    } else {
+        sum.par_chunks_mut(RUN).zip(values.par_chunks(RUN)).for_each(|(sum, values)| add_run(sum, values));
     }
 }
 

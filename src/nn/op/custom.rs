@@ -30,6 +30,25 @@ pub(crate) fn apply(
     }
 }
 
+/// What a kernel's forward pass over `(rows, …)` leaves behind.
+pub(crate) fn look(
+    kernel: &dyn Kernel,
+    x: &Tensor,
+    params: &[&Tensor],
+    statistics: &[&Tensor],
+    mode: Mode,
+) -> Result<Saved> {
+    let owned = params.iter().chain(statistics).map(|t| t.flatten_all()?.to_vec1());
+    let owned = owned.collect::<Result<Vec<Vec<f32>>>>()?;
+    let params: Vec<&[f32]> = owned.iter().map(Vec::as_slice).collect();
+    let (rows, mut saved) = (x.dim(0)?, Saved::default());
+    with_values(x, |x| {
+        let pass = Pass { rows, x, params: &params, mode, lengths: None };
+        kernel.forward(pass, &mut vec![0.0; rows * kernel.outputs()], &mut saved);
+        Ok(saved)
+    })
+}
+
 struct Op {
     kernel: Arc<dyn Kernel>,
     statistics: Vec<Vec<f32>>,

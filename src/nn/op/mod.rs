@@ -25,15 +25,15 @@ mod turn;
 mod window;
 
 pub(crate) use activation::{Elementwise, from_output};
-pub(crate) use add::add_into;
+pub(crate) use add::{add_into, add_values};
 pub(crate) use conv::Convolution;
 pub use cross_entropy::cross_entropy;
-pub(crate) use custom::apply;
+pub(crate) use custom::{apply, look};
 pub(crate) use dropout::{Drop, mask as dropout_mask};
 pub(crate) use linear::Dense;
 pub(crate) use lookup::Lookup;
 pub(crate) use math::{exp, sigmoid, wide};
-pub(crate) use norm::{BatchNormalization, LayerNormalization, batch_statistics};
+pub(crate) use norm::{BatchNormalization, LayerNormalization};
 pub(crate) use pool::{Pooling, Reduce};
 pub(crate) use window::Window;
 
@@ -71,6 +71,24 @@ pub(crate) struct Saved {
     pub(crate) places: Vec<u32>,
     pub(crate) scratch: Vec<f32>,
     pub(crate) sequences: rnn::Sequences,
+    /// Of kernels inside of it.
+    pub(crate) inner: Vec<Saved>,
+    /// What passes between those, and the gradients that come back.
+    pub(crate) between: Vec<Vec<f32>>,
+    pub(crate) upstream: [Vec<f32>; 2],
+}
+
+/// What a normalisation found in the rows that are learnt from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moments<'a> {
+    /// Which of the layer's statistics is the running mean; the running variance is the one behind it.
+    pub(crate) place: usize,
+    /// The mean of each channel, then the (biased) variance of each.
+    pub(crate) values: &'a [f32],
+    /// Values a channel.
+    pub(crate) count: usize,
+    /// The share of them that running statistics take over.
+    pub(crate) momentum: f64,
 }
 
 /// What a backward pass fills in; whatever was there is overwritten.
@@ -98,6 +116,11 @@ pub(crate) trait Kernel: Debug + Send + Sync {
 
     /// Fills the gradients from that of the output, which it may use up.
     fn backward(&self, pass: Pass<'_>, y: &[f32], dy: &mut [f32], saved: &mut Saved, gradients: Gradients<'_, '_>);
+
+    /// What normalisations found in the last forward pass, over `rows` rows that are learnt from.
+    fn found<'a>(&self, _saved: &'a Saved, _rows: usize) -> Vec<Moments<'a>> {
+        Vec::new()
+    }
 }
 
 /// Fewer values than this are not worth a second thread.

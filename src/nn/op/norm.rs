@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{Gradients, Kernel, Pass, Saved, math::wide, over_rows, room};
+use super::{Gradients, Kernel, Moments, Pass, Saved, math::wide, over_rows, room};
 use crate::nn::Mode;
 
 /// Normalises each channel over the minibatch while training, by running statistics afterwards; PyTorch's `BatchNorm1d`
@@ -15,10 +15,12 @@ pub(crate) struct BatchNormalization {
     pub(crate) channels: usize,
     pub(crate) plane: usize,
     pub(crate) eps: f64,
+    /// The share of each minibatch that running statistics take over.
+    pub(crate) momentum: f64,
 }
 
 /// The mean and the (biased) variance of each channel over all rows, one behind the other.
-pub(crate) fn batch_statistics(x: &[f32], channels: usize, plane: usize, into: &mut [f32]) {
+fn batch_statistics(x: &[f32], channels: usize, plane: usize, into: &mut [f32]) {
     let (means, variances) = into.split_at_mut(channels);
     // Some channels together, so that a line of memory is read once where planes are small.
     let block = 64usize.div_ceil(plane.max(1));
@@ -63,6 +65,11 @@ impl Kernel for BatchNormalization {
 
     fn outputs(&self) -> usize {
         self.inputs()
+    }
+
+    fn found<'a>(&self, saved: &'a Saved, rows: usize) -> Vec<Moments<'a>> {
+        let values = &saved.values[..2 * self.channels];
+        vec![Moments { place: 0, values, count: rows * self.plane, momentum: self.momentum }]
     }
 
     fn forward(&self, pass: Pass<'_>, y: &mut [f32], saved: &mut Saved) {

@@ -54,6 +54,50 @@ fn misfits_name_the_layer_what_it_got_and_what_fits() {
 }
 
 #[test]
+fn blocks_find_what_belongs_beside_them() {
+    let block = Network::new().conv2d(Conv { stride: 2, padding: 1, ..Conv::new(6, 3) }).batch_norm();
+    let spec = Network::new().residual(block).flatten().residual(Network::mlp([7])).resolve([2, 9, 12], 3).unwrap();
+    let shortcut = |i: usize| match &spec.layers[i] {
+        LayerSpec::Residual { shortcut, .. } => shortcut.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(shortcut(0), [LayerSpec::Conv2d(Conv { stride: 2, ..Conv::new(6, 1) })]);
+    assert_eq!(shortcut(2), [LayerSpec::Linear { inputs: 180, outputs: 7 }]);
+    let names: Vec<_> = spec.parameters().into_iter().map(|p| (p.name, p.trained)).collect();
+    let of_first = ["0.0.bias", "0.0.weight", "0.1.bias", "0.1.running_mean", "0.1.running_var", "0.1.weight"];
+    let named = of_first.iter().chain(&["0.shortcut.0.bias", "0.shortcut.0.weight", "2.0.bias", "2.0.weight"]);
+    let named = named.chain(&["2.shortcut.0.bias", "2.shortcut.0.weight", "3.bias", "3.weight"]);
+    let want: Vec<_> = named.map(|name| ((*name).to_owned(), !name.contains("running"))).collect();
+    assert_eq!(names, want);
+    let json = serde_json::to_string(&spec).unwrap();
+    assert_eq!(serde_json::from_str::<NetworkSpec>(&json).unwrap(), spec);
+    // Sequences step by step; masks within a block are not those of the layers behind it.
+    let spec = Network::new().residual(Network::mlp([7]).dropout(0.1)).drop_out(0.1).gru_layer(Recurrent::new(4));
+    let spec = spec.resolve(InputShape::sequence([3]), 2).unwrap();
+    assert_eq!((spec.shapes().unwrap()[1].clone(), spec.lane(1)), (InputShape::sequence([7]), 5));
+}
+
+#[test]
+fn blocks_that_do_not_fit_are_refused() {
+    let refused = |network: Network, inputs: InputShape, words: &[&str]| {
+        let message = network.resolve(inputs, 2).unwrap_err().to_string();
+        assert!(words.iter().all(|w| message.contains(w)), "{message}");
+    };
+    let on = InputShape::from([1, 5, 5]);
+    refused(Network::new().residual(Network::new()), on.clone(), &["0 (residual)", "no layers"]);
+    let wide = Network::new().flatten().residual(Network::mlp([3]).conv2d(Conv::new(1, 1)));
+    refused(wide, on.clone(), &["1 (residual): 2 (conv2d)", "channels × height × width"]);
+    let odd = Network::new().max_pool2d(Pool { stride: Some(1), ..Pool::new(4) });
+    refused(Network::new().residual(odd), [1, 9, 9].into(), &["0 (residual)", "1×9×9 made into 1×6×6", "no 1×1"]);
+    refused(Network::new().residual(Network::new().embedding(Table::new(4, 2))), 3.into(), &["(embedding)", "first"]);
+    let last = Network::new().residual(Network::new().gru_layer(Recurrent::new(3)));
+    refused(last, InputShape::sequence([3]), &["0 (residual)", "steps×3 made into 3"]);
+    let linear = LayerSpec::Linear { inputs: 4, outputs: 3 };
+    let unlike = LayerSpec::Residual { layers: vec![linear], shortcut: vec![] };
+    says(spec(4, 3, vec![unlike]), &["0 (residual)", "3 from its layers and 4 beside them"]);
+}
+
+#[test]
 fn windows_that_do_not_fit_are_refused() {
     let conv = Conv::new(4, 3);
     let on = |shape: [usize; 3], layer| spec(shape, 1, vec![layer]);

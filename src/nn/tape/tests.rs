@@ -59,29 +59,45 @@ fn steps(time: usize) -> Vec<f32> {
     (0..5 * time * 3).map(|i| (i as f32 * 0.7).sin()).collect()
 }
 
+/// A tape's outputs and gradients are those of candle's operations.
+fn agrees(network: &Sequential, mode: Mode) {
+    let x = steps(7);
+    let mut tape = Tape::new(network).unwrap();
+    let outputs = tape
+        .learn_sequences(network, &x, &LENGTHS, mode, |y, dy| {
+            dy.iter_mut().zip(y).for_each(|(d, y)| *d = 2.0 * y);
+            y.to_vec()
+        })
+        .unwrap();
+    let placed = Tensor::from_slice(&x, (5, 7, 3), &Device::Cpu).unwrap();
+    let y = network.forward_sequences(&placed, &LENGTHS, mode).unwrap();
+    let far = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(far(&outputs, &y.flatten_all().unwrap().to_vec1::<f32>().unwrap()) < 1e-5, "{:?}", network.spec());
+    let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+    for (parameter, own) in network.parameters().iter().zip(tape.gradients()) {
+        let other = gradients.get(&parameter.var).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let own = own.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let name = &parameter.name;
+        assert!(far(&own, &other) < 1e-4, "{:?} {name}: {}", network.spec(), far(&own, &other));
+    }
+}
+
 #[test]
 fn sequences_give_what_tensor_operations_give_and_so_do_their_gradients() {
     for readout in [Readout::Last, Readout::Mean, Readout::Max] {
-        let network = of_sequences(readout);
-        let x = steps(7);
-        let mut tape = Tape::new(&network).unwrap();
-        let outputs = tape
-            .learn_sequences(&network, &x, &LENGTHS, Mode::Eval, |y, dy| {
-                dy.iter_mut().zip(y).for_each(|(d, y)| *d = 2.0 * y);
-                y.to_vec()
-            })
-            .unwrap();
-        let placed = Tensor::from_slice(&x, (5, 7, 3), &Device::Cpu).unwrap();
-        let y = network.forward_sequences(&placed, &LENGTHS, Mode::Eval).unwrap();
-        let far = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(far(&outputs, &y.flatten_all().unwrap().to_vec1::<f32>().unwrap()) < 1e-5, "{readout:?}");
-        let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
-        for (parameter, own) in network.parameters().iter().zip(tape.gradients()) {
-            let other = gradients.get(&parameter.var).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            let own = own.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            assert!(far(&own, &other) < 1e-4, "{readout:?} {}: {}", parameter.name, far(&own, &other));
-        }
+        agrees(&of_sequences(readout), Mode::Eval);
     }
+}
+
+#[test]
+fn blocks_over_sequences_give_what_tensor_operations_give() {
+    let inner = Network::new().gru_layer(Recurrent { output: Readout::All, ..Recurrent::new(5) });
+    let network = Network::new()
+        .residual(Network::new().linear(4).activate(Activation::Tanh).drop_out(0.3).linear(3))
+        .residual(inner.drop_out(0.4).residual(Network::new().layer_norm()))
+        .lstm_layer(Recurrent::new(4));
+    let network = Sequential::init(&network.resolve(InputShape::sequence([3]), 2).unwrap(), 5, &Device::Cpu).unwrap();
+    agrees(&network, Mode::Train { seed: 4, step: 2, first_row: 3 });
 }
 
 #[test]

@@ -15,8 +15,35 @@ ACTIVATIONS = {
 }
 
 
+class Residual(nn.Module):
+    """Layers, and what goes into them, or what a shortcut makes of it, added to what comes out."""
+
+    def __init__(self, layers, shortcut, shape):
+        super().__init__()
+        self.layers = len(layers)
+        for i, layer in enumerate(sequence(layers, shape)):
+            self.add_module(str(i), layer)
+        self.shortcut = sequence(shortcut, shape)
+
+    def forward(self, x):
+        y = x
+        for i in range(self.layers):
+            y = getattr(self, str(i))(y)
+        return y + self.shortcut(x)
+
+
+def sequence(layers, shape):
+    net, width = nn.Sequential(), list(shape)
+    for layer in layers:
+        net.append(module(layer, width).eval())
+        width = list(net(torch.zeros(2, *shape)).shape[1:])
+    return net
+
+
 def module(layer, shape):
     kind = layer["kind"]
+    if kind == "residual":
+        return Residual(layer["layers"], layer.get("shortcut", []), shape)
     window = {k: layer.get(k, d) for k, d in (("stride", 1), ("padding", 0), ("dilation", 1), ("groups", 1))}
     pool = dict(kernel_size=layer.get("kernel"), stride=layer.get("stride"), padding=layer.get("padding", 0))
     if kind == "linear":
@@ -124,4 +151,23 @@ for train in (False, True):
         case(f"batch_norm over a length, {way}", 3, [2, 4], [{"kind": "batch_norm"}], train),
         case(f"batch_norm over planes, {way}", 3, [2, 3, 2], [conv(2, 2, 2), {"kind": "batch_norm"}, act("relu")], train),
     ]
+for train in (False, True):
+    way = "training" if train else "prediction"
+    norm = {"kind": "batch_norm"}
+    block = [conv(2, 3, 3, stride=2, padding=1), norm, act("relu"), conv(2, 3, 3, padding=1), norm]
+    linear = {"kind": "linear", "inputs": 4, "outputs": 3}
+    cases += [
+        case(f"residual, convolutions, {way}", 3, [2, 5, 6],
+             [{"kind": "residual", "layers": block, "shortcut": [conv(2, 3, 1, stride=2)]}, act("relu")], train),
+        case(f"residual, normalised on both sides, {way}", 4, [4],
+             [{"kind": "residual", "layers": [linear, norm], "shortcut": [norm, linear, norm]}, norm], train),
+    ]
+square = {"kind": "linear", "inputs": 4, "outputs": 4}
+cases += [
+    case("residual, nothing beside it", 3, [4], [{"kind": "residual", "layers": [square, act("tanh"), square, act("sigmoid")]}]),
+    case("residual within residual", 2, [4], [square, {"kind": "residual", "layers": [
+        {"kind": "residual", "layers": [square, act("gelu")]}, {"kind": "residual", "layers": [act("silu")]}, square]}, act("elu")]),
+    case("residual, flattened beside it", 2, [1, 2, 2], [{"kind": "residual", "layers": [{"kind": "flatten"}, square, act("relu"), LINEAR],
+         "shortcut": [{"kind": "flatten"}, LINEAR]}]),
+]
 print("[\n" + ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases) + "\n]")

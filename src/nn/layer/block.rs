@@ -1,0 +1,89 @@
+//! Layers by candle's own operations, with the layers inside of them.
+
+use candle_core::{Result, Tensor};
+
+use super::{Mode, portable};
+use crate::nn::{LayerSpec, Precision};
+
+/// Layers at work.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) mode: Mode,
+    pub(crate) precision: Precision,
+    /// What normalisations found in the rows that are learnt from.
+    pub(crate) found: Vec<Found>,
+}
+
+/// What a normalisation found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// Which of the layer's statistics is the running mean; the running variance is the one behind it.
+    pub(crate) place: usize,
+    pub(crate) mean: Tensor,
+    /// The biased one.
+    pub(crate) variance: Tensor,
+    /// Values a channel.
+    pub(crate) count: usize,
+    /// The share of them that running statistics take over.
+    pub(crate) momentum: f64,
+}
+
+impl Run {
+    /// Applies a layer and those inside of it. `x` is `(rows, …)`, or `(rows, time, …)` with lengths; `own` are the layer's
+    /// parameters and its statistics, `lane` keeps its dropout apart from that of others.
+    pub(crate) fn layer(
+        &mut self,
+        layer: &LayerSpec,
+        lane: u32,
+        x: &Tensor,
+        own: (Vec<&Tensor>, Vec<&Tensor>),
+        lengths: Option<&[u32]>,
+    ) -> Result<Tensor> {
+        let (mut params, statistics) = own;
+        if let LayerSpec::Residual { layers, shortcut } = layer {
+            let (mut rest, mut at) = ((&params[..], &statistics[..]), 0);
+            let inside = self.layers(layers, lane + 1, x, &mut rest, &mut at, lengths)?;
+            let after = lane + 1 + layers.iter().map(LayerSpec::places).sum::<u32>();
+            let beside = self.layers(shortcut, after, x, &mut rest, &mut at, lengths)?;
+            return inside.add(&beside.to_dtype(inside.dtype())?);
+        }
+        params.extend(statistics);
+        let (x, params) = self.precision.cast(layer, x, &params)?;
+        if let (LayerSpec::BatchNorm { momentum, .. }, Mode::Train { .. }) = (layer, self.mode) {
+            let (mean, variance) = portable::statistics(&x.detach())?;
+            let count = x.elem_count() / mean.elem_count().max(1);
+            self.found.push(Found { place: 0, mean, variance, count, momentum: *momentum });
+        }
+        portable::forward(layer, lane, &x, &params.iter().collect::<Vec<_>>(), self.mode, lengths)
+    }
+
+    /// Applies layers inside of a block, which take their tensors from the `rest` of the block's; `at` statistics of it are
+    /// taken already.
+    fn layers<'a>(
+        &mut self,
+        layers: &[LayerSpec],
+        mut lane: u32,
+        x: &Tensor,
+        rest: &mut (&'a [&'a Tensor], &'a [&'a Tensor]),
+        at: &mut usize,
+        lengths: Option<&[u32]>,
+    ) -> Result<Tensor> {
+        let mut x = x.clone();
+        for layer in layers {
+            let input = crate::nn::InputShape {
+                dims: x.dims()[1 + usize::from(lengths.is_some())..].to_vec(),
+                ragged: lengths.is_some(),
+            };
+            let (trained, statistics) = layer.counts(&input);
+            let (own, later) = rest.0.split_at(trained.min(rest.0.len()));
+            let (moved, still) = rest.1.split_at(statistics.min(rest.1.len()));
+            *rest = (later, still);
+            let before = self.found.len();
+            x = self.layer(layer, lane, &x, (own.to_vec(), moved.to_vec()), lengths)?;
+            self.found[before..].iter_mut().for_each(|found| found.place += *at);
+            *at += statistics;
+            lane += layer.places();
+        }
+        Ok(x)
+    }
+}

@@ -1,0 +1,111 @@
+//! The parameters and statistics that layers call for.
+
+use std::borrow::Cow;
+
+use super::LayerSpec;
+use crate::nn::{CustomWeight, InputShape, layer::Table};
+
+/// One parameter, or one statistic, that a [`NetworkSpec`] calls for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ParameterSpec {
+    /// `<layer>.weight` and so on, with the layer's position from 0, as PyTorch's `nn.Sequential` names them.
+    pub name: String,
+    /// Its dimensions.
+    pub shape: Vec<usize>,
+    /// Whether training moves it. Running statistics (`running_mean`, `running_var`) are kept with the weights, but follow
+    /// the data in place of a gradient.
+    pub trained: bool,
+    pub(in crate::nn) layer: usize,
+    pub(in crate::nn) index: usize,
+    pub(in crate::nn) initial: Initial,
+}
+
+impl ParameterSpec {
+    /// How many values it has.
+    pub fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// What a parameter starts as.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::nn) enum Initial {
+    /// Drawn from plus or minus this.
+    Uniform(f32),
+    /// Drawn from the normal distribution.
+    Normal,
+    /// Drawn around a number.
+    Around {
+        middle: f32,
+        spread: f32,
+        normal: bool,
+    },
+    Constant(f32),
+}
+
+impl LayerSpec {
+    /// Its parameters and statistics, given what goes in and comes out.
+    pub(in crate::nn) fn tensors(&self, input: &InputShape) -> Vec<(Cow<'static, str>, Vec<usize>, Initial, bool)> {
+        let drawn = |shape: Vec<usize>, outputs, fan_in: usize| {
+            let bound = Initial::Uniform(1.0 / (fan_in as f32).sqrt());
+            vec![("weight".into(), shape, bound, true), ("bias".into(), vec![outputs], bound, true)]
+        };
+        let constant = |name: &'static str, shape: &[usize], value, trained| {
+            (name.into(), shape.to_vec(), Initial::Constant(value), trained)
+        };
+        match self {
+            LayerSpec::Linear { inputs, outputs } => drawn(vec![*outputs, *inputs], *outputs, *inputs),
+            LayerSpec::Conv1d(c) => {
+                let channels = input.dims[0] / c.groups;
+                drawn(vec![c.outputs, channels, c.kernel], c.outputs, channels * c.kernel)
+            }
+            LayerSpec::Conv2d(c) => {
+                let channels = input.dims[0] / c.groups;
+                drawn(vec![c.outputs, channels, c.kernel, c.kernel], c.outputs, channels * c.kernel * c.kernel)
+            }
+            LayerSpec::BatchNorm { .. } => {
+                let shape = &input.dims[..1];
+                vec![
+                    constant("weight", shape, 1.0, true),
+                    constant("bias", shape, 0.0, true),
+                    constant("running_mean", shape, 0.0, false),
+                    constant("running_var", shape, 1.0, false),
+                ]
+            }
+            LayerSpec::Embedding(table) => {
+                vec![("weight".into(), vec![table.count, table.dims], Initial::Normal, true)]
+            }
+            LayerSpec::Categories { tables } => {
+                let of = |(i, table): (usize, &Table)| {
+                    (format!("weight_{i}").into(), vec![table.count, table.dims], Initial::Normal, true)
+                };
+                tables.iter().enumerate().map(of).collect()
+            }
+            LayerSpec::Custom(custom) => {
+                let of = |w: &CustomWeight| (w.name.clone().into(), w.shape.clone(), w.initial(), true);
+                custom.weights.iter().map(of).collect()
+            }
+            LayerSpec::Residual { .. } => {
+                let mut all = Vec::new();
+                for (part, (layers, shapes)) in ["", "shortcut."].into_iter().zip(self.nested(input)) {
+                    for (i, (layer, shape)) in layers.iter().zip(&shapes).enumerate() {
+                        let of = |(name, dims, initial, trained)| {
+                            (format!("{part}{i}.{name}").into(), dims, initial, trained)
+                        };
+                        all.extend(layer.tensors(shape).into_iter().map(of));
+                    }
+                }
+                all
+            }
+            LayerSpec::LayerNorm { .. } => {
+                vec![constant("weight", &input.dims, 1.0, true), constant("bias", &input.dims, 0.0, true)]
+            }
+            _ => {
+                let stack = self.recurrent().and_then(|(kind, settings)| settings.shape(kind, input).ok());
+                let Some((_, stack)) = stack else { return Vec::new() };
+                let bound = Initial::Uniform(1.0 / (stack.hidden as f32).sqrt());
+                stack.parameters().into_iter().map(|(name, shape)| (name.into(), shape, bound, true)).collect()
+            }
+        }
+    }
+}
