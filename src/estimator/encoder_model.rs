@@ -216,6 +216,7 @@ fn described(layer: &LayerSpec) -> NetworkLayer {
         LayerSpec::Embedding(table) => NetworkLayer::Embedding(table),
         LayerSpec::Categories { tables } => NetworkLayer::Categories { tables },
         LayerSpec::Custom(custom) => NetworkLayer::Custom { name: custom.name, settings: custom.settings },
+        LayerSpec::Attention(settings) => NetworkLayer::Attention(settings),
         LayerSpec::Flatten => NetworkLayer::Flatten,
         LayerSpec::Residual { layers, .. } => NetworkLayer::Residual { layers: layers.iter().map(described).collect() },
     }

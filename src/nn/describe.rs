@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     InputShape, LayerSpec, NetworkSpec, custom,
-    layer::{Activation, Conv, Pool, Recurrent, Table},
+    layer::{Activation, Attention, Conv, Pool, Recurrent, Table},
     spec::{named, placed},
 };
 use crate::Result;
@@ -95,6 +95,8 @@ pub enum NetworkLayer {
     Rnn(Recurrent),
     /// A simple recurrent layer with a ReLU, over steps × values.
     RnnRelu(Recurrent),
+    /// A block of self-attention over steps × values.
+    Attention(Attention),
     /// Lines of one table in the place of ids: PyTorch's `nn.Embedding`. The first layer; ids `(n)` become `(n, dims)`, a
     /// step that is one id becomes `dims` numbers.
     Embedding(Table),
@@ -222,6 +224,11 @@ impl Network {
     /// Appends gated recurrent units over steps × values.
     pub fn gru_layer(self, settings: Recurrent) -> Self {
         self.layer(NetworkLayer::Gru(settings))
+    }
+
+    /// Appends a block of self-attention over steps × values.
+    pub fn attention(self, settings: Attention) -> Self {
+        self.layer(NetworkLayer::Attention(settings))
     }
 
     /// Appends a simple recurrent layer with a hyperbolic tangent, over steps × values.
@@ -420,6 +427,7 @@ fn sized<'a>(
             NetworkLayer::Gru(settings) => LayerSpec::Gru(settings),
             NetworkLayer::Rnn(settings) => LayerSpec::Rnn(settings),
             NetworkLayer::RnnRelu(settings) => LayerSpec::RnnRelu(settings),
+            NetworkLayer::Attention(settings) => LayerSpec::Attention(settings),
             NetworkLayer::Flatten => LayerSpec::Flatten,
             NetworkLayer::Residual { ref layers } => {
                 let empty = LayerSpec::Residual { layers: Vec::new(), shortcut: Vec::new() };

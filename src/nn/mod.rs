@@ -27,7 +27,7 @@ mod weights;
 pub use custom::{Custom, CustomNetwork, CustomWeight, register};
 pub use describe::{Network, NetworkLayer};
 pub use device::{DeviceName, Devices};
-pub use layer::{Activation, Conv, Mode, Pool, Readout, Recurrent, Table};
+pub use layer::{Activation, Attention, Conv, Mode, Pool, Readout, Recurrent, Table};
 pub use network::{Parameter, Sequential};
 pub use op::cross_entropy;
 pub(crate) use op::{Lookup, add_into, alone, exp, sigmoid, wide};

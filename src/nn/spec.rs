@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Custom, InputShape,
     describe::{eps, momentum},
-    layer::{Activation, Conv, Pool, Recurrent, Table, channels, lookup},
+    layer::{Activation, Attention, Conv, Pool, Recurrent, Table, channels, lookup},
     op::{Lookup, rnn::CellKind},
     weights::Weights,
 };
@@ -96,6 +96,8 @@ pub enum LayerSpec {
     Rnn(Recurrent),
     /// A simple recurrent layer with a ReLU, over steps × values.
     RnnRelu(Recurrent),
+    /// A block of self-attention over steps × values.
+    Attention(Attention),
     /// Lines of one table in the place of ids; the first layer.
     Embedding(Table),
     /// Lines of tables in the place of a row's first values, each of which is a category; the first layer.
@@ -141,6 +143,7 @@ impl LayerSpec {
             LayerSpec::Gru(_) => "gru",
             LayerSpec::Rnn(_) => "rnn",
             LayerSpec::RnnRelu(_) => "rnn_relu",
+            LayerSpec::Attention(_) => "attention",
             LayerSpec::Embedding(_) => "embedding",
             LayerSpec::Categories { .. } => "categories",
             LayerSpec::Custom(_) => "custom",
@@ -162,7 +165,7 @@ impl LayerSpec {
 
     /// What it makes of rows of this shape.
     fn output(&self, input: &InputShape) -> Result<InputShape, Misfit> {
-        if input.ragged && self.recurrent().is_none() {
+        if input.ragged && !self.takes_sequences() {
             // These look at a step alone; a step is a row to them.
             return match self {
                 LayerSpec::Embedding(table) => lookup::embedding(*table, input).map(|(shape, _)| shape),
@@ -218,6 +221,7 @@ impl LayerSpec {
             }
             LayerSpec::Embedding(table) => lookup::embedding(*table, input).map(|(shape, _)| shape),
             LayerSpec::Categories { tables } => lookup::categories(tables, input).map(|(shape, _)| shape),
+            LayerSpec::Attention(settings) => settings.shape(input).map(|(shape, _)| shape),
             LayerSpec::Custom(custom) if custom.inputs == *input => Ok(custom.output.clone()),
             LayerSpec::Custom(custom) => {
                 Err((format!("rows of shape {input}"), format!("it was built for {}", custom.inputs)))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     InputShape, LayerSpec, Mode, NetworkSpec,
     chain::{Chain, Sum},
-    layer::{Readout, lookup},
+    layer::lookup,
     op::{
         BatchNormalization, Convolution, Dense, Drop, Elementwise, Kernel, LayerNormalization, Pass, Pooling, Reduce,
         Window, from_output, rnn::Recurrence,
@@ -13,6 +13,8 @@ use super::{
     spec::named,
 };
 use crate::{Error, Result};
+
+mod attention;
 
 /// One kernel of a network.
 #[derive(Debug, Clone)]
@@ -118,6 +120,9 @@ fn build(all: &[LayerSpec], shapes: &[InputShape], path: &str, lane: u32) -> Res
             }
             LayerSpec::Embedding(table) => Arc::new(lookup::embedding(*table, shape).map_err(misfit)?.1),
             LayerSpec::Categories { tables } => Arc::new(lookup::categories(tables, shape).map_err(misfit)?.1),
+            LayerSpec::Attention(settings) => {
+                Arc::new(attention::attention(settings, settings.shape(shape).map_err(misfit)?.1, shape.ragged))
+            }
             LayerSpec::Residual { layers, .. } => {
                 let [inside, beside] = kind.nested(shape);
                 let inner = layers.iter().map(LayerSpec::places).sum::<u32>();
@@ -129,11 +134,10 @@ fn build(all: &[LayerSpec], shapes: &[InputShape], path: &str, lane: u32) -> Res
             // Only candle's operations run it.
             LayerSpec::Custom(_) | LayerSpec::Flatten => continue,
         };
-        let over = match (shape.ragged, kind.recurrent()) {
+        let over = match (shape.ragged, kind.takes_sequences()) {
             (false, _) => Over::Rows,
-            (true, None) if matches!(kind, LayerSpec::Residual { .. }) => Over::Sequences { all: true },
-            (true, None) => Over::Steps,
-            (true, Some((_, settings))) => Over::Sequences { all: settings.output == Readout::All },
+            (true, false) if !matches!(kind, LayerSpec::Residual { .. }) => Over::Steps,
+            (true, _) => Over::Sequences { all: !kind.ends_sequences() },
         };
         stages.push(Stage { kernel, layer, over });
     }

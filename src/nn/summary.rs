@@ -82,6 +82,7 @@ impl LayerSpec {
                 let time = if input.ragged { 1 } else { input.dims[0] as u64 };
                 time.saturating_mul(2 * own.map(|(_, dims, ..)| dims.iter().product::<usize>() as u64).sum::<u64>())
             }
+            LayerSpec::Attention(settings) => settings.shape(input).map_or(0, |(_, block)| settings.flops(block)),
             LayerSpec::Residual { .. } => {
                 let inside = self.nested(input).map(|(layers, shapes)| flops(layers, &shapes));
                 inside.into_iter().fold(output, u64::saturating_add)
@@ -101,6 +102,7 @@ impl LayerSpec {
             LayerSpec::Conv2d(c) => format!("{i} conv2d {0}×{0}", c.kernel),
             LayerSpec::Activation { function } => format!("{i} {}", format!("{function:?}").to_lowercase()),
             LayerSpec::Custom(custom) => format!("{i} {}", custom.name),
+            LayerSpec::Attention(settings) => format!("{i} attention {}", settings.heads),
             LayerSpec::Dropout { p } => format!("{i} dropout {p}"),
             other => format!("{i} {}", other.kind()),
         }

@@ -1,6 +1,7 @@
 //! The layers' settings, one file each, and how any device computes them.
 
 mod activation;
+pub(super) mod attention;
 mod block;
 pub(super) mod lookup;
 pub(super) mod portable;
@@ -8,6 +9,8 @@ pub(super) mod recurrent;
 mod window;
 
 pub use activation::Activation;
+pub use attention::Attention;
+pub(super) use attention::Block;
 pub(super) use block::{Found, Run};
 pub use lookup::Table;
 pub use recurrent::{Readout, Recurrent};

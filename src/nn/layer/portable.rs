@@ -2,7 +2,7 @@
 
 use candle_core::{D, Result, Tensor, bail};
 
-use super::{Mode, Pool, lookup, recurrent};
+use super::{Mode, Pool, attention, lookup, recurrent};
 use crate::nn::{InputShape, LayerSpec, custom, op};
 
 /// Applies one layer. `x` is `(rows, …)`, or `(rows, time, …)` with the rows' lengths where they are sequences; `params` are
@@ -15,7 +15,7 @@ pub(crate) fn forward(
     mode: Mode,
     lengths: Option<&[u32]>,
 ) -> Result<Tensor> {
-    if lengths.is_some() && layer.recurrent().is_none() {
+    if lengths.is_some() && !layer.takes_sequences() {
         // Each step by itself, as if it were a row.
         let (rows, time) = (x.dim(0)?, x.dim(1)?);
         let mode = match mode {
@@ -84,6 +84,7 @@ pub(crate) fn forward(
                 None => bail!("{} is not recurrent", layer.kind()),
             }
         }
+        (LayerSpec::Attention(settings), params) => attention::forward(settings, x, params, lengths),
         (LayerSpec::Residual { .. }, _) => bail!("a block is applied layer by layer"),
         _ => bail!("{} parameters reach it, which are not its own", params.len()),
     }

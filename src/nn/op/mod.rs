@@ -7,6 +7,7 @@
 
 mod activation;
 mod add;
+mod attention;
 mod conv;
 mod cross_entropy;
 mod custom;
@@ -18,6 +19,7 @@ pub(crate) mod math;
 mod norm;
 mod pool;
 pub(crate) mod rnn;
+mod steps;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
 #[cfg(target_arch = "x86_64")]
@@ -26,6 +28,7 @@ mod window;
 
 pub(crate) use activation::{Elementwise, from_output};
 pub(crate) use add::{add_into, add_values};
+pub(crate) use attention::Mixing;
 pub(crate) use conv::Convolution;
 pub use cross_entropy::cross_entropy;
 pub(crate) use custom::{apply, look};
@@ -35,6 +38,7 @@ pub(crate) use lookup::Lookup;
 pub(crate) use math::{exp, sigmoid, wide};
 pub(crate) use norm::{BatchNormalization, LayerNormalization};
 pub(crate) use pool::{Pooling, Reduce};
+pub(crate) use steps::{Positions, Reading, positions};
 pub(crate) use window::Window;
 
 use std::{cell::Cell, fmt::Debug};

@@ -76,7 +76,15 @@ impl LayerSpec {
 
     /// Whether it takes sequences and gives a row for each.
     pub(in crate::nn) fn ends_sequences(&self) -> bool {
-        self.recurrent().is_some_and(|(_, settings)| settings.output != Readout::All)
+        match self {
+            LayerSpec::Attention(settings) => settings.output != Readout::All,
+            _ => self.recurrent().is_some_and(|(_, settings)| settings.output != Readout::All),
+        }
+    }
+
+    /// Whether it looks at sequences as such, not at each step by itself. A block does so where layers inside of it do.
+    pub(in crate::nn) fn takes_sequences(&self) -> bool {
+        matches!(self, LayerSpec::Attention(_)) || self.recurrent().is_some()
     }
 
     /// How many layers it is, with those inside of it.

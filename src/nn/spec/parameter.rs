@@ -85,6 +85,12 @@ impl LayerSpec {
                 let of = |w: &CustomWeight| (w.name.clone().into(), w.shape.clone(), w.initial(), true);
                 custom.weights.iter().map(of).collect()
             }
+            LayerSpec::Attention(settings) => {
+                let Ok((_, block)) = settings.shape(input) else { return Vec::new() };
+                let of =
+                    |(name, shape, initial): (&'static str, Vec<usize>, Initial)| (name.into(), shape, initial, true);
+                settings.parameters(block).into_iter().map(of).collect()
+            }
             LayerSpec::Residual { .. } => {
                 let mut all = Vec::new();
                 for (part, (layers, shapes)) in ["", "shortcut."].into_iter().zip(self.nested(input)) {

@@ -1,0 +1,224 @@
+//! Self-attention over the steps of a sequence: the settings, the shapes they give, and how any device computes it.
+
+use candle_core::{D, DType, Result, Tensor, bail};
+use serde::{Deserialize, Serialize};
+
+use super::Readout;
+use crate::nn::{InputShape, op, spec::Initial};
+
+/// A block of self-attention over rows of steps × values (Vaswani et al., "Attention is all you need", 2017), put together
+/// like PyTorch's `nn.TransformerEncoderLayer` without dropout: `y = norm1(x + attention(x))`, and with a feed-forward part
+/// `norm2(y + linear2(relu(linear1(y))))`. Steps behind a sequence's end are never looked at.
+///
+/// As JSON: `{"kind": "attention", "heads": 4, "width": 32, "positions": true, "feed_forward": 64, "output": "mean"}`.
+///
+/// ```
+/// use tinderbox::nn::{Attention, InputShape, Network, Readout};
+///
+/// let first = Attention { width: Some(32), positions: true, feed_forward: Some(64), ..Attention::new(4) };
+/// let last = Attention { feed_forward: Some(64), output: Readout::Mean, ..Attention::new(4) };
+/// let network = Network::new().attention(first).attention(last);
+/// network.resolve(InputShape::sequence([12]), 9)?;
+/// # Ok::<(), tinderbox::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attention {
+    /// Heads that look on their own; they share the values of a step evenly.
+    pub heads: usize,
+    /// Values of a step inside of the block and behind it, made by a linear layer; those that come in, as they are, unless
+    /// set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<usize>,
+    /// Whether sines and cosines tell the steps apart, which otherwise have no order; not unless set. Meant for the first of
+    /// several blocks.
+    #[serde(default)]
+    pub positions: bool,
+    /// Hidden units of the feed-forward part; none unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feed_forward: Option<usize>,
+    /// What comes out; all steps unless set.
+    #[serde(default = "all")]
+    pub output: Readout,
+}
+
+fn all() -> Readout {
+    Readout::All
+}
+
+/// What is added to a variance.
+const EPS: f64 = 1e-5;
+
+/// A block with its sizes filled in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Block {
+    /// Values of a step going in.
+    pub(crate) inputs: usize,
+    /// Values of a step inside.
+    pub(crate) width: usize,
+    /// Steps of a row; 1 where the lengths of sequences tell.
+    pub(crate) time: usize,
+    pub(crate) eps: f64,
+}
+
+impl Attention {
+    /// Nothing but attention, the sum and its normalisation; all steps come out.
+    pub fn new(heads: usize) -> Self {
+        Self { heads, width: None, positions: false, feed_forward: None, output: Readout::All }
+    }
+
+    /// What it makes of a row, and the block it is; or what it got and what fits.
+    pub(crate) fn shape(&self, input: &InputShape) -> std::result::Result<(InputShape, Block), (String, String)> {
+        const MOST: usize = 1 << 20;
+        let (time, inputs) = match (&input.dims[..], input.ragged) {
+            (&[inputs], true) => (1, inputs),
+            (&[time, inputs], false) => (time, inputs),
+            _ => return Err((format!("rows of shape {input}"), "it takes steps × values".into())),
+        };
+        let (width, hidden) = (self.width.unwrap_or(inputs), self.feed_forward.unwrap_or(1));
+        if !(1..=MOST).contains(&width) || !(1..=MOST).contains(&hidden) {
+            let got = format!("width = {width}, feed_forward = {hidden}");
+            return Err((got, format!("each is 1 to {MOST}")));
+        }
+        if self.heads == 0 || width % self.heads != 0 {
+            let got = format!("steps of {width} values for {} heads", self.heads);
+            return Err((got, "heads must divide the values of a step, which `width` sets".into()));
+        }
+        let dims = match (self.output, input.ragged) {
+            (Readout::All, false) => vec![time, width],
+            _ => vec![width],
+        };
+        let output = InputShape { dims, ragged: input.ragged && self.output == Readout::All };
+        Ok((output, Block { inputs, width, time, eps: EPS }))
+    }
+
+    /// Its parameters, named as PyTorch's modules have them, in the order in which kernels take them.
+    pub(in crate::nn) fn parameters(&self, block: Block) -> Vec<(&'static str, Vec<usize>, Initial)> {
+        let Block { inputs, width, .. } = block;
+        let mut all = Vec::new();
+        let mut linear = |[weight, bias]: [&'static str; 2], inputs: usize, outputs: usize| {
+            let bound = Initial::Uniform(1.0 / (inputs as f32).sqrt());
+            all.extend([(weight, vec![outputs, inputs], bound), (bias, vec![outputs], bound)]);
+        };
+        if self.width.is_some() {
+            linear(["project.weight", "project.bias"], inputs, width);
+        }
+        linear(["self_attn.in_proj_weight", "self_attn.in_proj_bias"], width, 3 * width);
+        linear(["self_attn.out_proj.weight", "self_attn.out_proj.bias"], width, width);
+        let norm = |[weight, bias]: [&'static str; 2]| {
+            [(weight, vec![width], Initial::Constant(1.0)), (bias, vec![width], Initial::Constant(0.0))]
+        };
+        all.extend(norm(["norm1.weight", "norm1.bias"]));
+        if let Some(hidden) = self.feed_forward {
+            let bounds = [width, hidden].map(|inputs| Initial::Uniform(1.0 / (inputs as f32).sqrt()));
+            all.extend([
+                ("linear1.weight", vec![hidden, width], bounds[0]),
+                ("linear1.bias", vec![hidden], bounds[0]),
+                ("linear2.weight", vec![width, hidden], bounds[1]),
+                ("linear2.bias", vec![width], bounds[1]),
+            ]);
+            all.extend(norm(["norm2.weight", "norm2.bias"]));
+        }
+        for (name, _, initial) in &mut all {
+            match *name {
+                // Glorot and Bengio's bound, which PyTorch's attention starts from.
+                "self_attn.in_proj_weight" => *initial = Initial::Uniform((6.0 / (4 * width) as f32).sqrt()),
+                "self_attn.in_proj_bias" | "self_attn.out_proj.bias" => *initial = Initial::Constant(0.0),
+                _ => {}
+            }
+        }
+        all
+    }
+
+    /// Operations of a row; of sequences, those of a step that sees itself alone.
+    pub(crate) fn flops(&self, block: Block) -> u64 {
+        let [inputs, width, time] = [block.inputs, block.width, block.time].map(|n| n as u64);
+        let hidden = self.feed_forward.unwrap_or(0) as u64;
+        let project = if self.width.is_some() { 2 * inputs * width } else { 0 };
+        let rest = width * (2 + u64::from(self.positions)) + if hidden > 0 { hidden + 2 * width } else { 0 };
+        let step = project + 8 * width * width + 4 * time * width + 4 * width * hidden + rest;
+        time.saturating_mul(step)
+    }
+}
+
+/// `x` is `(rows, time, values)`, padded behind the rows' lengths where those are given; `params` as
+/// [`Attention::parameters`] lists them.
+pub(crate) fn forward(settings: &Attention, x: &Tensor, params: &[&Tensor], lengths: Option<&[u32]>) -> Result<Tensor> {
+    let input = InputShape::sequence(x.dims()[2..].to_vec());
+    let (_, block) = settings.shape(&input).map_err(|(got, fits)| candle_core::Error::msg(format!("{got}; {fits}")))?;
+    let (rows, time, width) = (x.dim(0)?, x.dim(1)?, block.width);
+    let mut params = params.iter();
+    let mut two = || match (params.next(), params.next()) {
+        (Some(weight), Some(bias)) => Ok((*weight, *bias)),
+        _ => bail!("parameters are missing"),
+    };
+    let linear = |x: &Tensor, (weight, bias): (&Tensor, &Tensor)| {
+        let flat = x.reshape((rows * time, weight.dim(1)?))?;
+        flat.matmul(&weight.t()?)?.broadcast_add(bias)?.reshape((rows, time, weight.dim(0)?))
+    };
+    let norm = |x: &Tensor, (weight, bias): (&Tensor, &Tensor)| {
+        let wide = x.to_dtype(DType::F32)?;
+        let centred = wide.broadcast_sub(&wide.mean_keepdim(2)?)?;
+        let scale = (centred.sqr()?.mean_keepdim(2)? + block.eps)?.sqrt()?;
+        let normal = centred.broadcast_div(&scale)?.to_dtype(x.dtype())?;
+        normal.broadcast_mul(weight)?.broadcast_add(bias)
+    };
+    let mut x = if settings.width.is_some() { linear(x, two()?)? } else { x.clone() };
+    if settings.positions {
+        let mut table = Vec::new();
+        op::positions(0..time, width, &mut table);
+        x = x.broadcast_add(&Tensor::from_vec(table, (1, time, width), x.device())?.to_dtype(x.dtype())?)?;
+    }
+    let each = width / settings.heads;
+    let all = linear(&x, two()?)?.reshape((rows, time, 3, settings.heads, each))?;
+    let part = |i: usize| all.narrow(2, i, 1)?.squeeze(2)?.transpose(1, 2)?.contiguous();
+    let scores = part(0)?.matmul(&part(1)?.transpose(2, 3)?.contiguous()?)?.to_dtype(DType::F32)?;
+    let mut scores = (scores / (each as f64).sqrt())?;
+    if let Some(lengths) = lengths {
+        let none = |&length: &u32| (0..time).map(move |step| if step < length as usize { 0.0 } else { -1e30f32 });
+        let mask: Vec<f32> = lengths.iter().flat_map(none).collect();
+        scores = scores.broadcast_add(&Tensor::from_vec(mask, (rows, 1, 1, time), x.device())?)?;
+    }
+    let weights = candle_nn::ops::softmax(&scores, D::Minus1)?.to_dtype(x.dtype())?;
+    let mixed = weights.matmul(&part(2)?)?.transpose(1, 2)?.contiguous()?.reshape((rows, time, width))?;
+    let mut y = norm(&(x + linear(&mixed, two()?)?)?, two()?)?;
+    if settings.feed_forward.is_some() {
+        let inner = linear(&linear(&y, two()?)?.relu()?, two()?)?;
+        y = norm(&(y + inner)?, two()?)?;
+    }
+    read(settings.output, &y, lengths)
+}
+
+/// What steps come to.
+fn read(readout: Readout, y: &Tensor, lengths: Option<&[u32]>) -> Result<Tensor> {
+    let (rows, time) = (y.dim(0)?, y.dim(1)?);
+    let Some(lengths) = lengths else {
+        return match readout {
+            Readout::All => Ok(y.clone()),
+            Readout::Last => y.narrow(1, time - 1, 1)?.squeeze(1),
+            Readout::Mean => y.mean(1),
+            Readout::Max => y.max(1),
+        };
+    };
+    // A number for each step of each row.
+    let each = |f: &dyn Fn(usize, usize) -> f32| {
+        let values: Vec<f32> = lengths
+            .iter()
+            .flat_map(|&length| (0..time).map(move |step| (step, length as usize)))
+            .map(|(s, l)| f(s, l))
+            .collect();
+        Tensor::from_vec(values, (rows, time, 1), y.device())?.to_dtype(y.dtype())
+    };
+    match readout {
+        Readout::All => Ok(y.clone()),
+        Readout::Last => y.broadcast_mul(&each(&|step, length| f32::from(u8::from(step + 1 == length)))?)?.sum(1),
+        Readout::Mean => {
+            y.broadcast_mul(&each(&|step, length| if step < length { 1.0 / length as f32 } else { 0.0 })?)?.sum(1)
+        }
+        // Normalised values are far above this.
+        Readout::Max => y.broadcast_add(&each(&|step, length| if step < length { 0.0 } else { -6e4 })?)?.max(1),
+    }
+}
+
+#[cfg(test)]
+mod tests;
