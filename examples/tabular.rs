@@ -21,10 +21,11 @@ async fn main() -> Result<()> {
         customers.count().await?,
         customers.filter_expr("fate = 'leaves'").count().await?
     );
-    let network = Network::tabular([8, 4], [32, 16]);
-    println!("{}", network.resolve(5, 2)?.summary());
+    let network = Network::tabular(["city_index", "plan_index"], [32, 16]);
+    let mut shown = false;
     for (name, weights) in [("as they are", ClassWeights::None), ("balanced", ClassWeights::Balanced)] {
         let classifier = NeuralClassifier::new(network.clone())
+            .features_cols(["city_index", "plan_index", "scaled"])
             .class_weights(weights)
             .validation_fraction(0.25)
             .epochs(25)
@@ -37,12 +38,13 @@ async fn main() -> Result<()> {
             .stage(StringIndexer::new("plan", "plan_index"))
             .stage(VectorAssembler::new(["age", "months", "calls"], "figures"))
             .stage(StandardScaler::new("figures", "scaled").with_mean(true))
-            // The categories come first, as the network expects them.
-            .stage(VectorAssembler::new(["city_index", "plan_index", "scaled"], "features"))
             .stage(classifier.progress());
         let model = pipeline.fit(&customers).await?;
         let network = model.stages().iter().find_map(|stage| stage.as_any().downcast_ref::<NeuralModel>());
         let Some(network) = network.map(NeuralModel::model) else { continue };
+        if !std::mem::replace(&mut shown, true) {
+            println!("{}", network.spec().summary());
+        }
         if let Some(matrix) = &network.history().held_out {
             let accuracy = 100.0 * matrix.accuracy();
             println!(

@@ -15,7 +15,7 @@ use crate::{
         attribute::{Attribute, AttributeGroup},
     },
     model::{EncodeOptions, Encoded, Encoder, Lineage},
-    nn::{Activation, LayerSpec, Network, NetworkLayer, Weights},
+    nn::{Activation, Branch, BranchSpec, LayerSpec, Network, NetworkLayer, Weights},
     stream::RecordStream,
     train::{Loss, TrainParams},
 };
@@ -218,6 +218,13 @@ fn described(layer: &LayerSpec) -> NetworkLayer {
         LayerSpec::Custom(custom) => NetworkLayer::Custom { name: custom.name, settings: custom.settings },
         LayerSpec::Attention(settings) => NetworkLayer::Attention(settings),
         LayerSpec::Flatten => NetworkLayer::Flatten,
+        LayerSpec::Join { branches } => {
+            let branch = |branch: BranchSpec| {
+                let columns = Branch::numbers(branch.columns.into_iter().map(|part| part.name));
+                columns.through(Network { layers: branch.layers.iter().map(described).collect() })
+            };
+            NetworkLayer::Join { branches: branches.into_iter().map(branch).collect() }
+        }
         LayerSpec::Residual { layers, .. } => NetworkLayer::Residual { layers: layers.iter().map(described).collect() },
     }
 }

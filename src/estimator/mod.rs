@@ -6,6 +6,7 @@ mod deep_belief;
 mod encoder_model;
 mod explain;
 mod features;
+mod inputs;
 mod labels;
 mod local;
 mod neural_classifier;

@@ -29,6 +29,13 @@ macro_rules! shared_methods {
                     self
                 }
 
+                /// Names several columns of features, which lie side by side. A network that joins columns
+                /// ([`Network::tabular`](crate::nn::Network::tabular)) finds them by these names.
+                pub fn features_cols<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+                    self.shared.columns.features = names.into_iter().map(Into::into).collect();
+                    self
+                }
+
                 /// Reads an input by a reader: images, text, categories, raw bytes. Several lie side by side. What a reader is not
                 /// given (words, categories, a size) is fitted on the cluster; the model keeps it. Replaces the column of features.
                 pub fn input(mut self, reader: impl Into<Reader>) -> Self {

@@ -7,7 +7,7 @@ use spark_connect::{Column, types::StructField};
 use super::{
     NeuralModel,
     decoded::DecodedSource,
-    features,
+    features, inputs,
     labels::{self, Labels},
     neural_model::output_schema,
     readers,
@@ -17,7 +17,7 @@ use crate::{
     dataframe::{DataFrame, Schema, SourceOptions},
     ml::{Preflight, PreflightReport},
     model::{Lineage, PredictOptions, Scaling, Task},
-    nn::{Network, Weights},
+    nn::{InputColumn, Network, Weights},
     stream::RecordSource,
     tensor::{
         Columns, LabelKind, OnInvalid,
@@ -37,6 +37,8 @@ pub struct Prepared {
     names: Option<Vec<String>>,
     pub(crate) report: PreflightReport,
     scaling: Option<Scaling>,
+    /// Which of a row's values are which column's, where readers do not make them.
+    inputs: Vec<InputColumn>,
     /// Reads labels where readers do the inputs.
     label: Option<Reader>,
 }
@@ -133,7 +135,9 @@ impl Supervised {
         let also = also(&schema, &self.used(&schema, &columns)?)?;
         let rows = features::select(frame, &schema, &columns, label, also)?;
         let label = labels.map(|labels| labels.reader());
-        Ok(Prepared { frame: rows, source: frame.describe(), columns, names, report, scaling, label })
+        let read = if columns.readers.is_some() { &[] } else { columns.features.as_slice() };
+        let inputs = inputs::columns(&schema, read, &report)?;
+        Ok(Prepared { frame: rows, source: frame.describe(), columns, names, report, scaling, inputs, label })
     }
 
     /// The columns that inputs and labels come from.
@@ -176,9 +180,10 @@ impl Supervised {
     }
 
     fn trainer(&self, columns: Columns, prepared: &Prepared, expected: u64) -> Trainer {
-        let Prepared { names, report, scaling, .. } = prepared.clone();
+        let Prepared { names, report, scaling, inputs, .. } = prepared.clone();
         let mut trainer = Trainer::new(self.network.clone(), columns, self.training.clone())
             .expected_rows(expected)
+            .input_columns(inputs)
             .stop(self.stop.clone());
         if self.counts_classes() {
             trainer = trainer.class_counts(report.class_counts());

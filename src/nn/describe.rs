@@ -3,11 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    InputShape, LayerSpec, NetworkSpec, custom,
+    Branch, InputColumn, InputShape, NetworkSpec,
     layer::{Activation, Attention, Conv, Pool, Recurrent, Table},
-    spec::{named, placed},
 };
 use crate::Result;
+
+mod resolve;
+
+pub(super) use resolve::sized;
 
 /// A network as a user describes it. The shape of its inputs and the number of outputs come from the data.
 ///
@@ -123,6 +126,11 @@ pub enum NetworkLayer {
         /// First to last.
         layers: Vec<NetworkLayer>,
     },
+    /// Columns of a row each through layers of their own, and what comes out side by side. The first layer.
+    Join {
+        /// In the order in which their outputs lie.
+        branches: Vec<Branch>,
+    },
 }
 
 pub(super) fn eps() -> f64 {
@@ -177,22 +185,44 @@ impl Network {
         Self::new().lstm_layer(Recurrent::new(hidden))
     }
 
-    /// For rows whose first values are categories and whose other values are numbers, as a `VectorAssembler` lays them: an
-    /// embedding for each category, given how many there are of each, and hidden layers over all of it.
-    ///
-    /// A category of `n` becomes `(n + 1) / 2` numbers, 50 at most.
+    /// For tables: an embedding for each of these columns of categories, all other columns beside them as they are, and
+    /// hidden layers over all of it. How many categories a column has comes from its metadata, which a `StringIndexer`
+    /// writes; one of `n` becomes `(n + 1) / 2` numbers, 50 at most.
     ///
     /// ```
-    /// // Two categories, of 7 and of 12 (a `StringIndexer` numbers them), and three numbers: 4 + 6 + 3 go on.
-    /// let network = tinderbox::nn::Network::tabular([7, 12], [32]).resolve(5, 2)?;
-    /// assert_eq!(network.trained(), 7 * 4 + 12 * 6 + (13 + 1) * 32 + (32 + 1) * 2);
+    /// use tinderbox::nn::{InputColumn, Network};
+    ///
+    /// let network = Network::tabular(["city", "plan"], [32]);
+    /// // Estimators find these out by themselves. 4 + 6 + 3 numbers go on.
+    /// let columns = [InputColumn::category("city", 0, 7), InputColumn::category("plan", 1, 12)];
+    /// let figures = InputColumn { name: "figures".into(), begin: 2, dims: vec![3], categories: None };
+    /// let spec = network.resolve_columns(&[&columns[..], &[figures]].concat(), 5, 2)?;
+    /// assert_eq!(spec.trained(), 7 * 4 + 12 * 6 + (13 + 1) * 32 + (32 + 1) * 2);
     /// # Ok::<(), tinderbox::Error>(())
     /// ```
-    pub fn tabular(categories: impl IntoIterator<Item = usize>, hidden: impl IntoIterator<Item = usize>) -> Self {
-        let table = |count: usize| Table::new(count, count.div_ceil(2).clamp(1, 50));
-        let mut network = Self::new().categories(categories.into_iter().map(table));
+    pub fn tabular<N: Into<String>>(
+        categories: impl IntoIterator<Item = N>,
+        hidden: impl IntoIterator<Item = usize>,
+    ) -> Self {
+        let mut network = Self::new().join([Branch::categories(categories), Branch::rest()]);
         network.layers.extend(Self::mlp(hidden).layers);
         network
+    }
+
+    /// Appends branches, each of which takes columns of its own; the first layer. What they give lies side by side.
+    ///
+    /// ```
+    /// use tinderbox::nn::{Branch, InputColumn, Network};
+    ///
+    /// // Wide and deep (Cheng et al., 2016): all columns go to the last layer as they are, and through hidden layers.
+    /// let deep = Branch::numbers(["age", "income"]).through(Network::mlp([16, 8]));
+    /// let network = Network::new().join([Branch::numbers(["age", "income"]), deep]);
+    /// let columns = InputColumn::side_by_side([("age", []), ("income", [])]);
+    /// assert_eq!(network.resolve_columns(&columns, 2, 1)?.trained(), 3 * 16 + 17 * 8 + (2 + 8 + 1));
+    /// # Ok::<(), tinderbox::Error>(())
+    /// ```
+    pub fn join(self, branches: impl IntoIterator<Item = Branch>) -> Self {
+        self.layer(NetworkLayer::Join { branches: branches.into_iter().collect() })
     }
 
     /// Appends a network of one's own, by the name that it is [registered](super::register) as. The last linear layer
@@ -243,6 +273,9 @@ impl Network {
                 match layer {
                     NetworkLayer::Activation { function: f } => *f = function,
                     NetworkLayer::Residual { layers } => replace(layers, function),
+                    NetworkLayer::Join { branches } => {
+                        branches.iter_mut().for_each(|branch| replace(&mut branch.layers, function));
+                    }
                     _ => {}
                 }
             }
@@ -258,6 +291,12 @@ impl Network {
             let layer = match layer {
                 NetworkLayer::Residual { layers } => {
                     NetworkLayer::Residual { layers: Self { layers }.dropout(p).layers }
+                }
+                NetworkLayer::Join { mut branches } => {
+                    for branch in &mut branches {
+                        branch.layers = Self { layers: std::mem::take(&mut branch.layers) }.dropout(p).layers;
+                    }
+                    NetworkLayer::Join { branches }
                 }
                 other => other,
             };
@@ -372,7 +411,10 @@ impl Network {
 
     /// Whether it begins by looking ids up.
     pub(crate) fn takes_ids(&self) -> bool {
-        matches!(self.layers.first(), Some(NetworkLayer::Embedding(_) | NetworkLayer::Categories { .. }))
+        matches!(
+            self.layers.first(),
+            Some(NetworkLayer::Embedding(_) | NetworkLayer::Categories { .. } | NetworkLayer::Join { .. })
+        )
     }
 
     /// Fills in the sizes and appends the last linear layer. `inputs` is a number for flat rows, or dimensions such as
@@ -381,69 +423,33 @@ impl Network {
     /// # Errors
     /// [`Error::Network`](crate::Error::Network) names the layer that cannot be built, what reaches it and what fits.
     pub fn resolve(&self, inputs: impl Into<InputShape>, outputs: usize) -> Result<NetworkSpec> {
+        self.resolve_columns(&[], inputs, outputs)
+    }
+
+    /// The same for a network that [joins](Self::join) columns, given which these are.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve); it too names a column that a branch takes and that is not there, or that should be a
+    /// category and is not known to be one.
+    pub fn resolve_columns(
+        &self,
+        columns: &[InputColumn],
+        inputs: impl Into<InputShape>,
+        outputs: usize,
+    ) -> Result<NetworkSpec> {
         let inputs = inputs.into();
         let last = NetworkLayer::Linear { outputs };
-        let (layers, _) = sized(self.layers.iter().chain([&last]), "", &inputs)?;
+        let (layers, _) = sized(self.layers.iter().chain([&last]), ("", true), 0, columns, &inputs)?;
         let spec = NetworkSpec { inputs, outputs, layers };
         spec.check()?;
         Ok(spec)
     }
 }
 
-/// Layers with their sizes filled in, and what comes out of the last; `path` are the blocks that they are in.
-fn sized<'a>(
-    layers: impl IntoIterator<Item = &'a NetworkLayer>,
-    path: &str,
-    input: &InputShape,
-) -> Result<(Vec<LayerSpec>, InputShape)> {
-    let (mut all, mut shape) = (Vec::new(), input.clone());
-    let push = |all: &mut Vec<LayerSpec>, layer: LayerSpec, shape: &mut InputShape| -> Result<()> {
-        *shape = layer.after(&placed(path, all.len(), &layer)?, shape)?;
-        all.push(layer);
-        Ok(())
-    };
-    for layer in layers {
-        if matches!(layer, NetworkLayer::Linear { .. }) && shape.dims.len() > 1 && !shape.ragged {
-            push(&mut all, LayerSpec::Flatten, &mut shape)?;
-        }
-        let filled = match *layer {
-            NetworkLayer::Embedding(table) => LayerSpec::Embedding(table),
-            NetworkLayer::Custom { ref name, ref settings } => custom::probe(name, settings, &shape)?,
-            NetworkLayer::Categories { ref tables } => LayerSpec::Categories { tables: tables.clone() },
-            NetworkLayer::Linear { outputs } => LayerSpec::Linear { inputs: shape.count(), outputs },
-            NetworkLayer::Activation { function } => LayerSpec::Activation { function },
-            NetworkLayer::Dropout { p } => LayerSpec::Dropout { p },
-            NetworkLayer::Conv1d(conv) => LayerSpec::Conv1d(conv),
-            NetworkLayer::Conv2d(conv) => LayerSpec::Conv2d(conv),
-            NetworkLayer::MaxPool1d(pool) => LayerSpec::MaxPool1d(pool),
-            NetworkLayer::MaxPool2d(pool) => LayerSpec::MaxPool2d(pool),
-            NetworkLayer::AvgPool1d(pool) => LayerSpec::AvgPool1d(pool),
-            NetworkLayer::AvgPool2d(pool) => LayerSpec::AvgPool2d(pool),
-            NetworkLayer::GlobalMaxPool => LayerSpec::GlobalMaxPool,
-            NetworkLayer::GlobalAvgPool => LayerSpec::GlobalAvgPool,
-            NetworkLayer::BatchNorm { eps, momentum } => LayerSpec::BatchNorm { eps, momentum },
-            NetworkLayer::LayerNorm { eps } => LayerSpec::LayerNorm { eps },
-            NetworkLayer::Lstm(settings) => LayerSpec::Lstm(settings),
-            NetworkLayer::Gru(settings) => LayerSpec::Gru(settings),
-            NetworkLayer::Rnn(settings) => LayerSpec::Rnn(settings),
-            NetworkLayer::RnnRelu(settings) => LayerSpec::RnnRelu(settings),
-            NetworkLayer::Attention(settings) => LayerSpec::Attention(settings),
-            NetworkLayer::Flatten => LayerSpec::Flatten,
-            NetworkLayer::Residual { ref layers } => {
-                let empty = LayerSpec::Residual { layers: Vec::new(), shortcut: Vec::new() };
-                let name = named(path, all.len(), &empty);
-                let (layers, output) = sized(layers, &name, &shape)?;
-                LayerSpec::Residual { layers, shortcut: LayerSpec::shortcut(&name, &shape, &output)? }
-            }
-        };
-        push(&mut all, filled, &mut shape)?;
-    }
-    Ok((all, shape))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::LayerSpec;
 
     #[test]
     fn a_description_reads_back_as_written() {

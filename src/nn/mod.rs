@@ -5,7 +5,9 @@
 //! [`Tape`] trains it on the processor. All randomness comes from [`random`], so a seed decides every weight and every
 //! dropout mask on every device.
 
+mod branches;
 mod chain;
+mod columns;
 mod custom;
 mod describe;
 mod device;
@@ -24,18 +26,20 @@ mod summary;
 mod tape;
 mod weights;
 
+pub use columns::{Branch, Embed, InputColumn};
 pub use custom::{Custom, CustomNetwork, CustomWeight, register};
 pub use describe::{Network, NetworkLayer};
 pub use device::{DeviceName, Devices};
 pub use layer::{Activation, Attention, Conv, Mode, Pool, Readout, Recurrent, Table};
 pub use network::{Parameter, Sequential};
 pub use op::cross_entropy;
-pub(crate) use op::{Lookup, add_into, alone, exp, sigmoid, wide};
+pub(crate) use op::{add_into, alone, exp, sigmoid, wide};
 pub use precision::Precision;
 pub use rbm::{
     Annealing, ContrastiveDivergence, LogPartition, Rbm, RbmLearner, RbmSpec, RbmStack, RbmStep, Sparsity, VisibleUnits,
 };
 pub use shape::InputShape;
-pub use spec::{LayerSpec, NetworkSpec, ParameterSpec};
+pub(crate) use spec::Id;
+pub use spec::{BranchSpec, LayerSpec, NetworkSpec, ParameterSpec, Part};
 pub use tape::Tape;
 pub use weights::{NamedTensor, Weights};

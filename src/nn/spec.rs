@@ -6,15 +6,17 @@ use super::{
     Custom, InputShape,
     describe::{eps, momentum},
     layer::{Activation, Attention, Conv, Pool, Recurrent, Table, channels, lookup},
-    op::{Lookup, rnn::CellKind},
+    op::rnn::CellKind,
     weights::Weights,
 };
 use crate::{Error, Result};
 
 mod block;
+mod ids;
 mod parameter;
 
-pub(super) use block::{named, placed};
+pub(super) use block::{Nested, named, placed};
+pub(crate) use ids::Id;
 pub(super) use parameter::Initial;
 pub use parameter::ParameterSpec;
 
@@ -117,6 +119,36 @@ pub enum LayerSpec {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         shortcut: Vec<LayerSpec>,
     },
+    /// Some of a row's values each through layers of their own, and what comes out side by side; the first layer.
+    Join {
+        /// In the order in which their outputs lie.
+        branches: Vec<BranchSpec>,
+    },
+}
+
+/// Some of a row's values, and the layers that they go through.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BranchSpec {
+    /// Which values they are, side by side in this order.
+    pub columns: Vec<Part>,
+    /// The shape that they have together.
+    pub inputs: InputShape,
+    /// First to last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<LayerSpec>,
+}
+
+/// A column's values among those of a row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// The column's name.
+    pub name: String,
+    /// The first value's place.
+    pub begin: usize,
+    /// How many there are.
+    pub count: usize,
 }
 
 /// What a layer got, and what would fit.
@@ -149,6 +181,7 @@ impl LayerSpec {
             LayerSpec::Custom(_) => "custom",
             LayerSpec::Flatten => "flatten",
             LayerSpec::Residual { .. } => "residual",
+            LayerSpec::Join { .. } => "join",
         }
     }
 
@@ -227,7 +260,7 @@ impl LayerSpec {
                 Err((format!("rows of shape {input}"), format!("it was built for {}", custom.inputs)))
             }
             LayerSpec::Flatten => Ok(input.count().into()),
-            LayerSpec::Residual { .. } => {
+            LayerSpec::Residual { .. } | LayerSpec::Join { .. } => {
                 self.after("", input).map_err(|e| (e.to_string(), "a block that fits".into()))
             }
         }
@@ -282,7 +315,7 @@ impl NetworkSpec {
             let got = format!("rows of shape {shape}");
             return Err(misfit("input".into(), got, format!("a row has 1 to {MAX_VALUES} values")));
         }
-        block::through(&self.layers, "", &self.inputs)
+        block::through(&self.layers, "", &self.inputs, true)
     }
 
     /// A layer's position and kind, as errors name it.
@@ -298,15 +331,6 @@ impl NetworkSpec {
     /// Whether it has parts that candle's operations alone compute.
     pub(crate) fn is_custom(&self) -> bool {
         self.layers.iter().any(LayerSpec::is_custom)
-    }
-
-    /// What looks ids up, in a network that begins with that.
-    pub(crate) fn lookup(&self) -> Option<Lookup> {
-        match self.layers.first()? {
-            LayerSpec::Embedding(table) => lookup::embedding(*table, &self.inputs).ok().map(|(_, lookup)| lookup),
-            LayerSpec::Categories { tables } => lookup::categories(tables, &self.inputs).ok().map(|(_, lookup)| lookup),
-            _ => None,
-        }
     }
 
     /// The parameters and statistics, sorted by name. Empty when the specification does not fit itself.

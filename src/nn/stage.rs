@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use super::{
     InputShape, LayerSpec, Mode, NetworkSpec,
+    branches::{Branches, Way},
     chain::{Chain, Sum},
     layer::lookup,
     op::{
         BatchNormalization, Convolution, Dense, Drop, Elementwise, Kernel, LayerNormalization, Pass, Pooling, Reduce,
         Window, from_output, rnn::Recurrence,
     },
-    spec::named,
+    spec::{Nested, named},
 };
 use crate::{Error, Result};
 
@@ -124,12 +125,22 @@ fn build(all: &[LayerSpec], shapes: &[InputShape], path: &str, lane: u32) -> Res
                 Arc::new(attention::attention(settings, settings.shape(shape).map_err(misfit)?.1, shape.ragged))
             }
             LayerSpec::Residual { layers, .. } => {
-                let [inside, beside] = kind.nested(shape);
                 let inner = layers.iter().map(LayerSpec::places).sum::<u32>();
-                Arc::new(Sum {
-                    inside: chain(inside, &name(), lane + 1)?,
-                    beside: chain(beside, &format!("{}, shortcut", name()), lane + 1 + inner)?,
-                })
+                let mut lanes = [lane + 1, lane + 1 + inner].into_iter();
+                let mut chains = kind.nested(shape).into_iter().zip(&mut lanes);
+                let mut next =
+                    || chains.next().map_or(Ok(Chain::default()), |(inner, lane)| chain(&inner, &name(), lane));
+                Arc::new(Sum { inside: next()?, beside: next()? })
+            }
+            LayerSpec::Join { branches } => {
+                let mut lane = lane + 1;
+                let mut ways = Vec::with_capacity(branches.len());
+                for (branch, inner) in branches.iter().zip(kind.nested(shape)) {
+                    let parts = branch.columns.iter().map(|part| (part.begin, part.count)).collect();
+                    ways.push(Way { parts, chain: chain(&inner, &name(), lane)? });
+                    lane += inner.layers.iter().map(LayerSpec::places).sum::<u32>();
+                }
+                Arc::new(Branches { inputs: width, ways })
             }
             // Only candle's operations run it.
             LayerSpec::Custom(_) | LayerSpec::Flatten => continue,
@@ -145,16 +156,16 @@ fn build(all: &[LayerSpec], shapes: &[InputShape], path: &str, lane: u32) -> Res
 }
 
 /// Layers inside of a block as one kernel.
-fn chain((layers, shapes): (&[LayerSpec], Vec<InputShape>), path: &str, lane: u32) -> Result<Chain> {
+fn chain(Nested { layers, shapes, path, .. }: &Nested<'_>, name: &str, lane: u32) -> Result<Chain> {
     let ends = [shapes.first(), shapes.last()].map(|shape| shape.map_or(0, InputShape::count));
     let (mut counts, mut own) = ([0, 0], Vec::with_capacity(layers.len()));
-    for (layer, shape) in layers.iter().zip(&shapes) {
+    for (layer, shape) in layers.iter().zip(shapes) {
         let (trained, statistics) = layer.counts(shape);
         let begin = counts;
         counts = [begin[0] + trained, begin[1] + statistics];
         own.push([begin[0]..counts[0], begin[1]..counts[1]]);
     }
-    let stages = build(layers, &shapes, path, lane)?;
+    let stages = build(layers, shapes, &format!("{name}{path}"), lane)?;
     let own = stages.iter().map(|stage| own[stage.layer].clone()).collect();
     Ok(Chain { stages, own, counts, inputs: ends[0], outputs: ends[1], time: 1 })
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{InputShape, LayerSpec, NetworkSpec};
+use super::{InputShape, LayerSpec, NetworkSpec, spec::Nested};
 
 impl NetworkSpec {
     /// Floating-point operations of one row's forward pass: two for each product that is added up, one for each other
@@ -47,18 +47,18 @@ fn flops(layers: &[LayerSpec], shapes: &[InputShape]) -> u64 {
     each.fold(0, u64::saturating_add)
 }
 
-/// A line for each layer; those of a block stand below it, further in, what is beside them under words that say so.
+/// A line for each layer; those of a block stand below it, further in, branches under the columns that they take.
 fn lines(text: &mut String, depth: usize, layers: &[LayerSpec], shapes: &[InputShape]) {
     for (i, (layer, ends)) in layers.iter().zip(shapes.windows(2)).enumerate() {
         let own: usize = layer.tensors(&ends[0]).iter().map(|(_, dims, ..)| dims.iter().product::<usize>()).sum();
         let name = format!("{:1$}{2}", "", 2 * depth, layer.describe(i));
         let (shape, flops) = (ends[1].to_string(), grouped(layer.flops(&ends[0], &ends[1])));
         let _ = writeln!(text, "{name:<22} {shape:>14} {:>12} {flops:>14}", grouped(own as u64));
-        let [inside, beside] = layer.nested(&ends[0]);
-        lines(text, depth + 1, inside.0, &inside.1);
-        if !beside.0.is_empty() {
-            let _ = writeln!(text, "{:1$}beside them", "", 2 * depth + 2);
-            lines(text, depth + 1, beside.0, &beside.1);
+        for Nested { layers, shapes, title, .. } in layer.nested(&ends[0]) {
+            if let Some(title) = title {
+                let _ = writeln!(text, "{:1$}{title}", "", 2 * depth + 2);
+            }
+            lines(text, depth + 1, layers, &shapes);
         }
     }
 }
@@ -83,9 +83,10 @@ impl LayerSpec {
                 time.saturating_mul(2 * own.map(|(_, dims, ..)| dims.iter().product::<usize>() as u64).sum::<u64>())
             }
             LayerSpec::Attention(settings) => settings.shape(input).map_or(0, |(_, block)| settings.flops(block)),
-            LayerSpec::Residual { .. } => {
-                let inside = self.nested(input).map(|(layers, shapes)| flops(layers, &shapes));
-                inside.into_iter().fold(output, u64::saturating_add)
+            LayerSpec::Residual { .. } | LayerSpec::Join { .. } => {
+                let inside = self.nested(input).into_iter().map(|inner| flops(inner.layers, &inner.shapes));
+                // A sum takes one operation a value, to lie side by side none.
+                inside.fold(if matches!(self, LayerSpec::Join { .. }) { 0 } else { output }, u64::saturating_add)
             }
             LayerSpec::Dropout { .. }
             | LayerSpec::Flatten

@@ -12,7 +12,7 @@ use super::loss::{Objective, Target};
 use crate::{
     Error, Result,
     model::{Evaluation, Metric},
-    nn::{InputShape, Lookup, Mode, Sequential, Tape, add_into},
+    nn::{Id, InputShape, Mode, Sequential, Tape, add_into},
     tensor::{Element, LabelKind, Minibatch, TensorField, Values, field::LABEL},
 };
 
@@ -75,7 +75,7 @@ enum Features {
 pub(super) struct Stager {
     pub(super) devices: Vec<Device>,
     pub(super) objective: Arc<Objective>,
-    pub(super) lookup: Option<Lookup>,
+    pub(super) ids: Vec<Id>,
 }
 
 impl Stager {
@@ -126,19 +126,18 @@ impl Stager {
         lengths: Option<&[u32]>,
         numbers: &[u32],
     ) -> Result<()> {
-        let Some(lookup) = &self.lookup else { return Ok(()) };
+        if self.ids.is_empty() {
+            return Ok(());
+        }
         for (i, row) in features.chunks_exact(width.max(1)).enumerate() {
             let row = lengths.map_or(row, |lengths| &row[..lengths[i] as usize]);
             let size = if lengths.is_some() { 1 } else { width };
-            let miss = row.chunks_exact(size).enumerate().find_map(|(step, ids)| Some((step, lookup.misses(ids)?)));
-            if let Some((step, (place, value, count))) = miss {
-                let reason = format!(
-                    "row {} holds {value} as value {}, where the network knows {count} categories: 0 to {}",
-                    numbers.get(i).copied().unwrap_or(i as u32),
-                    step + place,
-                    count - 1
-                );
-                return Err(Error::data(column, reason));
+            let missing = |(step, row): (usize, &[f32])| {
+                self.ids.iter().find_map(|id| Some((id, id.missing(row)?, step + id.place)))
+            };
+            if let Some((id, value, place)) = row.chunks_exact(size).enumerate().find_map(missing) {
+                let row = format!("row {}", numbers.get(i).copied().unwrap_or(i as u32));
+                return Err(Error::data(id.column.as_deref().unwrap_or(column), id.refusal(row, value, place)));
             }
         }
         Ok(())

@@ -84,8 +84,8 @@ impl Replicas {
     /// What places minibatches where the replicas want them.
     pub(super) fn stager(&self) -> Stager {
         let devices = self.replicas.iter().map(|replica| replica.network.device().clone()).collect();
-        let lookup = self.replicas[0].network.spec().lookup();
-        Stager { devices, objective: self.objective.clone(), lookup }
+        let ids = self.replicas[0].network.spec().ids();
+        Stager { devices, objective: self.objective.clone(), ids }
     }
 
     /// Takes one step. Nothing moves when the loss is not finite, when all rows weigh nothing, or when gradients of half

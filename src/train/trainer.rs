@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Result,
     model::{Model, RowCounts, Scaling},
-    nn::{Network, Weights},
+    nn::{InputColumn, Network, Weights},
     stream::RecordSource,
     tensor::{
         Columns, Decoder, Element, ExampleDecoder, LabelKind, OnInvalid,
@@ -46,6 +46,8 @@ pub struct Trainer {
     expected_rows: Option<u64>,
     make_decoder: Option<MakeDecoder>,
     initial: Option<Weights>,
+    /// Which of a row's values are which column's.
+    inputs: Vec<InputColumn>,
     observers: Vec<Arc<dyn Observer>>,
     checkpoints: Option<Checkpoints>,
     stop: Stop,
@@ -71,6 +73,7 @@ impl Trainer {
             expected_rows: None,
             make_decoder: None,
             initial: None,
+            inputs: Vec::new(),
             observers: Vec::new(),
             checkpoints: None,
             stop: Stop::default(),
@@ -114,6 +117,13 @@ impl Trainer {
     /// ask for: their readers, or an [`ExampleDecoder`].
     pub fn decoder(mut self, make: impl Fn(&Schema) -> Result<Box<dyn Decoder>> + Send + Sync + 'static) -> Self {
         self.make_decoder = Some(Arc::new(make));
+        self
+    }
+
+    /// Says which of a row's values are which column's, for a network that joins columns. Without, columns of one number each,
+    /// or a single column, are known by their names.
+    pub fn input_columns(mut self, columns: Vec<InputColumn>) -> Self {
+        self.inputs = columns;
         self
     }
 

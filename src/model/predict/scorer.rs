@@ -102,17 +102,16 @@ impl Scorer {
                 nulls = (valid.null_count() > 0).then_some(valid);
             }
         }
-        if let Some(lookup) = self.network.spec().lookup() {
-            let miss = |(row, ids): (usize, &[f32])| Some((row, lookup.misses(ids)?));
+        let ids = self.network.spec().ids();
+        if !ids.is_empty() {
+            let missing =
+                |(row, values): (usize, &[f32])| ids.iter().find_map(|id| Some((row, id, id.missing(values)?)));
             let usable = |(row, _): &(usize, _)| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(*row));
             let rows = block.values.chunks_exact(inputs).enumerate().filter(usable);
-            if let Some((row, (place, value, count))) = rows.into_iter().find_map(miss) {
-                let reason = format!(
-                    "row {row} of the batch holds {value} as value {place}, where the network knows {count} categories: \
-                     0 to {}",
-                    count - 1
-                );
-                return Err(Error::data(&reader.names(), reason));
+            if let Some((row, id, value)) = rows.into_iter().find_map(missing) {
+                let reason = id.refusal(format!("row {row} of the batch"), value, id.place);
+                let names = reader.names();
+                return Err(Error::data(id.column.as_deref().unwrap_or(&names), reason));
             }
         }
         let mut raw = Vec::with_capacity(kept.num_rows() * self.network.spec().outputs);

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::{Mode, portable};
-use crate::nn::{LayerSpec, Precision};
+use crate::nn::{BranchSpec, LayerSpec, Precision};
 
 /// Layers at work.
 #[derive(Debug)]
@@ -46,6 +46,18 @@ impl Run {
             let after = lane + 1 + layers.iter().map(LayerSpec::places).sum::<u32>();
             let beside = self.layers(shortcut, after, x, &mut rest, &mut at, lengths)?;
             return inside.add(&beside.to_dtype(inside.dtype())?);
+        }
+        if let LayerSpec::Join { branches } = layer {
+            let (mut rest, mut at, mut lane) = ((&params[..], &statistics[..]), 0, lane + 1);
+            let (flat, mut all) = (x.flatten_from(1)?, Vec::with_capacity(branches.len()));
+            for BranchSpec { columns, inputs, layers } in branches {
+                let parts = columns.iter().map(|part| flat.narrow(1, part.begin, part.count));
+                let dims: Vec<usize> = [x.dim(0)?].iter().chain(&inputs.dims).copied().collect();
+                let own = Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 1)?.reshape(dims)?;
+                all.push(self.layers(layers, lane, &own, &mut rest, &mut at, None)?.to_dtype(x.dtype())?);
+                lane += layers.iter().map(LayerSpec::places).sum::<u32>();
+            }
+            return Tensor::cat(&all, 1);
         }
         params.extend(statistics);
         let (x, params) = self.precision.cast(layer, x, &params)?;

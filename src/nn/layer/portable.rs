@@ -85,7 +85,7 @@ pub(crate) fn forward(
             }
         }
         (LayerSpec::Attention(settings), params) => attention::forward(settings, x, params, lengths),
-        (LayerSpec::Residual { .. }, _) => bail!("a block is applied layer by layer"),
+        (LayerSpec::Residual { .. } | LayerSpec::Join { .. }, _) => bail!("a block is applied layer by layer"),
         _ => bail!("{} parameters reach it, which are not its own", params.len()),
     }
 }

@@ -5,7 +5,7 @@ use crate::nn::layer::Table;
 
 /// Puts a line of a table in the place of each of a row's first `ids` values, and passes on the `rest`.
 ///
-/// One table serves all ids, or each has its own. An id that a table lacks is a line of zeros; see [`Lookup::misses`].
+/// One table serves all ids, or each has its own. An id that a table lacks is a line of zeros; see [`has_line`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Lookup {
     pub(crate) tables: Vec<Table>,
@@ -17,15 +17,6 @@ impl Lookup {
     fn table(&self, id: usize) -> (usize, Table) {
         let table = if self.tables.len() == 1 { 0 } else { id };
         (table, self.tables[table])
-    }
-
-    /// The first value of a row that is no id of its table: its place, itself, and how many ids there are.
-    pub(crate) fn misses(&self, row: &[f32]) -> Option<(usize, f32, usize)> {
-        let miss = |(id, value): (usize, &f32)| {
-            let count = self.table(id).1.count;
-            (line(*value, count).is_none()).then_some((id, *value, count))
-        };
-        row.iter().take(self.ids).enumerate().find_map(miss)
     }
 
     /// The places of the tables' lines in a row going out, with their place in a row coming in.
@@ -41,6 +32,11 @@ impl Lookup {
     fn wide(&self) -> usize {
         self.places().map(|(.., table)| table.dims).sum()
     }
+}
+
+/// Whether a table of `count` lines has the one that a value stands for.
+pub(crate) fn has_line(value: f32, count: usize) -> bool {
+    line(value, count).is_some()
 }
 
 /// The line of a table of `count` that a value stands for.

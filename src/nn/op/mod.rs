@@ -34,7 +34,7 @@ pub use cross_entropy::cross_entropy;
 pub(crate) use custom::{apply, look};
 pub(crate) use dropout::{Drop, mask as dropout_mask};
 pub(crate) use linear::Dense;
-pub(crate) use lookup::Lookup;
+pub(crate) use lookup::{Lookup, has_line};
 pub(crate) use math::{exp, sigmoid, wide};
 pub(crate) use norm::{BatchNormalization, LayerNormalization};
 pub(crate) use pool::{Pooling, Reduce};

@@ -1,6 +1,6 @@
 //! Layers inside of layers.
 
-use super::{LayerSpec, MAX_VALUES, misfit};
+use super::{BranchSpec, LayerSpec, MAX_VALUES, Part, misfit};
 use crate::{
     Result,
     nn::{InputShape, Readout},
@@ -12,23 +12,75 @@ pub(in crate::nn) fn named(path: &str, i: usize, layer: &LayerSpec) -> String {
     if path.is_empty() { format!("{i} ({kind})") } else { format!("{path}: {i} ({kind})") }
 }
 
-/// Its name, if it may stand there.
-pub(in crate::nn) fn placed(path: &str, i: usize, layer: &LayerSpec) -> Result<String> {
+/// Its name, if it may stand there; `ids` says whether the first of these layers takes what goes into the network.
+pub(in crate::nn) fn placed(path: &str, i: usize, layer: &LayerSpec, ids: bool) -> Result<String> {
     let name = named(path, i, layer);
-    if (i > 0 || !path.is_empty()) && matches!(layer, LayerSpec::Embedding(_) | LayerSpec::Categories { .. }) {
-        let fits = "it takes ids, as the network's first layer".to_owned();
-        return Err(misfit(name, "the outputs of another layer", fits));
+    let fits = match layer {
+        LayerSpec::Embedding(_) | LayerSpec::Categories { .. } => "it takes ids, as the network's first layer",
+        LayerSpec::Join { .. } => "it takes columns, as the network's first layer",
+        _ => return Ok(name),
+    };
+    if i > 0 || !ids {
+        return Err(misfit(name, "the outputs of another layer", fits.to_owned()));
     }
     Ok(name)
 }
 
 /// The shapes between layers: what goes into each, and what comes out of the last.
-pub(super) fn through(layers: &[LayerSpec], path: &str, input: &InputShape) -> Result<Vec<InputShape>> {
+pub(super) fn through(layers: &[LayerSpec], path: &str, input: &InputShape, ids: bool) -> Result<Vec<InputShape>> {
     let mut shapes = vec![input.clone()];
     for (i, layer) in layers.iter().enumerate() {
-        shapes.push(layer.after(&placed(path, i, layer)?, &shapes[i])?);
+        shapes.push(layer.after(&placed(path, i, layer, ids)?, &shapes[i])?);
     }
     Ok(shapes)
+}
+
+/// Layers inside of a layer.
+#[derive(Debug)]
+pub(in crate::nn) struct Nested<'a> {
+    pub(in crate::nn) layers: &'a [LayerSpec],
+    /// What goes into each, and what comes out of the last.
+    pub(in crate::nn) shapes: Vec<InputShape>,
+    /// What their parameters' names begin with.
+    pub(in crate::nn) prefix: String,
+    /// What errors call where they are, behind the layer's own name.
+    pub(in crate::nn) path: String,
+    /// What a summary calls them.
+    pub(in crate::nn) title: Option<String>,
+}
+
+/// What branches give side by side for rows of this shape.
+fn joined(branches: &[BranchSpec], name: &str, input: &InputShape) -> Result<InputShape> {
+    let refused = |got: String, fits: &str| Err(misfit(name.to_owned(), got, fits.to_owned()));
+    let Some(width) = input.flat() else {
+        return refused(format!("rows of shape {input}"), "it takes flat rows, columns side by side");
+    };
+    if branches.is_empty() {
+        return refused("no branches".into(), "there is at least one");
+    }
+    let mut sum = 0usize;
+    for (i, branch) in branches.iter().enumerate() {
+        let mut count = 0usize;
+        for Part { name, begin, count: own } in &branch.columns {
+            if *own == 0 || begin.checked_add(*own).is_none_or(|end| end > width) {
+                let got = format!("column `{name}` of {own} values from value {begin} on");
+                return refused(got, &format!("a row has {width} values"));
+            }
+            count = count.saturating_add(*own);
+        }
+        if branch.inputs.ragged || branch.inputs.count() != count || count == 0 {
+            let got = format!("{count} values for branch {i}");
+            return refused(got, &format!("its shape is {}", branch.inputs));
+        }
+        let path = format!("{name}: branch {i}");
+        let output = through(&branch.layers, &path, &branch.inputs, true)?.pop();
+        let output = output.unwrap_or_else(|| branch.inputs.clone());
+        let Some(values) = output.flat() else {
+            return refused(format!("rows of shape {output} from branch {i}"), "flat rows are joined");
+        };
+        sum = sum.saturating_add(values);
+    }
+    Ok(sum.into())
 }
 
 impl LayerSpec {
@@ -39,8 +91,8 @@ impl LayerSpec {
                 return Err(misfit(name.to_owned(), "no layers", "a block has at least one".to_owned()));
             }
             LayerSpec::Residual { layers, shortcut } => {
-                let mut inside = through(layers, name, input)?;
-                let mut beside = through(shortcut, &format!("{name}, shortcut"), input)?;
+                let mut inside = through(layers, name, input, false)?;
+                let mut beside = through(shortcut, &format!("{name}, shortcut"), input, false)?;
                 let (inside, beside) = (inside.pop(), beside.pop());
                 match (inside, beside) {
                     (Some(inside), Some(beside)) if inside == beside => inside,
@@ -51,6 +103,7 @@ impl LayerSpec {
                     }
                 }
             }
+            LayerSpec::Join { branches } => joined(branches, name, input)?,
             other => other.output(input).map_err(|(got, fits)| misfit(name.to_owned(), got, fits))?,
         };
         if output.count() > MAX_VALUES && !matches!(self, LayerSpec::Linear { .. }) {
@@ -60,11 +113,44 @@ impl LayerSpec {
         Ok(output)
     }
 
-    /// The layers inside of it with the shapes between them, and those of its shortcut. Nothing where it has none or they
-    /// do not fit.
-    pub(in crate::nn) fn nested(&self, input: &InputShape) -> [(&[LayerSpec], Vec<InputShape>); 2] {
-        let LayerSpec::Residual { layers, shortcut } = self else { return [(&[], vec![]), (&[], vec![])] };
-        [layers, shortcut].map(|layers| (&**layers, through(layers, "block", input).unwrap_or_default()))
+    /// The layers inside of it with the shapes between them: those of a block and of what is beside them, or those of
+    /// branches. Without shapes where they do not fit.
+    pub(in crate::nn) fn nested(&self, input: &InputShape) -> Vec<Nested<'_>> {
+        let nested = |layers, input, ids| {
+            let shapes = through(layers, "block", input, ids).unwrap_or_default();
+            Nested { layers, shapes, prefix: String::new(), path: String::new(), title: None }
+        };
+        match self {
+            LayerSpec::Residual { layers, shortcut } => {
+                let title = (!shortcut.is_empty()).then(|| "beside them".to_owned());
+                let beside = nested(shortcut, input, false);
+                let (prefix, path) = ("shortcut.".into(), ", shortcut".into());
+                vec![nested(layers, input, false), Nested { prefix, path, title, ..beside }]
+            }
+            LayerSpec::Join { branches } => {
+                let of = |(i, branch): (usize, &'_ BranchSpec)| {
+                    let names: Vec<&str> = branch.columns.iter().map(|part| &*part.name).collect();
+                    let title = Some(format!("of {}: {}", names.join(", "), branch.inputs));
+                    let (prefix, path) = (format!("{i}."), format!(": branch {i}"));
+                    (prefix, path, title)
+                };
+                let all = branches.iter().enumerate().map(|(i, branch)| {
+                    let (prefix, path, title) = of((i, branch));
+                    Nested { prefix, path, title, ..nested(&branch.layers, &branch.inputs, true) }
+                });
+                all.collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The layers inside of it.
+    fn inside(&self) -> Vec<&LayerSpec> {
+        match self {
+            LayerSpec::Residual { layers, shortcut } => layers.iter().chain(shortcut).collect(),
+            LayerSpec::Join { branches } => branches.iter().flat_map(|branch| &branch.layers).collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// How many parameters and how many statistics it has, those of layers inside of it among them.
@@ -89,20 +175,13 @@ impl LayerSpec {
 
     /// How many layers it is, with those inside of it.
     pub(in crate::nn) fn places(&self) -> u32 {
-        let inside: u32 = match self {
-            LayerSpec::Residual { layers, shortcut } => layers.iter().chain(shortcut).map(LayerSpec::places).sum(),
-            _ => 0,
-        };
+        let inside: u32 = self.inside().into_iter().map(LayerSpec::places).sum();
         1 + inside
     }
 
     /// Whether candle's operations alone compute it, or a part of it.
     pub(super) fn is_custom(&self) -> bool {
-        match self {
-            LayerSpec::Custom(_) => true,
-            LayerSpec::Residual { layers, shortcut } => layers.iter().chain(shortcut).any(LayerSpec::is_custom),
-            _ => false,
-        }
+        matches!(self, LayerSpec::Custom(_)) || self.inside().into_iter().any(LayerSpec::is_custom)
     }
 
     /// What a sum needs beside layers that make `output` of `input`: nothing, a 1×1 convolution or a linear layer.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::LayerSpec;
+use super::{LayerSpec, Nested};
 use crate::nn::{CustomWeight, InputShape, layer::Table};
 
 /// One parameter, or one statistic, that a [`NetworkSpec`] calls for.
@@ -91,9 +91,9 @@ impl LayerSpec {
                     |(name, shape, initial): (&'static str, Vec<usize>, Initial)| (name.into(), shape, initial, true);
                 settings.parameters(block).into_iter().map(of).collect()
             }
-            LayerSpec::Residual { .. } => {
+            LayerSpec::Residual { .. } | LayerSpec::Join { .. } => {
                 let mut all = Vec::new();
-                for (part, (layers, shapes)) in ["", "shortcut."].into_iter().zip(self.nested(input)) {
+                for Nested { layers, shapes, prefix: part, .. } in self.nested(input) {
                     for (i, (layer, shape)) in layers.iter().zip(&shapes).enumerate() {
                         let of = |(name, dims, initial, trained)| {
                             (format!("{part}{i}.{name}").into(), dims, initial, trained)

@@ -84,7 +84,7 @@ impl<'a> Training<'a> {
         let params = &trainer.params;
         let inputs = check_fields(first.rows.fields(), trainer.label_kind(), trainer.network.takes_ids())?;
         let (task, outputs) = trainer.task(first, &inputs)?;
-        let spec = trainer.network.resolve(inputs, outputs)?;
+        let spec = trainer.resolve(inputs, outputs)?;
         let devices = params.devices.open()?;
         let objective = trainer.objective(&task, first.end.as_ref(), outputs)?;
         let mut replicas = Replicas::new(&spec, params, objective, &devices)?;

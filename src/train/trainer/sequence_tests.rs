@@ -8,7 +8,7 @@ use arrow::{
 use super::*;
 use crate::{
     model::{Outputs, PredictOptions},
-    nn::{Readout, Recurrent},
+    nn::{Attention, Readout, Recurrent},
     stream::MemorySource,
     tensor::reader::Readers,
     train::Loss,
@@ -71,6 +71,17 @@ async fn sequences_of_any_length_are_told_apart_and_predicted() {
             .sum();
         assert!(right > 150, "{right}");
     }
+}
+
+#[tokio::test]
+async fn attention_tells_sequences_apart_by_the_order_of_their_steps() {
+    let first = Attention { width: Some(16), positions: true, feed_forward: Some(32), ..Attention::new(4) };
+    let last = Attention { feed_forward: Some(32), output: Readout::Mean, ..Attention::new(4) };
+    let network = Network::new().attention(first).attention(last);
+    let params = TrainParams { epochs: 60, learning_rate: 5e-3, ..params() };
+    let model = Trainer::new(network, columns("label"), params).fit(&rows(None)).await.unwrap();
+    let held_out = model.history().held_out_accuracy().unwrap();
+    assert!(held_out > 0.9, "{held_out}");
 }
 
 #[tokio::test]

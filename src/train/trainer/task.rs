@@ -4,7 +4,7 @@ use super::Trainer;
 use crate::{
     Error, Result,
     model::Task,
-    nn::InputShape,
+    nn::{InputColumn, InputShape, NetworkSpec},
     tensor::{LabelKind, TensorField, field::LABEL},
     train::{
         CrossEntropy,
@@ -51,6 +51,20 @@ impl Trainer {
             LabelKind::Chances => (Task::Labels { names }, width),
             _ => (Task::Values { names, scaling: self.scaling.clone(), link }, width),
         })
+    }
+
+    /// The network for rows of this shape.
+    pub(super) fn resolve(&self, inputs: InputShape, outputs: usize) -> Result<NetworkSpec> {
+        let names = &self.columns.features;
+        let named = || match names.as_slice() {
+            [only] => InputColumn::side_by_side([(only, inputs.dims.clone())]),
+            several if inputs.flat() == Some(several.len()) => {
+                InputColumn::side_by_side(several.iter().map(|name| (name, Vec::new())))
+            }
+            _ => Vec::new(),
+        };
+        let columns = if self.inputs.is_empty() { named() } else { self.inputs.clone() };
+        self.network.resolve_columns(&columns, inputs, outputs)
     }
 
     pub(super) fn objective(&self, task: &Task, everything: Option<&Everything>, outputs: usize) -> Result<Objective> {

@@ -8,7 +8,7 @@ use arrow::{
 use super::*;
 use crate::{
     model::{Link, Metric, Model, Scaling},
-    nn::{Mode, Network},
+    nn::{Branch, Mode, Network, Table},
     stream::MemorySource,
     tensor::{Columns, OnInvalid},
     train::{Corruption, Loss, TrainParams},
@@ -179,7 +179,7 @@ async fn categories_are_embedded_and_unknown_ones_refused_with_column_and_row() 
         MemorySource::new(batch.schema(), vec![batch])
     };
     let params = TrainParams { epochs: 30, learning_rate: 0.02, ..TrainParams::default() };
-    let trainer = Trainer::new(Network::tabular([5], []), Columns::new("x", "y"), params);
+    let trainer = Trainer::new(Network::new().categories([Table::new(5, 3)]), Columns::new("x", "y"), params);
     let model = trainer.fit(&rows(2)).await.unwrap();
     assert!(model.history().last().unwrap().training.metric > 0.99);
 
@@ -191,6 +191,38 @@ async fn categories_are_embedded_and_unknown_ones_refused_with_column_and_row() 
     let scored = model.predict(stream, &Default::default()).unwrap().collect().await;
     let message = scored.unwrap_err().to_string();
     assert!(message.contains("`x`") && message.contains("row 150") && message.contains("holds 7"), "{message}");
+}
+
+#[tokio::test]
+async fn columns_are_joined_by_name_and_an_unknown_category_names_its_own() {
+    let rows = |largest: i32| {
+        let city = (0..200).map(|i| if i == 150 { largest } else { (i * 7) % 5 });
+        let figure = (0..200).map(|i| f64::from(i).sin());
+        let label = city.clone().zip(figure.clone());
+        let label = label.map(|(c, x)| f64::from(u8::from((c == 1 || c == 3) == (x > 0.0))));
+        let batch = RecordBatch::try_from_iter([
+            ("figure", Arc::new(Float64Array::from_iter_values(figure)) as ArrayRef),
+            ("city", Arc::new(Float64Array::from_iter_values(city.clone().map(f64::from)))),
+            ("y", Arc::new(Float64Array::from_iter_values(label))),
+        ])
+        .unwrap();
+        MemorySource::new(batch.schema(), vec![batch])
+    };
+    let mut cities = Branch::categories(["city"]);
+    cities.embed = Some(crate::nn::Embed { count: Some(5), dims: None });
+    let network = Network::new().join([cities, Branch::rest()]).linear(16).activate(crate::nn::Activation::Relu);
+    let params = TrainParams { epochs: 60, learning_rate: 0.02, ..TrainParams::default() };
+    let trainer = Trainer::new(network, Columns::side_by_side(["figure", "city"], "y"), params);
+    let model = trainer.fit(&rows(2)).await.unwrap();
+    assert!(model.history().last().unwrap().training.metric > 0.95, "{:?}", model.history().last());
+
+    let message = trainer.fit(&rows(5)).await.unwrap_err().to_string();
+    for words in ["`city`", "row 150 holds 5", "5 categories: 0 to 4"] {
+        assert!(message.contains(words), "{words}: {message}");
+    }
+    let stream = crate::stream::RecordSource::open(&rows(7), 0).await.unwrap();
+    let message = model.predict(stream, &Default::default()).unwrap().collect().await.unwrap_err().to_string();
+    assert!(message.contains("`city`") && message.contains("row 150") && message.contains("holds 7"), "{message}");
 }
 
 #[tokio::test]

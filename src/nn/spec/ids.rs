@@ -1,0 +1,71 @@
+//! Which of a row's values are ids that a table must have.
+
+use std::fmt::Display;
+
+use super::{LayerSpec, NetworkSpec, Part};
+use crate::nn::{layer::Table, op};
+
+/// A value that stands for a line of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Id {
+    /// Its place in a row; in a sequence, in a step.
+    pub(crate) place: usize,
+    /// The column that it comes from, where the network knows.
+    pub(crate) column: Option<String>,
+    /// How many lines there are.
+    count: usize,
+}
+
+impl Id {
+    /// The row's value, if the table lacks it.
+    pub(crate) fn missing(&self, row: &[f32]) -> Option<f32> {
+        row.get(self.place).copied().filter(|value| !op::has_line(*value, self.count))
+    }
+
+    /// What is wrong with a row that holds such a value, as value `place` of the row.
+    pub(crate) fn refusal(&self, row: impl Display, value: f32, place: usize) -> String {
+        let last = self.count - 1;
+        let place = if self.column.is_some() { String::new() } else { format!(" as value {place}") };
+        format!("{row} holds {value}{place}, where the network knows {} categories: 0 to {last}", self.count)
+    }
+}
+
+impl NetworkSpec {
+    /// The values that its first layer looks up.
+    pub(crate) fn ids(&self) -> Vec<Id> {
+        let inputs = self.inputs.count();
+        match self.layers.first() {
+            Some(LayerSpec::Join { branches }) => {
+                let of = |branch: &super::BranchSpec| {
+                    let parts = &branch.columns;
+                    let place = |part: &Part| {
+                        let name = part.name.clone();
+                        (part.begin..part.begin + part.count).map(move |at| (at, name.clone()))
+                    };
+                    let places: Vec<(usize, String)> = parts.iter().flat_map(place).collect();
+                    let found = branch.layers.first().map(|layer| counts(layer, places.len())).unwrap_or_default();
+                    found
+                        .into_iter()
+                        .zip(places)
+                        .map(|(count, (place, name))| Id { place, column: Some(name), count })
+                        .collect::<Vec<_>>()
+                };
+                branches.iter().flat_map(of).collect()
+            }
+            Some(layer) => {
+                let id = |(place, count)| Id { place, column: None, count };
+                counts(layer, inputs).into_iter().enumerate().map(id).collect()
+            }
+            None => Vec::new(),
+        }
+    }
+}
+
+/// How many lines the tables of a layer have, one for each of the first of `values` values.
+fn counts(layer: &LayerSpec, values: usize) -> Vec<usize> {
+    match layer {
+        LayerSpec::Embedding(Table { count, .. }) => vec![*count; values],
+        LayerSpec::Categories { tables } => tables.iter().map(|table| table.count).collect(),
+        _ => Vec::new(),
+    }
+}
