@@ -155,8 +155,16 @@ impl Autoencoder {
     }
 
     /// Begins with these weights; tensors of the network that are not among them are drawn from the seed.
-    pub fn initial_weights(mut self, weights: Weights) -> Self {
-        self.initial = Some(weights);
+    ///
+    /// A fitted stage will do (`&model`), or what [`Weights::read_safetensors`] reads.
+    pub fn initial_weights(mut self, weights: impl Into<Weights>) -> Self {
+        self.initial = Some(weights.into());
+        self
+    }
+
+    /// Keeps the parameters whose names begin so as they are at the beginning: `["0.", "3."]` freezes layers 0 and 3.
+    pub fn freeze(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.base.training.freeze(names);
         self
     }
 

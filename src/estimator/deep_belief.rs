@@ -14,7 +14,7 @@ use crate::{
     dataframe::{DataFrame, Schema},
     ml::{Estimator, Model},
     model::Encoder,
-    nn::{ContrastiveDivergence, VisibleUnits},
+    nn::{ContrastiveDivergence, VisibleUnits, Weights},
     tensor::Columns,
     train::{Pretrained, Pretrainer, RbmLayer},
 };
@@ -60,6 +60,7 @@ pub struct DeepBelief {
     base: Unsupervised,
     units: VisibleUnits,
     layers: Vec<RbmLayer>,
+    initial: Option<Weights>,
 }
 
 unsupervised_params!(DeepBelief);
@@ -68,7 +69,7 @@ impl DeepBelief {
     /// Machines of these many hidden units, from the bottom up.
     pub fn new(hidden: impl IntoIterator<Item = usize>) -> Self {
         let layers = hidden.into_iter().map(RbmLayer::new).collect();
-        Self { base: Unsupervised::new(), units: VisibleUnits::default(), layers }
+        Self { base: Unsupervised::new(), units: VisibleUnits::default(), layers, initial: None }
     }
 
     /// What the values of the features stand for.
@@ -95,6 +96,13 @@ impl DeepBelief {
     /// Changes the settings of each layer; `change` is given its position, from 0 at the bottom.
     pub fn layers(mut self, mut change: impl FnMut(usize, &mut RbmLayer)) -> Self {
         self.layers.iter_mut().enumerate().for_each(|(position, layer)| change(position, layer));
+        self
+    }
+
+    /// Begins with these weights, those of a fitted stage of the same layers (`&model`), or what [`Weights::read_safetensors`]
+    /// reads, named as in [`RbmStack::unrolled`](crate::nn::RbmStack::unrolled); what is not among them is drawn from the seed.
+    pub fn initial_weights(mut self, weights: impl Into<Weights>) -> Self {
+        self.initial = Some(weights.into());
         self
     }
 
@@ -166,6 +174,10 @@ impl DeepBelief {
     fn pretrainer(&self, columns: Columns) -> Pretrainer {
         let Unsupervised { training, observers, stop, .. } = &self.base;
         let trainer = Pretrainer::new(self.units, self.layers.clone(), columns, training.clone()).stop(stop.clone());
+        let trainer = match &self.initial {
+            Some(weights) => trainer.initial_weights(weights),
+            None => trainer,
+        };
         observers.iter().fold(trainer, |trainer, observer| trainer.observe(observer.clone()))
     }
 }

@@ -38,6 +38,12 @@ pub struct EncoderModel {
     lineage: Lineage,
 }
 
+impl From<&EncoderModel> for Weights {
+    fn from(model: &EncoderModel) -> Self {
+        model.encoder.weights().clone()
+    }
+}
+
 impl EncoderModel {
     /// Puts a stage together from a trained encoder.
     pub fn new(encoder: Encoder, training: TrainParams, options: EncodeOptions, lineage: Lineage) -> Self {

@@ -15,6 +15,7 @@ use crate::{
         attribute::{Attribute, AttributeGroup},
     },
     model::{self, Lineage, Outputs, PredictOptions, Task},
+    nn::Weights,
     stream::RecordStream,
     train::TrainParams,
 };
@@ -30,6 +31,12 @@ pub struct NeuralModel {
     training: TrainParams,
     prediction: PredictOptions,
     lineage: Lineage,
+}
+
+impl From<&NeuralModel> for Weights {
+    fn from(model: &NeuralModel) -> Self {
+        model.model.weights().clone()
+    }
 }
 
 impl NeuralModel {

@@ -13,7 +13,7 @@ use crate::{
     dataframe::{DataFrame, Schema},
     ml::{Estimator, Model},
     model::History,
-    nn::{ContrastiveDivergence, Rbm, VisibleUnits},
+    nn::{ContrastiveDivergence, Rbm, VisibleUnits, Weights},
 };
 
 /// Learns features without labels by one restricted Boltzmann machine: a [`DeepBelief`] of a single layer, with its
@@ -63,6 +63,13 @@ impl RestrictedBoltzmannMachine {
     /// How its chains are run, momentum, decay and sparsity.
     pub fn divergence(mut self, divergence: ContrastiveDivergence) -> Self {
         self.stack = self.stack.divergence(divergence);
+        self
+    }
+
+    /// Begins with these weights, those of a fitted machine of this size (`&model`) or of a file, as
+    /// [`DeepBelief::initial_weights`].
+    pub fn initial_weights(mut self, weights: impl Into<Weights>) -> Self {
+        self.stack = self.stack.initial_weights(weights);
         self
     }
 

@@ -163,8 +163,18 @@ macro_rules! shared_methods {
                 }
 
                 /// Begins with these weights; tensors of the network that are not among them are drawn from the seed.
-                pub fn initial_weights(mut self, weights: Weights) -> Self {
-                    self.shared.initial = Some(weights);
+                ///
+                /// A fitted stage will do (`&model`), or what [`Weights::read_safetensors`] reads;
+                /// [`Weights::layers`] takes a part of it, for a network that ends otherwise.
+                pub fn initial_weights(mut self, weights: impl Into<Weights>) -> Self {
+                    self.shared.initial = Some(weights.into());
+                    self
+                }
+
+                /// Keeps the parameters whose names begin so as they are at the beginning: `["0.", "3."]` freezes layers 0 and 3. Running
+                /// statistics of batch normalisation still follow the rows.
+                pub fn freeze(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+                    self.shared.training.freeze(names);
                     self
                 }
 

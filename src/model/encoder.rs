@@ -33,6 +33,12 @@ pub struct Encoder {
     history: History,
 }
 
+impl From<&Encoder> for Weights {
+    fn from(encoder: &Encoder) -> Self {
+        encoder.weights.clone()
+    }
+}
+
 /// What the columns of an [`Encoder`] are called; an empty name switches one off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -32,6 +32,12 @@ pub struct Model {
     history: History,
 }
 
+impl From<&Model> for Weights {
+    fn from(model: &Model) -> Self {
+        model.weights.clone()
+    }
+}
+
 impl Model {
     /// Puts a model together, checking that its parts fit each other.
     ///

@@ -40,20 +40,36 @@ impl NetworkSpec {
     /// Initial weights: those given, the others drawn from the seed.
     ///
     /// # Errors
-    /// [`Error::Network`] names a tensor that the network does not have, or not in this shape.
+    /// [`Error::Network`] names a tensor that the network does not have, or not in this shape, or whose numbers are not finite.
     pub fn initial_weights(&self, seed: u64, given: &Weights) -> Result<Weights> {
         let drawn = weights(self, seed);
-        let tensors = drawn.tensors().iter().map(|own| given.get(&own.name).unwrap_or(own).clone()).collect();
-        if let Some(tensor) = given.tensors().iter().find(|tensor| drawn.get(&tensor.name).is_none()) {
-            return Err(Error::Network {
-                layer: format!("`{}`", tensor.name),
-                got: format!("an initial tensor of shape {:?}", tensor.shape),
-                fits: "the network has no parameter of this name".into(),
-            });
+        for tensor in given.tensors() {
+            let refused = |fits: String| {
+                let got = format!("an initial tensor of shape {:?}", tensor.shape);
+                Err(Error::Network { layer: format!("`{}`", tensor.name), got, fits })
+            };
+            match drawn.get(&tensor.name) {
+                None => return refused(format!("the network has no parameter of this name; {}", named(&drawn))),
+                Some(own) if own.shape != tensor.shape => return refused(format!("the network takes {:?}", own.shape)),
+                Some(_) if tensor.values.iter().any(|v| !v.is_finite()) => {
+                    return refused("it holds numbers that are not finite".into());
+                }
+                Some(_) => {}
+            }
         }
-        let mixed = Weights::sorted(tensors);
-        self.check_weights(&mixed)?;
-        Ok(mixed)
+        let tensors = drawn.tensors().iter().map(|own| given.get(&own.name).unwrap_or(own).clone());
+        Ok(Weights::sorted(tensors.collect()))
+    }
+}
+
+/// What the parameters are called, or some of them.
+fn named(weights: &Weights) -> String {
+    const MOST: usize = 12;
+    let names: Vec<&str> = weights.tensors().iter().map(|tensor| tensor.name.as_str()).collect();
+    match names.len() {
+        0 => "it has none".into(),
+        1..=MOST => format!("it has {}", names.join(", ")),
+        n => format!("it has {} and {} more", names[..MOST].join(", "), n - MOST),
     }
 }
 
@@ -76,6 +92,11 @@ mod tests {
             let message = spec.initial_weights(7, &given).unwrap_err().to_string();
             assert!(message.contains(words), "{message}");
         }
+        let message = spec.initial_weights(7, &tensor("fc.weight", &[4, 3])).unwrap_err().to_string();
+        assert!(message.contains("`fc.weight`") && message.contains("it has 0.bias, 0.weight, 2.bias"), "{message}");
+        let bad = NamedTensor { name: "0.bias".into(), shape: vec![4], values: vec![0.0, f32::NAN, 0.0, 0.0] };
+        let message = spec.initial_weights(7, &Weights::sorted(vec![bad])).unwrap_err().to_string();
+        assert!(message.contains("`0.bias`") && message.contains("not finite"), "{message}");
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod op;
 mod precision;
 pub mod random;
 mod rbm;
+mod safetensors;
 mod shape;
 mod spec;
 mod split;

@@ -1,5 +1,7 @@
 //! A network's weights in the host's memory, on no device.
 
+use std::ops::RangeBounds;
+
 use crate::{Error, Result};
 
 /// One parameter: row-major single-precision values with a name and a shape.
@@ -64,9 +66,32 @@ impl Weights {
         self.0.binary_search_by(|t| t.name.as_str().cmp(name)).ok().map(|i| &self.0[i])
     }
 
+    /// Those of some layers, by their positions as [`NetworkSpec::summary`](super::NetworkSpec::summary) shows them: `..4` is what
+    /// the first four layers have learnt, for a network that begins with the same four and goes on otherwise.
+    pub fn layers(&self, layers: impl RangeBounds<usize>) -> Self {
+        let number = |name: &str| name.split_once('.').and_then(|(number, _)| number.parse::<usize>().ok());
+        let own = |tensor: &&NamedTensor| number(&tensor.name).is_some_and(|number| layers.contains(&number));
+        Self(self.0.iter().filter(own).cloned().collect())
+    }
+
+    /// The same tensors by other names; those are left out for which `name` gives none.
+    ///
+    /// # Errors
+    /// [`Error::Network`] when two get one name.
+    pub fn renamed(&self, name: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let renamed = |tensor: &NamedTensor| Some(NamedTensor { name: name(&tensor.name)?, ..tensor.clone() });
+        Self::new(self.0.iter().filter_map(renamed).collect())
+    }
+
     /// How many numbers all tensors hold together.
     pub fn count(&self) -> usize {
         self.0.iter().map(|t| t.values.len()).sum()
+    }
+}
+
+impl From<&Weights> for Weights {
+    fn from(weights: &Weights) -> Self {
+        weights.clone()
     }
 }
 
@@ -85,6 +110,20 @@ mod tests {
         assert_eq!(weights.get("b").unwrap().shape, [2]);
         assert!(weights.get("c").is_none());
         assert_eq!(weights.count(), 8);
+    }
+
+    #[test]
+    fn layers_are_taken_by_number_and_names_changed() {
+        let all = ["0.weight", "2.weight", "10.weight", "head.weight"].map(|name| tensor(name, &[1], 1));
+        let weights = Weights::new(all.to_vec()).unwrap();
+        let names = |weights: &Weights| weights.tensors().iter().map(|t| t.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&weights.layers(..2)), ["0.weight"]);
+        assert_eq!(names(&weights.layers(1..=10)), ["10.weight", "2.weight"]);
+        assert_eq!(names(&weights.layers(..)), ["0.weight", "10.weight", "2.weight"]);
+        let head = weights.renamed(|name| name.strip_prefix("head.").map(|rest| format!("4.{rest}"))).unwrap();
+        assert_eq!(names(&head), ["4.weight"]);
+        let message = weights.renamed(|_| Some("same".into())).unwrap_err().to_string();
+        assert!(message.contains("`same`"), "{message}");
     }
 
     #[test]

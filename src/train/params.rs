@@ -198,6 +198,11 @@ impl TrainParams {
         self.class_weights.check()
     }
 
+    /// Keeps the parameters whose names begin so as they are.
+    pub(crate) fn freeze(&mut self, names: impl IntoIterator<Item = impl Into<String>>) {
+        self.layer_rates.extend(names.into_iter().map(|name| (name.into(), 0.0)));
+    }
+
     /// The share of the learning rate that a parameter has.
     pub(super) fn layer_rate(&self, parameter: &str) -> f64 {
         let fitting = self.layer_rates.iter().filter(|(name, _)| parameter.starts_with(name.as_str()));

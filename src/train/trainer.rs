@@ -128,8 +128,8 @@ impl Trainer {
     }
 
     /// Begins with these weights; tensors of the network that are not among them are drawn from the seed.
-    pub fn initial_weights(mut self, weights: Weights) -> Self {
-        self.initial = Some(weights);
+    pub fn initial_weights(mut self, weights: impl Into<Weights>) -> Self {
+        self.initial = Some(weights.into());
         self
     }
 

@@ -85,6 +85,30 @@ impl RbmStack {
         layers.finish(self.inputs.clone(), self.inputs.count())
     }
 
+    /// The machines with these weights, named as in [`unrolled`](Self::unrolled); the others stay. A machine's weights and hidden
+    /// biases are those of its layer on the way up, its visible biases those of its layer on the way down, whose weights are
+    /// the same ones and not looked at.
+    ///
+    /// # Errors
+    /// As [`NetworkSpec::initial_weights`], with a network that is [`unrolled`](Self::unrolled).
+    pub fn with_weights(mut self, given: &Weights) -> Result<Self> {
+        self.unrolled().0.initial_weights(0, given)?;
+        let (count, first) = (self.machines.len(), self.depth() - 2 * self.machines.len());
+        let take = |place: &mut Vec<f32>, layer: usize, name: &str| {
+            if let Some(tensor) = given.get(&format!("{layer}.{name}")) {
+                place.clone_from(&tensor.values);
+            }
+        };
+        for (i, machine) in self.machines.iter_mut().enumerate() {
+            // Each is a linear layer and a sigmoid, up from the bottom and then down from the top.
+            let (up, down) = (first + 2 * i, first + 2 * (2 * count - 1 - i));
+            take(&mut machine.weight, up, "weight");
+            take(&mut machine.hidden_bias, up, "bias");
+            take(&mut machine.visible_bias, down, "bias");
+        }
+        Ok(self)
+    }
+
     /// How many layers of [`encoder`](Self::encoder) and [`unrolled`](Self::unrolled) it takes to the features.
     pub fn depth(&self) -> usize {
         2 * self.machines.len() + usize::from(self.inputs.dims.len() > 1)
@@ -147,6 +171,32 @@ mod tests {
         let value = |i: usize| (i as f32 * 0.7).sin();
         let take = |n: usize, from: usize| (from..from + n).map(value).collect();
         Rbm::new(spec, take(visible * hidden, 0), take(visible, 50), take(hidden, 90)).unwrap()
+    }
+
+    #[test]
+    fn a_stack_begins_with_what_another_has_learnt() {
+        for (inputs, units) in [(InputShape::from(6), VisibleUnits::Gaussian), ([2, 3].into(), VisibleUnits::Bernoulli)]
+        {
+            let of = |sizes: [(usize, VisibleUnits); 2]| {
+                let machines = vec![machine(6, sizes[0].0, sizes[0].1), machine(sizes[0].0, sizes[1].0, sizes[1].1)];
+                RbmStack::new(inputs.clone(), machines).unwrap()
+            };
+            let learnt = of([(4, units), (3, VisibleUnits::Bernoulli)]);
+            let blank = |m: &Rbm| Rbm::init(m.spec(), 1).unwrap();
+            let fresh = RbmStack::new(inputs.clone(), learnt.machines().iter().map(blank).collect()).unwrap();
+            let (_, weights) = learnt.unrolled();
+            assert_eq!(fresh.clone().with_weights(&weights).unwrap(), learnt);
+            // The way up alone brings all but the visible biases.
+            let up = fresh.clone().with_weights(&learnt.encoder().1).unwrap();
+            for (up, learnt) in up.machines().iter().zip(learnt.machines()) {
+                assert_eq!((up.weight(), up.hidden_bias()), (learnt.weight(), learnt.hidden_bias()));
+                assert!(up.visible_bias().iter().all(|bias| *bias == 0.0));
+            }
+            let other = of([(5, units), (3, VisibleUnits::Bernoulli)]);
+            let first = format!("`{}.bias`", learnt.depth() - 4);
+            let message = fresh.with_weights(&other.encoder().1).unwrap_err().to_string();
+            assert!(message.contains(&first) && message.contains("[5]") && message.contains("[4]"), "{message}");
+        }
     }
 
     fn applied((spec, weights): &(NetworkSpec, Weights), x: &[f32]) -> Vec<f32> {

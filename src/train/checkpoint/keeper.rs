@@ -8,7 +8,7 @@ use super::{Checkpoint, Checkpoints, Course};
 use crate::{
     Error, Result,
     model::Task,
-    nn::{NetworkSpec, Weights},
+    nn::{NamedTensor, NetworkSpec, Weights},
     tensor::Columns,
     train::{TrainParams, replicas::Replicas},
 };
@@ -96,12 +96,13 @@ pub(in crate::train) fn is_finite(weights: &Weights) -> bool {
     weights.tensors().iter().all(|tensor| tensor.values.iter().all(|v| v.is_finite()))
 }
 
-/// What a run is to do, as a checksum. Where it runs, for how long, and where rows are cached make no other run of it.
+/// What a run is to do and where it begins, as a checksum. Where it runs, for how long, and where rows are cached make no other run of it.
 pub(in crate::train) fn run_identity(
     spec: &NetworkSpec,
     params: &TrainParams,
     columns: &Columns,
     task: &Task,
+    initial: Option<&Weights>,
 ) -> Result<String> {
     let usual = TrainParams::default();
     let params = TrainParams {
@@ -115,5 +116,10 @@ pub(in crate::train) fn run_identity(
     };
     let json = serde_json::to_vec(&(spec, params, columns, task));
     let json = json.map_err(|e| Error::io("checkpoint", std::io::Error::other(e)))?;
-    Ok(Sha256::digest(&json).iter().map(|byte| format!("{byte:02x}")).collect())
+    let mut sum = Sha256::new_with_prefix(&json);
+    for NamedTensor { name, shape, values } in initial.map(Weights::tensors).unwrap_or_default() {
+        sum.update(format!("{name} {shape:?}"));
+        values.iter().for_each(|v| sum.update(v.to_le_bytes()));
+    }
+    Ok(sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -189,7 +189,7 @@ impl Checkpoints {
             match self.read(step) {
                 Ok(checkpoint) if checkpoint.run == run => return Ok(Some(checkpoint)),
                 Ok(_) => {
-                    let legal = "a place of its own: it holds checkpoints of a run with other parameters, another \
+                    let legal = "a place of its own: it holds checkpoints of a run with other parameters or initial weights, another \
                                  network or other rows";
                     return Err(Error::param("checkpoints", self.place.describe(), legal));
                 }

@@ -133,6 +133,26 @@ async fn only_the_latest_are_kept_and_a_damaged_one_is_passed_over() {
 }
 
 #[tokio::test]
+async fn a_run_that_begins_elsewhere_is_another_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::new(folder.path());
+    let few = || TrainParams { epochs: 4, early_stopping: None, ..params() };
+    let beginning = |value: f32, params| {
+        let tensor = NamedTensor { name: "0.bias".into(), shape: vec![8], values: vec![value; 8] };
+        trainer(params).initial_weights(Weights::new(vec![tensor]).unwrap())
+    };
+    let expected = beginning(0.5, few()).fit(&rows()).await.unwrap();
+    let stopped = TrainParams { max_steps: Some(7), ..few() };
+    beginning(0.5, stopped).checkpoints(checkpoints.clone()).fit(&rows()).await.unwrap();
+    for other in [beginning(0.25, few()), trainer(few())] {
+        let message = other.checkpoints(checkpoints.clone()).fit(&rows()).await.unwrap_err().to_string();
+        assert!(message.contains("initial weights"), "{message}");
+    }
+    let resumed = beginning(0.5, few()).checkpoints(checkpoints).fit(&rows()).await.unwrap();
+    assert_eq!(bytes(&resumed), bytes(&expected));
+}
+
+#[tokio::test]
 async fn the_best_epochs_are_kept_beside_the_latest() {
     let folder = tempfile::tempdir().unwrap();
     let checkpoints = Checkpoints::new(folder.path()).every_epochs(0).keep(1).keep_best(3);

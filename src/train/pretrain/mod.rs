@@ -25,7 +25,7 @@ use super::{
 use crate::{
     Error, Result,
     model::{EpochRecord, Evaluation, History, Metric},
-    nn::{InputShape, Rbm, RbmLearner, RbmSpec, RbmStack, VisibleUnits},
+    nn::{InputShape, Rbm, RbmLearner, RbmSpec, RbmStack, VisibleUnits, Weights},
     stream::RecordSource,
     tensor::{Columns, InputDecoder, Minibatch, Rows, TensorField, Values},
 };
@@ -55,6 +55,7 @@ pub struct Pretrainer {
     columns: Columns,
     params: TrainParams,
     expected_rows: Option<u64>,
+    initial: Option<Weights>,
     observers: Vec<Arc<dyn Observer>>,
     stop: Stop,
 }
@@ -77,12 +78,19 @@ impl Pretrainer {
     /// `on_invalid`), `seed`, and when to stop (`early_stopping` for each layer; `max_steps` and `max_seconds` over all).
     /// How long each layer trains, and how fast, is the layer's.
     pub fn new(units: VisibleUnits, layers: Vec<RbmLayer>, columns: Columns, params: TrainParams) -> Self {
-        Self { units, layers, columns, params, expected_rows: None, observers: Vec::new(), stop: Stop::default() }
+        let (observers, stop) = (Vec::new(), Stop::default());
+        Self { units, layers, columns, params, expected_rows: None, initial: None, observers, stop }
     }
 
     /// Says how many rows the source has, as counted beforehand. Another number at the end of the first epoch is an error.
     pub fn expected_rows(mut self, rows: u64) -> Self {
         self.expected_rows = Some(rows);
+        self
+    }
+
+    /// Begins with these weights, named as in [`RbmStack::unrolled`]; what is not among them is drawn from the seed.
+    pub fn initial_weights(mut self, weights: impl Into<Weights>) -> Self {
+        self.initial = Some(weights.into());
         self
     }
 
@@ -121,6 +129,7 @@ impl Pretrainer {
     /// # Errors
     /// [`Error::Param`] for a bad parameter, [`Error::Schema`] for a column that is missing or mistyped, [`Error::Data`]
     /// for rows that cannot be used (values outside `[0, 1]` too, when visible units are Bernoulli),
+    /// [`Error::Network`] for initial weights that do not fit,
     /// [`Error::Training`] when a layer's weights are no longer finite, [`Error::Incomplete`] when the rows are not as
     /// many as expected, [`Error::Io`] when the disk is full; whatever the source fails with.
     pub async fn fit(&self, source: &dyn RecordSource) -> Result<Pretrained> {
@@ -160,20 +169,30 @@ impl Pretrainer {
             over: false,
             history: History { metric: Metric::Rmse, ..History::default() },
         };
+        let beginning = self.beginning(&inputs)?;
         let mut machines: Vec<Rbm> = Vec::with_capacity(self.layers.len());
-        for (position, layer) in self.layers.iter().enumerate() {
-            let (visible, units) = match machines.last() {
-                None => (inputs.count(), self.units),
-                Some(below) => (below.spec().hidden, VisibleUnits::Bernoulli),
-            };
-            let spec = RbmSpec { visible, hidden: layer.hidden, units };
-            let mut machine = Rbm::init_layer(spec, self.params.seed, position as u32)?;
+        for (position, mut machine) in beginning.into_iter().enumerate() {
             if !run.over {
                 self.layer(position, &machines, &mut machine, &mut run)?;
             }
             machines.push(machine);
         }
         Ok(Pretrained { stack: RbmStack::new(inputs, machines)?, history: run.history })
+    }
+
+    /// The machines before they learn.
+    fn beginning(&self, inputs: &InputShape) -> Result<Vec<Rbm>> {
+        let (mut visible, mut units) = (inputs.count(), self.units);
+        let mut machines = Vec::with_capacity(self.layers.len());
+        for (position, &RbmLayer { hidden, .. }) in self.layers.iter().enumerate() {
+            let spec = RbmSpec { visible, hidden, units };
+            machines.push(Rbm::init_layer(spec, self.params.seed, position as u32)?);
+            (visible, units) = (hidden, VisibleUnits::Bernoulli);
+        }
+        match &self.initial {
+            Some(given) => Ok(RbmStack::new(inputs.clone(), machines)?.with_weights(given)?.machines().to_vec()),
+            None => Ok(machines),
+        }
     }
 
     /// Trains one layer on what those below make of the rows.

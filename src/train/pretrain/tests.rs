@@ -45,6 +45,26 @@ fn pretrainer(params: TrainParams) -> Pretrainer {
 }
 
 #[tokio::test]
+async fn training_begins_where_another_ended() {
+    let rows = source(&rows(100), 37);
+    let learnt = pretrainer(params()).fit(&rows).await.unwrap().stack;
+    let still = |mut pretrainer: Pretrainer| {
+        for layer in &mut pretrainer.layers {
+            (layer.epochs, layer.learning_rate) = (1, 1e-12);
+        }
+        pretrainer.initial_weights(learnt.unrolled().1)
+    };
+    let again = still(pretrainer(params())).fit(&rows).await.unwrap().stack;
+    for (a, b) in again.machines().iter().zip(learnt.machines()) {
+        let apart = a.weight().iter().zip(b.weight()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(apart < 1e-6, "{apart}");
+    }
+    let other = Pretrainer { layers: vec![RbmLayer::new(12), RbmLayer::new(7)], ..pretrainer(params()) };
+    let message = still(other).fit(&rows).await.unwrap_err().to_string();
+    assert!(message.contains("`2.bias`") && message.contains("[6]") && message.contains("[7]"), "{message}");
+}
+
+#[tokio::test]
 async fn layers_learn_one_on_the_other_while_rows_stream() {
     let params = TrainParams { validation_fraction: 0.2, ..params() };
     let trained = pretrainer(params).expected_rows(400).fit(&source(&rows(400), 37)).await.unwrap();

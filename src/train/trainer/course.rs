@@ -95,7 +95,7 @@ impl<'a> Training<'a> {
         let run = trainer.announced(first.end.as_ref(), parameters, task.names());
         let run = Run { metric: replicas.metric(), ..run };
         trainer.observers.iter().for_each(|o| o.begin(&run));
-        let identity = run_identity(&spec, params, &trainer.columns, &task)?;
+        let identity = run_identity(&spec, params, &trainer.columns, &task, trainer.initial.as_ref())?;
         let mut keeper = Keeper::new(trainer.checkpoints.as_ref(), identity);
         let mut course = keeper.resume(&spec, params, &mut replicas)?;
         course.history.metric = replicas.metric();
