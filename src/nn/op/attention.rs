@@ -134,14 +134,19 @@ impl Kernel for Mixing {
         let Some(dx) = gradients.x else { return };
         let time = self.padded(&pass);
         let (inputs, outputs) = (time * 3 * self.width, time * self.width);
-        let row = |(row, ((dx, dy), x)): (usize, ((&mut [f32], &mut [f32]), &[f32]))| {
+        let row = |row: usize, x: &[f32], dx: &mut [f32], dy: &mut [f32]| {
             self.backward_row(x, pass.lengths.map_or(time, |lengths| lengths[row] as usize), dy, dx);
         };
         match threads() {
-            1 => dx.chunks_mut(inputs).zip(dy.chunks_mut(outputs)).zip(pass.x.chunks(inputs)).enumerate().for_each(row),
+            1 => {
+                let gradients = dx.chunks_mut(inputs).zip(dy.chunks_mut(outputs));
+                let rows = gradients.zip(pass.x.chunks(inputs)).enumerate();
+                rows.for_each(|(i, ((dx, dy), x))| row(i, x, dx, dy));
+            }
             _ => {
                 let gradients = dx.par_chunks_mut(inputs).zip(dy.par_chunks_mut(outputs));
-                gradients.zip(pass.x.par_chunks(inputs)).enumerate().for_each(row);
+                let rows = gradients.zip(pass.x.par_chunks(inputs)).enumerate();
+                rows.for_each(|(i, ((dx, dy), x))| row(i, x, dx, dy));
             }
         }
     }

@@ -93,10 +93,10 @@ impl Kernel for Reading {
         let ((lengths, wide), width) = (self.lengths(&pass), self.width);
         let places = room(&mut saved.places, if self.readout == Readout::Max { y.len() } else { 0 });
         for (row, (x, length)) in pass.x.chunks_exact(wide).zip(&*lengths).enumerate() {
-            let (steps, mut own) = (x.chunks_exact(width).take(*length as usize), row * width..(row + 1) * width);
+            let (mut steps, mut own) = (x.chunks_exact(width).take(*length as usize), row * width..(row + 1) * width);
             match self.readout {
                 Readout::All => y[row * wide..][..wide].copy_from_slice(x),
-                Readout::Last => steps.last().into_iter().for_each(|step| y[own.clone()].copy_from_slice(step)),
+                Readout::Last => steps.next_back().into_iter().for_each(|step| y[own.clone()].copy_from_slice(step)),
                 Readout::Mean => {
                     let (to, share) = (&mut y[own], 1.0 / *length as f32);
                     to.fill(0.0);

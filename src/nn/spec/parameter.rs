@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::{LayerSpec, Nested};
 use crate::nn::{CustomWeight, InputShape, layer::Table};
 
-/// One parameter, or one statistic, that a [`NetworkSpec`] calls for.
+/// One parameter, or one statistic, that a [`NetworkSpec`](super::NetworkSpec) calls for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParameterSpec {
     /// `<layer>.weight` and so on, with the layer's position from 0, as PyTorch's `nn.Sequential` names them.
