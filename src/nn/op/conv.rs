@@ -76,7 +76,7 @@ impl Convolution {
             }
         });
         if let Some(function) = self.activation {
-            activation::apply(function, y);
+            activation::activate(function, y);
         }
     }
 

@@ -35,7 +35,7 @@ impl Kernel for Dense {
         let bias = Start::Columns(pass.params[1]);
         product([pass.rows, outputs, inputs], x, weight.t(), (y, outputs), bias, Threads::All);
         if let Some(function) = activation {
-            over_rows(y, outputs, |_, y| activation::apply(function, y));
+            over_rows(y, outputs, |_, y| activation::activate(function, y));
         }
     }
 

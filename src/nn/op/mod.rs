@@ -26,7 +26,7 @@ mod tiles;
 mod turn;
 mod window;
 
-pub(crate) use activation::{Elementwise, from_output};
+pub(crate) use activation::{Elementwise, activate, from_output};
 pub(crate) use add::{add_into, add_values};
 pub(crate) use attention::Mixing;
 pub(crate) use conv::Convolution;

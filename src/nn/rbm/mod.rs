@@ -24,7 +24,10 @@ use super::{
     },
     random::{Philox, Purpose},
 };
-use crate::{Error, Result, nn::op::math};
+use crate::{
+    Error, Result,
+    nn::{Activation, op::activate},
+};
 
 /// What the visible units stand for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -263,7 +266,7 @@ fn add_to_rows(out: &mut [f32], bias: &[f32]) {
 }
 
 fn sigmoid(values: &mut [f32], width: usize) {
-    over_rows(values, width, |_, values| wide(|| values.iter_mut().for_each(|v| *v = math::sigmoid(*v))));
+    over_rows(values, width, |_, values| activate(Activation::Sigmoid, values));
 }
 
 fn squared_distance(x: &[f32], y: &[f32]) -> f64 {
