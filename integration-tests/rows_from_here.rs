@@ -52,6 +52,22 @@ async fn rows_arrive_whole_however_they_travel() {
 }
 
 #[tokio::test]
+async fn rows_that_were_uploaded_are_read_back_as_often_as_asked() {
+    let spark = session().await;
+    // Within the plan, and uploaded.
+    for count in [10, 2000] {
+        let frame = spark.create_dataframe(&[numbers(0, count, 100)]).await.unwrap();
+        for _ in 0..2 {
+            let source = frame.source();
+            let batches = source.stream().await.unwrap().collect().await.unwrap();
+            assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), count as usize);
+            source.close().await.unwrap();
+        }
+    }
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_stream_is_uploaded_as_it_comes_and_its_failure_is_the_callers() {
     let spark = session().await;
     let schema = numbers(0, 1, 1).schema();

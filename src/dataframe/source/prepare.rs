@@ -318,5 +318,6 @@ fn counted(groups: &[Group], tally: Tally) -> Tally {
 /// Whether the plan has parts that only its own session has.
 fn is_bound_to_session(frame: &DataFrame) -> bool {
     let plan = format!("{:?}", frame.relation());
-    plan.contains("MlRelation(") || plan.contains("CachedRemoteRelation")
+    // A copy of a session lacks the uploads that chunked and other cached local relations name.
+    ["MlRelation(", "CachedRemoteRelation", "CachedLocalRelation"].iter().any(|part| plan.contains(part))
 }
