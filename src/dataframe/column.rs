@@ -26,6 +26,13 @@ pub fn function(name: &str, arguments: impl IntoIterator<Item = Column>) -> Colu
     Column::new(Expression::UnresolvedFunction(UnresolvedFunction::new(name, arguments)))
 }
 
+/// The numbers of a Spark ML vector as an array of `float64` or `float32`; null for null, which Spark's own function does
+/// not take.
+pub(crate) fn vector_to_array(vector: Column, numbers: &str) -> Column {
+    let array = function("vector_to_array", [vector.clone(), spark_connect::lit_string(numbers)]);
+    spark_connect::functions::when(vector.is_not_null(), array)
+}
+
 /// The column under a name and with metadata, such as Spark ML's `{"ml_attr": …}`.
 pub fn with_metadata(column: Column, name: &str, metadata: &Map<String, Value>) -> Column {
     let json = Value::Object(metadata.clone()).to_string();

@@ -1,14 +1,14 @@
 //! The columns a network trains on, in the form that travels best.
 
 use spark_connect::{
-    Column, lit_string,
+    Column,
     types::{DataType, StructField},
 };
 
 use super::readers;
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, Schema, column, function, is_vector},
+    dataframe::{DataFrame, Schema, column, is_vector, vector_to_array},
     tensor::{Columns, reader::Readers},
 };
 
@@ -48,7 +48,7 @@ fn single(schema: &Schema, name: &str) -> Result<Column> {
     let value = column(name);
     let single = match &found.data_type {
         DataType::Array { .. } => value.cast_str("array<float>"),
-        other if is_vector(other) => function("vector_to_array", [value, lit_string("float32")]),
+        other if is_vector(other) => vector_to_array(value, "float32"),
         _ => value.cast_str("float"),
     };
     Ok(single.alias(name))

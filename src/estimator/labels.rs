@@ -4,12 +4,12 @@ use arrow::{
     array::{Array, AsArray},
     datatypes::Float64Type,
 };
-use spark_connect::{Column, lit, lit_double, lit_string, types::DataType};
+use spark_connect::{Column, lit, lit_double, types::DataType};
 
 use super::features::{is_number, typed};
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, Schema, column, function, is_vector},
+    dataframe::{DataFrame, Schema, column, function, is_vector, vector_to_array},
     ml::attribute::{Attribute, AttributeGroup},
     model::Scaling,
     tensor::{
@@ -169,7 +169,7 @@ impl Source {
         match self.form {
             Form::Number => value.cast_str("double"),
             Form::Array => value.cast_str("array<double>"),
-            Form::Vector => function("vector_to_array", [value, lit_string("float64")]),
+            Form::Vector => vector_to_array(value, "float64"),
         }
     }
 }

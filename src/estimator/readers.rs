@@ -8,7 +8,7 @@ use spark_connect::{Column, column::lit, lit_string, types::DataType};
 
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, Schema, column, function, is_vector},
+    dataframe::{DataFrame, Schema, column, function, is_vector, vector_to_array},
     ml::attribute::AttributeGroup,
     tensor::{
         Columns,
@@ -113,7 +113,7 @@ async fn tensor_type(frame: &DataFrame, schema: &Schema, source: &str) -> Result
     let array = match &field.data_type {
         vector if is_vector(vector) => match AttributeGroup::from_metadata(&field.metadata) {
             Some(group) => return Ok(Some(TensorType::new(Dtype::Float32, [group.size()]))),
-            None => function("vector_to_array", [column(source), lit_string("float64")]),
+            None => vector_to_array(column(source), "float64"),
         },
         DataType::Array { element_type, .. } if is_number(element_type) => column(source),
         number if is_number(number) => return Ok(Some(TensorType::new(Dtype::Float32, []))),
@@ -193,7 +193,7 @@ fn castable(tensor: &TensorReader) -> bool {
 /// Doubles, longs and decimals as single precision; vectors as arrays of it.
 fn narrowed(name: &str, data_type: &DataType) -> Column {
     match single(data_type) {
-        _ if is_vector(data_type) => function("vector_to_array", [column(name), lit_string("float32")]),
+        _ if is_vector(data_type) => vector_to_array(column(name), "float32"),
         Some(single) => column(name).cast_str(&single),
         None => column(name),
     }

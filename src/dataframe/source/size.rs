@@ -3,7 +3,7 @@
 
 use spark_connect::{column::Column, functions, lit, lit_string, types::DataType};
 
-use crate::dataframe::{Schema, column, function, is_vector};
+use crate::dataframe::{Schema, column, function, is_vector, vector_to_array};
 
 /// Bytes of the offset that a value of varying length has.
 const OFFSET: i64 = 4;
@@ -69,10 +69,7 @@ fn bytes(value: Column, data_type: &DataType) -> Column {
             }
             _ => long(text(function("to_json", [value]))),
         },
-        vector if is_vector(vector) => {
-            let values = function("vector_to_array", [value, lit_string("float64")]);
-            long(elements(values) * lit(8) + lit(32))
-        }
+        vector if is_vector(vector) => long(elements(vector_to_array(value, "float64")) * lit(8) + lit(32)),
         T::Struct { fields } => {
             let fields = fields.iter().map(|field| match width(&field.data_type) {
                 Some(width) => lit(width as i64).cast(T::Long),

@@ -35,7 +35,7 @@ pub use self::{
     vector_assembler::VectorAssembler,
 };
 use crate::{
-    dataframe::{function, is_vector, literal_array},
+    dataframe::{function, is_vector, literal_array, vector_to_array},
     ml::learning::Aggregate,
 };
 
@@ -85,7 +85,7 @@ pub(in crate::ml) fn numbers(data_type: &DataType) -> Option<Numbers> {
 /// A vector or array column as `array<double>`.
 pub(in crate::ml) fn as_array(column: Column, kind: Numbers) -> Column {
     match kind {
-        Numbers::Vector => function("vector_to_array", [column, text("float64")]),
+        Numbers::Vector => vector_to_array(column, "float64"),
         _ => column.cast(DataType::Array { element_type: Box::new(DataType::Double), contains_null: true }),
     }
 }

@@ -1,10 +1,10 @@
 //! Arrays where Spark ML's operators want vectors.
 
-use spark_connect::{column::Column, lit_string, types::DataType};
+use spark_connect::{column::Column, types::DataType};
 
 use super::{Operator, Value};
 use crate::{
-    dataframe::{DataFrame, Schema, column, function},
+    dataframe::{DataFrame, Schema, column, function, vector_to_array},
     ml::feature::{Numbers, as_array, numbers},
 };
 
@@ -38,7 +38,7 @@ pub(super) fn as_vectors(frame: &DataFrame, inputs: &[String], schema: &Schema) 
 /// The frame with the arrays that it had before [`as_vectors`].
 pub(super) fn as_before(frame: DataFrame, inputs: &[String], schema: &Schema) -> DataFrame {
     let array = |(name, data_type): (&str, &DataType)| {
-        let array = function("vector_to_array", [column(name), lit_string("float64")]);
+        let array = vector_to_array(column(name), "float64");
         (name.to_owned(), array.cast(data_type.clone()))
     };
     let arrays: Vec<(String, Column)> = arrays(inputs, schema).map(array).collect();
