@@ -126,8 +126,7 @@ fn max_pool(pool: &Pool, x: &Tensor, height: usize) -> Result<Tensor> {
             x = beside(&x, 2)?;
         }
     }
-    let stride = pool.stride.unwrap_or(pool.kernel);
-    x.max_pool2d_with_stride((height, pool.kernel), (if height > 1 { stride } else { 1 }, stride))
+    slide(pool, &x, height, |a, b| a.maximum(b))
 }
 
 fn mean_pool(pool: &Pool, x: &Tensor, height: usize) -> Result<Tensor> {
@@ -135,6 +134,26 @@ fn mean_pool(pool: &Pool, x: &Tensor, height: usize) -> Result<Tensor> {
     if height > 1 {
         x = x.pad_with_zeros(2, pool.padding, pool.padding)?;
     }
+    slide(pool, &x, height, |a, b| a + b)? / (height * pool.kernel) as f64
+}
+
+/// Combines what lies under a kernel, line by line and column by column. candle's own pooling has no gradient where kernels
+/// overlap, and that of its max pooling is too small by the kernel's size.
+fn slide(
+    pool: &Pool,
+    x: &Tensor,
+    height: usize,
+    combine: impl Fn(&Tensor, &Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
     let stride = pool.stride.unwrap_or(pool.kernel);
-    x.avg_pool2d_with_stride((height, pool.kernel), (if height > 1 { stride } else { 1 }, stride))
+    let along = |x: &Tensor, dim: usize| -> Result<Tensor> {
+        let count = (x.dim(dim)? - pool.kernel) / stride + 1;
+        let under = |k: usize| {
+            let places: Vec<u32> = (0..count).map(|place| (place * stride + k) as u32).collect();
+            x.index_select(&Tensor::from_vec(places, count, x.device())?, dim)
+        };
+        (1..pool.kernel).try_fold(under(0)?, |found, k| -> Result<Tensor> { combine(&found, &under(k)?) })
+    };
+    let x = if height > 1 { along(x, 2)? } else { x.clone() };
+    along(&x, 3)
 }

@@ -114,12 +114,19 @@ fn kernels_as_candle_operations_give_the_outputs_and_gradients_of_pytorch() {
 }
 
 #[test]
-fn candles_own_operations_give_the_outputs_of_pytorch() {
+fn candles_own_operations_give_the_outputs_of_pytorch_and_its_gradients_where_they_are_put_together() {
     for case in Case::all() {
-        let network = case.network();
-        let y = network.portably(&case.input(), case.rows, case.mode()).unwrap();
+        let (network, x) = (case.network(), case.input());
+        let y = network.portably(&x, case.rows, case.mode()).unwrap();
         case.holds("output", &flat(&y), &case.y);
         case.statistics_hold(&network);
+        if case.name.contains("pool") || case.name.contains("residual") || case.name.contains("transpose") {
+            let upstream = Tensor::from_slice(&case.upstream, y.shape(), &Device::Cpu).unwrap();
+            let store = (y * upstream).unwrap().sum_all().unwrap().backward().unwrap();
+            case.holds("gradient of the input", &flat(store.get(&x).unwrap()), &case.dx);
+            let gradient = |p: &crate::nn::Parameter| (p.name.clone(), flat(store.get(&p.var).unwrap()));
+            case.gradients_hold(&network.parameters().iter().map(gradient).collect::<Vec<_>>());
+        }
     }
 }
 
