@@ -9,6 +9,7 @@ use tinderbox::{
     dataframe::is_vector,
     nn::{Annealing, VisibleUnits},
     prelude::*,
+    tensor::codec::{Dtype, TensorType},
     train::{Corruption, Loss},
 };
 
@@ -122,6 +123,33 @@ async fn rows_unlike_those_learnt_from_are_made_up_badly() {
     let scaler = StandardScaler::new("code", "scaled").fit(&transformed).await.unwrap();
     assert_eq!(scaler.transform(&transformed).await.unwrap().count().await.unwrap(), 200);
     spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_convolutional_auto_encoder_whose_halves_share_weights_restores_pictures() {
+    let spark = session().await;
+    let frame = patterns(&spark, 200).await;
+    let conv = Conv { padding: 1, ..Conv::new(4, 3) };
+    let encoder = Network::new().conv2d(conv).activate(Activation::Relu).max_pool2d(Pool::new(2)).linear(4);
+    let pictures = TensorReader::new("features").of(TensorType::new(Dtype::Float32, [1, 4, 4]));
+    let autoencoder = Autoencoder::mirrored(encoder).tied_weights(true).input(pictures);
+    let autoencoder = autoencoder.loss(Loss::BinaryCrossEntropy).epochs(30).learning_rate(0.02).batch_size(20).seed(3);
+    let model = autoencoder.fit_frame(&frame).await.unwrap();
+    // Convolution, activation, pooling, flattening, the code.
+    assert_eq!((model.encoder().code_width(), model.encoder().layer_index()), (4, 5));
+    let weights = model.encoder().weights();
+    assert_eq!(weights.get("0.weight").unwrap().shape, [4, 1, 3, 3]);
+    assert!(weights.get("5.weight").is_none() && weights.get("5.bias").is_some());
+    let error = mean_error(&model, &frame).await;
+    // The variance of a value is about 0.2.
+    assert!(error < 0.06, "{error}");
+    // What follows begins where this ended.
+    let longer = model.autoencoder().epochs(1).learning_rate(1e-6).batch_size(20).fit_frame(&frame).await.unwrap();
+    assert!((mean_error(&longer, &frame).await - error).abs() < 1e-3);
+
+    let tied = Autoencoder::of(Network::mlp([4])).tied_weights(true).fit_frame(&frame).await;
+    let message = tied.unwrap_err().to_string();
+    assert!(message.contains("tiedWeights") && message.contains("mirrored"), "{message}");
 }
 
 #[tokio::test]

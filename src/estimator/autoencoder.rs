@@ -14,7 +14,7 @@ use crate::{
     dataframe::{DataFrame, Schema},
     ml::{Estimator, Model},
     model::Encoder,
-    nn::{Activation, Devices, LayerSpec, Network, Weights},
+    nn::{Activation, Devices, LayerSpec, Network, NetworkLayer, Weights},
     tensor::{Columns, Decoder, InputDecoder},
     train::{Checkpoints, Corruption, Loss, TrainParams, Trainer},
 };
@@ -30,7 +30,8 @@ use crate::{
 /// | `reconstructionCol` | [`reconstruction_col`](Self::reconstruction_col) | |
 /// | `reconstructionErrorCol` | [`reconstruction_error_col`](Self::reconstruction_error_col) | `reconstructionError` |
 /// | `handleInvalid` | [`handle_invalid`](Self::handle_invalid) | `error` |
-/// | `layerIndex` | [`layer_index`](Self::layer_index) | the narrowest layer |
+/// | `layerIndex` | [`layer_index`](Self::layer_index) | the encoder's last, else the narrowest |
+/// | `tiedWeights` | [`tied_weights`](Self::tied_weights) | false |
 /// | `loss` | [`loss`](Self::loss) | squared error |
 /// | `corruption` | [`corruption`](Self::corruption) | none |
 /// | `maxIter` | [`epochs`](Self::epochs) | 50 |
@@ -62,6 +63,7 @@ pub struct Autoencoder {
     base: Unsupervised,
     network: Network,
     layer_index: Option<usize>,
+    tied: bool,
     initial: Option<Weights>,
     checkpoints: Option<Checkpoints>,
 }
@@ -72,11 +74,35 @@ impl Autoencoder {
     /// A deep auto-encoder: fully connected layers of sizes `hidden` with ReLUs, a linear code of `code` values, and the
     /// hidden layers in the opposite order on the way back.
     pub fn new(hidden: impl IntoIterator<Item = usize>, code: usize) -> Self {
-        let hidden: Vec<usize> = hidden.into_iter().collect();
-        let layer = |net: Network, outputs: usize| net.linear(outputs).activate(Activation::Relu);
-        let down = hidden.iter().fold(Network::new(), |net, outputs| layer(net, *outputs)).linear(code);
-        let up = hidden.iter().rev().fold(down, |net, outputs| layer(net, *outputs));
-        Self { layer_index: Some(2 * hidden.len() + 1), ..Self::of(up) }
+        Self::of(Network::autoencoder(hidden, code))
+    }
+
+    /// An auto-encoder of this encoder, whose output is the code. Its layers in the opposite order lead back: linear layers
+    /// with their sizes exchanged, transposed convolutions in the place of convolutions and pooling in two dimensions
+    /// ([`NetworkLayer::Mirror`](crate::nn::NetworkLayer::Mirror)).
+    ///
+    /// ```
+    /// use tinderbox::{estimator::Autoencoder, nn::{Activation, Conv, Network, Pool}};
+    ///
+    /// let conv = |outputs| Conv { padding: 1, ..Conv::new(outputs, 3) };
+    /// let encoder = Network::new()
+    ///     .conv2d(conv(16))
+    ///     .activate(Activation::Relu)
+    ///     .max_pool2d(Pool::new(2))
+    ///     .conv2d(conv(32))
+    ///     .activate(Activation::Relu)
+    ///     .linear(32);
+    /// let convolutional = Autoencoder::mirrored(encoder).tied_weights(true);
+    /// ```
+    pub fn mirrored(encoder: Network) -> Self {
+        Self::of(encoder.mirror(false))
+    }
+
+    /// Whether the decoder shares the weights of the encoder, turned round, and has biases of its own; not unless set. For
+    /// auto-encoders whose decoder mirrors the encoder: [`new`](Self::new) and [`mirrored`](Self::mirrored).
+    pub fn tied_weights(mut self, share: bool) -> Self {
+        self.tied = share;
+        self
     }
 
     /// Any network: a last linear layer with as many outputs as a row has values is added behind it. A convolutional
@@ -97,7 +123,7 @@ impl Autoencoder {
     pub fn of(network: Network) -> Self {
         let mut base = Unsupervised::new();
         base.training.loss = Loss::SquaredError;
-        Self { base, network, layer_index: None, initial: None, checkpoints: None }
+        Self { base, network, layer_index: None, tied: false, initial: None, checkpoints: None }
     }
 
     /// Takes the output of this many layers of the network as the code: flattening in front of a linear layer counts.
@@ -181,6 +207,7 @@ impl Autoencoder {
         let layers = self.layer_index.map_or(String::new(), |layers| layers.to_string());
         self.base.explain(vec![
             param("layerIndex", "how many layers it takes to the code; the narrowest unless set", "", layers),
+            param("tiedWeights", "whether the decoder shares the encoder's weights", false, self.tied),
             param(
                 "loss",
                 "how reconstructions are judged",
@@ -212,12 +239,15 @@ impl Autoencoder {
     pub async fn fit_frame(&self, frame: &DataFrame) -> Result<EncoderModel> {
         self.check()?;
         let prepared = self.base.prepare(frame).await?;
-        let model = self.trainer(&prepared).fit(&prepared.rows).await?;
+        let model = self.trainer(&prepared, self.described()?).fit(&prepared.rows).await?;
         prepared.rows.close().await?;
         let (mut spec, weights, history) = (model.spec().clone(), model.weights().clone(), model.history().clone());
         let code = match self.layer_index {
             Some(layers) => layers,
-            None => narrowest(&spec.shapes()?.iter().map(|shape| shape.count()).collect::<Vec<_>>()),
+            None => match self.network.mirrored(&spec.inputs)? {
+                Some(layers) => layers,
+                None => narrowest(&spec.shapes()?.iter().map(|shape| shape.count()).collect::<Vec<_>>()),
+            },
         };
         if self.base.training.loss == Loss::BinaryCrossEntropy {
             spec.layers.push(LayerSpec::Activation { function: Activation::Sigmoid });
@@ -235,9 +265,24 @@ impl Autoencoder {
             }
             _ => self.base.training.check(),
         }
+        .and_then(|()| self.described().map(drop))
     }
 
-    fn trainer(&self, prepared: &Prepared) -> Trainer {
+    /// The network, its weights tied where that is asked for.
+    fn described(&self) -> Result<Network> {
+        let mut network = self.network.clone();
+        match (network.layers.last_mut(), self.tied) {
+            (_, false) => {}
+            (Some(NetworkLayer::Mirror { tied }), true) => *tied = true,
+            (_, true) => {
+                let legal = "false for a decoder that is described layer by layer; `Autoencoder::mirrored` makes one";
+                return Err(Error::param("tiedWeights", "true", legal));
+            }
+        }
+        Ok(network)
+    }
+
+    fn trainer(&self, prepared: &Prepared, network: Network) -> Trainer {
         let Unsupervised { training, observers, stop, .. } = &self.base;
         let (columns, policy) = (prepared.columns.clone(), training.on_invalid);
         let unit_interval = training.loss == Loss::BinaryCrossEntropy;
@@ -246,7 +291,7 @@ impl Autoencoder {
             let decoder = if unit_interval { decoder.within(0.0, 1.0) } else { decoder };
             Ok(Box::new(decoder) as Box<dyn Decoder>)
         };
-        let mut trainer = Trainer::new(self.network.clone(), prepared.columns.clone(), training.clone())
+        let mut trainer = Trainer::new(network, prepared.columns.clone(), training.clone())
             .decoder(decoder)
             .expected_rows(prepared.count)
             .stop(stop.clone());
@@ -286,6 +331,7 @@ impl fmt::Debug for Autoencoder {
         f.debug_struct("Autoencoder")
             .field("network", &self.network)
             .field("layer_index", &self.layer_index)
+            .field("tied", &self.tied)
             .field("columns", &self.base.columns)
             .field("training", &self.base.training)
             .field("options", &self.base.options)

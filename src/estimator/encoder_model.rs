@@ -129,8 +129,11 @@ impl EncoderModel {
         let layers = &self.encoder.spec().layers;
         let squeezed = matches!(layers.last(), Some(LayerSpec::Activation { function: Activation::Sigmoid }));
         // The last linear layer, and what squeezes its outputs, are an auto-encoder's own.
-        let own = 1 + usize::from(squeezed);
-        let network = describe(&layers[..layers.len().saturating_sub(own)]);
+        let layers = &layers[..layers.len().saturating_sub(usize::from(squeezed))];
+        let network = match layers.split_last() {
+            Some((LayerSpec::Linear { .. }, before)) => describe(before),
+            _ => Network { closed: true, ..describe(layers) },
+        };
         let loss = if squeezed { Loss::BinaryCrossEntropy } else { Loss::SquaredError };
         Autoencoder::of(network)
             .inputs_of(self.encoder.columns())
@@ -197,7 +200,7 @@ pub(super) fn output_schema(
 
 /// The description that resolves to these layers with one more linear layer behind them.
 fn describe(layers: &[LayerSpec]) -> Network {
-    Network { layers: layers.iter().map(described).collect() }
+    Network { layers: layers.iter().map(described).collect(), closed: false }
 }
 
 fn described(layer: &LayerSpec) -> NetworkLayer {
@@ -224,10 +227,13 @@ fn described(layer: &LayerSpec) -> NetworkLayer {
         LayerSpec::Custom(custom) => NetworkLayer::Custom { name: custom.name, settings: custom.settings },
         LayerSpec::Attention(settings) => NetworkLayer::Attention(settings),
         LayerSpec::Flatten => NetworkLayer::Flatten,
+        LayerSpec::Unflatten { dims } => NetworkLayer::Unflatten { dims },
+        LayerSpec::Tied { of, .. } => NetworkLayer::Tied { of },
+        LayerSpec::ConvTranspose2d(conv) => NetworkLayer::ConvTranspose2d(conv),
         LayerSpec::Join { branches } => {
             let branch = |branch: BranchSpec| {
                 let columns = Branch::numbers(branch.columns.into_iter().map(|part| part.name));
-                columns.through(Network { layers: branch.layers.iter().map(described).collect() })
+                columns.through(Network { layers: branch.layers.iter().map(described).collect(), closed: false })
             };
             NetworkLayer::Join { branches: branches.into_iter().map(branch).collect() }
         }

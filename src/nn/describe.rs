@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Branch, InputColumn, InputShape, NetworkSpec,
-    layer::{Activation, Attention, Conv, Pool, Recurrent, Table},
+    layer::{Activation, Attention, Conv, ConvTranspose, Pool, Recurrent, Table},
 };
 use crate::Result;
 
@@ -38,6 +38,9 @@ pub(super) use resolve::sized;
 pub struct Network {
     /// The layers before the last, first to last.
     pub layers: Vec<NetworkLayer>,
+    /// Whether no last linear layer is added behind them; not unless set, or a [mirror](NetworkLayer::Mirror) comes last.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closed: bool,
 }
 
 /// One layer of a [`Network`], its inputs still open. Parameters have PyTorch's names and defaults.
@@ -63,6 +66,8 @@ pub enum NetworkLayer {
     Conv1d(Conv),
     /// Convolution over rows of channels × height × width.
     Conv2d(Conv),
+    /// Transposed convolution over rows of channels × height × width.
+    ConvTranspose2d(ConvTranspose),
     /// The largest value under a kernel, channels × length.
     MaxPool1d(Pool),
     /// The largest value under a kernel, channels × height × width.
@@ -119,6 +124,23 @@ pub enum NetworkLayer {
     },
     /// A row of any dimensions as a flat one. Put before a linear layer by itself where it is needed.
     Flatten,
+    /// A flat row as one of these dimensions.
+    Unflatten {
+        /// Their product is the number of values.
+        dims: Vec<usize>,
+    },
+    /// The layers so far in the opposite order, each turned round: the decoder of an auto-encoder. Linear layers exchange their
+    /// sizes, transposed convolutions undo convolutions and pooling in two dimensions.
+    Mirror {
+        /// Whether they share the weights of linear layers and convolutions, each with a bias of its own; not unless set.
+        #[serde(default)]
+        tied: bool,
+    },
+    /// An earlier layer turned round, which shares its weight.
+    Tied {
+        /// Its position, flattening that was put in by itself counted.
+        of: usize,
+    },
     /// Layers, and what goes into them added to what comes out (He et al., "Deep residual learning", 2016). Where they change
     /// the shape, a 1×1 convolution of the stride that fits, or a linear layer, is put beside them by itself:
     /// `{"kind": "residual", "layers": [{"kind": "conv2d", …}, …]}`.
@@ -225,6 +247,23 @@ impl Network {
         self.layer(NetworkLayer::Join { branches: branches.into_iter().collect() })
     }
 
+    /// A deep auto-encoder: fully connected layers of sizes `hidden`, each with a ReLU, a linear code of `code` values, and the
+    /// same [back](NetworkLayer::Mirror).
+    ///
+    /// ```
+    /// let network = tinderbox::nn::Network::autoencoder([256, 64], 32).resolve(784, 784)?;
+    /// assert_eq!(network.trained(), 2 * (784 * 256 + 256 * 64 + 64 * 32) + 2 * (256 + 64) + 32 + 784);
+    /// # Ok::<(), tinderbox::Error>(())
+    /// ```
+    pub fn autoencoder(hidden: impl IntoIterator<Item = usize>, code: usize) -> Self {
+        Self::mlp(hidden).linear(code).mirror(false)
+    }
+
+    /// Appends the layers so far in the opposite order, each turned round; `tied` says whether they share weights.
+    pub fn mirror(self, tied: bool) -> Self {
+        self.layer(NetworkLayer::Mirror { tied })
+    }
+
     /// Appends a network of one's own, by the name that it is [registered](super::register) as. The last linear layer
     /// follows as ever.
     pub fn custom(self, name: impl Into<String>, settings: serde_json::Value) -> Self {
@@ -286,15 +325,16 @@ impl Network {
 
     /// Adds dropout after every activation described so far; `p` is the chance that a value is dropped.
     pub fn dropout(self, p: f64) -> Self {
+        let closed = self.closed;
         let layers = self.layers.into_iter().flat_map(|layer| {
             let follows = matches!(layer, NetworkLayer::Activation { .. });
             let layer = match layer {
                 NetworkLayer::Residual { layers } => {
-                    NetworkLayer::Residual { layers: Self { layers }.dropout(p).layers }
+                    NetworkLayer::Residual { layers: Self { layers, closed }.dropout(p).layers }
                 }
                 NetworkLayer::Join { mut branches } => {
                     for branch in &mut branches {
-                        branch.layers = Self { layers: std::mem::take(&mut branch.layers) }.dropout(p).layers;
+                        branch.layers = Self { layers: std::mem::take(&mut branch.layers), closed }.dropout(p).layers;
                     }
                     NetworkLayer::Join { branches }
                 }
@@ -302,7 +342,7 @@ impl Network {
             };
             std::iter::once(layer).chain(follows.then_some(NetworkLayer::Dropout { p }))
         });
-        Self { layers: layers.collect() }
+        Self { layers: layers.collect(), closed }
     }
 
     /// Appends any layer.
@@ -334,6 +374,11 @@ impl Network {
     /// Appends a convolution over channels × height × width.
     pub fn conv2d(self, conv: Conv) -> Self {
         self.layer(NetworkLayer::Conv2d(conv))
+    }
+
+    /// Appends a transposed convolution over channels × height × width.
+    pub fn conv_transpose2d(self, conv: ConvTranspose) -> Self {
+        self.layer(NetworkLayer::ConvTranspose2d(conv))
     }
 
     /// Appends max pooling over channels × length.
@@ -409,14 +454,6 @@ impl Network {
         self.layer(NetworkLayer::Flatten)
     }
 
-    /// Whether it begins by looking ids up.
-    pub(crate) fn takes_ids(&self) -> bool {
-        matches!(
-            self.layers.first(),
-            Some(NetworkLayer::Embedding(_) | NetworkLayer::Categories { .. } | NetworkLayer::Join { .. })
-        )
-    }
-
     /// Fills in the sizes and appends the last linear layer. `inputs` is a number for flat rows, or dimensions such as
     /// `[1, 28, 28]`.
     ///
@@ -439,7 +476,9 @@ impl Network {
     ) -> Result<NetworkSpec> {
         let inputs = inputs.into();
         let last = NetworkLayer::Linear { outputs };
-        let (layers, _) = sized(self.layers.iter().chain([&last]), ("", true), 0, columns, &inputs)?;
+        let open = !self.closed && !matches!(self.layers.last(), Some(NetworkLayer::Mirror { .. }));
+        let all = self.layers.iter().chain(open.then_some(&last));
+        let (layers, _) = sized(all, ("", true), 0, columns, &inputs)?;
         let spec = NetworkSpec { inputs, outputs, layers };
         spec.check()?;
         Ok(spec)
@@ -447,31 +486,4 @@ impl Network {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::nn::LayerSpec;
-
-    #[test]
-    fn a_description_reads_back_as_written() {
-        let net = Network::mlp([16]).activation(Activation::Gelu).dropout(0.5);
-        let json = serde_json::to_string(&net).unwrap();
-        assert_eq!(
-            json,
-            r#"{"layers":[{"kind":"linear","outputs":16},{"kind":"activation","function":"gelu"},{"kind":"dropout","p":0.5}]}"#
-        );
-        assert_eq!(serde_json::from_str::<Network>(&json).unwrap(), net);
-        assert!(serde_json::from_str::<Network>(&json.replace("outputs", "units")).is_err());
-
-        let images = r#"{"layers":[{"kind":"conv2d","outputs":8,"kernel":3},{"kind":"batch_norm"},{"kind":"max_pool2d","kernel":2}]}"#;
-        let read: Network = serde_json::from_str(images).unwrap();
-        assert_eq!(read, Network::new().conv2d(Conv::new(8, 3)).batch_norm().max_pool2d(Pool::new(2)));
-        assert_eq!(serde_json::from_str::<Network>(&serde_json::to_string(&read).unwrap()).unwrap(), read);
-        assert!(serde_json::from_str::<Network>(&images.replace("8,", "8,\"strides\":2,")).is_err());
-    }
-
-    #[test]
-    fn rows_with_dimensions_are_flattened_before_a_linear_layer() {
-        let spec = Network::mlp([8]).resolve([1, 4, 4], 3).unwrap();
-        assert_eq!(spec.layers[..2], [LayerSpec::Flatten, LayerSpec::Linear { inputs: 16, outputs: 8 }]);
-    }
-}
+mod tests;

@@ -31,7 +31,7 @@ pub use columns::{Branch, Embed, InputColumn};
 pub use custom::{Custom, CustomNetwork, CustomWeight, register};
 pub use describe::{Network, NetworkLayer};
 pub use device::{DeviceName, Devices};
-pub use layer::{Activation, Attention, Conv, Mode, Pool, Readout, Recurrent, Table};
+pub use layer::{Activation, Attention, Conv, ConvTranspose, Mode, Pool, Readout, Recurrent, Table};
 pub use network::{Parameter, Sequential};
 pub use op::cross_entropy;
 pub(crate) use op::{add_into, alone, exp, sigmoid, wide};

@@ -82,6 +82,14 @@ impl Sequential {
             };
             own.extend(among.iter().position(|q| q.name == p.name));
         }
+        for (layer, own) in spec.layers.iter().zip(&mut own) {
+            if let LayerSpec::Tied { of, .. } = layer {
+                let shared = format!("{of}.weight");
+                if let Some(at) = parameters.iter().position(|p| p.name == shared) {
+                    own.parameters.insert(0, at);
+                }
+            }
+        }
         let stages = if device.is_cpu() && !spec.is_custom() { stages(spec)? } else { Vec::new() };
         let (spec, device, precision) = (spec.clone(), device.clone(), Precision::F32);
         Ok(Self { spec, parameters, statistics, own, stages, device, precision })

@@ -63,6 +63,7 @@ impl Precision {
     fn of(self, layer: &LayerSpec, input: DType) -> DType {
         match layer {
             LayerSpec::Linear { .. } | LayerSpec::Conv1d(_) | LayerSpec::Conv2d(_) => self.dtype(),
+            LayerSpec::ConvTranspose2d(_) | LayerSpec::Tied { .. } => self.dtype(),
             _ if layer.takes_sequences() => self.dtype(),
             // Ids beyond 2048 are not whole numbers of half precision.
             LayerSpec::BatchNorm { .. } | LayerSpec::LayerNorm { .. } | LayerSpec::Custom(_) => DType::F32,

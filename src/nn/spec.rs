@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Custom, InputShape,
     describe::{eps, momentum},
-    layer::{Activation, Attention, Conv, Pool, Recurrent, Table, channels, lookup},
+    layer::{Activation, Attention, Conv, ConvTranspose, Pool, Recurrent, Table, channels, lookup},
     op::rnn::CellKind,
     weights::Weights,
 };
@@ -13,10 +13,12 @@ use crate::{Error, Result};
 
 mod block;
 mod ids;
+mod mirror;
 mod parameter;
 
 pub(super) use block::{Nested, named, placed};
 pub(crate) use ids::Id;
+pub(super) use mirror::{mirror, tied};
 pub(super) use parameter::Initial;
 pub use parameter::ParameterSpec;
 
@@ -62,6 +64,8 @@ pub enum LayerSpec {
     Conv1d(Conv),
     /// Convolution over rows of channels × height × width.
     Conv2d(Conv),
+    /// Transposed convolution over rows of channels × height × width.
+    ConvTranspose2d(ConvTranspose),
     /// The largest value under a kernel, channels × length.
     MaxPool1d(Pool),
     /// The largest value under a kernel, channels × height × width.
@@ -111,6 +115,18 @@ pub enum LayerSpec {
     Custom(Custom),
     /// A row of any dimensions as a flat one.
     Flatten,
+    /// A flat row as one of these dimensions.
+    Unflatten {
+        /// Their product is the number of values.
+        dims: Vec<usize>,
+    },
+    /// A layer that leads back from what an earlier one gives, with that one's weight and a bias of its own.
+    Tied {
+        /// The position of the earlier one.
+        of: usize,
+        /// Linear, or a transposed convolution.
+        layer: Box<LayerSpec>,
+    },
     /// Layers, and what goes into them added to what comes out.
     Residual {
         /// First to last.
@@ -163,6 +179,9 @@ impl LayerSpec {
             LayerSpec::Dropout { .. } => "dropout",
             LayerSpec::Conv1d(_) => "conv1d",
             LayerSpec::Conv2d(_) => "conv2d",
+            LayerSpec::ConvTranspose2d(_) => "conv_transpose2d",
+            LayerSpec::Unflatten { .. } => "unflatten",
+            LayerSpec::Tied { .. } => "tied",
             LayerSpec::MaxPool1d(_) => "max_pool1d",
             LayerSpec::MaxPool2d(_) => "max_pool2d",
             LayerSpec::AvgPool1d(_) => "avg_pool1d",
@@ -232,6 +251,18 @@ impl LayerSpec {
             },
             LayerSpec::Conv1d(conv) => conv.shape(1, input).map(|(shape, _)| shape),
             LayerSpec::Conv2d(conv) => conv.shape(2, input).map(|(shape, _)| shape),
+            LayerSpec::ConvTranspose2d(conv) => conv.shape(input).map(|(shape, _)| shape),
+            LayerSpec::Unflatten { dims } => {
+                let shape = InputShape::from(dims.clone());
+                match input.flat() == Some(shape.count()) && !dims.is_empty() {
+                    true => Ok(shape),
+                    false => Err((format!("rows of shape {input}"), format!("it makes flat rows into {shape}"))),
+                }
+            }
+            LayerSpec::Tied { layer, .. } => match **layer {
+                LayerSpec::Linear { .. } | LayerSpec::ConvTranspose2d(_) => layer.output(input),
+                _ => Err((format!("`{}`", layer.kind()), "linear layers and transposed convolutions are tied".into())),
+            },
             LayerSpec::MaxPool1d(pool) | LayerSpec::AvgPool1d(pool) => pool.shape(1, input).map(|(shape, _)| shape),
             LayerSpec::MaxPool2d(pool) | LayerSpec::AvgPool2d(pool) => pool.shape(2, input).map(|(shape, _)| shape),
             LayerSpec::GlobalMaxPool | LayerSpec::GlobalAvgPool => {
@@ -297,6 +328,7 @@ impl NetworkSpec {
                 };
             }
         }
+        mirror::check(&self.layers, &shapes)?;
         let last = &shapes[self.layers.len()];
         if last.flat() != Some(self.outputs) {
             let fits = format!("the network must give {}", self.outputs);

@@ -22,8 +22,21 @@ impl NetworkSpec {
         if between.dims.len() != 1 {
             first.layers.push(LayerSpec::Flatten);
         }
-        let second = NetworkSpec { inputs: between, outputs: self.outputs, layers: second.to_vec() };
         let mut parts = [Vec::new(), Vec::new()];
+        let mut rest = second.to_vec();
+        for (i, after) in rest.iter_mut().enumerate() {
+            let LayerSpec::Tied { of, layer: own } = after else { continue };
+            if let Some(of) = of.checked_sub(layer) {
+                *after = LayerSpec::Tied { of, layer: own.clone() };
+                continue;
+            }
+            // What it shared the weight with is in the other part.
+            let Some(shared) = weights.get(&format!("{of}.weight")) else { continue };
+            let shared = if let LayerSpec::Linear { .. } = **own { shared.transposed() } else { shared.clone() };
+            parts[1].push(NamedTensor { name: format!("{i}.weight"), ..shared });
+            *after = *own.clone();
+        }
+        let second = NetworkSpec { inputs: between, outputs: self.outputs, layers: rest };
         for tensor in weights.tensors() {
             let (number, name) = tensor.name.split_once('.').unwrap_or((&tensor.name, ""));
             let Ok(number) = number.parse::<usize>() else { continue };

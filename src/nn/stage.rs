@@ -9,7 +9,7 @@ use super::{
     layer::lookup,
     op::{
         BatchNormalization, Convolution, Dense, Drop, Elementwise, Kernel, LayerNormalization, Pass, Pooling, Reduce,
-        Window, from_output, rnn::Recurrence,
+        TransposedConvolution, Window, from_output, rnn::Recurrence,
     },
     spec::{Nested, named},
 };
@@ -91,8 +91,24 @@ fn build(all: &[LayerSpec], shapes: &[InputShape], path: &str, lane: u32) -> Res
         let misfit = |(got, fits)| Error::Network { layer: name(), got, fits };
         let kernel: Arc<dyn Kernel> = match kind {
             LayerSpec::Linear { inputs, outputs } => {
-                Arc::new(Dense { inputs: *inputs, outputs: *outputs, activation: joined() })
+                Arc::new(Dense { inputs: *inputs, outputs: *outputs, activation: joined(), turned: false })
             }
+            LayerSpec::ConvTranspose2d(conv) => {
+                let (_, window) = conv.shape(shape).map_err(misfit)?;
+                let (channels, outputs) = (shape.dims[0], conv.outputs);
+                Arc::new(TransposedConvolution { channels, outputs, window, activation: joined() })
+            }
+            LayerSpec::Tied { layer: opposite, .. } => match **opposite {
+                LayerSpec::Linear { inputs, outputs } => {
+                    Arc::new(Dense { inputs, outputs, activation: joined(), turned: true })
+                }
+                LayerSpec::ConvTranspose2d(conv) => {
+                    let (_, window) = conv.shape(shape).map_err(misfit)?;
+                    let (channels, outputs) = (shape.dims[0], conv.outputs);
+                    Arc::new(TransposedConvolution { channels, outputs, window, activation: joined() })
+                }
+                _ => continue,
+            },
             LayerSpec::Conv1d(conv) | LayerSpec::Conv2d(conv) => {
                 let axes = if matches!(kind, LayerSpec::Conv1d(_)) { 1 } else { 2 };
                 let (_, window) = conv.shape(axes, shape).map_err(misfit)?;
@@ -143,7 +159,7 @@ fn build(all: &[LayerSpec], shapes: &[InputShape], path: &str, lane: u32) -> Res
                 Arc::new(Branches { inputs: width, ways })
             }
             // Only candle's operations run it.
-            LayerSpec::Custom(_) | LayerSpec::Flatten => continue,
+            LayerSpec::Custom(_) | LayerSpec::Flatten | LayerSpec::Unflatten { .. } => continue,
         };
         let over = match (shape.ragged, kind.takes_sequences()) {
             (false, _) => Over::Rows,

@@ -65,13 +65,17 @@ fn lines(text: &mut String, depth: usize, layers: &[LayerSpec], shapes: &[InputS
 
 impl LayerSpec {
     /// The operations of one row; of sequences, of one step.
-    fn flops(&self, input: &InputShape, output: &InputShape) -> u64 {
-        let output = output.count() as u64;
+    fn flops(&self, input: &InputShape, shape: &InputShape) -> u64 {
+        let output = shape.count() as u64;
         let side = |kernel: usize, axes: u32| (kernel as u64).saturating_pow(axes);
         match self {
             LayerSpec::Linear { inputs, .. } => output.saturating_mul(2 * *inputs as u64),
             LayerSpec::Conv1d(c) => output.saturating_mul(2 * (input.dims[0] / c.groups) as u64 * side(c.kernel, 1)),
             LayerSpec::Conv2d(c) => output.saturating_mul(2 * (input.dims[0] / c.groups) as u64 * side(c.kernel, 2)),
+            LayerSpec::ConvTranspose2d(c) => {
+                (input.count() as u64).saturating_mul(2 * c.outputs as u64 * side(c.kernel, 2))
+            }
+            LayerSpec::Tied { layer, .. } => layer.flops(input, shape),
             LayerSpec::MaxPool1d(p) | LayerSpec::AvgPool1d(p) => output.saturating_mul(side(p.kernel, 1)),
             LayerSpec::MaxPool2d(p) | LayerSpec::AvgPool2d(p) => output.saturating_mul(side(p.kernel, 2)),
             LayerSpec::GlobalMaxPool | LayerSpec::GlobalAvgPool => input.count() as u64,
@@ -90,6 +94,7 @@ impl LayerSpec {
             }
             LayerSpec::Dropout { .. }
             | LayerSpec::Flatten
+            | LayerSpec::Unflatten { .. }
             | LayerSpec::Embedding(_)
             | LayerSpec::Custom(_)
             | LayerSpec::Categories { .. } => 0,
@@ -101,6 +106,8 @@ impl LayerSpec {
         match self {
             LayerSpec::Conv1d(c) => format!("{i} conv1d {}", c.kernel),
             LayerSpec::Conv2d(c) => format!("{i} conv2d {0}×{0}", c.kernel),
+            LayerSpec::ConvTranspose2d(c) => format!("{i} conv_transpose2d {0}×{0}", c.kernel),
+            LayerSpec::Tied { of, .. } => format!("{i} tied to {of}"),
             LayerSpec::Activation { function } => format!("{i} {}", format!("{function:?}").to_lowercase()),
             LayerSpec::Custom(custom) => format!("{i} {}", custom.name),
             LayerSpec::Attention(settings) => format!("{i} attention {}", settings.heads),

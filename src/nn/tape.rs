@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::{
     Mode, Parameter, Sequential,
-    op::{Gradients, Pass, Saved, alone, room, threads},
+    op::{Gradients, Pass, Saved, add_values, alone, room, threads},
 };
 use crate::{Error, Result};
 
@@ -28,6 +28,8 @@ pub struct Tape {
     /// The gradient that comes in from above, and the one that goes on below.
     upstream: [Vec<f32>; 2],
     gradients: Vec<Tensor>,
+    /// Of parameters that several layers share: one layer's part.
+    shared: Vec<Vec<f32>>,
     /// Of prediction: those of a thread at work, when it is not.
     lanes: Mutex<Vec<Lane>>,
 }
@@ -195,18 +197,35 @@ impl Tape {
     fn back(&mut self, network: &Sequential, whole: Pass<'_>, buffers: &mut [Vec<f32>]) -> Result<()> {
         let (rows, time) = (whole.rows, whole.time(network.spec().inputs.count()));
         let held = Held::of(network);
+        let mut filled = vec![false; buffers.len()];
+        self.shared.resize_with(buffers.len(), Vec::new);
         for (i, stage) in network.stages().iter().enumerate().rev() {
             let [dy, dx] = &mut self.upstream;
             let (inputs, outputs) = (rows * stage.inputs(time), rows * stage.outputs(time));
             let x = if i == 0 { whole.x } else { &self.outputs[i - 1] };
             let own = &network.own(stage.layer).parameters;
-            let mut slots: Vec<Vec<f32>> = own.iter().map(|&p| mem::take(&mut buffers[p])).collect();
+            let slot = |&p: &usize| match filled[p] {
+                false => mem::take(&mut buffers[p]),
+                true => {
+                    let mut part = mem::take(&mut self.shared[p]);
+                    part.resize(buffers[p].len(), 0.0);
+                    part
+                }
+            };
+            let mut slots: Vec<Vec<f32>> = own.iter().map(slot).collect();
             let mut slices: Vec<&mut [f32]> = slots.iter_mut().map(Vec::as_mut_slice).collect();
             let gradients = Gradients { x: (i > 0).then(|| room(dx, inputs)), params: &mut slices };
             let params = held.params(network, stage.layer)?;
             let pass = stage.pass(whole, time, x, &params);
             stage.kernel.backward(pass, &self.outputs[i][..outputs], &mut dy[..outputs], &mut self.saved[i], gradients);
-            own.iter().zip(slots).for_each(|(&p, slot)| buffers[p] = slot);
+            for (&p, slot) in own.iter().zip(slots) {
+                if mem::replace(&mut filled[p], true) {
+                    add_values(&mut buffers[p], &slot);
+                    self.shared[p] = slot;
+                } else {
+                    buffers[p] = slot;
+                }
+            }
             self.upstream.swap(0, 1);
         }
         Ok(())

@@ -15,6 +15,15 @@ pub struct NamedTensor {
     pub values: Vec<f32>,
 }
 
+impl NamedTensor {
+    /// A matrix turned round.
+    pub(super) fn transposed(&self) -> Self {
+        let [rows, columns] = self.shape[..] else { return self.clone() };
+        let values = (0..columns).flat_map(|c| (0..rows).map(move |r| self.values[r * columns + c])).collect();
+        Self { name: self.name.clone(), shape: vec![columns, rows], values }
+    }
+}
+
 /// All parameters of a network, sorted by name.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Weights(Vec<NamedTensor>);

@@ -1,13 +1,44 @@
 //! From a description to a specification: sizes filled in, layer by layer.
 
-use super::NetworkLayer;
+use super::{Network, NetworkLayer};
 use crate::{
-    Result,
+    Error, Result,
     nn::{
         InputColumn, InputShape, LayerSpec, columns, custom,
-        spec::{named, placed},
+        spec::{mirror, named, placed, tied},
     },
 };
+
+impl Network {
+    /// How many layers, sizes filled in, stand before the mirror at its end; nothing without one.
+    pub(crate) fn mirrored(&self, inputs: &InputShape) -> Result<Option<usize>> {
+        let Some((NetworkLayer::Mirror { .. }, layers)) = self.layers.split_last() else { return Ok(None) };
+        Ok(Some(sized(layers, ("", true), 0, &[], inputs)?.0.len()))
+    }
+
+    /// Whether it begins by looking ids up.
+    pub(crate) fn takes_ids(&self) -> bool {
+        matches!(
+            self.layers.first(),
+            Some(NetworkLayer::Embedding(_) | NetworkLayer::Categories { .. } | NetworkLayer::Join { .. })
+        )
+    }
+}
+
+/// Layers whose sizes are being filled in.
+struct Filler<'a> {
+    /// The blocks that they are in.
+    path: &'a str,
+    /// Whether the first of all takes what goes into the network.
+    ids: bool,
+    /// How many stand before them already.
+    before: usize,
+    /// Those of a row.
+    columns: &'a [InputColumn],
+    layers: Vec<LayerSpec>,
+    /// What goes into each, and what comes out of the last.
+    shapes: Vec<InputShape>,
+}
 
 /// Layers with their sizes filled in, and what comes out of the last. `path` are the blocks that they are in, and whether the
 /// first of all takes what goes into the network; so many stand `before` them already. `columns` are those of a row.
@@ -18,25 +49,42 @@ pub(in crate::nn) fn sized<'a>(
     columns: &[InputColumn],
     input: &InputShape,
 ) -> Result<(Vec<LayerSpec>, InputShape)> {
-    let (mut all, mut shape) = (Vec::new(), input.clone());
-    let push = |all: &mut Vec<LayerSpec>, layer: LayerSpec, shape: &mut InputShape| -> Result<()> {
-        *shape = layer.after(&placed(path, before + all.len(), &layer, ids)?, shape)?;
-        all.push(layer);
+    let mut filler = Filler { path, ids, before, columns, layers: Vec::new(), shapes: vec![input.clone()] };
+    layers.into_iter().try_for_each(|layer| filler.add(layer))?;
+    let output = filler.shapes.pop().unwrap_or_else(|| input.clone());
+    Ok((filler.layers, output))
+}
+
+impl Filler<'_> {
+    fn push(&mut self, layer: LayerSpec) -> Result<()> {
+        let name = placed(self.path, self.before + self.layers.len(), &layer, self.ids)?;
+        let shape = layer.after(&name, &self.shapes[self.layers.len()])?;
+        self.layers.push(layer);
+        self.shapes.push(shape);
         Ok(())
-    };
-    for layer in layers {
+    }
+
+    fn add(&mut self, layer: &NetworkLayer) -> Result<()> {
+        let shape = &self.shapes[self.layers.len()];
         if matches!(layer, NetworkLayer::Linear { .. }) && shape.dims.len() > 1 && !shape.ragged {
-            push(&mut all, LayerSpec::Flatten, &mut shape)?;
+            self.push(LayerSpec::Flatten)?;
         }
+        let (shape, at) = (&self.shapes[self.layers.len()], self.before + self.layers.len());
+        let refused = |kind: &str, (got, fits): (String, String)| {
+            let layer =
+                if self.path.is_empty() { format!("{at} ({kind})") } else { format!("{}: {at} ({kind})", self.path) };
+            Error::Network { layer, got, fits }
+        };
         let filled = match *layer {
             NetworkLayer::Embedding(table) => LayerSpec::Embedding(table),
-            NetworkLayer::Custom { ref name, ref settings } => custom::probe(name, settings, &shape)?,
+            NetworkLayer::Custom { ref name, ref settings } => custom::probe(name, settings, shape)?,
             NetworkLayer::Categories { ref tables } => LayerSpec::Categories { tables: tables.clone() },
             NetworkLayer::Linear { outputs } => LayerSpec::Linear { inputs: shape.count(), outputs },
             NetworkLayer::Activation { function } => LayerSpec::Activation { function },
             NetworkLayer::Dropout { p } => LayerSpec::Dropout { p },
             NetworkLayer::Conv1d(conv) => LayerSpec::Conv1d(conv),
             NetworkLayer::Conv2d(conv) => LayerSpec::Conv2d(conv),
+            NetworkLayer::ConvTranspose2d(conv) => LayerSpec::ConvTranspose2d(conv),
             NetworkLayer::MaxPool1d(pool) => LayerSpec::MaxPool1d(pool),
             NetworkLayer::MaxPool2d(pool) => LayerSpec::MaxPool2d(pool),
             NetworkLayer::AvgPool1d(pool) => LayerSpec::AvgPool1d(pool),
@@ -50,19 +98,26 @@ pub(in crate::nn) fn sized<'a>(
             NetworkLayer::Rnn(settings) => LayerSpec::Rnn(settings),
             NetworkLayer::RnnRelu(settings) => LayerSpec::RnnRelu(settings),
             NetworkLayer::Attention(settings) => LayerSpec::Attention(settings),
+            NetworkLayer::Unflatten { ref dims } => LayerSpec::Unflatten { dims: dims.clone() },
             NetworkLayer::Flatten => LayerSpec::Flatten,
+            NetworkLayer::Mirror { tied } => {
+                let back = mirror(&self.layers, &self.shapes, tied).map_err(|misfit| refused("mirror", misfit))?;
+                return back.into_iter().try_for_each(|layer| self.push(layer));
+            }
+            NetworkLayer::Tied { of } => {
+                tied(&self.layers, &self.shapes, of).map_err(|misfit| refused("tied", misfit))?
+            }
             NetworkLayer::Join { ref branches } => {
-                let name = placed(path, before + all.len(), &LayerSpec::Join { branches: Vec::new() }, ids)?;
-                columns::join(&name, branches, columns, &shape)?
+                let name = placed(self.path, at, &LayerSpec::Join { branches: Vec::new() }, self.ids)?;
+                columns::join(&name, branches, self.columns, shape)?
             }
             NetworkLayer::Residual { ref layers } => {
                 let empty = LayerSpec::Residual { layers: Vec::new(), shortcut: Vec::new() };
-                let name = named(path, before + all.len(), &empty);
-                let (layers, output) = sized(layers, (&name, false), 0, &[], &shape)?;
-                LayerSpec::Residual { layers, shortcut: LayerSpec::shortcut(&name, &shape, &output)? }
+                let name = named(self.path, at, &empty);
+                let (layers, output) = sized(layers, (&name, false), 0, &[], shape)?;
+                LayerSpec::Residual { layers, shortcut: LayerSpec::shortcut(&name, shape, &output)? }
             }
         };
-        push(&mut all, filled, &mut shape)?;
+        self.push(filled)
     }
-    Ok((all, shape))
 }

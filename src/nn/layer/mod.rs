@@ -15,7 +15,7 @@ pub(super) use block::{Found, Run};
 pub use lookup::Table;
 pub use recurrent::{Readout, Recurrent};
 pub(super) use window::channels;
-pub use window::{Conv, Pool};
+pub use window::{Conv, ConvTranspose, Pool};
 
 /// Whether a network is learning or being used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -52,6 +52,17 @@ pub(crate) fn forward(
         (LayerSpec::Conv2d(c), [weight, bias]) => {
             x.conv2d(weight, c.padding, c.stride, c.dilation, c.groups)?.broadcast_add(&bias.reshape((1, (), 1, 1))?)
         }
+        (LayerSpec::ConvTranspose2d(c), [weight, bias]) => {
+            let y = x.conv_transpose2d(weight, c.padding, c.output_padding, c.stride, 1)?;
+            y.broadcast_add(&bias.reshape((1, (), 1, 1))?)
+        }
+        (LayerSpec::Tied { layer, .. }, [weight, bias]) => match &**layer {
+            LayerSpec::Linear { .. } => x.matmul(weight)?.broadcast_add(bias),
+            layer => forward(layer, position, x, params, mode, lengths),
+        },
+        (LayerSpec::Unflatten { dims }, []) => {
+            x.reshape([x.dim(0)?].iter().chain(dims).copied().collect::<Vec<usize>>())
+        }
         (LayerSpec::MaxPool1d(pool), []) => max_pool(pool, &x.unsqueeze(2)?, 1)?.squeeze(2),
         (LayerSpec::MaxPool2d(pool), []) => max_pool(pool, x, pool.kernel),
         (LayerSpec::AvgPool1d(pool), []) => mean_pool(pool, &x.unsqueeze(2)?, 1)?.squeeze(2),

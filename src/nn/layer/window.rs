@@ -51,6 +51,69 @@ impl Conv {
     }
 }
 
+/// The settings of a transposed convolution, PyTorch's `nn.ConvTranspose2d` with a bias; each number holds for both sides. A
+/// side of `n` becomes `(n - 1) × stride - 2 × padding + kernel + output_padding`: what leads back from a convolution of the
+/// same settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConvTranspose {
+    /// Channels that come out.
+    pub outputs: usize,
+    /// The kernel's side.
+    pub kernel: usize,
+    /// Between two places of the kernel in what comes out; 1 unless set.
+    #[serde(default = "one")]
+    pub stride: usize,
+    /// Cut off what comes out, on every side; 0 unless set.
+    #[serde(default)]
+    pub padding: usize,
+    /// Added to what comes out at the far edges, less than the stride; 0 unless set.
+    #[serde(default)]
+    pub output_padding: usize,
+}
+
+impl ConvTranspose {
+    /// A stride of 1, no padding.
+    pub fn new(outputs: usize, kernel: usize) -> Self {
+        Self { outputs, kernel, stride: 1, padding: 0, output_padding: 0 }
+    }
+
+    /// What it makes of a row, and the window of the convolution that leads back; or what it got and what fits.
+    pub(crate) fn shape(&self, input: &InputShape) -> Result<(InputShape, Window), (String, String)> {
+        channels(2, input)?;
+        let Self { outputs, kernel, stride, padding, output_padding } = *self;
+        let settings = [kernel, stride, padding, output_padding];
+        if [outputs, kernel, stride].contains(&0) || settings.iter().any(|&n| n > MOST) || output_padding >= stride {
+            let got =
+                format!("{outputs} channels out, kernel {kernel}, stride {stride}, output_padding {output_padding}");
+            let fits = format!(
+                "channels, kernel and stride are at least 1, each is at most {MOST}, output_padding is below stride"
+            );
+            return Err((got, fits));
+        }
+        let mut dims = vec![outputs];
+        for &size in &input.dims[1..] {
+            let whole = (size - 1).saturating_mul(stride).saturating_add(kernel + output_padding);
+            match whole.checked_sub(2 * padding).filter(|n| *n > 0) {
+                Some(n) => dims.push(n),
+                None => {
+                    let got = format!("rows of shape {input}");
+                    return Err((got, format!("padding of {padding} on both sides leaves nothing of {whole} values")));
+                }
+            }
+        }
+        let window = Window {
+            input: [dims[1], dims[2]],
+            output: [input.dims[1], input.dims[2]],
+            kernel: [kernel; 2],
+            stride: [stride; 2],
+            padding: [padding; 2],
+            dilation: [1; 2],
+        };
+        Ok((dims.into(), window))
+    }
+}
+
 /// The settings of max or average pooling, PyTorch's `nn.MaxPool2d` and so on; in two dimensions each number holds for
 /// both. Padding counts as the lowest number in max pooling, as 0 in average pooling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

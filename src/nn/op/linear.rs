@@ -7,13 +7,23 @@ use super::{
 };
 use crate::nn::Activation;
 
-/// `y = f(x Wᵀ + b)`; weight `(outputs, inputs)`, bias `(outputs)`.
+/// `y = f(x Wᵀ + b)`; weight `(outputs, inputs)`, bias `(outputs)`. With the weight of another layer that leads the other way,
+/// `y = f(x W + b)`; weight `(inputs, outputs)`.
 #[derive(Debug)]
 pub(crate) struct Dense {
     pub(crate) inputs: usize,
     pub(crate) outputs: usize,
     /// One whose derivative its output tells.
     pub(crate) activation: Option<Activation>,
+    /// Whether the weight is that of the layer that leads the other way.
+    pub(crate) turned: bool,
+}
+
+impl Dense {
+    /// The weight as `(inputs, outputs)`.
+    fn weight<'a>(&self, weight: &'a [f32]) -> Matrix<'a> {
+        if self.turned { Matrix::rows(weight, self.outputs) } else { Matrix::rows(weight, self.inputs).t() }
+    }
 }
 
 impl Kernel for Dense {
@@ -30,17 +40,17 @@ impl Kernel for Dense {
     }
 
     fn forward(&self, pass: Pass<'_>, y: &mut [f32], _: &mut Saved) {
-        let Self { inputs, outputs, activation } = *self;
-        let (x, weight) = (Matrix::rows(pass.x, inputs), Matrix::rows(pass.params[0], inputs));
+        let Self { inputs, outputs, activation, .. } = *self;
+        let (x, weight) = (Matrix::rows(pass.x, inputs), self.weight(pass.params[0]));
         let bias = Start::Columns(pass.params[1]);
-        product([pass.rows, outputs, inputs], x, weight.t(), (y, outputs), bias, Threads::All);
+        product([pass.rows, outputs, inputs], x, weight, (y, outputs), bias, Threads::All);
         if let Some(function) = activation {
             over_rows(y, outputs, |_, y| activation::activate(function, y));
         }
     }
 
     fn backward(&self, pass: Pass<'_>, y: &[f32], dy: &mut [f32], _: &mut Saved, gradients: Gradients<'_, '_>) {
-        let Self { inputs, outputs, activation } = *self;
+        let Self { inputs, outputs, activation, turned } = *self;
         if let Some(function) = activation {
             over_rows(dy, outputs, |row, dy| activation::chain(function, &y[row * outputs..][..dy.len()], dy));
         }
@@ -49,10 +59,14 @@ impl Kernel for Dense {
         dbias.fill(0.0);
         add_columns(dbias, dy);
         let (x, upstream) = (Matrix::rows(pass.x, inputs), Matrix::rows(dy, outputs));
-        gemm([outputs, inputs, pass.rows], upstream.t(), x, (dweight, inputs), false, Threads::All);
+        if turned {
+            gemm([inputs, outputs, pass.rows], x.t(), upstream, (dweight, outputs), false, Threads::All);
+        } else {
+            gemm([outputs, inputs, pass.rows], upstream.t(), x, (dweight, inputs), false, Threads::All);
+        }
         if let Some(dx) = gradients.x {
-            let weight = Matrix::rows(pass.params[0], inputs);
-            gemm([pass.rows, inputs, outputs], upstream, weight, (dx, inputs), false, Threads::All);
+            let weight = self.weight(pass.params[0]);
+            gemm([pass.rows, inputs, outputs], upstream, weight.t(), (dx, inputs), false, Threads::All);
         }
     }
 }

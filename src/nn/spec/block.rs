@@ -18,6 +18,10 @@ pub(in crate::nn) fn placed(path: &str, i: usize, layer: &LayerSpec, ids: bool) 
     let fits = match layer {
         LayerSpec::Embedding(_) | LayerSpec::Categories { .. } => "it takes ids, as the network's first layer",
         LayerSpec::Join { .. } => "it takes columns, as the network's first layer",
+        LayerSpec::Tied { .. } if !path.is_empty() => {
+            let fits = "layers that share a weight stand in the network itself".to_owned();
+            return Err(misfit(name, "a layer inside of another", fits));
+        }
         _ => return Ok(name),
     };
     if i > 0 || !ids {

@@ -63,6 +63,15 @@ impl LayerSpec {
                 let channels = input.dims[0] / c.groups;
                 drawn(vec![c.outputs, channels, c.kernel, c.kernel], c.outputs, channels * c.kernel * c.kernel)
             }
+            LayerSpec::ConvTranspose2d(c) => {
+                let sides = c.kernel * c.kernel;
+                drawn(vec![input.dims[0], c.outputs, c.kernel, c.kernel], c.outputs, c.outputs * sides)
+            }
+            LayerSpec::Tied { layer, .. } => {
+                let mut own = layer.tensors(input);
+                own.retain(|(name, ..)| name != "weight");
+                own
+            }
             LayerSpec::BatchNorm { .. } => {
                 let shape = &input.dims[..1];
                 vec![

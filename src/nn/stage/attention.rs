@@ -34,7 +34,7 @@ impl Builder {
     }
 
     fn linear(&mut self, inputs: usize, outputs: usize, activation: Option<Activation>) {
-        self.push(Dense { inputs, outputs, activation }, Over::Steps, 2);
+        self.push(Dense { inputs, outputs, activation, turned: false }, Over::Steps, 2);
     }
 }
 

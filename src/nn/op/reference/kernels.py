@@ -52,6 +52,9 @@ def module(layer, shape):
         return ACTIVATIONS[layer["function"]]()
     if kind in ("conv1d", "conv2d"):
         return getattr(nn, kind.replace("conv", "Conv"))(shape[0], layer["outputs"], layer["kernel"], **window)
+    if kind == "conv_transpose2d":
+        more = {"output_padding": layer.get("output_padding", 0), "stride": window["stride"], "padding": window["padding"]}
+        return nn.ConvTranspose2d(shape[0], layer["outputs"], layer["kernel"], **more)
     if kind.startswith("max_pool"):
         return getattr(nn, "MaxPool" + kind[-2:])(**pool)
     if kind.startswith("avg_pool"):
@@ -169,5 +172,13 @@ cases += [
         {"kind": "residual", "layers": [square, act("gelu")]}, {"kind": "residual", "layers": [act("silu")]}, square]}, act("elu")]),
     case("residual, flattened beside it", 2, [1, 2, 2], [{"kind": "residual", "layers": [{"kind": "flatten"}, square, act("relu"), LINEAR],
          "shortcut": [{"kind": "flatten"}, LINEAR]}]),
+]
+up = lambda outputs, kernel, **settings: {"kind": "conv_transpose2d", "outputs": outputs, "kernel": kernel, **settings}
+cases += [
+    case("conv_transpose2d", 2, [2, 3, 4], [up(3, 3), act("relu")]),
+    case("conv_transpose2d, nine rows", 9, [1, 2, 3], [up(2, 2, stride=2), act("tanh")]),
+    case("conv_transpose2d, everything", 2, [3, 3, 2], [up(2, 3, stride=3, padding=2, output_padding=1), act("silu")]),
+    case("conv_transpose2d, 1×1", 2, [2, 2, 3], [up(4, 1), act("sigmoid")]),
+    case("conv_transpose2d behind conv2d", 2, [1, 6, 5], [conv(2, 2, 3, stride=2, padding=1), act("elu"), up(1, 3, stride=2, padding=1)]),
 ]
 print("[\n" + ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases) + "\n]")
