@@ -14,6 +14,7 @@ mod errors;
 mod evaluation;
 mod faults;
 mod frames;
+mod here_and_there;
 mod joined_columns;
 mod layering;
 mod local;

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 
+use arrow::array::RecordBatch;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 use spark_connect::types::{DataType, StructField};
@@ -146,6 +147,11 @@ impl EncoderModel {
 impl Transformer for EncoderModel {
     fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
         Box::pin(self.encoded_frame(frame))
+    }
+
+    /// As [`encode`](Self::encode), of rows that are here; no server is asked.
+    fn transform_batch(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        self.encoder.encode_batch(batch, &self.options)
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 
+use arrow::array::RecordBatch;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 use spark_connect::types::{DataType, StructField};
@@ -106,6 +107,11 @@ impl NeuralModel {
 impl Transformer for NeuralModel {
     fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
         Box::pin(self.scored_frame(frame))
+    }
+
+    /// As [`score`](Self::score), of rows that are here; no server is asked.
+    fn transform_batch(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        self.model.predict_batch(batch, &self.prediction)
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {

@@ -3,22 +3,26 @@
 //! An [`Estimator`] is fitted to a frame and gives a [`Model`]; a [`Transformer`] adds columns to a frame; a
 //! [`Pipeline`] is a row of both. What a stage has learnt is plain data in this process: it is saved as JSON and needs no
 //! library on the cluster. Columns carry Spark ML's metadata (`ml_attr`), written and read as Spark ML does, so that the
-//! stages mix with Spark ML's own.
+//! stages mix with Spark ML's own. What a stage does to every row is data too ([`Step`]): the cluster does it to a frame, and
+//! this process, without a server, to an Arrow batch ([`Transformer::transform_batch`]).
 
 pub mod attribute;
 pub mod evaluation;
 pub mod feature;
 mod fitting;
 pub mod learning;
+mod local;
 pub mod operator;
 pub(crate) mod param;
 mod pipeline;
 mod preflight;
 pub mod rows;
 mod stage;
+mod step;
 
 pub use param::{Param, ParamMap, Params};
 pub use pipeline::{IntoStage, Pipeline, PipelineModel, PipelineStage};
 
 pub use preflight::{ClassCount, ColumnCounts, Preflight, PreflightReport};
 pub use stage::{Estimator, Model, NativeStage, Transformer};
+pub use step::Step;

@@ -2,10 +2,12 @@
 
 use std::any::Any;
 
+use arrow::array::RecordBatch;
 use futures::future::BoxFuture;
 
 use super::{
     fitting::Fitting,
+    local::Rows,
     stage::{Estimator, Model, NativeStage, Transformer},
 };
 use crate::{
@@ -157,6 +159,11 @@ impl Transformer for PipelineModel {
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
         let told = self.stages.iter().position(|stage| !stage.foresees()).map_or(self.stages.len(), |i| i + 1);
         self.stages[..told].iter().try_fold(schema.clone(), |schema, stage| stage.transform_schema(&schema))
+    }
+
+    fn transform_batch(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        Transformer::transform_schema(self, Rows::new(batch)?.schema())?;
+        self.stages.iter().try_fold(batch.clone(), |batch, stage| stage.transform_batch(&batch))
     }
 
     fn foresees(&self) -> bool {

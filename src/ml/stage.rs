@@ -2,6 +2,7 @@
 
 use std::{any::Any, fmt::Debug};
 
+use arrow::array::RecordBatch;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +15,10 @@ use super::{
         RobustScalerModel, SqlTransformer, StandardScalerModel, StringIndexerModel, VectorAssembler,
     },
     learning::{Elements, Learning},
+    local::Rows,
     operator::RemoteTransformer,
     rows::{Repartition, Split, TimeSplitModel},
+    step::Step,
 };
 use crate::{
     Error, Result,
@@ -39,6 +42,36 @@ pub trait Transformer: Any + Debug + Send + Sync {
     /// [`Error::Schema`] for an input column that is missing or of the wrong type, or an output column that exists;
     /// [`Error::Param`] for params that cannot work.
     fn transform_schema(&self, schema: &Schema) -> Result<Schema>;
+
+    /// What it does, if it looks at each row by itself and its steps follow from the schema: how the cluster and this
+    /// process compute the same. `None` for a stage that works on the cluster only.
+    ///
+    /// # Errors
+    /// As [`transform_schema`](Self::transform_schema).
+    fn steps(&self, _schema: &Schema) -> Result<Option<Vec<Step>>> {
+        Ok(None)
+    }
+
+    /// The batch with the stage's columns, computed here, without a server: what [`transform`](Self::transform) gives for
+    /// the same rows, bit for bit, as Spark computes with ANSI rules (`spark.sql.ansi.enabled`, Spark's default).
+    ///
+    /// Columns are read as [`Session::create_dataframe`](crate::session::Session::create_dataframe) would send them; all
+    /// pass through as they are. Vectors come in the struct form in which they stream from Spark, `ml_attr` is in the
+    /// fields' metadata under [`METADATA_KEY`](crate::dataframe::METADATA_KEY). All rows are computed at once, whether the
+    /// outputs are used or not.
+    ///
+    /// # Errors
+    /// As [`transform_schema`](Self::transform_schema); [`Error::Data`] for a row that fails the stage on the cluster too,
+    /// with the same message, or whose result depends on the version of the cluster's Java; [`Error::Param`] for a stage
+    /// that works on the cluster only, by its name.
+    fn transform_batch(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let rows = Rows::new(batch)?;
+        let after = self.transform_schema(rows.schema())?;
+        match self.steps(rows.schema())? {
+            Some(steps) => rows.apply(&steps, &after),
+            None => Err(on_the_cluster_only(std::any::type_name::<Self>())),
+        }
+    }
 
     /// The columns it reads, if it only adds columns, each row by itself: then stages after it may be fitted before it
     /// is applied. `None` if rows or columns may go, or if it cannot be told.
@@ -68,6 +101,12 @@ pub trait Transformer: Any + Debug + Send + Sync {
 
     /// The stage itself, for a downcast.
     fn as_any(&self) -> &dyn Any;
+}
+
+fn on_the_cluster_only(stage: &str) -> Error {
+    let name = stage.rsplit("::").next().unwrap_or(stage);
+    let legal = "a stage that looks at each row by itself: this one works on the cluster only, on a DataFrame";
+    Error::param("stage", name, legal)
 }
 
 /// What an estimator has learnt: a transformer.

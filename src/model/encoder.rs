@@ -185,7 +185,27 @@ impl Encoder {
     /// for a device that is not there. The stream then fails with [`Error::Data`] on the first batch that holds a row that
     /// cannot be used, unless such rows are skipped or kept.
     pub fn encode(&self, input: RecordStream, options: &EncodeOptions) -> Result<RecordStream> {
-        let before = input.schema();
+        let (schema, work) = self.work(input.schema(), options)?;
+        let batches = stream::try_unfold((input, work), |(mut input, mut work)| async move {
+            let Some(batch) = input.next().await.transpose()? else { return Ok(None) };
+            let done = tokio::task::spawn_blocking(move || (work.batch(&batch), work)).await;
+            let (encoded, work) = done.map_err(|e| Error::tensor("encoding a batch", e))?;
+            Ok(Some((encoded?, (input, work))))
+        });
+        Ok(RecordStream::new(schema, batches))
+    }
+
+    /// Appends the columns to one batch, on this thread. The network is put on its device for this batch alone: many small
+    /// batches are better [streamed](Self::encode).
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode) and its stream.
+    pub fn encode_batch(&self, batch: &RecordBatch, options: &EncodeOptions) -> Result<RecordBatch> {
+        self.work(&batch.schema(), options)?.1.batch(batch)
+    }
+
+    /// What encodes batches of a schema, and the schema of the encoded ones.
+    fn work(&self, before: &Schema, options: &EncodeOptions) -> Result<(SchemaRef, Work)> {
         options.outputs.check(before.fields().iter().map(|field| field.name().as_str()))?;
         let mut fields = before.fields().to_vec();
         let nullable = options.on_invalid == OnInvalid::Keep;
@@ -203,13 +223,7 @@ impl Encoder {
             schema: schema.clone(),
             device,
         };
-        let batches = stream::try_unfold((input, work), |(mut input, mut work)| async move {
-            let Some(batch) = input.next().await.transpose()? else { return Ok(None) };
-            let done = tokio::task::spawn_blocking(move || (work.batch(&batch), work)).await;
-            let (encoded, work) = done.map_err(|e| Error::tensor("encoding a batch", e))?;
-            Ok(Some((encoded?, (input, work))))
-        });
-        Ok(RecordStream::new(schema, batches))
+        Ok((schema, work))
     }
 }
 

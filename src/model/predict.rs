@@ -5,7 +5,10 @@ mod scorer;
 
 use std::{collections::HashSet, sync::Arc};
 
-use arrow::datatypes::{Field, Schema};
+use arrow::{
+    array::RecordBatch,
+    datatypes::{Field, Schema, SchemaRef},
+};
 use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
@@ -128,16 +131,7 @@ impl Model {
     /// for bad thresholds or a device that is not there. The stream then fails with [`Error::Data`] on the first batch
     /// that holds a row that cannot be used, unless such rows are skipped or kept.
     pub fn predict(&self, input: RecordStream, options: &PredictOptions) -> Result<RecordStream> {
-        options.check(&self.task)?;
-        let input_schema = input.schema();
-        options.outputs.check(input_schema.fields().iter().map(|field| field.name().as_str()))?;
-        let mut fields = input_schema.fields().to_vec();
-        let nullable = options.on_invalid == OnInvalid::Keep;
-        fields.extend(
-            options.outputs.columns(&self.task).into_iter().map(|(name, t)| Arc::new(Field::new(name, t, nullable))),
-        );
-        let schema = Arc::new(Schema::new_with_metadata(fields, input_schema.metadata().clone()));
-        let scorer = Scorer::new(self, options, input_schema, schema.clone())?;
+        let (schema, scorer) = self.scorer(input.schema(), options)?;
         let batches = stream::try_unfold((input, scorer), |(mut input, mut scorer)| async move {
             let Some(batch) = input.next().await.transpose()? else { return Ok(None) };
             let work = tokio::task::spawn_blocking(move || (scorer.score(&batch), scorer)).await;
@@ -145,6 +139,29 @@ impl Model {
             Ok(Some((scored?, (input, scorer))))
         });
         Ok(RecordStream::new(schema, batches))
+    }
+
+    /// Appends prediction columns to one batch, on this thread. The network is put on its device for this batch alone:
+    /// many small batches are better [streamed](Self::predict).
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict) and its stream.
+    pub fn predict_batch(&self, batch: &RecordBatch, options: &PredictOptions) -> Result<RecordBatch> {
+        self.scorer(&batch.schema(), options)?.1.score(batch)
+    }
+
+    /// What scores batches of a schema, and the schema of the scored ones.
+    fn scorer(&self, input: &Schema, options: &PredictOptions) -> Result<(SchemaRef, Scorer)> {
+        options.check(&self.task)?;
+        options.outputs.check(input.fields().iter().map(|field| field.name().as_str()))?;
+        let mut fields = input.fields().to_vec();
+        let nullable = options.on_invalid == OnInvalid::Keep;
+        fields.extend(
+            options.outputs.columns(&self.task).into_iter().map(|(name, t)| Arc::new(Field::new(name, t, nullable))),
+        );
+        let schema = Arc::new(Schema::new_with_metadata(fields, input.metadata().clone()));
+        let scorer = Scorer::new(self, options, input, schema.clone())?;
+        Ok((schema, scorer))
     }
 }
 

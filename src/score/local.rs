@@ -1,5 +1,8 @@
 //! Rows streamed here, scored, and written back.
 
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use futures::StreamExt;
+
 use crate::{
     Error, Result,
     dataframe::{DataFrame, SaveMode, SourceOptions},
@@ -36,6 +39,40 @@ impl PipelineModel {
         self.transform_schema(&frame.schema().await?)?;
         let (there, here) = split(self);
         append(&transform(there, frame).await?, here, source).await
+    }
+
+    /// Applies all stages to rows that are here, batch by batch: no server is asked. One batch at once:
+    /// [`transform_batch`](Transformer::transform_batch).
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use arrow::array::{ArrayRef, Float64Array, RecordBatch};
+    /// use tinderbox::{ml::{NativeStage, PipelineModel, feature::{Bucketizer, VectorAssembler}}, prelude::*, stream::RecordStream};
+    ///
+    /// # async fn example() -> tinderbox::Result<()> {
+    /// let model = PipelineModel::new([
+    ///     Box::new(Bucketizer::new("age", "decade", [0.0, 10.0, 20.0, 200.0])) as Box<dyn Transformer>,
+    ///     Box::new(VectorAssembler::new(["age", "decade"], "features")),
+    ///     // … and the network that was fitted after them: what `PipelineModel::load` gives.
+    /// ]);
+    /// let ages: ArrayRef = Arc::new(Float64Array::from(vec![7.0, 19.5, 64.0]));
+    /// let batch = RecordBatch::try_from_iter([("age", ages)]).expect("columns of one length");
+    /// let scored = model.predict_rows(RecordStream::from_batches(batch.schema(), vec![batch]))?.collect().await?;
+    /// assert_eq!(scored[0].schema().field(2).name(), "features");
+    /// # Ok(()) }
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(example()).unwrap();
+    /// ```
+    ///
+    /// A network is put on its device once for all batches. Dropping the stream stops the work and the stream behind it.
+    ///
+    /// # Errors
+    /// As [`transform_batch`](Transformer::transform_batch), for stages and columns that do not fit; the stream then fails
+    /// with the first row that does.
+    pub fn predict_rows(&self, rows: RecordStream) -> Result<RecordStream> {
+        self.stages().iter().try_fold(rows, |rows, stage| match local(&**stage) {
+            Some(network) => network.append(rows),
+            None => transform_rows(stage.duplicate(), rows),
+        })
     }
 
     /// Scores a frame's rows and writes them, with all their columns, to a new table.
@@ -81,6 +118,20 @@ fn split(pipeline: &PipelineModel) -> (&[Stage], &[Stage]) {
     let stages = pipeline.stages();
     let first = stages.iter().rposition(|stage| local(&**stage).is_none()).map_or(0, |last| last + 1);
     stages.split_at(first)
+}
+
+/// Rows that are here, with the columns of a stage that looks at each by itself.
+fn transform_rows(stage: Stage, rows: RecordStream) -> Result<RecordStream> {
+    let schema = stage.transform_batch(&RecordBatch::new_empty(rows.schema().clone()))?.schema();
+    let of_schema = schema.clone();
+    let batches = rows.map(move |batch| {
+        let done = stage.transform_batch(&batch?)?;
+        // Metadata that only rows tell, such as the length of arrays, may differ from batch to batch.
+        let options = RecordBatchOptions::new().with_row_count(Some(done.num_rows()));
+        RecordBatch::try_new_with_options(of_schema.clone(), done.columns().to_vec(), &options)
+            .map_err(|e| Error::arrow("the columns of a stage", e))
+    });
+    Ok(RecordStream::new(schema, batches))
 }
 
 async fn transform(stages: &[Stage], frame: &DataFrame) -> Result<DataFrame> {

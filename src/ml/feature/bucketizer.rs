@@ -1,6 +1,5 @@
 //! Numbers to the buckets they fall in.
 
-use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use spark_connect::{
     column::Column,
@@ -11,11 +10,13 @@ use spark_connect::{
 use super::{HandleInvalid, Numbers, double_literals, numbers, raise, scaling::exact, text};
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, Schema, column, function, with_metadata},
+    dataframe::{Schema, column, function, with_metadata},
     ml::{
         attribute::{Attribute, AttributeKind},
+        local::java_text,
         param::stage_params,
         stage::{Model, Transformer, plain_data},
+        step::{Step, transform_by_steps},
     },
 };
 
@@ -100,23 +101,6 @@ impl Bucketizer {
     }
 }
 
-/// A number as Java writes it, which is how Spark names buckets.
-fn java_text(x: f64) -> String {
-    if x.is_nan() {
-        return "NaN".into();
-    }
-    if x.is_infinite() {
-        return if x > 0.0 { "Infinity".into() } else { "-Infinity".into() };
-    }
-    if x == 0.0 || (1e-3..1e7).contains(&x.abs()) {
-        return format!("{x:?}");
-    }
-    let text = format!("{x:e}");
-    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let point = if digits.contains('.') { "" } else { ".0" };
-    format!("{digits}{point}E{exponent}")
-}
-
 /// Spark's Bucketizer does not name its column in there.
 fn attribute(splits: &[f64]) -> Attribute {
     let names = splits.windows(2).map(|pair| format!("{}, {}", java_text(pair[0]), java_text(pair[1])));
@@ -140,24 +124,17 @@ stage_params!(Bucketizer, |bucketizer| bucketizer.splits().try_for_each(check), 
 });
 
 impl Transformer for Bucketizer {
-    fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
-        Box::pin(async move {
-            self.transform_schema(&frame.schema().await?)?;
-            let mut kept = frame.clone();
-            if self.handle_invalid == HandleInvalid::Skip {
-                for input in &self.input_cols {
-                    kept = kept.filter(!column(input).is_null().or(column(input).cast(DataType::Double).is_nan()));
-                }
-            }
-            let outputs: Vec<_> = self
-                .columns()
-                .map(|(input, output, splits)| {
-                    let metadata = attribute(splits).to_metadata();
-                    (output, with_metadata(self.bucket(input, splits), output, &metadata))
-                })
-                .collect();
-            Ok(kept.with_columns(outputs))
-        })
+    transform_by_steps!();
+
+    fn steps(&self, _schema: &Schema) -> Result<Option<Vec<Step>>> {
+        let skipping: &[String] = if self.handle_invalid == HandleInvalid::Skip { &self.input_cols } else { &[] };
+        let usable = |name| !column(name).is_null().or(column(name).cast(DataType::Double).is_nan());
+        let outputs = self.columns().map(|(input, output, splits)| {
+            let metadata = attribute(splits).to_metadata();
+            (output.clone(), with_metadata(self.bucket(input, splits), output, &metadata))
+        });
+        let outputs = Step::WithColumns(outputs.collect());
+        Ok(Some(skipping.iter().map(|name| Step::Filter(usable(name))).chain([outputs]).collect()))
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {

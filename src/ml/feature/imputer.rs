@@ -18,6 +18,7 @@ use crate::{
         learning::{self, Aggregate, Answers, Elements, Learning, doubles},
         param::stage_params,
         stage::{Estimator, Model, Transformer, plain_data},
+        step::{Step, transform_by_steps},
     },
 };
 
@@ -191,16 +192,14 @@ impl ImputerModel {
 }
 
 impl Transformer for ImputerModel {
-    fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
-        Box::pin(async move {
-            let schema = frame.schema().await?;
-            self.transform_schema(&schema)?;
-            let columns = self.input_cols.iter().zip(&self.output_cols).zip(&self.surrogates);
-            let outputs = columns.map(|((input, output), surrogate)| {
-                Ok((output, self.imputed(input, *surrogate, &schema.require(input)?.data_type)))
-            });
-            Ok(frame.with_columns(outputs.collect::<Result<Vec<_>>>()?))
-        })
+    transform_by_steps!();
+
+    fn steps(&self, schema: &Schema) -> Result<Option<Vec<Step>>> {
+        let columns = self.input_cols.iter().zip(&self.output_cols).zip(&self.surrogates);
+        let outputs = columns.map(|((input, output), surrogate)| {
+            Ok((output.clone(), self.imputed(input, *surrogate, &schema.require(input)?.data_type)))
+        });
+        Ok(Some(vec![Step::WithColumns(outputs.collect::<Result<_>>()?)]))
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {

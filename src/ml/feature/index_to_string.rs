@@ -1,6 +1,5 @@
 //! Indices back to class names.
 
-use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use spark_connect::{
     functions, lit, lit_double,
@@ -10,11 +9,12 @@ use spark_connect::{
 use super::{Numbers, numbers, raise, text, text_literals};
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, Schema, column, function},
+    dataframe::{Schema, column, function},
     ml::{
         attribute::Attribute,
         param::stage_params,
         stage::{Transformer, plain_data},
+        step::{Step, transform_by_steps},
     },
 };
 
@@ -66,23 +66,21 @@ stage_params!(IndexToString, |_| Ok(()), {
 });
 
 impl Transformer for IndexToString {
-    fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
-        Box::pin(async move {
-            let schema = frame.schema().await?;
-            self.transform_schema(&schema)?;
-            let names = self.names(&schema)?;
-            let value = column(&self.input_col).cast(DataType::Double);
-            let place = value.clone().cast(DataType::Integer);
-            let known = place.clone().ge(lit(0)).and(place.clone().lt(lit(names.len() as i64)));
-            // Cut off towards zero as Spark does, but NaN is no index.
-            let known = known.and(value.clone().ne(lit_double(f64::NAN)));
-            let name = function("get", [text_literals(names.iter().map(String::as_str)), place]);
-            let message = format!("Unseen index in column `{}`: ", self.input_col);
-            let classes = format!("; there are {} classes.", names.len());
-            let unseen = raise([text(&message), value.clone().cast_str("string"), text(&classes)]);
-            let named = functions::when(value.is_null().or(known), name).otherwise(unseen);
-            Ok(frame.with_column(&self.output_col, named))
-        })
+    transform_by_steps!();
+
+    fn steps(&self, schema: &Schema) -> Result<Option<Vec<Step>>> {
+        let names = self.names(schema)?;
+        let value = column(&self.input_col).cast(DataType::Double);
+        let place = value.clone().cast(DataType::Integer);
+        let known = place.clone().ge(lit(0)).and(place.clone().lt(lit(names.len() as i64)));
+        // Cut off towards zero as Spark does, but NaN is no index.
+        let known = known.and(value.clone().ne(lit_double(f64::NAN)));
+        let name = function("get", [text_literals(names.iter().map(String::as_str)), place]);
+        let message = format!("Unseen index in column `{}`: ", self.input_col);
+        let classes = format!("; there are {} classes.", names.len());
+        let unseen = raise([text(&message), value.clone().cast_str("string"), text(&classes)]);
+        let named = functions::when(value.is_null().or(known), name).otherwise(unseen);
+        Ok(Some(vec![Step::with_column(&self.output_col, named)]))
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {

@@ -14,6 +14,7 @@ use crate::{
         learning::{Elements, Learning},
         param::stage_params,
         stage::{Estimator, Model, Transformer, plain_data},
+        step::{Step, transform_by_steps},
     },
 };
 
@@ -105,11 +106,11 @@ impl MaxAbsScalerModel {
 }
 
 impl Transformer for MaxAbsScalerModel {
-    fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
-        Box::pin(async move {
-            let scale = self.max_abs.iter().map(|max| if *max == 0.0 { 1.0 } else { 1.0 / max }).collect();
-            self.fitted().apply(frame, |values| shifted_and_scaled(values, None, Some(scale))).await
-        })
+    transform_by_steps!();
+
+    fn steps(&self, schema: &Schema) -> Result<Option<Vec<Step>>> {
+        let scale = self.max_abs.iter().map(|max| if *max == 0.0 { 1.0 } else { 1.0 / max }).collect();
+        self.fitted().steps(schema, |values| shifted_and_scaled(values, None, Some(scale))).map(Some)
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {

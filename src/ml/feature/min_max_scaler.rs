@@ -17,6 +17,7 @@ use crate::{
         learning::{Elements, Learning},
         param::stage_params,
         stage::{Estimator, Model, Transformer, plain_data},
+        step::{Step, transform_by_steps},
     },
 };
 
@@ -145,22 +146,22 @@ impl MinMaxScalerModel {
 }
 
 impl Transformer for MinMaxScalerModel {
-    fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
-        Box::pin(async move {
-            let ranges = self.original_max.iter().zip(&self.original_min).map(|(max, min)| max - min);
-            let (min, max) = (self.min, self.max);
-            let scales = double_literals(ranges.map(|range| if range == 0.0 { 0.0 } else { (max - min) / range }));
-            let lows = double_literals(self.original_min.iter().copied());
-            let formula = |values| {
-                functions::transform_idx(values, |x| {
-                    let at = |list: Column| function("get", [list, x[1].clone()]);
-                    let scaled = x[0].clone().sub(at(lows)).mul(at(scales.clone())).add(lit_double(min));
-                    let varies = at(scales).ne(lit_double(0.0)).or(x[0].clone().is_nan());
-                    functions::when(varies, scaled).otherwise(lit_double((min + max) / 2.0))
-                })
-            };
-            self.fitted().apply(frame, formula).await
-        })
+    transform_by_steps!();
+
+    fn steps(&self, schema: &Schema) -> Result<Option<Vec<Step>>> {
+        let ranges = self.original_max.iter().zip(&self.original_min).map(|(max, min)| max - min);
+        let (min, max) = (self.min, self.max);
+        let scales = double_literals(ranges.map(|range| if range == 0.0 { 0.0 } else { (max - min) / range }));
+        let lows = double_literals(self.original_min.iter().copied());
+        let formula = |values| {
+            functions::transform_idx(values, |x| {
+                let at = |list: Column| function("get", [list, x[1].clone()]);
+                let scaled = x[0].clone().sub(at(lows)).mul(at(scales.clone())).add(lit_double(min));
+                let varies = at(scales).ne(lit_double(0.0)).or(x[0].clone().is_nan());
+                functions::when(varies, scaled).otherwise(lit_double((min + max) / 2.0))
+            })
+        };
+        self.fitted().steps(schema, formula).map(Some)
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {

@@ -1,6 +1,5 @@
 //! Vectors to unit length.
 
-use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use spark_connect::{column::Column, functions, lit_double};
 
@@ -10,10 +9,11 @@ use super::{
 };
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, Schema, column, function, with_metadata},
+    dataframe::{Schema, column, function, with_metadata},
     ml::{
         param::stage_params,
         stage::{Transformer, plain_data},
+        step::{Step, transform_by_steps},
     },
 };
 
@@ -76,23 +76,22 @@ stage_params!(Normalizer, |stage| stage.power().map(drop), {
 });
 
 impl Transformer for Normalizer {
-    fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
-        Box::pin(async move {
-            let schema = frame.schema().await?;
-            let after = self.transform_schema(&schema)?;
-            let metadata = after.require(&self.output_col)?.metadata.clone().into_iter().collect();
-            let values = as_array(column(&self.input_col), vector_input(&self.input_col, &schema)?);
-            let length = norm(values.clone(), self.power()?);
-            // A list of one, so that the norm is computed once for a row and not for every element.
-            let scaled = functions::transform(function("array", [length]), |length| {
-                functions::transform(values, |x| {
-                    let divided = x[0].clone().div(length[0].clone());
-                    functions::when(length[0].clone().eq(lit_double(0.0)), x[0].clone()).otherwise(divided)
-                })
-            });
-            let vector = function("array_to_vector", [function("get", [scaled, spark_connect::lit(0)])]);
-            Ok(frame.with_column(&self.output_col, with_metadata(vector, &self.output_col, &metadata)))
-        })
+    transform_by_steps!();
+
+    fn steps(&self, schema: &Schema) -> Result<Option<Vec<Step>>> {
+        let after = self.transform_schema(schema)?;
+        let metadata = after.require(&self.output_col)?.metadata.clone().into_iter().collect();
+        let values = as_array(column(&self.input_col), vector_input(&self.input_col, schema)?);
+        let length = norm(values.clone(), self.power()?);
+        // A list of one, so that the norm is computed once for a row and not for every element.
+        let scaled = functions::transform(function("array", [length]), |length| {
+            functions::transform(values, |x| {
+                let divided = x[0].clone().div(length[0].clone());
+                functions::when(length[0].clone().eq(lit_double(0.0)), x[0].clone()).otherwise(divided)
+            })
+        });
+        let vector = function("array_to_vector", [function("get", [scaled, spark_connect::lit(0)])]);
+        Ok(Some(vec![Step::with_column(&self.output_col, with_metadata(vector, &self.output_col, &metadata))]))
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {

@@ -19,6 +19,7 @@ use crate::{
         learning::{self, Aggregate, Answers, Elements, Learning, doubles},
         param::stage_params,
         stage::{Estimator, Model, Transformer, plain_data},
+        step::{Step, transform_by_steps},
     },
 };
 
@@ -246,18 +247,17 @@ impl OneHotEncoderModel {
 }
 
 impl Transformer for OneHotEncoderModel {
-    fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
-        Box::pin(async move {
-            let schema = frame.schema().await?;
-            let after = self.transform_schema(&schema)?;
-            let mut outputs = Vec::new();
-            for ((input, output), size) in self.input_cols.iter().zip(&self.output_cols).zip(&self.category_sizes) {
-                let metadata = after.require(output)?.metadata.clone().into_iter().collect();
-                let length = self.names(schema.require(input)?, *size)?.len();
-                outputs.push((output, with_metadata(self.encoded(input, *size, length), output, &metadata)));
-            }
-            Ok(frame.with_columns(outputs))
-        })
+    transform_by_steps!();
+
+    fn steps(&self, schema: &Schema) -> Result<Option<Vec<Step>>> {
+        let after = self.transform_schema(schema)?;
+        let mut outputs = Vec::new();
+        for ((input, output), size) in self.input_cols.iter().zip(&self.output_cols).zip(&self.category_sizes) {
+            let metadata = after.require(output)?.metadata.clone().into_iter().collect();
+            let length = self.names(schema.require(input)?, *size)?.len();
+            outputs.push((output.clone(), with_metadata(self.encoded(input, *size, length), output, &metadata)));
+        }
+        Ok(Some(vec![Step::WithColumns(outputs)]))
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {

@@ -16,6 +16,7 @@ use crate::{
         learning::{Elements, Learning},
         param::stage_params,
         stage::{Estimator, Model, Transformer, plain_data},
+        step::{Step, transform_by_steps},
     },
 };
 
@@ -173,12 +174,12 @@ impl RobustScalerModel {
 }
 
 impl Transformer for RobustScalerModel {
-    fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
-        Box::pin(async move {
-            let shift = self.with_centering.then_some(&self.median[..]);
-            let scale = self.with_scaling.then(|| reciprocals(&self.range));
-            self.fitted().apply(frame, |values| shifted_and_scaled(values, shift, scale)).await
-        })
+    transform_by_steps!();
+
+    fn steps(&self, schema: &Schema) -> Result<Option<Vec<Step>>> {
+        let shift = self.with_centering.then_some(&self.median[..]);
+        let scale = self.with_scaling.then(|| reciprocals(&self.range));
+        self.fitted().steps(schema, |values| shifted_and_scaled(values, shift, scale)).map(Some)
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {

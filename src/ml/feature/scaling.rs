@@ -14,6 +14,7 @@ use crate::{
         attribute::AttributeGroup,
         learning::{Aggregate, Answers, Elements, Learning, doubles},
         stage::Model,
+        step::Step,
     },
 };
 
@@ -186,11 +187,9 @@ impl Fitted<'_> {
         schema.with(vector_field(self.output_col, Some(self.size)))
     }
 
-    /// The frame with what a formula makes of each row's array; a row whose vector has another length fails.
-    pub(super) async fn apply(&self, frame: &DataFrame, formula: impl FnOnce(Column) -> Column) -> Result<DataFrame> {
-        let schema = frame.schema().await?;
-        self.schema(&schema)?;
-        let values = as_array(column(self.input_col), vector_input(self.input_col, &schema)?);
+    /// Adds what a formula makes of each row's array; a row whose vector has another length fails.
+    pub(super) fn steps(&self, schema: &Schema, formula: impl FnOnce(Column) -> Column) -> Result<Vec<Step>> {
+        let values = as_array(column(self.input_col), vector_input(self.input_col, schema)?);
         let size = function("size", [values.clone()]);
         let length = format!("; the {} was fitted to vectors of {} elements.", self.stage, self.size);
         let found = function("coalesce", [size.clone().cast_str("string"), text("no")]);
@@ -200,7 +199,7 @@ impl Fitted<'_> {
         let checked = functions::when(fits, formula(values)).otherwise(wrong);
         let vector = function("array_to_vector", [checked]);
         let metadata = AttributeGroup::Size(self.size).to_metadata();
-        Ok(frame.with_column(self.output_col, with_metadata(vector, self.output_col, &metadata)))
+        Ok(vec![Step::with_column(self.output_col, with_metadata(vector, self.output_col, &metadata))])
     }
 }
 

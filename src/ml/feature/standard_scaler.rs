@@ -14,6 +14,7 @@ use crate::{
         learning::{Elements, Learning},
         param::stage_params,
         stage::{Estimator, Model, Transformer, plain_data},
+        step::{Step, transform_by_steps},
     },
 };
 
@@ -138,12 +139,12 @@ impl StandardScalerModel {
 }
 
 impl Transformer for StandardScalerModel {
-    fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
-        Box::pin(async move {
-            let shift = self.with_mean.then_some(&self.mean[..]);
-            let scale = self.with_std.then(|| reciprocals(&self.std));
-            self.fitted().apply(frame, |values| shifted_and_scaled(values, shift, scale)).await
-        })
+    transform_by_steps!();
+
+    fn steps(&self, schema: &Schema) -> Result<Option<Vec<Step>>> {
+        let shift = self.with_mean.then_some(&self.mean[..]);
+        let scale = self.with_std.then(|| reciprocals(&self.std));
+        self.fitted().steps(schema, |values| shifted_and_scaled(values, shift, scale)).map(Some)
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {

@@ -19,6 +19,7 @@ use crate::{
         learning::{self, Answers, Elements, Learning, no_text},
         param::stage_params,
         stage::{Estimator, Model, Transformer, plain_data},
+        step::{Step, transform_by_steps},
     },
 };
 
@@ -276,39 +277,37 @@ fn index_of(value: Column, labels: &[String]) -> Column {
 }
 
 impl Transformer for StringIndexerModel {
-    fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
-        Box::pin(async move {
-            let schema = frame.schema().await?;
-            self.transform_schema(&schema)?;
-            let mut kept = frame.clone();
-            let mut outputs = Vec::new();
-            for (input, output, labels) in self.present(&schema) {
-                let value = as_text(input);
-                let index = index_of(value.clone(), labels);
-                let known = index.clone().ge(lit(0));
-                let double = index.cast(DataType::Double);
-                let indexed = match self.handle_invalid {
-                    HandleInvalid::Skip => {
-                        kept = kept.filter(known);
-                        double
-                    }
-                    HandleInvalid::Keep => functions::when(known, double).otherwise(lit_double(labels.len() as f64)),
-                    HandleInvalid::Error => functions::when(known, double)
-                        .when(
-                            value.clone().is_null(),
-                            raise([text(&format!("Column `{input}` is null, which is no class of the StringIndexer; set handleInvalid to skip or keep."))]),
-                        )
-                        .otherwise(raise([
-                            text(&format!("Unseen label in column `{input}`: `")),
-                            value,
-                            text("`, which is no class of the StringIndexer; set handleInvalid to skip or keep."),
-                        ])),
-                };
-                let metadata = self.attribute(output, labels).to_metadata();
-                outputs.push((output, with_metadata(indexed, output, &metadata)));
-            }
-            Ok(if outputs.is_empty() { kept } else { kept.with_columns(outputs) })
-        })
+    transform_by_steps!();
+
+    fn steps(&self, schema: &Schema) -> Result<Option<Vec<Step>>> {
+        let (mut steps, mut outputs) = (Vec::new(), Vec::new());
+        for (input, output, labels) in self.present(schema) {
+            let value = as_text(input);
+            let index = index_of(value.clone(), labels);
+            let known = index.clone().ge(lit(0));
+            let double = index.cast(DataType::Double);
+            let indexed = match self.handle_invalid {
+                HandleInvalid::Skip => {
+                    steps.push(Step::Filter(known));
+                    double
+                }
+                HandleInvalid::Keep => functions::when(known, double).otherwise(lit_double(labels.len() as f64)),
+                HandleInvalid::Error => functions::when(known, double)
+                    .when(
+                        value.clone().is_null(),
+                        raise([text(&format!("Column `{input}` is null, which is no class of the StringIndexer; set handleInvalid to skip or keep."))]),
+                    )
+                    .otherwise(raise([
+                        text(&format!("Unseen label in column `{input}`: `")),
+                        value,
+                        text("`, which is no class of the StringIndexer; set handleInvalid to skip or keep."),
+                    ])),
+            };
+            let metadata = self.attribute(output, labels).to_metadata();
+            outputs.push((output.clone(), with_metadata(indexed, output, &metadata)));
+        }
+        steps.push(Step::WithColumns(outputs));
+        Ok(Some(steps))
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {

@@ -1,6 +1,9 @@
 //! Columns to one vector.
 
-use arrow::{array::AsArray, datatypes::Int32Type};
+use arrow::{
+    array::{AsArray, RecordBatch},
+    datatypes::Int32Type,
+};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use spark_connect::{
@@ -15,8 +18,10 @@ use crate::{
     dataframe::{DataFrame, Schema, column, function, vector_type, with_metadata},
     ml::{
         attribute::{Attribute, AttributeGroup},
+        local::Rows,
         param::stage_params,
         stage::{Transformer, plain_data},
+        step::{self, Step},
     },
 };
 
@@ -29,7 +34,8 @@ use crate::{
 /// | `handleInvalid` | `error` | what to do with a null, or NaN in a column of numbers; `keep` makes it NaN |
 ///
 /// The output's metadata names every element: `a` for column `a`, `v_0` or `v_name` for those of vector `v`. The length
-/// of a vector column without metadata is taken from the first row, for which the cluster is asked.
+/// of a vector column without metadata is taken from the first row, for which the cluster is asked; of a batch, from its
+/// own first row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VectorAssembler {
     input_cols: Vec<String>,
@@ -44,6 +50,9 @@ struct Input<'a> {
     /// `None` while the length of a vector is unknown.
     attributes: Option<Vec<Attribute>>,
 }
+
+/// Vectors of unknown length: their names, whether all are there in a row, their lengths in it.
+type Unmeasured<'a> = (Vec<&'a str>, Column, Vec<Column>);
 
 impl VectorAssembler {
     /// Assembles these columns, in this order.
@@ -75,30 +84,39 @@ impl VectorAssembler {
         self.input_cols.iter().map(input).collect()
     }
 
-    /// Asks for the first row where the length of a vector is unknown.
-    async fn measure(&self, inputs: &mut [Input<'_>], frame: &DataFrame) -> Result<()> {
-        let unknown: Vec<_> = inputs.iter_mut().filter(|input| input.attributes.is_none()).collect();
-        if unknown.is_empty() {
-            return Ok(());
-        }
+    /// The vectors whose length is unknown, if there are any.
+    fn unmeasured(&self, schema: &Schema) -> Result<Option<Unmeasured<'_>>> {
+        let inputs = self.inputs(schema)?;
+        let unknown: Vec<_> = inputs.iter().filter(|input| input.attributes.is_none()).collect();
         let names: Vec<_> = unknown.iter().map(|input| input.name).collect();
-        let cannot =
-            |why: &str| Error::data(&names.join("`, `"), format!("the length of the vector is not known: {why}"));
+        let Some(present) = names.iter().map(|name| column(name).is_not_null()).reduce(Column::and) else {
+            return Ok(None);
+        };
         if self.handle_invalid == HandleInvalid::Keep {
-            return Err(cannot("with handleInvalid = keep it must be in the column's metadata"));
+            return Err(unknown_length(&names, "with handleInvalid = keep it must be in the column's metadata"));
         }
         let sizes = unknown.iter().map(|input| function("size", [as_array(column(input.name), input.kind)]));
-        let present = names.iter().map(|name| column(name).is_not_null()).reduce(Column::and);
-        let row = match present {
-            Some(present) => frame.filter(present).select(sizes).first().await?,
-            None => None,
-        };
-        let row = row.ok_or_else(|| cannot("the column has no metadata and there is no row without nulls in it"))?;
-        for (input, size) in unknown.into_iter().zip(row.columns()) {
-            let size = size.as_primitive::<Int32Type>().value(0);
-            input.attributes = Some((0..size).map(|i| Attribute::numeric(format!("{}_{i}", input.name))).collect());
-        }
-        Ok(())
+        Ok(Some((names, present, sizes.collect())))
+    }
+
+    /// The schema with the lengths of all vectors: asks for the first row where one is unknown.
+    async fn measured(&self, frame: &DataFrame, schema: Schema) -> Result<Schema> {
+        let Some((names, present, sizes)) = self.unmeasured(&schema)? else { return Ok(schema) };
+        let row = frame.filter(present).select(sizes).first().await?;
+        let none = "the column has no metadata and there is no row without nulls in it";
+        let row = row.ok_or_else(|| unknown_length(&names, none))?;
+        let sizes = row.columns().iter().map(|size| size.as_primitive::<Int32Type>().value(0).max(0) as usize);
+        Ok(with_lengths(&schema, &names, &sizes.collect::<Vec<_>>()))
+    }
+
+    /// As [`measured`](Self::measured), of rows that are here. Without a row nothing need be known.
+    fn measured_here(&self, rows: &Rows) -> Result<Schema> {
+        let schema = rows.schema().clone();
+        let Some((names, present, sizes)) = self.unmeasured(&schema)? else { return Ok(schema) };
+        Ok(match rows.first_whole(&present, &sizes)? {
+            Some(sizes) => with_lengths(&schema, &names, &sizes),
+            None => schema,
+        })
     }
 
     /// The array of all numbers of a row; rows that must go are gone.
@@ -162,6 +180,25 @@ impl VectorAssembler {
     }
 }
 
+fn unknown_length(names: &[&str], why: &str) -> Error {
+    Error::data(&names.join("`, `"), format!("the length of the vector is not known: {why}"))
+}
+
+/// The schema with the lengths of these vectors in their metadata.
+fn with_lengths(schema: &Schema, names: &[&str], lengths: &[usize]) -> Schema {
+    let known = |name: &str| schema.get(name).map(|field| field.name.clone());
+    let lengths: Vec<_> = names.iter().map(|name| known(name)).zip(lengths).collect();
+    Schema::new(schema.fields().iter().cloned().map(|field| {
+        match lengths.iter().find(|(name, _)| name.as_deref() == Some(field.name.as_str())) {
+            Some((_, length)) => {
+                let metadata = AttributeGroup::Size(**length).to_metadata().into_iter().collect();
+                StructField { metadata, ..field }
+            }
+            None => field,
+        }
+    }))
+}
+
 fn is_scalar(input: &Input<'_>) -> bool {
     matches!(input.kind, Numbers::Whole | Numbers::Real)
 }
@@ -205,26 +242,35 @@ impl Transformer for VectorAssembler {
         Box::pin(async move {
             let schema = frame.schema().await?;
             self.transform_schema(&schema)?;
-            let mut inputs = self.inputs(&schema)?;
-            self.measure(&mut inputs, frame).await?;
-            let mut kept = frame.clone();
-            if self.handle_invalid == HandleInvalid::Skip {
-                for vector in inputs.iter().filter(|input| !is_scalar(input)) {
-                    kept = kept.filter(column(vector.name).is_not_null());
-                }
-                let scalars: Vec<_> =
-                    inputs.iter().filter(|input| is_scalar(input)).map(|i| Input { attributes: None, ..*i }).collect();
-                if !scalars.is_empty() {
-                    let bad =
-                        functions::exists(doubles(&scalars), |x| x[0].clone().is_null().or(x[0].clone().is_nan()));
-                    kept = kept.filter(!bad);
-                }
-            }
-            let vector = function("array_to_vector", [self.values(&inputs)]);
-            let attributes = inputs.into_iter().filter_map(|input| input.attributes).flatten().collect();
-            let metadata = AttributeGroup::Attributes(attributes).to_metadata();
-            Ok(kept.with_column(&self.output_col, with_metadata(vector, &self.output_col, &metadata)))
+            let schema = self.measured(frame, schema).await?;
+            Ok(step::apply(frame, self.steps(&schema)?.unwrap_or_default()))
         })
+    }
+
+    fn transform_batch(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let rows = Rows::new(batch)?;
+        let schema = self.measured_here(&rows)?;
+        rows.apply(&self.steps(&schema)?.unwrap_or_default(), &self.transform_schema(&schema)?)
+    }
+
+    fn steps(&self, schema: &Schema) -> Result<Option<Vec<Step>>> {
+        let inputs = self.inputs(schema)?;
+        let mut steps = Vec::new();
+        if self.handle_invalid == HandleInvalid::Skip {
+            for vector in inputs.iter().filter(|input| !is_scalar(input)) {
+                steps.push(Step::Filter(column(vector.name).is_not_null()));
+            }
+            let scalars: Vec<_> =
+                inputs.iter().filter(|input| is_scalar(input)).map(|i| Input { attributes: None, ..*i }).collect();
+            if !scalars.is_empty() {
+                let bad = functions::exists(doubles(&scalars), |x| x[0].clone().is_null().or(x[0].clone().is_nan()));
+                steps.push(Step::Filter(!bad));
+            }
+        }
+        let vector = function("array_to_vector", [self.values(&inputs)]);
+        let metadata = self.transform_schema(schema)?.require(&self.output_col)?.metadata.clone().into_iter().collect();
+        steps.push(Step::with_column(&self.output_col, with_metadata(vector, &self.output_col, &metadata)));
+        Ok(Some(steps))
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {

@@ -1,12 +1,16 @@
 //! Rows to partitions.
 
+use arrow::array::RecordBatch;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Result,
     dataframe::{DataFrame, Schema, column},
-    ml::stage::{Transformer, plain_data},
+    ml::{
+        local::Rows,
+        stage::{Transformer, plain_data},
+    },
 };
 
 /// Puts the rows into other partitions, by a shuffle on the cluster. Columns stay as they are.
@@ -65,6 +69,12 @@ impl Transformer for Repartition {
                 By::Count => frame.repartition(self.partitions.unwrap_or(1)),
             })
         })
+    }
+
+    /// A batch has no partitions: it stays as it is.
+    fn transform_batch(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        self.transform_schema(Rows::new(batch)?.schema())?;
+        Ok(batch.clone())
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {

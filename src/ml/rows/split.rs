@@ -8,7 +8,10 @@ use super::parts::Parts;
 use crate::{
     Result,
     dataframe::{DataFrame, Schema, column, function, hash_input, quote},
-    ml::stage::{Transformer, plain_data},
+    ml::{
+        stage::{Transformer, plain_data},
+        step::{self, Step},
+    },
 };
 
 /// Adds a column that says in which part of a split a row is: `train`, `test` and the like, in proportion to weights.
@@ -23,7 +26,8 @@ use crate::{
 /// session with the same seed. Rows that are equal in all columns are in the same part of a random split. By time:
 /// [`TimeSplit`](super::TimeSplit).
 ///
-/// A random split and one by key look at each row by itself, a stratified one sorts the rows of a class on the cluster.
+/// A random split and one by key look at each row by itself, a stratified one sorts the rows of a class on the cluster, and
+/// cannot be applied to a batch that is here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Split {
     parts: Parts,
@@ -104,12 +108,11 @@ impl Transformer for Split {
         Box::pin(async move {
             let schema = frame.schema().await?;
             self.transform_schema(&schema)?;
-            let hash = self.hash(&schema)?;
-            let ends = self.parts.ends().into_iter().map(lit_double);
-            let output = self.parts.output_col();
             let By::Class(label) = &self.by else {
-                return Ok(frame.with_column(output, self.parts.column(ends.map(|end| share(hash.clone()).lt(end)))));
+                return Ok(step::apply(frame, self.steps(&schema)?.unwrap_or_default()));
             };
+            let (hash, output) = (self.hash(&schema)?, self.parts.output_col());
+            let ends = self.parts.ends().into_iter().map(lit_double);
             let class = quote(&schema.require(label)?.name);
             let place = format!("row_number() OVER (PARTITION BY {class} ORDER BY {HASH}) - 0.5D");
             let place = expr(&format!("({place}) / count(1) OVER (PARTITION BY {class})"));
@@ -117,6 +120,17 @@ impl Transformer for Split {
             let parts = self.parts.column(ends.map(|end| column(HASH).lt(end)));
             Ok(placed.with_column(output, parts).drop([HASH]))
         })
+    }
+
+    /// A row's place in its class is known only where all rows are.
+    fn steps(&self, schema: &Schema) -> Result<Option<Vec<Step>>> {
+        if matches!(self.by, By::Class(_)) {
+            return Ok(None);
+        }
+        let hash = self.hash(schema)?;
+        let ends = self.parts.ends().into_iter().map(lit_double);
+        let part = self.parts.column(ends.map(|end| share(hash.clone()).lt(end)));
+        Ok(Some(vec![Step::with_column(self.parts.output_col(), part)]))
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {

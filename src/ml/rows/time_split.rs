@@ -18,6 +18,7 @@ use crate::{
         feature::{Numbers, exact, numbers, quantiles, raise, text},
         learning::{self, Answers, Elements, Learning, doubles},
         stage::{Estimator, Model, Transformer, plain_data},
+        step::{Step, transform_by_steps},
     },
 };
 
@@ -122,16 +123,14 @@ impl TimeSplitModel {
 }
 
 impl Transformer for TimeSplitModel {
-    fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
-        Box::pin(async move {
-            let schema = frame.schema().await?;
-            self.transform_schema(&schema)?;
-            let time = moment(schema.require(&self.time_col)?)?;
-            let part = self.parts.column(self.cuts.iter().map(|cut| time.clone().le(lit_double(*cut))));
-            let message = format!("Column `{}` is null, which is in no part of a split by time.", self.time_col);
-            let part = functions::when(time.is_not_null(), part).otherwise(raise([text(&message)]));
-            Ok(frame.with_column(self.parts.output_col(), part))
-        })
+    transform_by_steps!();
+
+    fn steps(&self, schema: &Schema) -> Result<Option<Vec<Step>>> {
+        let time = moment(schema.require(&self.time_col)?)?;
+        let part = self.parts.column(self.cuts.iter().map(|cut| time.clone().le(lit_double(*cut))));
+        let message = format!("Column `{}` is null, which is in no part of a split by time.", self.time_col);
+        let part = functions::when(time.is_not_null(), part).otherwise(raise([text(&message)]));
+        Ok(Some(vec![Step::with_column(self.parts.output_col(), part)]))
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {

@@ -1,0 +1,202 @@
+use arrow::{
+    array::{
+        Array, AsArray, DictionaryArray, FixedSizeListArray, Float64Array, Int64Array, LargeStringArray, StringArray,
+    },
+    datatypes::{Float32Type, Float64Type, Int32Type},
+};
+use spark_connect::{functions, functions::expr, lit, lit_double, types::DataType};
+
+use super::*;
+use crate::{
+    dataframe::{column, function},
+    ml::{
+        PipelineModel, Transformer,
+        feature::{Bucketizer, HandleInvalid, IndexToString, SqlTransformer, StringIndexerModel, VectorAssembler},
+        rows::{Repartition, Split},
+    },
+};
+
+fn one(cell: ArrayRef) -> Rows {
+    Rows::new(&RecordBatch::try_from_iter_with_nullable([("a.b", cell, true)]).unwrap()).unwrap()
+}
+
+fn value_of(cell: impl Into<Option<f64>>, of: impl FnOnce(Column) -> Column) -> Result<Value> {
+    let rows = one(Arc::new(Float64Array::from(vec![cell.into()])));
+    Ok(rows.values([&of(column("a.b"))])?.remove(0).remove(0))
+}
+
+fn shown(value: Result<Value>) -> String {
+    match value.unwrap() {
+        Value::Text(text) => text.to_string(),
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_null_is_neither_true_nor_false() {
+    let of = |a: Option<bool>, b: Option<bool>, join: fn(Column, Column) -> Column| {
+        let truth = |t: Option<bool>| match t {
+            Some(t) => spark_connect::lit_boolean(t),
+            None => function("nullif", [spark_connect::lit_boolean(true), spark_connect::lit_boolean(true)]),
+        };
+        match value_of(1.0, |_| join(truth(a), truth(b))).unwrap() {
+            Value::Bool(t) => Some(t),
+            _ => None,
+        }
+    };
+    let all = [Some(true), Some(false), None];
+    let ands = all.map(|a| all.map(|b| of(a, b, Column::and)));
+    assert_eq!(
+        ands,
+        [[Some(true), Some(false), None], [Some(false), Some(false), Some(false)], [None, Some(false), None]]
+    );
+    let ors = all.map(|a| all.map(|b| of(a, b, Column::or)));
+    assert_eq!(ors, [[Some(true), Some(true), Some(true)], [Some(true), Some(false), None], [Some(true), None, None]]);
+}
+
+#[test]
+fn nan_equals_itself_and_is_above_all_numbers() {
+    let truth = |of: fn(Column) -> Column| format!("{:?}", value_of(f64::NAN, of).unwrap());
+    assert_eq!(truth(|x| x.eq(lit_double(f64::NAN))), "Bool(true)");
+    assert_eq!(truth(|x| x.gt(lit_double(f64::INFINITY))), "Bool(true)");
+    assert_eq!(truth(|x| x.lt(lit(1))), "Bool(false)");
+    assert_eq!(truth(|x| function("greatest", [lit_double(3.0), x])), "Double(NaN)");
+    assert_eq!(format!("{:?}", value_of(-0.0, |x| x.eq(lit_double(0.0))).unwrap()), "Bool(true)");
+    assert_eq!(format!("{:?}", value_of(None, |x| x.is_nan()).unwrap()), "Bool(false)");
+}
+
+#[test]
+fn numbers_become_text_as_java_writes_them() {
+    let text = |x: f64| shown(value_of(x, |x| x.cast_str("string")));
+    let written = [-0.0, 1.0, 1e-3, 9.5e-4, 1e7, 1.0 / 3.0, f64::NEG_INFINITY, f64::NAN].map(text);
+    assert_eq!(written, ["-0.0", "1.0", "0.001", "9.5E-4", "1.0E7", "0.3333333333333333", "-Infinity", "NaN"]);
+    // Java 17 writes the second as 1.08122859982451853E18: nothing may be decided by it.
+    assert!(text(1.0812285998245185e18).starts_with("Spelled"));
+    let refused = value_of(1.0812285998245185e18, |x| {
+        function("array_position", [function("array", [spark_connect::lit_string("a")]), x.cast_str("string")])
+    });
+    assert!(refused.unwrap_err().to_string().contains("the version of the cluster's Java"));
+}
+
+#[test]
+fn casts_cut_off_round_and_refuse_as_with_ansi_rules() {
+    let whole = |x: f64| value_of(x, |x| x.cast(DataType::Integer));
+    assert_eq!(shown(whole(-2.9)), "Whole(-2)");
+    assert_eq!(shown(whole(2147483647.9)), "Whole(2147483647)");
+    assert!(whole(f64::NAN).unwrap_err().to_string().contains("NaN is beyond the range of int"));
+    assert!(whole(2147483648.0).is_err());
+    let decimal = |x: f64| value_of(x, |x| x.cast(DataType::Decimal { precision: 4, scale: 2 }));
+    // By the digits that the number is written with, not by those of its binary form: 2.675 is a little less.
+    assert_eq!(shown(decimal(-2.675)), "Decimal { digits: -268, scale: 2 }");
+    assert_eq!(shown(decimal(1e-300)), "Decimal { digits: 0, scale: 2 }");
+    assert_eq!(shown(decimal(f64::NAN)), "Null");
+    assert!(decimal(99.995).is_err() && decimal(1e300).is_err());
+}
+
+#[test]
+fn an_expression_that_is_not_known_is_refused_by_its_name() {
+    let refused = |of: fn(Column) -> Column| value_of(1.0, of).unwrap_err().to_string();
+    assert!(refused(|x| function("sinh", [x])).contains("`sinh` of 1 arguments"));
+    assert!(refused(|_| expr("a + 1")).contains("the SQL `a + 1`"));
+    assert!(refused(|_| spark_connect::col("a.b")).contains("the path `a.b`"));
+    assert!(refused(|x| x.try_cast(DataType::Integer)).contains("cast of another kind"));
+    assert!(refused(|x| x.add(spark_connect::lit_string("1"))).contains("`arithmetic` of a double, text"));
+    assert!(refused(|_| column("other")).contains("column `other`"));
+    assert!(refused(|x| x.div(lit_double(0.0))).contains("division by zero"));
+}
+
+#[test]
+fn lambdas_see_their_own_variables() {
+    let list = || function("array", [lit_double(1.0), lit_double(2.0)]);
+    let nested = value_of(10.0, |a| {
+        functions::transform_idx(list(), |x| {
+            functions::aggregate(list(), x[0].clone().mul(a), |y| {
+                y[0].clone().add(y[1].clone()).add(x[1].clone().cast(DataType::Double))
+            })
+        })
+    });
+    assert_eq!(shown(nested), "Array([Double(13.0), Double(25.0)])");
+    let exists = |of: fn(Column) -> Column| {
+        let nulls = || function("array", [lit_double(1.0), function("nullif", [lit_double(0.0), lit_double(0.0)])]);
+        shown(value_of(1.0, move |_| functions::exists(nulls(), move |x| of(x[0].clone()))))
+    };
+    assert_eq!(exists(|x| x.gt(lit(5))), "Null");
+    assert_eq!(exists(|x| x.eq(lit(1))), "Bool(true)");
+}
+
+fn words(cells: ArrayRef) -> RecordBatch {
+    RecordBatch::try_from_iter_with_nullable([("w", cells, true)]).unwrap()
+}
+
+#[test]
+fn text_of_every_kind_and_slice_is_indexed() {
+    let model = StringIndexerModel::from_labels("w", "i", ["b", "a"]).handle_invalid(HandleInvalid::Keep);
+    let cells = [Some("a"), None, Some("b"), Some("ü")];
+    let kinds: [ArrayRef; 3] = [
+        Arc::new(StringArray::from_iter(cells)),
+        Arc::new(LargeStringArray::from_iter(cells)),
+        Arc::new(cells.into_iter().collect::<DictionaryArray<Int32Type>>()),
+    ];
+    for cells in kinds {
+        let batch = model.transform_batch(&words(cells.clone())).unwrap();
+        assert_eq!(batch.column(1).as_primitive::<Float64Type>().values()[..], [1.0, 2.0, 0.0, 2.0]);
+        assert_eq!(batch.column(0), &cells, "what was there passes through as it is");
+        assert!(batch.schema().field(1).metadata()[METADATA_KEY].contains("__unknown"));
+        let part = model.transform_batch(&words(cells.slice(1, 2))).unwrap();
+        assert_eq!(part.column(1).as_primitive::<Float64Type>().values()[..], [2.0, 0.0]);
+        let none = model.transform_batch(&words(cells.slice(0, 0))).unwrap();
+        assert_eq!((none.num_rows(), none.num_columns()), (0, 2));
+    }
+    let skipping = model.clone().handle_invalid(HandleInvalid::Skip);
+    let kept = skipping.transform_batch(&words(Arc::new(StringArray::from_iter(cells)))).unwrap();
+    assert_eq!(kept.column(0).as_string::<i32>().iter().flatten().collect::<Vec<_>>(), ["a", "b"]);
+    let refused = model.handle_invalid(HandleInvalid::Error);
+    let refused = |cells: Vec<Option<&str>>| {
+        refused.transform_batch(&words(Arc::new(StringArray::from(cells)))).unwrap_err().to_string()
+    };
+    assert!(refused(vec![Some("a"), Some("c")]).starts_with("row 1 of the batch: Unseen label in column `w`: `c`"));
+    assert!(refused(vec![None]).contains("Column `w` is null"));
+}
+
+#[test]
+fn lists_of_one_length_are_assembled_and_an_empty_batch_needs_no_length() {
+    let lists = FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>(
+        [None, Some(vec![Some(1.5), Some(2.0)]), Some(vec![Some(3.0), Some(4.0)])],
+        2,
+    );
+    let batch = RecordBatch::try_from_iter_with_nullable([
+        ("l", Arc::new(lists) as ArrayRef, true),
+        ("n", Arc::new(Int64Array::from(vec![1, 2, 3])) as _, true),
+    ]);
+    let batch = batch.unwrap();
+    let stage = VectorAssembler::new(["n", "l"], "v").handle_invalid(HandleInvalid::Skip);
+    let assembled = stage.transform_batch(&batch).unwrap();
+    let values = assembled.column(2).as_struct().column_by_name("values").unwrap().as_list::<i32>().value(1);
+    assert_eq!(values.as_primitive::<Float64Type>().values()[..], [3.0, 3.0, 4.0]);
+    assert!(assembled.schema().field(2).metadata()[METADATA_KEY].contains("l_1"));
+    assert_eq!(stage.transform_batch(&batch.slice(0, 0)).unwrap().num_columns(), 3);
+}
+
+#[test]
+fn a_stage_of_the_cluster_says_so() {
+    let batch = words(Arc::new(StringArray::from(vec!["a"])));
+    let refused = |stage: &dyn Transformer| stage.transform_batch(&batch).unwrap_err().to_string();
+    let sql = SqlTransformer::new("SELECT * FROM __THIS__");
+    assert!(refused(&sql).contains("SqlTransformer") && refused(&sql).contains("on the cluster only"));
+    assert!(refused(&Split::stratified("w", "part", [("a", 1.0), ("b", 1.0)])).contains("Split"));
+    let pipeline = PipelineModel::new([
+        Box::new(Repartition::evenly(3)) as Box<dyn Transformer>,
+        Box::new(StringIndexerModel::from_labels("w", "i", ["a", "b"])),
+        Box::new(IndexToString::new("i", "name")),
+        Box::new(Bucketizer::new("i", "half", [0.0, 0.5, 1.0])),
+    ]);
+    let done = pipeline.transform_batch(&batch).unwrap();
+    assert_eq!(
+        done.schema().fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>(),
+        ["w", "i", "name", "half"]
+    );
+    assert_eq!(done.column(2).as_string::<i32>().value(0), "a");
+    let pipeline = PipelineModel::new([pipeline.stages()[0].duplicate(), Box::new(sql) as Box<dyn Transformer>]);
+    assert!(refused(&pipeline).contains("SqlTransformer"));
+    assert!(refused(&StringIndexerModel::from_labels("w", "W", ["a"])).contains("no column of this name yet"));
+}

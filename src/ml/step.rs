@@ -1,0 +1,51 @@
+//! What a stage does to every row by itself, as data.
+
+use spark_connect::column::Column;
+
+use crate::dataframe::DataFrame;
+
+/// One thing that a stage does to every row by itself. The cluster does it to a frame
+/// ([`Transformer::transform`](super::Transformer::transform)), this process to a batch
+/// ([`Transformer::transform_batch`](super::Transformer::transform_batch)).
+#[non_exhaustive]
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// Leaves out the rows for which the condition is not true.
+    Filter(Column),
+    /// Adds columns, each by its name and an expression of those that were there before the step. An expression with
+    /// metadata ([`with_metadata`](crate::dataframe::with_metadata)) gives it to its column.
+    WithColumns(Vec<(String, Column)>),
+}
+
+impl Step {
+    /// Adds one column.
+    pub(super) fn with_column(name: &str, value: Column) -> Self {
+        Step::WithColumns(vec![(name.to_owned(), value)])
+    }
+}
+
+/// The frame after these steps.
+pub(super) fn apply(frame: &DataFrame, steps: Vec<Step>) -> DataFrame {
+    steps.into_iter().fold(frame.clone(), |frame, step| match step {
+        Step::Filter(condition) => frame.filter(condition),
+        Step::WithColumns(columns) if columns.is_empty() => frame,
+        Step::WithColumns(columns) => frame.with_columns(columns),
+    })
+}
+
+/// Implements `transform` by the stage's steps; in an `impl Transformer`.
+macro_rules! transform_by_steps {
+    () => {
+        fn transform<'a>(
+            &'a self,
+            frame: &'a $crate::dataframe::DataFrame,
+        ) -> futures::future::BoxFuture<'a, $crate::Result<$crate::dataframe::DataFrame>> {
+            Box::pin(async move {
+                let schema = frame.schema().await?;
+                self.transform_schema(&schema)?;
+                Ok($crate::ml::step::apply(frame, self.steps(&schema)?.unwrap_or_default()))
+            })
+        }
+    };
+}
+pub(super) use transform_by_steps;
