@@ -26,6 +26,7 @@ mod ml_stages;
 mod model_tables;
 mod operators;
 mod partition_groups;
+mod preflight;
 mod readers;
 mod regressor;
 mod rows_from_here;

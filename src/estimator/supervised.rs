@@ -240,14 +240,18 @@ impl Supervised {
             _ if self.labels.is_empty() => one,
             _ => self.labels.as_slice(),
         };
-        let mut preflight = Preflight::new(features.iter().chain(&self.columns.weight).chain(numbers).cloned());
+        let mut preflight = Preflight::new(features.iter().chain(numbers).cloned());
+        if let Some(weight) = &self.columns.weight {
+            preflight = preflight.weight(weight);
+        }
         if self.counts_classes() {
             preflight = preflight.class_label(&self.columns.label);
         }
         let report = preflight.run(frame).await?;
         if self.training.on_invalid == OnInvalid::Error || report.rows == 0 {
-            report.check()?;
+            report.check_rows(frame).await?;
         }
+        report.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
         Ok(report)
     }
 

@@ -145,7 +145,7 @@ impl Unsupervised {
         let counted = if columns.readers.is_some() { &[] } else { columns.features.as_slice() };
         let report = Preflight::new(counted.iter().cloned()).run(frame).await?;
         if self.training.on_invalid == OnInvalid::Error || report.rows == 0 {
-            report.check()?;
+            report.check_rows(frame).await?;
         }
         let rows = features::select(frame, &schema, &columns, None, None)?.source_with(self.source.clone());
         Ok(Prepared { rows, columns, count: report.rows })

@@ -1,5 +1,7 @@
 //! A look at the data before work starts.
 
+mod example;
+
 use std::collections::BTreeMap;
 
 use arrow::{
@@ -22,6 +24,7 @@ use crate::{
 pub struct Preflight {
     columns: Vec<String>,
     label: Option<String>,
+    weight: Option<String>,
 }
 
 /// What is in the columns.
@@ -38,6 +41,8 @@ pub struct PreflightReport {
     pub classes: Vec<ClassCount>,
     /// The classes' names from the label's metadata, in order of the label.
     pub class_names: Option<Vec<String>>,
+    /// The column of weights, if there is one.
+    pub weight: Option<String>,
     /// Labels that are none: what is wrong, in how many rows, and one of them.
     bad_labels: Vec<(&'static str, u64, Option<f64>)>,
 }
@@ -56,6 +61,10 @@ pub struct ColumnCounts {
     pub infinities: u64,
     /// The shortest and longest vector; `None` for a column of single numbers, and when there is no vector.
     pub lengths: Option<(usize, usize)>,
+    /// The smallest and the largest number of a column of single numbers, NaN passed over.
+    pub range: Option<(f64, f64)>,
+    /// Rows below 0.
+    pub negatives: u64,
 }
 
 /// How often a class occurs.
@@ -77,7 +86,15 @@ const WRONG: [&str; 4] = ["null", "not whole numbers", "negative", "100000 or mo
 impl Preflight {
     /// Counts in these columns of numbers, vectors or arrays: features, weights, regression targets.
     pub fn new<N: Into<String>>(columns: impl IntoIterator<Item = N>) -> Self {
-        Self { columns: columns.into_iter().map(Into::into).collect(), label: None }
+        Self { columns: columns.into_iter().map(Into::into).collect(), label: None, weight: None }
+    }
+
+    /// Counts in this column too, which must hold weights: numbers of at least 0, some of them above.
+    pub fn weight(mut self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        self.columns.push(name.clone());
+        self.weight = Some(name);
+        self
     }
 
     /// Counts the classes of this column, which must hold whole numbers from 0.
@@ -101,6 +118,12 @@ impl Preflight {
             }
             None => None,
         };
+        if let Some(weight) = &self.weight
+            && !matches!(self.kind(&schema, weight)?, Numbers::Whole | Numbers::Real)
+        {
+            let found = schema.require(weight)?.data_type.simple_string();
+            return Err(Error::schema(weight, "weights, one number a row", found));
+        }
         let label = self.label.as_deref().map(|name| column(name).cast(DataType::Double));
         let key = label.clone().map_or_else(|| lit(0).cast(DataType::Long), class_key);
         let example = label.unwrap_or_else(|| lit_double(0.0));
@@ -118,6 +141,7 @@ impl Preflight {
             label: self.label.clone(),
             classes: Vec::new(),
             class_names,
+            weight: self.weight.clone(),
             bad_labels: Vec::new(),
         };
         for batch in groups.collect().await? {
@@ -156,24 +180,32 @@ fn class_key(label: Column) -> Column {
         .otherwise(label.cast(DataType::Long))
 }
 
-/// Rows that are not null, with NaN, with infinity; shortest, longest.
-fn column_counts(name: &str, kind: Numbers) -> [Column; 5] {
-    let none = || lit(0).cast(DataType::Long);
-    let no_length = || lit(0).cast(DataType::Integer);
+/// How many aggregates [`column_counts`] are.
+const COUNTS: usize = 8;
+
+/// Rows that are not null, with NaN, with infinity; shortest, longest; smallest, largest, below 0.
+fn column_counts(name: &str, kind: Numbers) -> [Column; COUNTS] {
     let value = column(name);
-    let infinite = |x: Column| functions::abs(x).eq(lit_double(f64::INFINITY));
     let constant = |value: Column| function("max", [value]);
+    let none = || constant(lit(0).cast(DataType::Long));
+    let no_length = || constant(lit(0).cast(DataType::Integer));
+    let no_figure = || constant(lit_double(f64::NAN));
     match kind {
-        Numbers::Whole => {
-            [functions::count(value), constant(none()), constant(none()), constant(no_length()), constant(no_length())]
+        Numbers::Whole | Numbers::Real => {
+            let double = value.clone().cast(DataType::Double);
+            let number = function("nullif", [double.clone(), lit_double(f64::NAN)]);
+            let real = kind == Numbers::Real;
+            [
+                functions::count(value),
+                if real { functions::count_if(double.clone().is_nan()) } else { none() },
+                if real { functions::count_if(infinite(double.clone())) } else { none() },
+                no_length(),
+                no_length(),
+                functions::min(number.clone()),
+                functions::max(number),
+                functions::count_if(double.lt(lit_double(0.0))),
+            ]
         }
-        Numbers::Real => [
-            functions::count(value.clone()),
-            functions::count_if(value.clone().is_nan()),
-            functions::count_if(infinite(value)),
-            constant(no_length()),
-            constant(no_length()),
-        ],
         Numbers::Vector | Numbers::Array => {
             let values = as_array(value, kind);
             let size = function("size", [values.clone()]);
@@ -185,9 +217,16 @@ fn column_counts(name: &str, kind: Numbers) -> [Column; 5] {
                 functions::count_if(functions::exists(values.clone(), move |x| infinite(x[0].clone()))),
                 function("min", [function("if", [values.clone().is_not_null(), size.clone(), no_number()])]),
                 function("max", [function("if", [values.is_not_null(), size, no_number()])]),
+                no_figure(),
+                no_figure(),
+                none(),
             ]
         }
     }
+}
+
+fn infinite(number: Column) -> Column {
+    functions::abs(number).eq(lit_double(f64::INFINITY))
 }
 
 fn no_number() -> Column {
@@ -197,6 +236,11 @@ fn no_number() -> Column {
 
 fn long(column: &ArrayRef, row: usize) -> i64 {
     column.as_primitive_opt::<Int64Type>().filter(|c| c.is_valid(row)).map_or(0, |c| c.value(row))
+}
+
+fn figure(column: &ArrayRef, row: usize) -> Option<f64> {
+    let figures = column.as_primitive_opt::<Float64Type>().filter(|c| c.is_valid(row))?;
+    Some(figures.value(row)).filter(|figure| !figure.is_nan())
 }
 
 fn length(column: &ArrayRef, row: usize) -> Option<usize> {
@@ -221,11 +265,16 @@ impl PreflightReport {
                 }
             }
         }
-        for (counts, columns) in self.columns.iter_mut().zip(batch.columns()[FIRST..].chunks(5)) {
+        for (counts, columns) in self.columns.iter_mut().zip(batch.columns()[FIRST..].chunks(COUNTS)) {
             let number = |i: usize| long(&columns[i], row).max(0) as u64;
             counts.nulls += rows - number(0).min(rows);
             counts.nans += number(1);
             counts.infinities += number(2);
+            counts.negatives += number(7);
+            if let (Some(least), Some(most)) = (figure(&columns[5], row), figure(&columns[6], row)) {
+                let known = counts.range.unwrap_or((least, most));
+                counts.range = Some((known.0.min(least), known.1.max(most)));
+            }
             if let (Some(shortest), Some(longest)) = (length(&columns[3], row), length(&columns[4], row))
                 && longest > 0
             {
@@ -254,8 +303,32 @@ impl PreflightReport {
         (0..self.num_classes()).map(|label| counts.get(&label).map_or(0.0, |rows| share / *rows as f64)).collect()
     }
 
-    /// Refuses data that cannot be learnt from: no row; nulls, NaN or infinities; vectors of several lengths; labels that
-    /// are no classes, or all the same.
+    /// What can be learnt from, but may not be what was meant: a column of one number only, a class with hardly any row or
+    /// none.
+    pub fn warnings(&self) -> Vec<String> {
+        /// A class with so many rows fewer than the largest is easily overlooked by a network.
+        const RARE: u64 = 100;
+        let constant = |counts: &&ColumnCounts| counts.range.is_some_and(|(least, most)| least == most);
+        let constant = self.columns.iter().filter(|counts| self.weight.as_ref() != Some(&counts.name)).filter(constant);
+        let constant = constant.map(|counts| {
+            let number = counts.range.map_or(f64::NAN, |(least, _)| least);
+            format!("column `{}`: every number is {number}, from which nothing can be learnt", counts.name)
+        });
+        let counts = self.class_counts();
+        let most = counts.iter().copied().max().unwrap_or_default();
+        let rare = counts.iter().enumerate().filter(|(_, rows)| **rows < most / RARE || **rows == 0);
+        let rare = rare.map(|(label, rows)| {
+            let name = self.class_names.as_ref().and_then(|names| names.get(label));
+            let name = name.map(|name| format!(" (`{name}`)")).unwrap_or_default();
+            let label_col = self.label.as_deref().unwrap_or_default();
+            let advice = "weights by class may help, or leaving it out";
+            format!("column `{label_col}`: class {label}{name} has {rows} of {} rows; {advice}", self.rows)
+        });
+        constant.chain(rare).collect()
+    }
+
+    /// Refuses data that cannot be learnt from: no row; nulls, NaN or infinities; vectors of several lengths; weights below
+    /// 0, or none above; labels that are no classes, or all the same. [`check_rows`](Self::check_rows) shows a row too.
     ///
     /// # Errors
     /// [`Error::Data`], with the column, the counts and a remedy.
@@ -265,6 +338,9 @@ impl PreflightReport {
             return Err(Error::Data { column: "the data".into(), reason });
         }
         self.columns.iter().try_for_each(|counts| counts.check(self.rows))?;
+        if let Some(counts) = self.columns.iter().rfind(|counts| self.weight.as_ref() == Some(&counts.name)) {
+            counts.check_weights(self.rows)?;
+        }
         match &self.label {
             Some(label) => self.check_label(label),
             None => Ok(()),
@@ -322,43 +398,19 @@ impl ColumnCounts {
             _ => Ok(()),
         }
     }
+
+    fn check_weights(&self, rows: u64) -> Result<()> {
+        if self.negatives > 0 {
+            let least = self.range.map_or(f64::NAN, |(least, _)| least);
+            let reason = format!("of {rows} weights {} are below 0 ({least}, for one)", self.negatives);
+            return Err(Error::data(&self.name, reason));
+        }
+        if self.range.is_some_and(|(_, most)| most <= 0.0) {
+            return Err(Error::data(&self.name, format!("all {rows} weights are 0, so no row counts")));
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn report(classes: &[(usize, u64)]) -> PreflightReport {
-        PreflightReport {
-            rows: classes.iter().map(|(_, rows)| rows).sum(),
-            columns: vec![ColumnCounts { name: "x".into(), lengths: Some((3, 3)), ..Default::default() }],
-            label: Some("y".into()),
-            classes: classes.iter().map(|&(label, rows)| ClassCount { label, rows }).collect(),
-            class_names: None,
-            bad_labels: Vec::new(),
-        }
-    }
-
-    fn refusal(change: impl FnOnce(&mut PreflightReport)) -> String {
-        let mut report = report(&[(0, 30), (2, 10)]);
-        report.check().unwrap();
-        change(&mut report);
-        report.check().unwrap_err().to_string()
-    }
-
-    #[test]
-    fn what_cannot_be_learnt_from_is_refused_with_counts() {
-        assert!(refusal(|r| r.rows = 0).contains("no row"));
-        let text = refusal(|r| (r.columns[0].nulls, r.columns[0].infinities) = (3, 1));
-        assert!(text.contains("column `x`: of 40 rows 3 are null, 1 are infinite"), "{text}");
-        assert!(refusal(|r| r.columns[0].lengths = Some((3, 4))).contains("between 3 and 4"));
-        assert!(refusal(|r| r.bad_labels = vec![("negative", 2, Some(-1.0))]).contains("2 are negative (-1, for one)"));
-        assert!(refusal(|r| r.class_names = Some(vec!["a".into(), "b".into()])).contains("label 2 in 10 rows"));
-        assert!(refusal(|r| r.classes.truncate(1)).contains("one class"));
-    }
-
-    #[test]
-    fn weights_make_classes_count_alike() {
-        assert_eq!(report(&[(0, 30), (2, 10)]).class_weights(), [40.0 / 60.0, 0.0, 2.0]);
-    }
-}
+mod tests;

@@ -1,0 +1,173 @@
+//! What a table can have that no network should learn from, and the words in which each is refused before training.
+
+use spark_connect::functions::expr;
+use tinderbox::{Error, ml::attribute::Attribute, prelude::*};
+
+use crate::support::session;
+
+/// Forty rows with nothing wrong.
+async fn good(spark: &Session) -> DataFrame {
+    let columns = [
+        "id",
+        "CAST(id % 2 AS DOUBLE) AS label",
+        "id * 0.5D AS x",
+        "array(1.0D, CAST(id AS DOUBLE)) AS v",
+        "1 + id % 3 AS w",
+        "DATE'2026-01-01' AS day",
+    ];
+    spark.range_with(0, 40, 1, Some(2)).select_expr(columns)
+}
+
+fn classifier(features: &str) -> NeuralClassifier {
+    NeuralClassifier::new(Network::mlp([4])).epochs(1).seed(3).features_col(features).weight_col("w")
+}
+
+#[tokio::test]
+async fn sixteen_kinds_of_bad_table_are_refused_in_words_that_help() {
+    let spark = session().await;
+    let frame = good(&spark).await;
+    classifier("x").fit(&frame).await.unwrap();
+    // What is wrong, the column that is replaced, by what, the features; and what the refusal says.
+    let cases = [
+        (
+            "null in a feature",
+            ("x", "IF(id % 20 = 7, NULL, id * 0.5D)"),
+            "x",
+            "column `x`: of 40 rows 2 are null; leave them out (`filter`) or fill them in first; \
+             one such row: {\"x\":null,\"w\":2,\"label\":1.0}",
+        ),
+        (
+            "NaN in a feature",
+            ("x", "IF(id = 7, DOUBLE('NaN'), id * 0.5D)"),
+            "x",
+            "column `x`: of 40 rows 1 are NaN, or hold a NaN or a null; leave them out (`filter`) or fill them in first; \
+             one such row: {\"x\":\"NaN\",\"w\":2,\"label\":1.0}",
+        ),
+        (
+            "infinity in a feature",
+            ("x", "IF(id = 8, DOUBLE('-Infinity'), id * 0.5D)"),
+            "x",
+            "column `x`: of 40 rows 1 are infinite; leave them out (`filter`) or fill them in first; \
+             one such row: {\"x\":\"-Infinity\",\"w\":3,\"label\":0.0}",
+        ),
+        (
+            "null within an array",
+            ("v", "array(1.0D, IF(id = 8, NULL, 2.0D))"),
+            "v",
+            "column `v`: of 40 rows 1 are NaN, or hold a NaN or a null; leave them out (`filter`) or fill them in first; \
+             one such row: {\"v\":[1.0,null],\"w\":3,\"label\":0.0}",
+        ),
+        (
+            "arrays of several lengths",
+            ("v", "array_repeat(1.0D, IF(id = 5, 1, 2))"),
+            "v",
+            "column `v`: vectors have between 1 and 2 elements; all must be of one length; \
+             one such row: {\"v\":[1.0],\"w\":3,\"label\":1.0}",
+        ),
+        (
+            "a label that is null",
+            ("label", "IF(id = 5, NULL, CAST(id % 2 AS DOUBLE))"),
+            "x",
+            "column `label`: of 40 labels 1 are null; classes are 0, 1, 2 … (a StringIndexer makes them); \
+             one such row: {\"x\":2.5,\"w\":3,\"label\":null}",
+        ),
+        (
+            "a label below 0",
+            ("label", "CAST(id % 2 - IF(id = 4, 1, 0) AS DOUBLE)"),
+            "x",
+            "column `label`: of 40 labels 1 are negative (-1, for one); classes are 0, 1, 2 … (a StringIndexer makes \
+             them); one such row: {\"x\":2.0,\"w\":2,\"label\":-1.0}",
+        ),
+        (
+            "a label that is no whole number",
+            ("label", "id % 2 + IF(id = 4, 0.5D, 0D)"),
+            "x",
+            "column `label`: of 40 labels 1 are not whole numbers (0.5, for one); classes are 0, 1, 2 … (a StringIndexer \
+             makes them); one such row: {\"x\":2.0,\"w\":2,\"label\":0.5}",
+        ),
+        (
+            "labels that are no classes",
+            ("label", "id % 2 + IF(id = 4, 1e6D, 0D)"),
+            "x",
+            "column `label`: of 40 labels 1 are 100000 or more (1000000, for one); classes are 0, 1, 2 … (a StringIndexer \
+             makes them); one such row: {\"x\":2.0,\"w\":2,\"label\":1000000.0}",
+        ),
+        ("one class only", ("label", "1D"), "x", "column `label`: all 40 rows are of one class, 1; two are needed"),
+        ("no row", ("id", "id"), "x", "the data: there is no row; check the filters of the plan"),
+        (
+            "a weight that is null",
+            ("w", "IF(id = 3, NULL, 1)"),
+            "x",
+            "column `w`: of 40 rows 1 are null; leave them out (`filter`) or fill them in first; \
+             one such row: {\"x\":1.5,\"w\":null,\"label\":1.0}",
+        ),
+        (
+            "a weight below 0",
+            ("w", "IF(id = 3, -0.5D, 1D)"),
+            "x",
+            "column `w`: of 40 weights 1 are below 0 (-0.5, for one); one such row: {\"x\":1.5,\"w\":-0.5,\"label\":1.0}",
+        ),
+        ("weights that are all 0", ("w", "0"), "x", "column `w`: all 40 weights are 0, so no row counts"),
+        ("features of another type", ("id", "id"), "day", "column `day`: expected "),
+        (
+            "a column that is missing",
+            ("id", "id"),
+            "height",
+            "column `height`: expected a column of this name, found columns id, label, x, v, w, day",
+        ),
+    ];
+    for (case, (column, sql), features, words) in cases {
+        let mut bad = frame.with_column(column, expr(sql));
+        if case == "no row" {
+            bad = bad.filter_expr("id < 0");
+        }
+        let error = classifier(features).fit(&bad).await.expect_err(case);
+        println!("{case}:\n    {error}");
+        assert!(matches!(error, Error::Data { .. } | Error::Schema { .. }), "{case}: {error:?}");
+        let whole = !words.ends_with(' ');
+        let text = error.to_string();
+        assert!(if whole { text == words } else { text.starts_with(words) }, "{case}: {text}\nis not {words}");
+    }
+    // A label beyond the classes that its column names.
+    let named = Attribute::nominal("label", ["even"]).to_metadata();
+    let error = classifier("x").fit(&frame.with_metadata("label", &named)).await.unwrap_err().to_string();
+    println!("a label that the metadata does not name:\n    {error}");
+    assert!(
+        error.starts_with("column `label`: label 1 in 20 rows, where the column's metadata names 1 classes"),
+        "{error}"
+    );
+    assert!(error.contains("one such row: {\"x\":0.5,"), "{error}");
+    // A wide row is shown in part.
+    let wide = frame.with_column("v", expr("transform(sequence(1, 400), i -> IF(i = id, NULL, 1.5D))"));
+    let error = classifier("v").fit(&wide).await.unwrap_err().to_string();
+    assert!(error.ends_with(" …") && error.len() < 500, "{error}");
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_may_not_be_meant_is_warned_of_and_trained_on() {
+    let spark = session().await;
+    let frame = good(&spark).await.with_column("same", expr("7.5D"));
+    let report = Preflight::new(["x", "same"]).weight("w").class_label("label").run(&frame).await.unwrap();
+    report.check_rows(&frame).await.unwrap();
+    assert_eq!(report.columns[0].range, Some((0.0, 19.5)));
+    assert_eq!(report.warnings(), ["column `same`: every number is 7.5, from which nothing can be learnt"]);
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn vectors_that_are_missing_are_counted_and_left_out() {
+    let spark = session().await;
+    let frame = VectorAssembler::new(["x", "w"], "features").transform(&good(&spark).await).await.unwrap();
+    let frame = frame.with_column("features", expr("IF(id = 4, NULL, features)"));
+    let told = classifier("features").fit(&frame).await.unwrap_err().to_string();
+    assert!(
+        told.contains("column `features`: of 40 rows 1 are null") && told.contains("{\"features\":null,"),
+        "{told}"
+    );
+    let model = classifier("features").handle_invalid(HandleInvalid::Skip).fit_frame(&frame).await.unwrap();
+    let rows = &model.model().history().rows;
+    assert_eq!((rows.trained, rows.skipped), (39, 1));
+    assert_eq!(model.transform(&frame).await.unwrap().count().await.unwrap(), 39);
+    spark.stop().await.unwrap();
+}

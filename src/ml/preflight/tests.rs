@@ -1,0 +1,56 @@
+use super::*;
+
+fn report(classes: &[(usize, u64)]) -> PreflightReport {
+    PreflightReport {
+        rows: classes.iter().map(|(_, rows)| rows).sum(),
+        columns: vec![ColumnCounts { name: "x".into(), lengths: Some((3, 3)), ..Default::default() }],
+        label: Some("y".into()),
+        classes: classes.iter().map(|&(label, rows)| ClassCount { label, rows }).collect(),
+        class_names: None,
+        weight: None,
+        bad_labels: Vec::new(),
+    }
+}
+
+fn refusal(change: impl FnOnce(&mut PreflightReport)) -> String {
+    let mut report = report(&[(0, 30), (2, 10)]);
+    report.check().unwrap();
+    change(&mut report);
+    report.check().unwrap_err().to_string()
+}
+
+#[test]
+fn what_cannot_be_learnt_from_is_refused_with_counts() {
+    assert!(refusal(|r| r.rows = 0).contains("no row"));
+    let text = refusal(|r| (r.columns[0].nulls, r.columns[0].infinities) = (3, 1));
+    assert!(text.contains("column `x`: of 40 rows 3 are null, 1 are infinite"), "{text}");
+    assert!(refusal(|r| r.columns[0].lengths = Some((3, 4))).contains("between 3 and 4"));
+    assert!(refusal(|r| r.bad_labels = vec![("negative", 2, Some(-1.0))]).contains("2 are negative (-1, for one)"));
+    assert!(refusal(|r| r.class_names = Some(vec!["a".into(), "b".into()])).contains("label 2 in 10 rows"));
+    assert!(refusal(|r| r.classes.truncate(1)).contains("one class"));
+    let weights = |range, negatives| {
+        refusal(|r| {
+            r.weight = Some("w".into());
+            r.columns.push(ColumnCounts { name: "w".into(), range: Some(range), negatives, ..Default::default() });
+        })
+    };
+    assert!(weights((-2.5, 1.0), 3).contains("of 40 weights 3 are below 0 (-2.5, for one)"));
+    assert!(weights((0.0, 0.0), 0).contains("all 40 weights are 0"));
+}
+
+#[test]
+fn what_may_not_be_meant_is_warned_of() {
+    assert_eq!(report(&[(0, 30), (1, 10)]).warnings(), [""; 0]);
+    let mut odd = report(&[(0, 1000), (2, 9)]);
+    odd.class_names = Some(["a", "b", "c"].map(String::from).to_vec());
+    odd.columns[0].range = Some((3.5, 3.5));
+    let warnings = odd.warnings();
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
+    assert!(warnings[0].contains("column `x`: every number is 3.5"));
+    assert!(warnings[1].contains("class 1 (`b`) has 0 of 1009 rows") && warnings[2].contains("class 2 (`c`) has 9"));
+}
+
+#[test]
+fn weights_make_classes_count_alike() {
+    assert_eq!(report(&[(0, 30), (2, 10)]).class_weights(), [40.0 / 60.0, 0.0, 2.0]);
+}
