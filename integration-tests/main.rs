@@ -18,6 +18,7 @@ mod here_and_there;
 mod joined_columns;
 mod layering;
 mod local;
+mod lost_models;
 mod mixed_pipelines;
 mod ml;
 mod ml_codes;

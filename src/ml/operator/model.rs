@@ -18,9 +18,10 @@ use crate::{
 
 /// A fitted model of Spark ML's, in the memory of the server's session.
 ///
-/// It goes with the session, or when the server needs its memory: what is transformed after that fails with Spark's
-/// `CONNECT_ML.CACHE_INVALID`, never with a wrong result, and a frame of another session is refused. Fit again, or
-/// [`load`](SavedModel::load) what was [saved](Self::save). A clone is the same model on the server.
+/// It goes with the session, or when the server needs its memory. Every use asks first whether it is still there, and says
+/// what to do if not: fit again, or [`load`](SavedModel::load) what was [saved](Self::save). A frame transformed before that
+/// fails with Spark's `CONNECT_ML.CACHE_INVALID` when it is computed, never with a wrong result; a frame of another session
+/// is refused. A clone is the same model on the server.
 #[derive(Debug, Clone)]
 pub struct RemoteModel {
     /// A frame of the session that has the model.
@@ -53,13 +54,36 @@ impl RemoteModel {
         proto::Fetch { obj_ref: Some(self.reference()), methods: methods.collect() }
     }
 
+    /// The server's answer to a command about the model; an error that says what to do if it has the model no more.
+    async fn answer(&self, command: ml::Command) -> Result<Option<proto::ml_command_result::ResultType>> {
+        answer(&self.of, command).await.map_err(|error| match error.server() {
+            Some(server) if server.is("CONNECT_ML.CACHE_INVALID") => {
+                let why = &server.class;
+                let legal = format!(
+                    "a model that the server has in its memory, and this one it has no more ({why}): fit it again, or load \
+                     what was saved (SavedModel::load, PipelineModel::load)"
+                );
+                Error::param("model", &self.class, legal)
+            }
+            _ => error,
+        })
+    }
+
+    /// Whether the server has the model. A model that would not say its name is there too.
+    async fn check_presence(&self) -> Result<()> {
+        match self.answer(ml::Command::Fetch(self.fetch("toString"))).await {
+            Err(Error::Unsupported { .. }) => Ok(()),
+            answer => answer.map(drop),
+        }
+    }
+
     /// An attribute by Spark ML's name, such as `explainedVariance`; of the summary of the fit, `summary.accuracy`.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for an attribute that the model lacks or the server does not give away; [`Error::Server`]
-    /// when the model is gone; [`Error::Incomplete`] for one that is no value; [`Error::Unreachable`].
+    /// [`Error::Unsupported`] for an attribute that the model lacks or the server does not give away; [`Error::Param`] when
+    /// the model is gone; [`Error::Incomplete`] for one that is no value; [`Error::Unreachable`].
     pub async fn attribute(&self, path: &str) -> Result<Value> {
-        let answer = answer(&self.of, ml::Command::Fetch(self.fetch(path))).await?;
+        let answer = self.answer(ml::Command::Fetch(self.fetch(path))).await?;
         call::value(answer).ok_or_else(|| call::incomplete("a value"))
     }
 
@@ -71,7 +95,8 @@ impl RemoteModel {
     /// Writes the model to a path of the cluster's file system, and says how to read it back.
     ///
     /// # Errors
-    /// [`Error::Server`] when the path exists and is not to be overwritten, or cannot be written; [`Error::Unreachable`].
+    /// [`Error::Server`] when the path exists and is not to be overwritten, or cannot be written; [`Error::Param`] when the
+    /// model is gone; [`Error::Unreachable`].
     pub async fn save(&self, path: &str, overwrite: bool) -> Result<SavedModel> {
         let write = ml::Write {
             r#type: Some(ml::write::Type::ObjRef(self.reference())),
@@ -80,7 +105,8 @@ impl RemoteModel {
             should_overwrite: Some(overwrite),
             options: Default::default(),
         };
-        answer(&self.of, ml::Command::Write(write)).await?;
+        self.check_presence().await?;
+        self.answer(ml::Command::Write(write)).await?;
         Ok(SavedModel { inputs: self.inputs.clone(), ..SavedModel::new(&self.class, path) })
     }
 
@@ -117,6 +143,7 @@ impl Transformer for RemoteModel {
         let by = proto::ml_relation::transform::Operator::ObjRef(self.reference());
         Box::pin(async move {
             self.check_session(frame)?;
+            self.check_presence().await?;
             let schema = frame.schema().await?;
             let input = vectors::as_vectors(frame, &self.inputs, &schema);
             let output = call::transformed(&input, by, proto::MlParams::default());
