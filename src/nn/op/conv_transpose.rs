@@ -63,7 +63,7 @@ impl TransposedConvolution {
             self.window.scatter(columns, band, y);
         }
         if let Some(function) = self.activation {
-            activation::apply(function, y);
+            activation::activate(function, y);
         }
     }
 
