@@ -40,3 +40,4 @@ mod tensors;
 mod tuning;
 mod unreachable;
 mod unsupervised;
+mod warm_start;
