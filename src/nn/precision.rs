@@ -7,7 +7,7 @@ use super::{Devices, LayerSpec};
 use crate::{Error, Result};
 
 /// In what precision a network computes while it learns. Weights, gradients and the optimizer are in single precision
-/// always, and so are normalisation, losses, and a user's own layers.
+/// always, and so are normalisation, losses, embeddings, blocks (residual, joined) and a user's own layers.
 ///
 /// ```
 /// use tinderbox::nn::Precision;
@@ -67,6 +67,8 @@ impl Precision {
             _ if layer.takes_sequences() => self.dtype(),
             // Ids beyond 2048 are not whole numbers of half precision.
             LayerSpec::BatchNorm { .. } | LayerSpec::LayerNorm { .. } | LayerSpec::Custom(_) => DType::F32,
+            // Blocks hold normalisation or sums of their own.
+            LayerSpec::Residual { .. } | LayerSpec::Join { .. } => DType::F32,
             LayerSpec::Embedding(_) | LayerSpec::Categories { .. } => DType::F32,
             _ => input,
         }
