@@ -2,7 +2,22 @@
 //!
 //! Addresses, tokens and versions have their tests with the connection.
 
-use tinderbox::{Error, prelude::*};
+use std::sync::Arc;
+
+use arrow::{
+    array::{ArrayRef, Float32Array, Float64Array, RecordBatch},
+    datatypes::{DataType, Field, Schema},
+};
+use candle_core::Result as Candle;
+use candle_nn::{ModuleT, VarBuilder, func_t};
+use serde_json::{Value, json};
+use tinderbox::{
+    Error,
+    dataframe::METADATA_KEY,
+    nn::{CustomNetwork, InputShape, register},
+    prelude::*,
+    tensor::codec::{Dtype, TensorType},
+};
 
 use crate::support;
 
@@ -136,5 +151,64 @@ async fn empty_partitions_are_ordinary_input() {
     assert_eq!(scored.count().await.unwrap(), 40);
     let none = rows.filter_expr("kind = 'neither'");
     assert_eq!(model.transform(&none).await.unwrap().count().await.unwrap(), 0, "no row in, no row out");
+    spark.stop().await.unwrap();
+}
+
+/// A network of a user's own that makes one row of all rows.
+struct OneRow;
+
+impl CustomNetwork for OneRow {
+    fn build(&self, _: &Value, _: &InputShape, _: VarBuilder<'_>) -> Candle<Box<dyn ModuleT>> {
+        Ok(Box::new(func_t(|x, _| x.sum_keepdim(0))))
+    }
+}
+
+#[tokio::test]
+async fn what_a_network_cannot_take_is_refused_with_its_layer_or_column() {
+    let spark = session().await;
+    register("one row", OneRow);
+    let good = "SELECT array(CAST(id % 3 AS FLOAT), 1.0F, 2.0F, CAST(id AS FLOAT)) AS features, id % 2 AS label FROM range(40)";
+    let on = |network: Network| NeuralClassifier::new(network).epochs(1);
+    let image = TensorReader::new("features").of(TensorType::new(Dtype::Float32, [1, 2, 2]));
+    let large = Network::new().conv2d(Conv::new(4, 5));
+    let cases = [
+        (
+            "a kernel larger than its input",
+            good,
+            on(large.clone()).input(image),
+            vec!["0 (conv2d)", "1×2×2", "reaches over 5"],
+        ),
+        ("a convolution over flat rows", good, on(large), vec!["0 (conv2d)", "4", "channels × height × width"]),
+        ("recurrent layers over flat rows", good, on(Network::lstm(4)), vec!["0 (lstm)", "4", "steps × values"]),
+        (
+            "a category that is not in the table",
+            good,
+            on(Network::tabular([2], [4])),
+            vec!["`features`", "holds 2 as value 0", "2 categories: 0 to 1"],
+        ),
+        (
+            "a network that gives the wrong shape",
+            good,
+            on(Network::new().custom("one row", json!(null))),
+            vec!["custom `one row`", "for 3 rows"],
+        ),
+    ];
+    for (case, text, classifier, words) in cases {
+        let error = classifier.fit_frame(&spark.sql(text).await.unwrap()).await.expect_err(case).to_string();
+        println!("{case}:\n    {error}");
+        assert!(words.iter().all(|word| error.contains(word)), "{case}: {error}");
+    }
+
+    let names = json!({"ml_attr": {"type": "nominal", "name": "label", "vals": ["no", "yes"]}}).to_string();
+    let label = Field::new("label", DataType::Float64, false).with_metadata([(METADATA_KEY.to_owned(), names)].into());
+    let schema = Arc::new(Schema::new(vec![Field::new("x", DataType::Float32, false), label]));
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Float32Array::from(vec![1.0; 9])),
+        Arc::new(Float64Array::from_iter_values((0..9).map(|i| f64::from(i % 3)))),
+    ];
+    let frame = spark.create_dataframe(&[RecordBatch::try_new(schema, columns).unwrap()]).await.unwrap();
+    let error = on(Network::new()).features_col("x").fit_frame(&frame).await.expect_err("a third class").to_string();
+    println!("a label outside the classes:\n    {error}");
+    assert!(error.contains("`label`") && error.contains("label 2 in 3 rows") && error.contains("2 classes"), "{error}");
     spark.stop().await.unwrap();
 }
