@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tinderbox::{
     Error,
     dataframe::METADATA_KEY,
-    nn::{CustomNetwork, InputShape, register},
+    nn::{CustomNetwork, InputShape, Table, register},
     prelude::*,
     tensor::codec::{Dtype, TensorType},
 };
@@ -183,7 +183,7 @@ async fn what_a_network_cannot_take_is_refused_with_its_layer_or_column() {
         (
             "a category that is not in the table",
             good,
-            on(Network::tabular([2], [4])),
+            on(Network::new().categories([Table::new(2, 1)]).linear(4)),
             vec!["`features`", "holds 2 as value 0", "2 categories: 0 to 1"],
         ),
         (
