@@ -30,8 +30,8 @@ impl Activation {
     /// Applies the function by candle's own operations, on any device.
     pub(crate) fn forward(self, x: &Tensor) -> Result<Tensor> {
         match self {
-            Activation::Relu => x.relu(),
-            Activation::LeakyRelu => x.relu()? - (x.neg()?.relu()? * 0.01)?,
+            Activation::Relu => positive(x),
+            Activation::LeakyRelu => (positive(x)? * 0.99)? + (x * 0.01)?,
             Activation::Elu => x.elu(1.0),
             Activation::Gelu => x.gelu_erf(),
             Activation::Silu => x.silu(),
@@ -41,4 +41,10 @@ impl Activation {
             Activation::Softplus => x.relu()? + ((x.abs()?.neg()?.exp()? + 1.0)?.log()?),
         }
     }
+}
+
+/// `max(x, 0)` with slope 0 at 0, as PyTorch has it; that of candle's own is 1 there. NaN stays NaN.
+fn positive(x: &Tensor) -> Result<Tensor> {
+    let zero = x.zeros_like()?;
+    x.le(&zero)?.where_cond(&zero, x)
 }

@@ -2,7 +2,7 @@
 
 use candle_core::{D, Result, Tensor, bail};
 
-use super::{Mode, Pool, attention, lookup, recurrent};
+use super::{Conv, Mode, Pool, attention, lookup, recurrent};
 use crate::nn::{InputShape, LayerSpec, custom, op};
 
 /// Applies one layer. `x` is `(rows, …)`, or `(rows, time, …)` with the rows' lengths where they are sequences; `params` are
@@ -50,7 +50,8 @@ pub(crate) fn forward(
             x.conv1d(weight, c.padding, c.stride, c.dilation, c.groups)?.broadcast_add(&bias.reshape((1, (), 1))?)
         }
         (LayerSpec::Conv2d(c), [weight, bias]) => {
-            x.conv2d(weight, c.padding, c.stride, c.dilation, c.groups)?.broadcast_add(&bias.reshape((1, (), 1, 1))?)
+            let (x, padding) = fitted(c, x)?;
+            x.conv2d(weight, padding, c.stride, c.dilation, c.groups)?.broadcast_add(&bias.reshape((1, (), 1, 1))?)
         }
         (LayerSpec::ConvTranspose2d(c), [weight, bias]) => {
             let y = x.conv_transpose2d(weight, c.padding, c.output_padding, c.stride, 1)?;
@@ -120,6 +121,22 @@ fn dropout(p: f64, layer: u32, x: &Tensor, mode: Mode) -> Result<Tensor> {
     let mut mask = vec![0.0; x.elem_count()];
     op::dropout_mask(p, layer, width, (seed, step), first_row, &mut mask);
     x.mul(&Tensor::from_vec(mask, x.shape(), x.device())?.to_dtype(x.dtype())?)
+}
+
+/// The input of a convolution and the padding around it. The gradient of candle's convolution takes for granted that as many
+/// columns as rows are left over behind the last window; where they differ, padding is put around by hand and nothing is.
+fn fitted(c: &Conv, x: &Tensor) -> Result<(Tensor, usize)> {
+    let over = |size: usize| (size + 2 * c.padding).saturating_sub(c.dilation * (c.kernel - 1) + 1) % c.stride;
+    if over(x.dim(2)?) == over(x.dim(3)?) {
+        return Ok((x.clone(), c.padding));
+    }
+    let mut x = x.clone();
+    for dim in [2, 3] {
+        let (size, over) = (x.dim(dim)?, over(x.dim(dim)?));
+        x = x.narrow(dim, 0, size - over.saturating_sub(c.padding))?;
+        x = x.pad_with_zeros(dim, c.padding, c.padding.saturating_sub(over))?;
+    }
+    Ok((x, 0))
 }
 
 /// candle pads with nothing but 0, so the lowest number is put around by hand.
