@@ -275,3 +275,6 @@ mod tests;
 
 #[cfg(test)]
 mod sequence_tests;
+
+#[cfg(test)]
+mod accuracy_tests;

@@ -48,6 +48,29 @@ fn a_network_of_ones_own_is_sized_initialised_and_run() {
     assert!(Tape::new(&network).unwrap_err().to_string().contains("custom"));
 }
 
+/// One that gives another shape as soon as it learns.
+struct Fickle;
+
+impl CustomNetwork for Fickle {
+    fn build(&self, _: &Value, inputs: &InputShape, weights: VarBuilder<'_>) -> Candle<Box<dyn ModuleT>> {
+        let layer = linear(inputs.count(), 5, weights)?;
+        Ok(Box::new(func_t(move |x, learns| layer.forward(x)?.narrow(1, 0, if learns { 4 } else { 5 }))))
+    }
+}
+
+#[test]
+fn another_shape_than_before_is_refused_with_the_layer() {
+    register("test fickle", Fickle);
+    let spec = Network::new().linear(3).custom("test fickle", json!(null)).resolve(3, 2).unwrap();
+    let network = Sequential::init(&spec, 5, &Device::Cpu).unwrap();
+    let x = Tensor::zeros((2, 3), DType::F32, &Device::Cpu).unwrap();
+    network.forward(&x, Mode::Eval).unwrap();
+    let message = network.forward(&x, Mode::Train { seed: 1, step: 0, first_row: 0 }).unwrap_err().to_string();
+    for words in ["layer 1 (custom", "[2, 3]", "gives [2, 4] in place of [2, 5]"] {
+        assert!(message.contains(words), "{words}: {message}");
+    }
+}
+
 #[test]
 fn what_cannot_work_is_refused_before_training() {
     register("test wrong", Wrong);
