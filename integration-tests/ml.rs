@@ -1,7 +1,7 @@
 //! Stages against Spark ML's own operators on the same rows; pipelines; the look before training.
 
 use arrow::{array::AsArray, datatypes::Float64Type};
-use spark_connect::{col, lit_string};
+use spark_connect::{col, functions::expr, lit_string};
 use tinderbox::{
     Result,
     dataframe::{DataFrame, column, function, is_vector},
@@ -204,14 +204,20 @@ async fn a_value_that_cannot_be_assembled_is_an_error_that_names_its_column() {
 #[tokio::test]
 async fn the_standard_scaler_gives_what_spark_ml_gives() {
     let spark = session().await;
-    let raw = VectorAssembler::new(["float", "same", "dec", "flag"], "raw");
+    let inputs = ["float", "same", "dec", "flag", "far", "tiny", "zero"];
+    let hard = [("far", "100 + float"), ("tiny", "float * 1e-200"), ("zero", "0D")];
     for seed in 30..32 {
-        let frame = raw.transform(&mixed(&spark, seed)).await.unwrap();
+        let hard = hard.into_iter().fold(mixed(&spark, seed), |frame, (name, sql)| frame.with_column(name, expr(sql)));
+        let frame = VectorAssembler::new(inputs, "raw").transform(&hard).await.unwrap();
         let one = frame.filter_expr("id = 7");
         for (with_mean, with_std) in [(false, true), (true, true), (true, false), (false, false)] {
             for fitted_to in [&frame, &one] {
-                let ours = StandardScaler::new("raw", "out").with_mean(with_mean).with_std(with_std);
-                let ours = ours.fit(fitted_to).await.unwrap().transform(&frame).await.unwrap();
+                let scaler = |input| StandardScaler::new(input, "out").with_mean(with_mean).with_std(with_std);
+                // In a pipeline the elements are asked for one by one, and by sums where those will do.
+                let among_others = Pipeline::new().stage(VectorAssembler::new(inputs, "v"));
+                let among_others = among_others.stage(scaler("v"));
+                let among_others = among_others.fit(fitted_to).await.unwrap().transform(&frame).await.unwrap();
+                let ours = scaler("raw").fit(fitted_to).await.unwrap().transform(&frame).await.unwrap();
                 let theirs = Operator::feature("StandardScaler")
                     .text("inputCol", "raw")
                     .text("outputCol", "out")
@@ -220,6 +226,7 @@ async fn the_standard_scaler_gives_what_spark_ml_gives() {
                 let theirs = theirs.fit_apply(fitted_to, &frame).await.unwrap();
                 // Sums run in another order; near the mean, that shows.
                 assert_close(&ours, &theirs, "out").await;
+                assert_close(&among_others, &theirs, "out").await;
             }
         }
     }

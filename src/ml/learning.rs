@@ -21,8 +21,17 @@ use crate::{
 /// An aggregate over a column of values, such as `avg`. It must pass over nulls.
 pub type Aggregate = Box<dyn Fn(Column) -> Column + Send + Sync>;
 
-/// Turns the answers into a fitted model.
-type Learn = Box<dyn FnOnce(Answers) -> Result<Box<dyn Model>> + Send>;
+/// Turns the answers into a fitted model, or into further questions.
+type Learn = Box<dyn FnOnce(Answers) -> Result<Learnt> + Send>;
+
+/// What answers were good for.
+#[derive(Debug)]
+pub enum Learnt {
+    /// All there is to know.
+    Model(Box<dyn Model>),
+    /// Not all: this is asked next.
+    Asks(Learning),
+}
 
 /// What an estimator asks of the rows of a frame, and what it makes of the answers.
 pub struct Learning {
@@ -52,6 +61,11 @@ impl fmt::Debug for Learning {
 impl Learning {
     /// Asks nothing yet; `learn` makes a model of the answers.
     pub fn new(learn: impl FnOnce(Answers) -> Result<Box<dyn Model>> + Send + 'static) -> Self {
+        Self::in_turns(|answers| learn(answers).map(Learnt::Model))
+    }
+
+    /// Asks nothing yet; `learn` makes a model of the answers if they suffice, else asks again.
+    pub fn in_turns(learn: impl FnOnce(Answers) -> Result<Learnt> + Send + 'static) -> Self {
         Self { classes: Vec::new(), values: Vec::new(), figures: Vec::new(), learn: Box::new(learn) }
     }
 
@@ -106,10 +120,26 @@ impl Elements {
     }
 }
 
-/// Asks what all of them ask in one query over a frame, or in none when nothing is asked.
-///
-/// Figures are one aggregate of all rows, and classes are counted by one group for each; the query is the union of both.
+/// Asks what all of them ask in one query over a frame, or in none when nothing is asked; then what some ask next.
 pub(super) async fn learn(frame: &DataFrame, all: Vec<Learning>) -> Result<Vec<Box<dyn Model>>> {
+    let mut models: Vec<_> = all.iter().map(|_| None).collect();
+    let mut waiting: Vec<_> = all.into_iter().enumerate().collect();
+    while !waiting.is_empty() {
+        let (places, asked): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
+        waiting = Vec::new();
+        for (place, learnt) in places.into_iter().zip(ask(frame, asked).await?) {
+            match learnt {
+                Learnt::Model(model) => models[place] = Some(model),
+                Learnt::Asks(next) => waiting.push((place, next)),
+            }
+        }
+    }
+    Ok(models.into_iter().flatten().collect())
+}
+
+/// One query: figures are one aggregate of all rows, and classes are counted by one group for each; the query is the
+/// union of both.
+async fn ask(frame: &DataFrame, all: Vec<Learning>) -> Result<Vec<Learnt>> {
     let classes: Vec<_> = all.iter().flat_map(|one| one.classes.iter().cloned()).collect();
     let values: Vec<_> = all.iter().flat_map(|one| one.values.iter().cloned()).collect();
     let mut figures = Vec::new();
@@ -123,14 +153,14 @@ pub(super) async fn learn(frame: &DataFrame, all: Vec<Learning>) -> Result<Vec<B
         (true, false) => all_rows(frame, values, &figures).await?,
         (false, _) => with_classes(frame, classes, values, &figures).await?,
     };
-    let models = all.into_iter().map(|one| {
+    let learnt = all.into_iter().map(|one| {
         let rest = answers.classes.split_off(one.classes.len().min(answers.classes.len()));
         let classes = std::mem::replace(&mut answers.classes, rest);
         let rest = answers.figures.split_off(one.figures.len().min(answers.figures.len()));
         let figures = std::mem::replace(&mut answers.figures, rest);
         (one.learn)(Answers { classes, figures })
     });
-    models.collect()
+    learnt.collect()
 }
 
 /// Asks for one estimator alone.

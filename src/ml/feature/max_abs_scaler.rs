@@ -43,6 +43,7 @@ impl MaxAbsScaler {
             input_col: self.input_col.clone(),
             aggregates: |_, _| vec![Box::new(|v| functions::max(functions::abs(v)))],
             settings: (0.0, 0.0),
+            shortcut: None,
             passes_nan: true,
             learn: Box::new(move |found| {
                 let MaxAbsScaler { input_col, output_col } = params;

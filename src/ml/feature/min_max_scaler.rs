@@ -61,6 +61,7 @@ impl MinMaxScaler {
             input_col: self.input_col.clone(),
             aggregates: |_, _| vec![Box::new(functions::min), Box::new(functions::max)],
             settings: (0.0, 0.0),
+            shortcut: None,
             passes_nan: true,
             learn: Box::new(move |found| {
                 let (original_min, original_max) = (figure(&found, 0), figure(&found, 1));

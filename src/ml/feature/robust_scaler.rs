@@ -85,6 +85,7 @@ impl RobustScaler {
             input_col: self.input_col.clone(),
             aggregates: |lower, upper| vec![quantiles(&[lower, 0.5, upper])],
             settings: (self.lower, self.upper),
+            shortcut: None,
             passes_nan: true,
             learn: Box::new(move |found| {
                 let RobustScaler { input_col, output_col, with_centering, with_scaling, .. } = params;

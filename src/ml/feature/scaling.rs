@@ -4,7 +4,7 @@ use arrow::{
     array::{Array, AsArray},
     datatypes::{Int32Type, Int64Type},
 };
-use spark_connect::{column::Column, functions, lit, lit_double, types::StructField};
+use spark_connect::{column::Column, functions, lit, lit_double, types::{DataType, StructField}};
 
 use super::{Numbers, as_array, numbers, raise, text};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     dataframe::{DataFrame, Schema, column, function, vector_type, with_metadata},
     ml::{
         attribute::AttributeGroup,
-        learning::{Aggregate, Answers, Elements, Learning, doubles},
+        learning::{Aggregate, Answers, Elements, Learning, Learnt, doubles},
         stage::Model,
         step::Step,
     },
@@ -27,9 +27,18 @@ pub(super) struct ElementFigures {
     pub(super) aggregates: fn(f64, f64) -> Vec<Aggregate>,
     /// What `aggregates` is called with.
     pub(super) settings: (f64, f64),
+    /// Other aggregates that give the same figures, where rounding allows, for less.
+    pub(super) shortcut: Option<Shortcut>,
     /// Whether NaN is passed over, or refused.
     pub(super) passes_nan: bool,
     pub(super) learn: Learn,
+}
+
+/// Aggregates that cost the cluster less, and what they say.
+pub(super) struct Shortcut {
+    pub(super) aggregates: fn() -> Vec<Aggregate>,
+    /// The figures, of the number of rows and the answers; `None` where rounding has spoilt them.
+    pub(super) figures: fn(f64, &[f64]) -> Option<Vec<f64>>,
 }
 
 /// What rows say of one element.
@@ -51,31 +60,82 @@ impl ElementFigures {
     /// The counts of values and of numbers, then the figures.
     fn asked(&self) -> Vec<Aggregate> {
         let counts: [Aggregate; 2] = [Box::new(functions::count), Box::new(|v| functions::count(not_nan(v)))];
+        let figures = (self.aggregates)(self.settings.0, self.settings.1);
+        counts.into_iter().chain(self.of_numbers(figures)).collect()
+    }
+
+    fn of_numbers(&self, figures: Vec<Aggregate>) -> impl Iterator<Item = Aggregate> + use<> {
         let passes_nan = self.passes_nan;
-        let figures = (self.aggregates)(self.settings.0, self.settings.1).into_iter();
-        let figures = figures.map(move |ask| -> Aggregate {
+        figures.into_iter().map(move |ask| -> Aggregate {
             Box::new(move |value| ask(if passes_nan { not_nan(value) } else { value }))
-        });
-        counts.into_iter().chain(figures).collect()
+        })
     }
 
     /// Asks for each element by itself; `None` if their number is not known.
+    ///
+    /// Whether all elements are there is one count for all of them. Only what that and the figures leave in doubt is asked
+    /// again, with counts of its own.
     pub(super) fn learning(self, schema: &Schema, elements: &Elements) -> Option<Learning> {
         let elements = elements.of(&self.input_col, schema)?;
-        let asked_of_each = self.asked().len();
-        let counted: [Aggregate; 1] = [Box::new(functions::count)];
-        let asked: Vec<_> = elements.into_iter().map(|element| (element, self.asked())).collect();
-        let mut learning = Learning::new(move |answers: Answers| {
-            let rows = doubles(&answers.figures[0])?.first().copied().unwrap_or_default();
+        let whole = elements.iter().cloned().map(|element| element.cast(DataType::Double)).reduce(Column::add)?;
+        let quick: Vec<Vec<Aggregate>> = elements.iter().map(|_| self.of_numbers(self.quick()).collect()).collect();
+        let asked_of_each = self.quick().len();
+        let questions: Vec<_> = elements.iter().cloned().zip(quick).collect();
+        let learning = Learning::in_turns(move |answers: Answers| {
+            let count = |i: usize| Ok::<_, Error>(doubles(&answers.figures[i])?.first().copied().unwrap_or_default());
+            let (rows, complete) = (count(0)?, count(1)?);
             let mut found = Vec::new();
-            for (place, answer) in (0..).zip(answers.figures[1..].chunks(asked_of_each)) {
+            for answer in answers.figures[2..].chunks(asked_of_each) {
                 let answer = answer.iter().map(|figure| doubles(figure)).collect::<Result<Vec<_>>>()?.concat();
-                found.push(Element::new(place, rows, &answer));
+                let sound = rows > 0.0 && complete == rows && answer.iter().all(|figure| figure.is_finite());
+                found.push(if sound { self.conclude(rows, answer) } else { None });
+            }
+            if found.iter().all(Option::is_some) {
+                return (self.learn)(found.into_iter().flatten().collect()).map(Learnt::Model);
+            }
+            Ok(Learnt::Asks(self.closer(elements, found)))
+        });
+        let learning = learning.figures(lit(1), [Box::new(functions::count) as Aggregate]);
+        let learning = learning.figures(whole, [Box::new(functions::count) as Aggregate]);
+        Some(questions.into_iter().fold(learning, |learning, (element, asked)| learning.figures(element, asked)))
+    }
+
+    fn quick(&self) -> Vec<Aggregate> {
+        match &self.shortcut {
+            Some(shortcut) => (shortcut.aggregates)(),
+            None => (self.aggregates)(self.settings.0, self.settings.1),
+        }
+    }
+
+    fn conclude(&self, rows: f64, answer: Vec<f64>) -> Option<Vec<f64>> {
+        match &self.shortcut {
+            Some(shortcut) => (shortcut.figures)(rows, &answer),
+            None => Some(answer),
+        }
+    }
+
+    /// Asks for the elements whose figures are not known yet.
+    fn closer(self, elements: Vec<Column>, known: Vec<Option<Vec<f64>>>) -> Learning {
+        let asked_of_each = self.asked().len();
+        let unknown = elements.into_iter().zip(&known).filter(|(_, known)| known.is_none());
+        let questions: Vec<_> = unknown.map(|(element, _)| (element, self.asked())).collect();
+        let learning = Learning::new(move |answers: Answers| {
+            let rows = doubles(&answers.figures[0])?.first().copied().unwrap_or_default();
+            let mut answers = answers.figures[1..].chunks(asked_of_each);
+            let mut found = Vec::new();
+            for (place, known) in (0..).zip(known) {
+                found.push(match known {
+                    Some(figures) => Element { place, rows, values: rows, numbers: rows, figures },
+                    None => {
+                        let answer = answers.next().unwrap_or_default().iter().map(|figure| doubles(figure));
+                        Element::new(place, rows, &answer.collect::<Result<Vec<_>>>()?.concat())
+                    }
+                });
             }
             self.finish(found)
         });
-        learning = learning.figures(lit(1), counted);
-        Some(asked.into_iter().fold(learning, |learning, (element, asked)| learning.figures(element, asked)))
+        let learning = learning.figures(lit(1), [Box::new(functions::count) as Aggregate]);
+        questions.into_iter().fold(learning, |learning, (element, asked)| learning.figures(element, asked))
     }
 
     /// Takes the vectors apart row by row, whatever their length.

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use spark_connect::functions;
 
-use super::scaling::{ElementFigures, Fitted, estimator_schema, exact, figure, reciprocals, shifted_and_scaled};
+use super::scaling::{ElementFigures, Fitted, Shortcut, estimator_schema, exact, figure, reciprocals, shifted_and_scaled};
 use crate::{
     Result,
     dataframe::{DataFrame, Schema, function},
@@ -64,6 +64,10 @@ impl StandardScaler {
                 vec![Box::new(functions::avg), Box::new(std)]
             },
             settings: (0.0, 0.0),
+            shortcut: Some(Shortcut {
+                aggregates: || vec![Box::new(functions::sum), Box::new(|v| functions::sum(v.clone().mul(v)))],
+                figures: |rows, sums| mean_and_std(rows, sums[0], sums[1]).map(|(mean, std)| vec![mean, std]),
+            }),
             passes_nan: false,
             learn: Box::new(move |found| {
                 let (mean, std) = (figure(&found, 0), figure(&found, 1));
@@ -72,6 +76,16 @@ impl StandardScaler {
             }),
         }
     }
+}
+
+/// Mean and sample standard deviation by the sum and the sum of squares, if those tell the deviation to 12 digits.
+///
+/// Squares lose twice the digits that the mean has before the deviation, and all of them in underflow. Beyond one such
+/// digit Spark's own running moments are worth their price: for a constant above all, which is exactly 0 by them.
+fn mean_and_std(rows: f64, sum: f64, squares: f64) -> Option<(f64, f64)> {
+    let spread = squares - sum * (sum / rows);
+    let exact = rows > 1.0 && squares > 1e-280 && squares <= 100.0 * spread;
+    exact.then(|| (sum / rows, (spread / (rows - 1.0)).sqrt()))
 }
 
 stage_params!(StandardScaler, |_| Ok(()), {
@@ -177,6 +191,19 @@ mod tests {
         let schema = |size| Schema::new([vector_field("raw", Some(size))]);
         assert!(model.transform_schema(&schema(3)).is_ok());
         assert!(model.transform_schema(&schema(4)).unwrap_err().to_string().contains("vectors of 4 elements"));
+    }
+
+    #[test]
+    fn sums_tell_the_deviation_where_they_are_exact_and_nothing_where_they_are_not() {
+        let sums = |x: &[f64]| mean_and_std(x.len() as f64, x.iter().sum(), x.iter().map(|x| x * x).sum());
+        assert_eq!(sums(&[1.0, 3.0, 5.0]), Some((3.0, 2.0)));
+        assert_eq!(sums(&[-1.0, 1.0, -1.0, 1.0]), Some((0.0, (4.0_f64 / 3.0).sqrt())));
+        assert_eq!(sums(&[100.0, 101.0, 102.0]), None, "the mean has two digits before the deviation");
+        assert_eq!(sums(&[0.1; 7]), None, "a constant is told by running moments");
+        assert_eq!(sums(&[0.0; 7]), None, "so are zeros");
+        assert_eq!(sums(&[1e-160, -1e-160]), None, "squares this small have lost digits");
+        assert_eq!(sums(&[4.0]), None, "one row has no deviation");
+        assert_eq!(sums(&[]), None);
     }
 
     #[test]
