@@ -6,6 +6,7 @@ use super::{
     learning::{self, Elements, Learning},
     pipeline::{PipelineModel, PipelineStage},
     stage::Transformer,
+    step,
 };
 use crate::{
     Result,
@@ -145,8 +146,7 @@ impl<'a> Fitting<'a> {
             _ => return Ok(()),
         };
         if self.waits_after(0) {
-            self.frame = stage.transform(&self.frame).await?;
-            self.schema = self.frame.schema().await?;
+            (self.frame, self.schema) = step::transform(stage, &self.frame, &self.schema).await?;
             if stage.reads().is_none() {
                 self.elements.clear();
             }

@@ -9,6 +9,7 @@ use super::{
     fitting::Fitting,
     local::Rows,
     stage::{Estimator, Model, NativeStage, Transformer},
+    step,
 };
 use crate::{
     Result,
@@ -142,10 +143,11 @@ impl PipelineModel {
     /// As [`Transformer::transform`], from the first stage that does not fit; nothing is asked of the cluster before
     /// all have been checked.
     pub async fn transform(&self, frame: &DataFrame) -> Result<DataFrame> {
-        Transformer::transform_schema(self, &frame.schema().await?)?;
+        let mut schema = frame.schema().await?;
+        Transformer::transform_schema(self, &schema)?;
         let mut frame = frame.clone();
         for stage in &self.stages {
-            frame = stage.transform(&frame).await?;
+            (frame, schema) = step::transform(stage.as_ref(), &frame, &schema).await?;
         }
         Ok(frame)
     }

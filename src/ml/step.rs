@@ -2,7 +2,11 @@
 
 use spark_connect::column::Column;
 
-use crate::dataframe::DataFrame;
+use super::stage::Transformer;
+use crate::{
+    Result,
+    dataframe::{DataFrame, Schema},
+};
 
 /// One thing that a stage does to every row by itself. The cluster does it to a frame
 /// ([`Transformer::transform`](super::Transformer::transform)), this process to a batch
@@ -31,6 +35,21 @@ pub(super) fn apply(frame: &DataFrame, steps: Vec<Step>) -> DataFrame {
         Step::WithColumns(columns) if columns.is_empty() => frame,
         Step::WithColumns(columns) => frame.with_columns(columns),
     })
+}
+
+/// The frame after a stage, and its schema. The server is asked for it only where the stage cannot tell.
+pub(super) async fn transform(
+    stage: &dyn Transformer,
+    frame: &DataFrame,
+    schema: &Schema,
+) -> Result<(DataFrame, Schema)> {
+    let foreseen = stage.transform_schema(schema)?;
+    if let Some(steps) = stage.steps(schema)? {
+        return Ok((apply(frame, steps), foreseen));
+    }
+    let after = stage.transform(frame).await?;
+    let schema = after.schema().await?;
+    Ok((after, schema))
 }
 
 /// Implements `transform` by the stage's steps; in an `impl Transformer`.

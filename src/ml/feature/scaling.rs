@@ -4,7 +4,11 @@ use arrow::{
     array::{Array, AsArray},
     datatypes::{Int32Type, Int64Type},
 };
-use spark_connect::{column::Column, functions, lit, lit_double, types::{DataType, StructField}};
+use spark_connect::{
+    column::Column,
+    functions, lit, lit_double,
+    types::{DataType, StructField},
+};
 
 use super::{Numbers, as_array, numbers, raise, text};
 use crate::{

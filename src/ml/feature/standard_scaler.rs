@@ -6,7 +6,9 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use spark_connect::functions;
 
-use super::scaling::{ElementFigures, Fitted, Shortcut, estimator_schema, exact, figure, reciprocals, shifted_and_scaled};
+use super::scaling::{
+    ElementFigures, Fitted, Shortcut, estimator_schema, exact, figure, reciprocals, shifted_and_scaled,
+};
 use crate::{
     Result,
     dataframe::{DataFrame, Schema, function},
