@@ -5,11 +5,13 @@
 
 mod support;
 
+use std::path::Path;
+
 use arrow::array::{AsArray, FixedSizeListArray, Float32Array, RecordBatch};
 use arrow::datatypes::{Float32Type, Float64Type};
 use futures::TryStreamExt;
 use image::{GrayImage, Luma};
-use support::{Digits, argument, data, log, number};
+use support::{Digits, arguments::Arguments, log};
 use tinderbox::{
     Error,
     prelude::*,
@@ -18,18 +20,21 @@ use tinderbox::{
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    log();
-    let digits = Digits::load(data().as_deref())?;
+    let arguments = Arguments::read(include_str!("autoencoder.rs"));
+    let path = arguments.value("--picture").unwrap_or_else(|| "autoencoder.png".into());
+    log::to_stderr("tinderbox=warn");
+    let digits = Digits::load(arguments.value("--data").as_deref().map(Path::new))?;
     let spark = Session::builder().get_or_create().await?;
     let train = spark.create_dataframe(std::slice::from_ref(&digits.train)).await?;
     let test = spark.create_dataframe(std::slice::from_ref(&digits.test)).await?;
     println!("{}: {} to learn from, {} to test", digits.name, digits.train.num_rows(), digits.test.num_rows());
 
-    let seeds = number("--seeds", 1);
+    let seeds = arguments.number("--seeds", 1u64);
+    let epochs = arguments.number("--epochs", if digits.side == 28 { 40 } else { 60 });
     let mut sum = 0.0;
     let mut last = None;
-    for seed in 1..=seeds as u64 {
-        let model = autoencoder(digits.side).seed(seed).fit_frame(&train).await?;
+    for seed in 1..=seeds {
+        let model = autoencoder(&digits, epochs).seed(seed).fit_frame(&train).await?;
         let rows = encoded(&model, &test).await?;
         let errors = column_of(&rows, "reconstructionError");
         let error = errors.iter().sum::<f64>() / errors.len() as f64;
@@ -41,7 +46,10 @@ async fn main() -> Result<()> {
         sum += error;
         last = Some((model, rows));
     }
-    println!("mean test MSE over {seeds} seeds: {:.5}\n", sum / seeds as f64);
+    if seeds > 1 {
+        println!("mean test MSE over {seeds} seeds: {:.5}", sum / seeds as f64);
+    }
+    println!();
 
     let Some((model, rows)) = last else { return spark.stop().await };
     let usual = column_of(&rows, "reconstructionError");
@@ -49,14 +57,13 @@ async fn main() -> Result<()> {
     let strange = column_of(&encoded(&model, &shuffled).await?, "reconstructionError");
     anomalies(&usual, &strange);
 
-    let path = argument("--picture").unwrap_or_else(|| "autoencoder.png".into());
     picture(&rows, digits.side)
         .save(&path)
         .map_err(|e| Error::Io { path: path.clone().into(), source: std::io::Error::other(e) })?;
     println!("{path}: ten digits of the test, and below them what the network makes of their codes\n");
 
     let features = Pipeline::new()
-        .stage(autoencoder(digits.side).seed(1).output_col("code"))
+        .stage(autoencoder(&digits, epochs).seed(1).output_col("code"))
         .stage(NeuralClassifier::new(Network::new()).features_col("code").epochs(20).learning_rate(0.01).seed(1));
     let fitted = features.fit(&train).await?;
     let scored: Vec<RecordBatch> = fitted.predict(&test).await?.try_collect().await?;
@@ -70,14 +77,14 @@ async fn main() -> Result<()> {
 }
 
 /// Wide for MNIST, small for the digits that are shipped.
-fn autoencoder(side: usize) -> Autoencoder {
-    let deep = if side == 28 { Autoencoder::new([512, 256], 32) } else { Autoencoder::new([128], 8) };
-    let epochs = number("--epochs", if side == 28 { 40 } else { 60 });
+fn autoencoder(digits: &Digits, epochs: usize) -> Autoencoder {
+    let large = digits.side == 28;
+    let deep = if large { Autoencoder::new([512, 256], 32) } else { Autoencoder::new([128], 8) };
     deep.features_col("pixels")
         .reconstruction_col("again")
         .loss(Loss::BinaryCrossEntropy)
         .epochs(epochs)
-        .batch_size(if side == 28 { 100 } else { 32 })
+        .batch_size(if large { 100 } else { 32 })
         .learning_rate(0.001)
         .train_params(|params| {
             params.optimizer = Optimizer::Adam;

@@ -4,6 +4,10 @@
 //! Predictions", 2017) multiplies its input with itself layer by layer, which sums alone learn badly; the rows, made up on
 //! the cluster, are of one class when the product of three numbers is above 0.
 
+#[path = "support/arguments.rs"]
+mod arguments;
+
+use arguments::Arguments;
 use candle_core::{Result as Candle, Tensor};
 use candle_nn::{Module, ModuleT, VarBuilder, func_t, linear};
 use serde_json::{Value, json};
@@ -39,6 +43,7 @@ const ROWS: &str = "SELECT a, b, c, IF(a * b * c > 0, 'even', 'odd') AS kind FRO
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    Arguments::read(include_str!("custom_network.rs"));
     register("deep and cross", DeepAndCross);
     let spark = Session::builder().get_or_create().await?;
     let rows = spark.sql(ROWS).await?;

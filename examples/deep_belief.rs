@@ -2,22 +2,26 @@
 //! weights.
 //!
 //! `cargo run --release --example deep_belief` learns from the 8×8 digits that are shipped, 100 of them labelled;
-//! `-- --data FOLDER` from MNIST's files, 1,000 labelled, with the network 784-500-250-10. `--seeds 3` repeats it.
+//! `-- --data FOLDER` from MNIST's files, 1,000 labelled, with the network 784-500-250-10. `--seeds 3` repeats it, `--epochs`
+//! says how often a machine sees the digits.
 
 mod support;
+
+use std::path::Path;
 
 use arrow::{
     array::{AsArray, RecordBatch},
     datatypes::{Float64Type, Int32Type},
 };
 use futures::TryStreamExt;
-use support::{Digits, data, log, number};
+use support::{Digits, arguments::Arguments, log};
 use tinderbox::prelude::*;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    log();
-    let digits = Digits::load(data().as_deref())?;
+    let arguments = Arguments::read(include_str!("deep_belief.rs"));
+    log::to_stderr("tinderbox=warn");
+    let digits = Digits::load(arguments.value("--data").as_deref().map(Path::new))?;
     let labelled = if digits.side == 28 { 1000 } else { 100 };
     let hidden = if digits.side == 28 { [500, 250] } else { [128, 64] };
     let spark = Session::builder().get_or_create().await?;
@@ -31,27 +35,32 @@ async fn main() -> Result<()> {
         digits.test.num_rows()
     );
 
-    let seeds = number("--seeds", 1);
+    let seeds = arguments.number("--seeds", 1u64);
+    let (epochs, rows) = if digits.side == 28 { (15, 100) } else { (60, 20) };
+    let epochs = arguments.number("--epochs", epochs);
     let mut sums = [0.0; 2];
     println!("seed  from random weights  pre-trained");
-    for seed in 1..=seeds as u64 {
-        let unlabelled = belief(hidden, digits.side).seed(seed).fit_frame(&all).await?;
+    for seed in 1..=seeds {
+        let unlabelled = belief(hidden, rows, epochs).seed(seed).fit_frame(&all).await?;
         let trained = unlabelled.classifier()?;
         let random = NeuralClassifier::new(unlabelled.network()?.0).features_col("pixels");
         let mut shares = [0.0; 2];
         for (share, classifier) in shares.iter_mut().zip([random, trained]) {
             let model = finish(classifier, seed, digits.side).fit_frame(&few).await?;
-            let rows: Vec<RecordBatch> = model.score(&test).await?.try_collect().await?;
-            *share = right(&rows);
+            let scored: Vec<RecordBatch> = model.score(&test).await?.try_collect().await?;
+            *share = right(&scored);
         }
         println!("{seed:>4}  {:>17.2} %  {:>9.2} %", shares[0], shares[1]);
         sums.iter_mut().zip(shares).for_each(|(sum, share)| *sum += share);
     }
-    let [random, trained] = sums.map(|sum| sum / seeds as f64);
-    println!("mean  {random:>17.2} %  {trained:>9.2} %\n");
+    if seeds > 1 {
+        let [random, trained] = sums.map(|sum| sum / seeds as f64);
+        println!("mean  {random:>17.2} %  {trained:>9.2} %");
+    }
+    println!();
 
     let pipeline = Pipeline::new()
-        .stage(belief(hidden, digits.side).seed(1).output_col("learnt").reconstruction_error_col(""))
+        .stage(belief(hidden, rows, epochs).seed(1).output_col("learnt").reconstruction_error_col(""))
         .stage(NeuralClassifier::new(Network::new()).features_col("learnt").epochs(30).learning_rate(0.01).seed(1));
     let model = pipeline.fit(&all).await?;
     spark.sql("CREATE DATABASE IF NOT EXISTS tinderbox_demo").await?;
@@ -66,13 +75,8 @@ async fn main() -> Result<()> {
     spark.stop().await
 }
 
-fn belief(hidden: [usize; 2], side: usize) -> DeepBelief {
-    let (epochs, rows) = if side == 28 { (15, 100) } else { (60, 20) };
-    DeepBelief::new(hidden)
-        .features_col("pixels")
-        .epochs(number("--epochs", epochs))
-        .learning_rate(0.05)
-        .batch_size(rows)
+fn belief(hidden: [usize; 2], rows: usize, epochs: usize) -> DeepBelief {
+    DeepBelief::new(hidden).features_col("pixels").epochs(epochs).learning_rate(0.05).batch_size(rows)
 }
 
 /// The same training for both, long enough for either.

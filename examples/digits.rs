@@ -4,8 +4,12 @@
 //! `… -- --data FOLDER` learns MNIST from the IDX files `images-idx3-ubyte` and `labels-idx1-ubyte` there (with `.gz`, if
 //! `gzip` is installed): the first eight tenths are learnt from, the rest is held out. `--seeds N` trains N times each.
 
+#[path = "support/arguments.rs"]
+mod arguments;
+
 use std::{error, fs, path::Path, process::Command, sync::Arc};
 
+use arguments::Arguments;
 use arrow::array::{ArrayRef, BooleanArray, FixedSizeListArray, Int32Array, RecordBatch};
 use arrow::datatypes::Float32Type;
 use tinderbox::{
@@ -27,12 +31,12 @@ struct Digits {
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    let value_of = |name: &str| std::env::args().skip_while(|word| word != name).nth(1);
-    let digits = match value_of("--data") {
+    let arguments = Arguments::read(include_str!("digits.rs"));
+    let digits = match arguments.value("--data") {
         Some(folder) => mnist(Path::new(&folder))?,
         None => shipped(),
     };
-    let seeds: u64 = value_of("--seeds").map_or(Ok(1), |seeds| seeds.parse())?;
+    let seeds = arguments.number("--seeds", 1u64);
     let spark = Session::builder().get_or_create().await?;
     println!("{} digits of {1}×{1}, on Spark {2}\n", digits.labels.len(), digits.side, spark.version());
     let frame = spark.create_dataframe(&[rows(&digits)]).await?;
@@ -49,7 +53,7 @@ async fn main() -> Result<(), Failure> {
         false => [("plain", plain, 1e-3, 30, 128), ("convolutional", convolutional, 1e-3, 10, 64)],
     };
     for (name, network, rate, epochs, batch) in settings {
-        let mut reached = Vec::new();
+        let (mut reached, mut matrix) = (Vec::new(), None);
         for seed in 1..=seeds {
             let shape = TensorType::new(Dtype::Float32, [1, digits.side, digits.side]);
             let classifier = NeuralClassifier::new(network.clone())
@@ -70,12 +74,14 @@ async fn main() -> Result<(), Failure> {
             let seconds: f64 = history.epochs.iter().map(|epoch| epoch.seconds).sum();
             println!("{name}, seed {seed}: {accuracy:.2} % of {} held out, {seconds:.1} s", history.rows.held_out);
             reached.push(accuracy);
-            if seed == seeds && name == "convolutional" {
-                let matrix = history.held_out.as_ref().map(|matrix| matrix.table(model.model().classes()));
-                println!("\n{}", matrix.unwrap_or_default());
-            }
+            matrix = history.held_out.as_ref().map(|matrix| matrix.table(model.model().classes()));
         }
-        println!("{name}, mean of {seeds}: {:.2} %\n", reached.iter().sum::<f64>() / reached.len() as f64);
+        if seeds > 1 {
+            println!("{name}, mean of {seeds}: {:.2} %", reached.iter().sum::<f64>() / reached.len() as f64);
+        }
+        if name == "convolutional" {
+            println!("\n{}", matrix.unwrap_or_default());
+        }
     }
     Ok(spark.stop().await?)
 }

@@ -3,24 +3,23 @@
 //! `cargo run --release --example iris` (or `make demo`), on the Spark of `SPARK_REMOTE` or a local one that it starts itself. Its tables
 //! are in the database `tinderbox_demo`.
 
-use std::{io::IsTerminal, sync::Arc};
+#[path = "support/arguments.rs"]
+mod arguments;
+#[path = "support/log.rs"]
+mod log;
 
+use std::sync::Arc;
+
+use arguments::Arguments;
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use tinderbox::{dataframe::function, prelude::*};
-use tracing_subscriber::EnvFilter;
 
 const MEASURES: [&str; 4] = ["sepal_length", "sepal_width", "petal_length", "petal_width"];
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("tinderbox=info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .without_time()
-        .with_target(false)
-        .init();
+    Arguments::read(include_str!("iris.rs"));
+    log::to_stderr("tinderbox=info");
 
     let spark = Session::builder().get_or_create().await?;
     println!("Spark {} at {}\n", spark.version(), spark.client().address());
@@ -46,7 +45,7 @@ async fn main() -> Result<()> {
     shown.order_by(["probability"]).show(6).await?;
 
     let version = model.save(&spark, "tinderbox_demo.models", "iris").await?;
-    println!("saved as version {version} of model `iris` in tinderbox_demo.models");
+    println!("\nsaved as version {version} of model `iris` in tinderbox_demo.models");
     let loaded = PipelineModel::load(&spark, "tinderbox_demo.models", "iris", Some(version)).await?;
     let again = loaded.transform(&iris).await?;
     println!("rows that the loaded model predicts differently: {}", differing(&spark, &scored, &again).await?);

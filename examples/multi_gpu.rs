@@ -7,8 +7,14 @@
 //!
 //! It needs no Spark: the rows are made here.
 
-use std::{env, sync::Arc, time::Instant};
+#[path = "support/arguments.rs"]
+mod arguments;
+#[path = "support/log.rs"]
+mod log;
 
+use std::{sync::Arc, time::Instant};
+
+use arguments::Arguments;
 use arrow::{
     array::{ArrayRef, FixedSizeListArray, Int32Array, RecordBatch},
     datatypes::Float32Type,
@@ -25,8 +31,9 @@ const INPUTS: usize = 784;
 
 #[tokio::main]
 async fn main() -> tinderbox::Result<()> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false).init();
-    let several: Devices = env::args().nth(1).unwrap_or_else(|| "cpu,cpu".into()).parse()?;
+    let arguments = Arguments::read(include_str!("multi_gpu.rs"));
+    log::to_stderr("tinderbox=info");
+    let several: Devices = arguments.word(0).unwrap_or("cpu,cpu").parse()?;
     let name = several.to_string();
     let single = if name == "cuda:all" { "cuda:0" } else { name.split(',').next().unwrap_or("cpu") };
     let rows = rows(20_000);

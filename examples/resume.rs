@@ -3,13 +3,19 @@
 //!
 //! ```sh
 //! cargo run --release --example resume -- /tmp/run            # press Ctrl-C, start again
-//! cargo run --release --example resume -- /tmp/run 2000       # more epochs than the 200 it has else
+//! cargo run --release --example resume -- /tmp/run 5000       # more epochs than the 2,000 it has else
 //! ```
 //!
 //! It needs no Spark: the rows are two spirals made here.
 
-use std::{env, sync::Arc, time::Duration};
+#[path = "support/arguments.rs"]
+mod arguments;
+#[path = "support/log.rs"]
+mod log;
 
+use std::{sync::Arc, time::Duration};
+
+use arguments::{Arguments, number};
 use arrow::{
     array::{ArrayRef, FixedSizeListArray, Int32Array, RecordBatch},
     datatypes::Float32Type,
@@ -23,10 +29,10 @@ use tinderbox::{
 
 #[tokio::main]
 async fn main() -> tinderbox::Result<()> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false).init();
-    let mut arguments = env::args().skip(1);
-    let folder = arguments.next().unwrap_or_else(|| "/tmp/tinderbox_resume".into());
-    let epochs = arguments.next().map_or(200, |epochs| epochs.parse().expect("epochs are a whole number"));
+    let arguments = Arguments::read(include_str!("resume.rs"));
+    log::to_stderr("tinderbox=info");
+    let folder = arguments.word(0).unwrap_or("/tmp/tinderbox_resume").to_owned();
+    let epochs = arguments.word(1).map_or(2000, |epochs| number("epochs", epochs));
 
     let stop = Stop::default();
     let asked = stop.clone();

@@ -3,6 +3,10 @@
 //! `cargo run --release --example tabular`. The customers are made up on the cluster: whether one leaves depends on the
 //! city and the plan (their numbers are in no order) and on three figures; one in ten does.
 
+#[path = "support/arguments.rs"]
+mod arguments;
+
+use arguments::Arguments;
 use tinderbox::prelude::*;
 
 const CUSTOMERS: &str = "SELECT id, element_at(array('Oslo','Rome','Bern','Kyiv','Bonn','Lyon','Cork','Graz'), 1 + city) AS city, \
@@ -14,6 +18,7 @@ const CUSTOMERS: &str = "SELECT id, element_at(array('Oslo','Rome','Bern','Kyiv'
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    Arguments::read(include_str!("tabular.rs"));
     let spark = Session::builder().get_or_create().await?;
     let customers = spark.sql(CUSTOMERS).await?;
     println!(

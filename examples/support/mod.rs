@@ -1,19 +1,15 @@
-//! What examples over handwritten digits share: the digits as frames, and words on the command line.
+//! What examples over handwritten digits share: the digits as frames, words on the command line, and the log.
 
-use std::{
-    fs,
-    io::IsTerminal,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::Arc,
-};
+pub mod arguments;
+pub mod log;
+
+use std::{fs, path::Path, process::Command, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, FixedSizeListArray, Float32Array, Int32Array, RecordBatch},
     datatypes::{DataType, Field},
 };
 use tinderbox::{Error, prelude::*};
-use tracing_subscriber::EnvFilter;
 
 /// Handwritten digits: rows of `label` and `pixels`, grey values from 0 to 1.
 pub struct Digits {
@@ -72,31 +68,4 @@ fn idx(folder: &Path, name: &str, header: usize) -> Result<Vec<u8>> {
         false => fs::read(&path).map_err(failed)?,
     };
     Ok(bytes.get(header..).unwrap_or_default().to_vec())
-}
-
-/// The value behind a name on the command line, such as `--data`.
-pub fn argument(name: &str) -> Option<String> {
-    std::env::args().skip_while(|word| word != name).nth(1)
-}
-
-/// The folder behind `--data`.
-pub fn data() -> Option<PathBuf> {
-    argument("--data").map(PathBuf::from)
-}
-
-/// The number behind a name, or what is usual.
-pub fn number(name: &str, usual: usize) -> usize {
-    argument(name).and_then(|text| text.parse().ok()).unwrap_or(usual)
-}
-
-/// Logs to standard error, as `RUST_LOG` asks.
-pub fn log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("tinderbox=warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .without_time()
-        .with_target(false)
-        .init();
 }
