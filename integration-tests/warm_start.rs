@@ -9,9 +9,9 @@ use tinderbox::{
 
 use crate::support::{database_for, session};
 
-/// Rows of 8 values, four patterns with some noise: `label`, `y`, `features`.
+/// Rows of 8 values, four patterns with some noise: `label`, `odd`, `y`, `features`.
 async fn patterns(spark: &Session) -> DataFrame {
-    let text = "SELECT id % 4 AS label, double(id % 4) * 2 AS y, transform(sequence(0, 7), i -> \
+    let text = "SELECT id % 4 AS label, id % 2 AS odd, double(id % 4) * 2 AS y, transform(sequence(0, 7), i -> \
                 IF((i div 2 = id % 4) != (pmod(hash(id, i), 100) < 3), 1.0F, 0.0F)) AS features FROM range(0, 200, 1, 2)";
     spark.sql(text).await.unwrap()
 }
@@ -71,6 +71,27 @@ async fn every_estimator_begins_with_weights_of_a_fitted_stage_a_table_or_a_file
     let learnt = machine(1).learning_rate(0.005).fit_frame(&frame).await.unwrap();
     let again = machine(2).learning_rate(1e-12).initial_weights(&learnt).fit_frame(&frame).await.unwrap();
     assert!(apart(&again, &learnt) < 1e-6);
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_trained_trunk_gets_a_new_head_and_stays_frozen() {
+    let spark = session().await;
+    let frame = patterns(&spark).await;
+    let classifier = |seed| NeuralClassifier::new(Network::mlp([32, 16])).epochs(30).learning_rate(0.01).seed(seed);
+    let learnt = classifier(1).fit_frame(&frame).await.unwrap();
+    let trunk = Weights::from(&learnt).layers(..4);
+    let head = |seed| classifier(seed).label_col("odd").tol(0.0);
+    let model = head(2).initial_weights(&trunk).freeze(["0."]).fit_frame(&frame).await.unwrap();
+    assert_eq!((model.model().classes().len(), model.model().spec().outputs), (2, 2));
+    assert_eq!(apart(&model, trunk.layers(..1)), 0.0);
+    assert!(apart(&model, trunk.layers(2..)) > 0.0);
+    let training = model.model().history().last().unwrap().training;
+    assert!(training.metric > 0.95, "{training:?}");
+
+    // The old head gives four classes.
+    let error = head(2).initial_weights(&learnt).fit_frame(&frame).await.unwrap_err().to_string();
+    assert!(error.contains("`4.bias`") && error.contains("[4]") && error.contains("[2]"), "{error}");
     spark.stop().await.unwrap();
 }
 
