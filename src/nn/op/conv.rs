@@ -1,14 +1,13 @@
 //! Convolution over planes with the activation that follows it.
 
-use std::cell::RefCell;
-
-use rayon::prelude::*;
+use std::ops::Range;
 
 use super::{
-    Gradients, Kernel, Pass, Saved, Window, activation,
+    Gradients, Kernel, Pass, Saved, Window,
+    by_row::{self, ByRow, Columns},
     gemm::{Matrix, Threads, gemm},
     math::wide,
-    room, threads,
+    room,
 };
 use crate::nn::Activation;
 
@@ -26,17 +25,6 @@ pub(crate) struct Convolution {
     pub(crate) activation: Option<Activation>,
 }
 
-/// Values of a band of columns: they and the product's packed copies fit the second-level cache.
-const BAND: usize = 1 << 16;
-
-/// Shares of a minibatch whose parts of the weights' gradient are summed apart; a number of its own, not that of the
-/// threads, so that sums are taken in the same order on any machine.
-const SHARES: usize = 8;
-
-thread_local! {
-    static COLUMNS: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
-}
-
 impl Convolution {
     /// Rows of the columns' matrix: values under the kernel, of one group.
     fn depth(&self) -> usize {
@@ -44,13 +32,20 @@ impl Convolution {
     }
 
     /// Output rows at a time.
-    fn bands(&self) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
+    fn bands(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let [height, width] = self.window.output;
-        let step = if self.window.is_identity() { height } else { (BAND / (self.depth() * width)).clamp(1, height) };
-        (0..height).step_by(step).map(move |begin| begin..(begin + step).min(height))
+        // Rows that are columns as they are need no memory.
+        let line = if self.window.is_identity() { 1 } else { self.depth() * width };
+        by_row::bands(height, line)
+    }
+}
+
+impl ByRow for Convolution {
+    fn activation(&self) -> Option<Activation> {
+        self.activation
     }
 
-    fn forward_row(&self, x: &[f32], params: &[&[f32]], y: &mut [f32], columns: &mut Vec<f32>) {
+    fn forward_row(&self, x: &[f32], params: &[&[f32]], y: &mut [f32], [columns, _]: &mut Columns) {
         let (depth, plane, width) = (self.depth(), self.window.output_plane(), self.window.output[1]);
         let (ins, outs) = (self.channels / self.groups * self.window.input_plane(), self.outputs / self.groups);
         for group in 0..self.groups {
@@ -75,12 +70,8 @@ impl Convolution {
                 y.iter_mut().for_each(|v| *v += b);
             }
         });
-        if let Some(function) = self.activation {
-            activation::activate(function, y);
-        }
     }
 
-    /// Adds a row's part to the gradients of weight and bias, and fills that of the row itself.
     fn backward_row(
         &self,
         x: &[f32],
@@ -88,7 +79,7 @@ impl Convolution {
         dy: &[f32],
         (dweight, dbias): (&mut [f32], &mut [f32]),
         mut dx: Option<&mut [f32]>,
-        [columns, dcolumns]: &mut [Vec<f32>; 2],
+        [columns, dcolumns]: &mut Columns,
     ) {
         let (depth, plane, width) = (self.depth(), self.window.output_plane(), self.window.output[1]);
         let (ins, outs) = (self.channels / self.groups * self.window.input_plane(), self.outputs / self.groups);
@@ -158,48 +149,10 @@ impl Kernel for Convolution {
     }
 
     fn forward(&self, pass: Pass<'_>, y: &mut [f32], _: &mut Saved) {
-        let row = |(y, x): (&mut [f32], &[f32])| {
-            COLUMNS.with_borrow_mut(|[columns, _]| self.forward_row(x, pass.params, y, columns));
-        };
-        let (inputs, outputs) = (self.inputs(), Kernel::outputs(self));
-        match threads() {
-            1 => y.chunks_mut(outputs).zip(pass.x.chunks(inputs)).for_each(row),
-            _ => y.par_chunks_mut(outputs).zip(pass.x.par_chunks(inputs)).for_each(row),
-        }
+        by_row::forward(self, pass, y);
     }
 
     fn backward(&self, pass: Pass<'_>, y: &[f32], dy: &mut [f32], saved: &mut Saved, gradients: Gradients<'_, '_>) {
-        let [dweight, dbias] = gradients.params else { return };
-        let (inputs, outputs) = (self.inputs(), Kernel::outputs(self));
-        let share = pass.rows.div_ceil(SHARES).max(1);
-        let (weights, part) = (dweight.len(), dweight.len() + dbias.len());
-        let count = pass.rows.div_ceil(share);
-        let parts = room(&mut saved.scratch, count * part);
-        // A share of the input's gradient each, or nothing each when nobody asks for it.
-        let mut dx = gradients.x.map(|dx| dx.chunks_mut(share * inputs));
-        let dx: Vec<Option<&mut [f32]>> = (0..count).map(|_| dx.as_mut().and_then(Iterator::next)).collect();
-        let work = parts.par_chunks_mut(part).zip(dy.par_chunks_mut(share * outputs)).zip(dx).enumerate();
-        work.for_each(|(i, ((part, dy), mut dx))| {
-            part.fill(0.0);
-            let (dweight, dbias) = part.split_at_mut(weights);
-            COLUMNS.with_borrow_mut(|columns| {
-                for (j, dy) in dy.chunks_exact_mut(outputs).enumerate() {
-                    let row = i * share + j;
-                    if let Some(function) = self.activation {
-                        activation::chain(function, &y[row * outputs..][..outputs], dy);
-                    }
-                    let (x, dx) =
-                        (&pass.x[row * inputs..][..inputs], dx.as_mut().map(|dx| &mut dx[j * inputs..][..inputs]));
-                    self.backward_row(x, pass.params[0], dy, (dweight, dbias), dx, columns);
-                }
-            });
-        });
-        dweight.fill(0.0);
-        dbias.fill(0.0);
-        for part in parts.chunks_exact(part) {
-            let (weight, bias) = part.split_at(weights);
-            dweight.iter_mut().zip(weight).for_each(|(sum, v)| *sum += v);
-            dbias.iter_mut().zip(bias).for_each(|(sum, v)| *sum += v);
-        }
+        by_row::backward(self, pass, y, dy, saved, gradients);
     }
 }

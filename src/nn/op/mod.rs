@@ -8,6 +8,7 @@
 mod activation;
 mod add;
 mod attention;
+mod by_row;
 mod conv;
 mod conv_transpose;
 mod cross_entropy;
