@@ -171,6 +171,37 @@ macro_rules! plain_data {
 }
 pub(super) use plain_data;
 
+/// Implements the methods that are alike in every estimator that needs nothing but the answers to its `questions`; in an
+/// `impl Estimator`.
+macro_rules! learn_by_questions {
+    () => {
+        fn fit<'a>(
+            &'a self,
+            frame: &'a $crate::dataframe::DataFrame,
+        ) -> futures::future::BoxFuture<'a, $crate::Result<Box<dyn $crate::ml::Model>>> {
+            Box::pin(async move {
+                let schema = frame.schema().await?;
+                self.transform_schema(&schema)?;
+                $crate::ml::learning::learn_one(frame, self.questions(&schema)?).await
+            })
+        }
+
+        fn learning(
+            &self,
+            schema: &$crate::dataframe::Schema,
+            _elements: &$crate::ml::learning::Elements,
+        ) -> $crate::Result<Option<$crate::ml::learning::Learning>> {
+            self.transform_schema(schema)?;
+            self.questions(schema).map(Some)
+        }
+
+        fn as_any(&self) -> &dyn std::any::Any {
+            self
+        }
+    };
+}
+pub(super) use learn_by_questions;
+
 /// A fitted stage of this crate's, as data: `{"stage": "StringIndexerModel", …}` in JSON.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

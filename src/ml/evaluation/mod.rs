@@ -26,7 +26,7 @@ pub use self::{
     multilabel::{MultilabelClassificationEvaluator, MultilabelMetric, MultilabelMetrics},
     regression::{RegressionEvaluator, RegressionMetric, RegressionMetrics},
 };
-use super::feature::{Numbers, numbers};
+use super::feature;
 use crate::{
     Error, Result,
     dataframe::{DataFrame, Schema, column},
@@ -56,11 +56,7 @@ pub trait Evaluator: std::fmt::Debug + Send + Sync {
 
 /// A column of single numbers.
 fn number<'a>(schema: &'a Schema, name: &str) -> Result<&'a StructField> {
-    let field = schema.require(name)?;
-    match numbers(&field.data_type) {
-        Some(Numbers::Whole | Numbers::Real) => Ok(field),
-        _ => Err(Error::schema(name, "numbers", field.data_type.simple_string())),
-    }
+    feature::number(schema, name, "numbers")
 }
 
 fn double(name: &str) -> Column {

@@ -6,7 +6,7 @@ use spark_connect::{
     types::{DataType, StructField},
 };
 
-use super::{Numbers, numbers, raise, text, text_literals};
+use super::{number, raise, text, text_literals};
 use crate::{
     Error, Result,
     dataframe::{Schema, column, function},
@@ -84,10 +84,7 @@ impl Transformer for IndexToString {
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
-        let field = schema.require(&self.input_col)?;
-        if !matches!(numbers(&field.data_type), Some(Numbers::Whole | Numbers::Real)) {
-            return Err(Error::schema(&self.input_col, "an index", field.data_type.simple_string()));
-        }
+        number(schema, &self.input_col, "an index")?;
         schema.with(StructField {
             name: self.output_col.clone(),
             data_type: DataType::String { collation: "UTF8_BINARY".into() },

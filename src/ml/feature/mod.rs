@@ -16,7 +16,10 @@ mod string_indexer;
 mod vector_assembler;
 
 use serde::{Deserialize, Serialize};
-use spark_connect::{column::Column, types::DataType};
+use spark_connect::{
+    column::Column,
+    types::{DataType, StructField},
+};
 
 pub(in crate::ml) use self::scaling::exact;
 pub use self::{
@@ -35,7 +38,8 @@ pub use self::{
     vector_assembler::VectorAssembler,
 };
 use crate::{
-    dataframe::{function, is_vector, literal_array, vector_to_array},
+    Error, Result,
+    dataframe::{Schema, function, is_vector, literal_array, vector_to_array},
     ml::learning::Aggregate,
 };
 
@@ -80,6 +84,24 @@ pub(in crate::ml) fn numbers(data_type: &DataType) -> Option<Numbers> {
         }
         other => is_vector(other).then_some(Numbers::Vector),
     }
+}
+
+/// A column that holds one number a row; `expected` says in errors what of.
+pub(in crate::ml) fn number<'a>(schema: &'a Schema, name: &str, expected: &str) -> Result<&'a StructField> {
+    let field = schema.require(name)?;
+    match numbers(&field.data_type) {
+        Some(Numbers::Whole | Numbers::Real) => Ok(field),
+        _ => Err(Error::schema(name, expected, field.data_type.simple_string())),
+    }
+}
+
+/// Every input column has an output column, and there is one.
+fn check_pairs(input_cols: &[String], output_cols: &[String]) -> Result<()> {
+    if input_cols.is_empty() || input_cols.len() != output_cols.len() {
+        let legal = format!("as many as inputCols ({}), at least one", input_cols.len());
+        return Err(Error::param("outputCols", format!("{} columns", output_cols.len()), legal));
+    }
+    Ok(())
 }
 
 /// A vector or array column as `array<double>`.

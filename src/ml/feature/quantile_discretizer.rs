@@ -1,21 +1,18 @@
 //! Numbers to buckets of about equally many rows.
 
-use std::any::Any;
-
-use futures::future::BoxFuture;
 use spark_connect::{
     lit_double,
     types::{DataType, StructField},
 };
 
-use super::{Bucketizer, HandleInvalid, Numbers, numbers, quantiles};
+use super::{Bucketizer, HandleInvalid, check_pairs, number, quantiles};
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, Schema, column, function},
+    dataframe::{Schema, column, function},
     ml::{
-        learning::{self, Answers, Elements, Learning, doubles},
+        learning::{Answers, Learning, doubles},
         param::stage_params,
-        stage::{Estimator, Model},
+        stage::{Estimator, learn_by_questions},
     },
 };
 
@@ -68,7 +65,7 @@ impl QuantileDiscretizer {
         self
     }
 
-    fn questions(&self) -> Learning {
+    fn questions(&self, _: &Schema) -> Result<Learning> {
         let params = self.clone();
         let learning = Learning::new(move |answers: Answers| {
             let mut columns = Vec::new();
@@ -84,10 +81,10 @@ impl QuantileDiscretizer {
             Ok(Box::new(Bucketizer::multi(columns).handle_invalid(params.handle_invalid)))
         });
         let at: Vec<f64> = (0..=self.num_buckets).map(|i| i as f64 / self.num_buckets as f64).collect();
-        self.input_cols.iter().fold(learning, |learning, input| {
+        Ok(self.input_cols.iter().fold(learning, |learning, input| {
             let value = column(input).cast(DataType::Double);
             learning.figures(function("nullif", [value, lit_double(f64::NAN)]), [quantiles(&at)])
-        })
+        }))
     }
 }
 
@@ -120,24 +117,13 @@ stage_params!(QuantileDiscretizer, QuantileDiscretizer::check_buckets, {
 });
 
 impl Estimator for QuantileDiscretizer {
-    fn fit<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Box<dyn Model>>> {
-        Box::pin(async move {
-            self.transform_schema(&frame.schema().await?)?;
-            learning::learn_one(frame, self.questions()).await
-        })
-    }
+    learn_by_questions!();
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
         self.check_buckets()?;
-        if self.input_cols.is_empty() || self.input_cols.len() != self.output_cols.len() {
-            let legal = format!("as many as inputCols ({}), at least one", self.input_cols.len());
-            return Err(Error::param("outputCols", format!("{} columns", self.output_cols.len()), legal));
-        }
+        check_pairs(&self.input_cols, &self.output_cols)?;
         self.input_cols.iter().zip(&self.output_cols).try_fold(schema.clone(), |result, (input, output)| {
-            let field = schema.require(input)?;
-            if !matches!(numbers(&field.data_type), Some(Numbers::Whole | Numbers::Real)) {
-                return Err(Error::schema(input, "numbers", field.data_type.simple_string()));
-            }
+            number(schema, input, "numbers")?;
             let (data_type, metadata) = (DataType::Double, Default::default());
             result.with(StructField { name: output.clone(), data_type, nullable: true, metadata })
         })
@@ -145,15 +131,6 @@ impl Estimator for QuantileDiscretizer {
 
     fn reads(&self) -> Option<Vec<String>> {
         (self.handle_invalid != HandleInvalid::Skip).then(|| self.input_cols.clone())
-    }
-
-    fn learning(&self, schema: &Schema, _elements: &Elements) -> Result<Option<Learning>> {
-        self.transform_schema(schema)?;
-        Ok(Some(self.questions()))
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }
 

@@ -1,8 +1,5 @@
 //! Class names to indices.
 
-use std::any::Any;
-
-use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use spark_connect::{
     column::Column,
@@ -10,15 +7,15 @@ use spark_connect::{
     types::{DataType, StructField},
 };
 
-use super::{HandleInvalid, Numbers, numbers, raise, text, text_literals};
+use super::{HandleInvalid, Numbers, check_pairs, numbers, raise, text, text_literals};
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, Schema, column, function, literal_array, with_metadata},
+    dataframe::{Schema, column, function, literal_array, with_metadata},
     ml::{
         attribute::Attribute,
-        learning::{self, Answers, Elements, Learning, no_text},
+        learning::{Answers, Learning, no_text},
         param::stage_params,
-        stage::{Estimator, Model, Transformer, plain_data},
+        stage::{Estimator, Model, Transformer, learn_by_questions, plain_data},
         step::{Step, transform_by_steps},
     },
 };
@@ -88,14 +85,7 @@ impl StringIndexer {
     }
 
     fn check(&self, schema: &Schema) -> Result<()> {
-        if self.input_cols.is_empty() || self.input_cols.len() != self.output_cols.len() {
-            let (inputs, outputs) = (self.input_cols.len(), self.output_cols.len());
-            return Err(Error::param(
-                "outputCols",
-                format!("{outputs} columns"),
-                format!("as many as inputCols ({inputs}), at least one"),
-            ));
-        }
+        check_pairs(&self.input_cols, &self.output_cols)?;
         self.input_cols.iter().try_for_each(|input| check_input(schema.require(input)?))
     }
 
@@ -154,13 +144,7 @@ stage_params!(StringIndexer, |_| Ok(()), {
 });
 
 impl Estimator for StringIndexer {
-    fn fit<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Box<dyn Model>>> {
-        Box::pin(async move {
-            let schema = frame.schema().await?;
-            self.transform_schema(&schema)?;
-            learning::learn_one(frame, self.questions(&schema)?).await
-        })
-    }
+    learn_by_questions!();
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
         self.check(schema)?;
@@ -178,15 +162,6 @@ impl Estimator for StringIndexer {
 
     fn reads(&self) -> Option<Vec<String>> {
         (self.handle_invalid != HandleInvalid::Skip).then(|| self.input_cols.clone())
-    }
-
-    fn learning(&self, schema: &Schema, _elements: &Elements) -> Result<Option<Learning>> {
-        self.transform_schema(schema)?;
-        self.questions(schema).map(Some)
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }
 

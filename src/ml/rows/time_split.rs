@@ -1,8 +1,5 @@
 //! Earlier rows to learn from, later ones to test with.
 
-use std::any::Any;
-
-use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use spark_connect::{
     column::Column,
@@ -13,11 +10,11 @@ use spark_connect::{
 use super::parts::Parts;
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, Schema, column, function},
+    dataframe::{Schema, column, function},
     ml::{
         feature::{Numbers, exact, numbers, quantiles, raise, text},
-        learning::{self, Answers, Elements, Learning, doubles},
-        stage::{Estimator, Model, Transformer, plain_data},
+        learning::{Answers, Learning, doubles},
+        stage::{Estimator, Model, Transformer, learn_by_questions, plain_data},
         step::{Step, transform_by_steps},
     },
 };
@@ -79,13 +76,7 @@ fn moment(field: &StructField) -> Result<Column> {
 }
 
 impl Estimator for TimeSplit {
-    fn fit<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Box<dyn Model>>> {
-        Box::pin(async move {
-            let schema = frame.schema().await?;
-            self.transform_schema(&schema)?;
-            learning::learn_one(frame, self.questions(&schema)?).await
-        })
-    }
+    learn_by_questions!();
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
         moment(schema.require(&self.time_col)?)?;
@@ -94,15 +85,6 @@ impl Estimator for TimeSplit {
 
     fn reads(&self) -> Option<Vec<String>> {
         Some(vec![self.time_col.clone()])
-    }
-
-    fn learning(&self, schema: &Schema, _elements: &Elements) -> Result<Option<Learning>> {
-        self.transform_schema(schema)?;
-        self.questions(schema).map(Some)
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }
 
