@@ -7,7 +7,7 @@ use spark_connect::{
     types::{DataType, StructField},
 };
 
-use super::{HandleInvalid, Numbers, double_literals, numbers, raise, scaling::exact, text};
+use super::{HandleInvalid, double_literals, number, raise, scaling::exact, text};
 use crate::{
     Error, Result,
     dataframe::{Schema, column, function, with_metadata},
@@ -126,7 +126,8 @@ stage_params!(Bucketizer, |bucketizer| bucketizer.splits().try_for_each(check), 
 impl Transformer for Bucketizer {
     transform_by_steps!();
 
-    fn steps(&self, _schema: &Schema) -> Result<Option<Vec<Step>>> {
+    fn steps(&self, schema: &Schema) -> Result<Option<Vec<Step>>> {
+        self.transform_schema(schema)?;
         let skipping: &[String] = if self.handle_invalid == HandleInvalid::Skip { &self.input_cols } else { &[] };
         let usable = |name| !column(name).is_null().or(column(name).cast(DataType::Double).is_nan());
         let outputs = self.columns().map(|(input, output, splits)| {
@@ -148,10 +149,7 @@ impl Transformer for Bucketizer {
             return Err(Error::param("splitsArray", found, "as many of each"));
         }
         self.columns().try_fold(schema.clone(), |result, (input, output, splits)| {
-            let field = schema.require(input)?;
-            if !matches!(numbers(&field.data_type), Some(Numbers::Whole | Numbers::Real)) {
-                return Err(Error::schema(input, "numbers", field.data_type.simple_string()));
-            }
+            number(schema, input, "numbers")?;
             check(splits)?;
             result.with(StructField {
                 name: output.clone(),
@@ -196,6 +194,7 @@ mod tests {
             assert!(refused(splits).unwrap_err().to_string().contains("at least three"));
         }
         assert!(Bucketizer::new("b", "x", [0.0, 1.0, 2.0]).transform_schema(&schema).is_err());
+        assert!(Bucketizer::new("a", "x", []).steps(&schema).unwrap_err().to_string().contains("at least three"));
         let mut uneven = Bucketizer::new("a", "x", [0.0, 1.0, 2.0]);
         uneven.set_param("inputCols", serde_json::json!(["a", "c"])).unwrap();
         let message = uneven.transform_schema(&schema).unwrap_err().to_string();

@@ -1,8 +1,5 @@
 //! Classes to vectors with a single 1.
 
-use std::any::Any;
-
-use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use spark_connect::{
     column::Column,
@@ -10,15 +7,15 @@ use spark_connect::{
     types::{DataType, StructField},
 };
 
-use super::{HandleInvalid, Numbers, numbers, raise, text};
+use super::{HandleInvalid, check_pairs, number, raise, text};
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, Schema, column, function, vector_type, with_metadata},
+    dataframe::{Schema, column, function, vector_type, with_metadata},
     ml::{
         attribute::{Attribute, AttributeGroup, AttributeKind},
-        learning::{self, Aggregate, Answers, Elements, Learning, doubles},
+        learning::{Aggregate, Answers, Learning, doubles},
         param::stage_params,
-        stage::{Estimator, Model, Transformer, plain_data},
+        stage::{Estimator, Model, Transformer, learn_by_questions, plain_data},
         step::{Step, transform_by_steps},
     },
 };
@@ -32,7 +29,7 @@ use crate::{
 /// | `handleInvalid` | `error` | what becomes of an index not seen when fitting; `keep` gives it an element of its own |
 ///
 /// The number of classes is in the metadata that a StringIndexer wrote, or else one more than the largest index, asked
-/// for all columns in one pass. A null stays null. There is no `skip`.
+/// for all columns in one pass; there may be 1,048,576. A null stays null. There is no `skip`.
 #[derive(Debug, Clone)]
 pub struct OneHotEncoder {
     input_cols: Vec<String>,
@@ -100,6 +97,9 @@ impl OneHotEncoder {
     }
 }
 
+/// Classes of a column at most: each has a name in the output's metadata and an element in every row.
+const MOST: usize = 1 << 20;
+
 /// One more than the largest index.
 fn size_from(input: &str, figures: &[f64]) -> Result<usize> {
     match figures {
@@ -107,8 +107,14 @@ fn size_from(input: &str, figures: &[f64]) -> Result<usize> {
             input,
             format!("{odd} of {rows} are negative, NaN or no whole numbers, so no class indices"),
         )),
-        [max, _, rows] if *rows > 0.0 && *max < f64::from(i32::MAX) => Ok(*max as usize + 1),
-        [max, _, rows] if *rows > 0.0 => Err(Error::data(input, format!("{max} is too large for a class index"))),
+        [max, _, rows] if *rows > 0.0 && *max < MOST as f64 => Ok(*max as usize + 1),
+        [max, _, rows] if *rows > 0.0 => {
+            let reason = format!(
+                "{max} is no class index that can be encoded, which is below {MOST}; a StringIndexer \
+                makes small ones"
+            );
+            Err(Error::data(input, reason))
+        }
         _ => Err(Error::data(input, "there is no row to learn from, or only nulls")),
     }
 }
@@ -136,17 +142,8 @@ fn check_handling(handling: HandleInvalid) -> Result<()> {
 
 fn check(inputs: &[String], outputs: &[String], handling: HandleInvalid, schema: &Schema) -> Result<()> {
     check_handling(handling)?;
-    if inputs.is_empty() || inputs.len() != outputs.len() {
-        let legal = format!("as many as inputCols ({}), at least one", inputs.len());
-        return Err(Error::param("outputCols", format!("{} columns", outputs.len()), legal));
-    }
-    inputs.iter().try_for_each(|input| {
-        let field = schema.require(input)?;
-        match numbers(&field.data_type) {
-            Some(Numbers::Whole | Numbers::Real) => Ok(()),
-            _ => Err(Error::schema(input, "class indices", field.data_type.simple_string())),
-        }
-    })
+    check_pairs(inputs, outputs)?;
+    inputs.iter().try_for_each(|input| number(schema, input, "class indices").map(drop))
 }
 
 stage_params!(OneHotEncoder, |stage| check_handling(stage.handle_invalid), {
@@ -157,13 +154,7 @@ stage_params!(OneHotEncoder, |stage| check_handling(stage.handle_invalid), {
 });
 
 impl Estimator for OneHotEncoder {
-    fn fit<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Box<dyn Model>>> {
-        Box::pin(async move {
-            let schema = frame.schema().await?;
-            self.transform_schema(&schema)?;
-            learning::learn_one(frame, self.questions(&schema)?).await
-        })
-    }
+    learn_by_questions!();
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
         check(&self.input_cols, &self.output_cols, self.handle_invalid, schema)?;
@@ -175,15 +166,6 @@ impl Estimator for OneHotEncoder {
 
     fn reads(&self) -> Option<Vec<String>> {
         Some(self.input_cols.clone())
-    }
-
-    fn learning(&self, schema: &Schema, _elements: &Elements) -> Result<Option<Learning>> {
-        self.transform_schema(schema)?;
-        self.questions(schema).map(Some)
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }
 
@@ -300,6 +282,8 @@ mod tests {
         let refused = |figures: &[f64]| size_from("x", figures).unwrap_err().to_string();
         assert!(refused(&[4.0, 2.0, 9.0]).contains("2 of 9"));
         assert!(refused(&[f64::NAN, 0.0, 0.0]).contains("no row") && refused(&[]).contains("no row"));
-        assert!(refused(&[1e300, 0.0, 1.0]).contains("too large"));
+        for index in [1e300, 2e9] {
+            assert!(refused(&[index, 0.0, 1.0]).contains("below 1048576"));
+        }
     }
 }
