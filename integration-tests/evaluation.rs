@@ -132,6 +132,8 @@ async fn what_cannot_be_judged_is_refused_by_column() {
     };
     let nulls = frame.select_expr(["nullif(`la.bel`, 1) AS `la.bel`", "prediction"]);
     says(multiclass().evaluate(&nulls).await.unwrap_err(), &["`la.bel`", "null"]);
+    let idle = frame.select_expr(["if(id = 3, NULL, `la.bel`) AS `la.bel`", "prediction", "if(id = 3, 0, 1) AS w"]);
+    says(multiclass().weight_col("w").evaluate(&idle).await.unwrap_err(), &["`la.bel`", "null"]);
     says(multiclass().evaluate(&frame.filter_expr("id < 0")).await.unwrap_err(), &["no row"]);
     says(multiclass().prediction_col("chances").evaluate(&frame).await.unwrap_err(), &["`chances`", "numbers"]);
     says(multiclass().prediction_col("gone").evaluate(&frame).await.unwrap_err(), &["`gone`"]);

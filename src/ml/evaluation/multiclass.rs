@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use arrow::array::RecordBatch;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use spark_connect::{column::Column, functions, lit_double};
+use spark_connect::{column::Column, functions, lit, lit_double};
 
 use super::{Evaluator, double, doubles, no_rows, number, rows, weight, whole};
 use crate::{
@@ -112,13 +112,14 @@ impl MulticlassClassificationEvaluator {
         let cells = judged.group_by(["l", "p"]).agg([
             functions::sum(column("w")).alias("weight"),
             functions::sum(column("w").mul(column("loss"))).alias("loss"),
+            functions::count(lit(1)).cast_str("double").alias("rows"),
         ]);
         let mut found = Vec::new();
         for batch in cells.collect().await? {
-            let [labels, predictions, weights, losses] = [0, 1, 2, 3].map(|i| doubles(&batch, i));
+            let [labels, predictions, weights, losses, rows] = [0, 1, 2, 3, 4].map(|i| doubles(&batch, i));
             for (i, weight) in weights.into_iter().enumerate() {
-                whole(&self.label, if labels[i].is_nan() { weight } else { 0.0 })?;
-                whole(&self.prediction, if predictions[i].is_nan() { weight } else { 0.0 })?;
+                whole(&self.label, if labels[i].is_nan() { rows[i] } else { 0.0 })?;
+                whole(&self.prediction, if predictions[i].is_nan() { rows[i] } else { 0.0 })?;
                 found.push(Cell { label: labels[i], prediction: predictions[i], weight, loss: losses[i] });
             }
         }
@@ -176,7 +177,10 @@ impl MulticlassClassificationEvaluator {
             _ => return Err(Error::schema(name, "a vector or array of chances", field.data_type.simple_string())),
         };
         let chance = function("get", [as_array(column(name), kind), double(&self.label).cast_str("int")]);
+        // Spark's `least` would pass over a chance that is not there.
+        let missing = chance.clone().is_null().or(chance.clone().is_nan());
         let kept = function("greatest", [function("least", [chance, lit_double(1.0 - EPS)]), lit_double(EPS)]);
+        let kept = functions::when(missing, lit_double(f64::NAN)).otherwise(kept);
         Ok(function("negative", [functions::ln(kept)]).alias("loss"))
     }
 }
@@ -242,7 +246,7 @@ impl ClassMetrics {
 
 impl MulticlassMetrics {
     fn new(mut cells: Vec<Cell>) -> Self {
-        cells.sort_by(|a, b| (a.label, a.prediction).partial_cmp(&(b.label, b.prediction)).expect("no NaN"));
+        cells.sort_by(|a, b| a.label.total_cmp(&b.label).then(a.prediction.total_cmp(&b.prediction)));
         let total: f64 = cells.iter().map(|cell| cell.weight).sum();
         let mut labels: Vec<f64> = cells.iter().map(|cell| cell.label).collect();
         labels.dedup();
