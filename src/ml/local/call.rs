@@ -121,7 +121,7 @@ impl Function {
             (F::Array, _) => return Ok(Value::Array(values.into())),
             (F::Greatest, _) => return greatest(values),
             (F::ArrayRepeat, [value, Value::Whole(count)]) => {
-                let count = usize::try_from(*count).unwrap_or_default();
+                let count = length((*count).into())?;
                 return Ok(Value::Array(vec![value.clone(); count].into()));
             }
             (F::Nullif, [a, b]) => {
@@ -191,11 +191,13 @@ impl Function {
                 let element = usize::try_from(*place).ok().and_then(|place| list.get(place));
                 element.cloned().unwrap_or(Value::Null)
             }
-            (F::Sequence, [Value::Whole(first), Value::Whole(last)]) if first <= last => {
-                Value::Array((*first..=*last).map(Value::Whole).collect())
-            }
             (F::Sequence, [Value::Whole(first), Value::Whole(last)]) => {
-                Value::Array((*last..=*first).rev().map(Value::Whole).collect())
+                length((i128::from(*first) - i128::from(*last)).abs() + 1)?;
+                Value::Array(if first <= last {
+                    (*first..=*last).map(Value::Whole).collect()
+                } else {
+                    (*last..=*first).rev().map(Value::Whole).collect()
+                })
             }
             (F::Crc32, [Value::Binary(bytes)]) => Value::Whole(crc32fast::hash(bytes).into()),
             (F::UnixDate, [Value::Date(days)]) => Value::Whole((*days).into()),
@@ -204,6 +206,16 @@ impl Function {
             _ => return refuse(),
         })
     }
+}
+
+/// The length of an array that is to be made, before its memory is taken; none below 0.
+fn length(count: i128) -> Result<usize> {
+    const LONGEST: i128 = 1 << 24;
+    if count > LONGEST {
+        let reason = format!("an array of {count} elements, of which at most {LONGEST} are made without the cluster");
+        return Err(fails(&reason));
+    }
+    Ok(usize::try_from(count).unwrap_or_default())
 }
 
 fn fails(reason: &str) -> Error {

@@ -173,7 +173,7 @@ impl Compiler<'_> {
             ("exists", [list, lambda]) => self.each(Each::Exists, list, lambda, &[1]),
             ("aggregate", [list, start, lambda]) => {
                 let (list, start) = (self.node(list)?, self.node(start)?);
-                let (body, _) = self.lambda(lambda, &[2])?;
+                let body = self.lambda(lambda, &[2])?;
                 Ok(Node::Aggregate(Box::new(list), Box::new(start), Box::new(body)))
             }
             ("transform" | "filter" | "exists" | "aggregate" | "when" | "if" | "and" | "or" | "raise_error", _) => {
@@ -215,12 +215,12 @@ impl Compiler<'_> {
         counts: &[usize],
     ) -> Result<Node> {
         let list = self.node(list)?;
-        let (body, _) = self.lambda(lambda, counts)?;
+        let body = self.lambda(lambda, counts)?;
         Ok(Node::Each(each, Box::new(list), Box::new(body)))
     }
 
     /// A lambda's body. It is always given two variables; the second goes unused where it has one.
-    fn lambda(&mut self, lambda: &proto::Expression, counts: &[usize]) -> Result<(Node, usize)> {
+    fn lambda(&mut self, lambda: &proto::Expression, counts: &[usize]) -> Result<Node> {
         let Some(ExprType::LambdaFunction(lambda)) = &lambda.expr_type else {
             return Err(not_here("a function in place of a lambda"));
         };
@@ -233,7 +233,7 @@ impl Compiler<'_> {
         self.variables.resize(depth + 2, String::new());
         let body = self.inner(lambda.function.as_deref());
         self.variables.truncate(depth);
-        Ok((body?, count))
+        body
     }
 }
 

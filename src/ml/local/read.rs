@@ -66,18 +66,21 @@ fn vector(vectors: &StructArray, row: usize, column: &str) -> Result<Value> {
     if vectors.is_null(row) {
         return Ok(Value::Null);
     }
-    let part = |name| {
-        vectors.column_by_name(name).ok_or_else(|| Error::schema(column, "the struct form of a vector", "another"))
+    let odd = || {
+        let found = vectors.data_type().to_string();
+        Error::schema(column, "a vector, in the struct form in which vectors stream from Spark", found)
     };
+    let part = |name| vectors.column_by_name(name).ok_or_else(odd);
+    let list = |name| Ok::<_, Error>(part(name)?.as_list_opt::<i32>().ok_or_else(odd)?.value(row));
     let damaged = |what: &str| Error::data(column, format!("row {row} holds no vector: {what}"));
-    let values = part("values")?.as_list::<i32>().value(row);
-    let values = values.as_primitive::<Float64Type>();
-    if part("type")?.as_primitive::<Int8Type>().value(row) == 1 {
+    let values = list("values")?;
+    let values = values.as_primitive_opt::<Float64Type>().ok_or_else(odd)?;
+    if part("type")?.as_primitive_opt::<Int8Type>().ok_or_else(odd)?.value(row) == 1 {
         return Ok(Value::Vector(values.values().as_ref().into()));
     }
-    let size = part("size")?.as_primitive::<Int32Type>().value(row);
-    let indices = part("indices")?.as_list::<i32>().value(row);
-    let indices = indices.as_primitive::<Int32Type>();
+    let size = part("size")?.as_primitive_opt::<Int32Type>().ok_or_else(odd)?.value(row);
+    let indices = list("indices")?;
+    let indices = indices.as_primitive_opt::<Int32Type>().ok_or_else(odd)?;
     if indices.len() != values.len() {
         return Err(damaged("there are not as many indices as values"));
     }

@@ -106,6 +106,30 @@ fn an_expression_that_is_not_known_is_refused_by_its_name() {
 }
 
 #[test]
+fn an_array_that_would_not_fit_is_refused_before_its_memory_is_taken() {
+    let refused = |of: fn(Column) -> Column| {
+        let message = value_of(4e18, |x| of(x.cast(DataType::Long))).unwrap_err().to_string();
+        assert!(message.contains("row 0 of the batch") && message.contains("elements"), "{message}");
+    };
+    refused(|x| function("array_repeat", [lit_double(0.0), x]));
+    refused(|x| function("sequence", [lit(1), x.clone()]));
+    refused(|x| function("sequence", [x, lit(i64::MIN)]));
+    let ways = |a: i64, b: i64| shown(value_of(1.0, |_| function("size", [function("sequence", [lit(a), lit(b)])])));
+    assert_eq!((ways(3, 3), ways(3, -1)), ("Whole(1)".into(), "Whole(5)".into()));
+    assert_eq!(shown(value_of(1.0, |_| function("array_repeat", [lit(0), lit(-2)]))), "Array([])");
+}
+
+#[test]
+fn a_struct_that_is_no_vector_is_refused() {
+    let odd: ArrayRef = Arc::new(StringArray::from(vec!["a"]));
+    let inner = RecordBatch::try_from_iter([("type", odd.clone()), ("values", odd)]).unwrap();
+    let cells = arrow::array::StructArray::from(inner);
+    let split = Split::by_key(["w"], "part", [("a", 1.0), ("b", 1.0)]);
+    let message = split.transform_batch(&words(Arc::new(cells))).unwrap_err().to_string();
+    assert!(message.contains("column `w`: expected a vector"), "{message}");
+}
+
+#[test]
 fn lambdas_see_their_own_variables() {
     let list = || function("array", [lit_double(1.0), lit_double(2.0)]);
     let nested = value_of(10.0, |a| {
