@@ -304,12 +304,7 @@ pub(in crate::ml) mod exact {
     }
 
     pub(in crate::ml) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
-        let written = Vec::<Written>::deserialize(deserializer)?;
-        let number = |written| match written {
-            Written::Number(number) => Ok(number),
-            Written::Text(text) => text.parse().map_err(D::Error::custom),
-        };
-        written.into_iter().map(number).collect()
+        Vec::<Written>::deserialize(deserializer)?.into_iter().map(Written::number).collect()
     }
 
     /// As text every number survives; people write numbers.
@@ -318,6 +313,33 @@ pub(in crate::ml) mod exact {
     enum Written {
         Number(f64),
         Text(String),
+    }
+
+    impl Written {
+        fn number<E: Error>(self) -> Result<f64, E> {
+            match self {
+                Written::Number(number) => Ok(number),
+                Written::Text(text) => text.parse().map_err(E::custom),
+            }
+        }
+    }
+
+    /// One number, as text where JSON has no form for it.
+    pub(in crate::ml) mod one {
+        use serde::{Deserialize, Deserializer, Serializer};
+
+        use super::Written;
+
+        pub(in crate::ml) fn serialize<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+            match number.is_finite() {
+                true => serializer.serialize_f64(*number),
+                false => serializer.collect_str(number),
+            }
+        }
+
+        pub(in crate::ml) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+            Written::deserialize(deserializer)?.number()
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use spark_connect_proto::{
     },
 };
 
+use crate::ml::feature::exact;
+
 /// The value of a param or of an attribute of a Spark ML operator.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,10 +25,11 @@ pub enum Value {
     /// A `Long` of Scala's.
     Long(i64),
     /// A number.
-    Double(f64),
+    Double(#[serde(with = "exact::one")] f64),
     /// A text.
     Text(String),
-    /// Values in a row. A dense vector is a list of its numbers; of other linear algebra the fields in order.
+    /// Values in a row. A vector is a list of its numbers, but for a sparse one of more than 2²⁴; of that and of
+    /// other linear algebra the fields in order.
     List(Vec<Value>),
 }
 
@@ -107,13 +110,16 @@ impl Value {
     }
 }
 
+/// Sparse vectors that are longer stay as they are: the server says how much memory a dense one would take.
+const LONGEST: i32 = 1 << 24;
+
 /// A dense vector's numbers, a sparse one's too; anything else as it is.
 fn linear_algebra(fields: Vec<Value>) -> Value {
     if let [Value::Int(1), _, _, Value::List(values)] = &fields[..] {
         return Value::List(values.clone());
     }
-    if let [Value::Int(0), Value::Int(size), Value::List(places), Value::List(values)] = &fields[..] {
-        let mut dense = vec![Value::Double(0.0); usize::try_from(*size).unwrap_or(0).min(1 << 24)];
+    if let [Value::Int(0), Value::Int(size @ 0..=LONGEST), Value::List(places), Value::List(values)] = &fields[..] {
+        let mut dense = vec![Value::Double(0.0); *size as usize];
         for (place, value) in places.iter().zip(values) {
             let place = place.as_f64().unwrap_or(-1.0);
             if let Some(at) = (place >= 0.0).then_some(place as usize).and_then(|place| dense.get_mut(place)) {
@@ -211,6 +217,14 @@ mod tests {
     }
 
     #[test]
+    fn numbers_that_json_lacks_are_kept_in_a_saved_stage() {
+        let splits = Value::from([f64::NEG_INFINITY, 0.1, f64::INFINITY]);
+        let json = serde_json::to_string(&splits).unwrap();
+        assert_eq!(json, r#"{"list":[{"double":"-inf"},{"double":0.1},{"double":"inf"}]}"#);
+        assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), splits);
+    }
+
+    #[test]
     fn vectors_become_lists_of_their_numbers() {
         let list = |values: &[f64]| Value::from(values.to_vec());
         let dense = linear_algebra(vec![1.into(), Value::Null, Value::Null, list(&[1.0, 2.0])]);
@@ -218,5 +232,7 @@ mod tests {
         let sparse = linear_algebra(vec![0.into(), 3.into(), Value::from(vec![1, 7]), list(&[5.0, 6.0])]);
         assert_eq!(sparse.numbers().unwrap(), [0.0, 5.0, 0.0]);
         assert_eq!(linear_algebra(vec![2.into()]).numbers().unwrap(), [2.0]);
+        let long = vec![0.into(), i32::MAX.into(), Value::from(vec![1]), list(&[5.0])];
+        assert_eq!(linear_algebra(long.clone()), Value::List(long), "none is cut off");
     }
 }
