@@ -137,6 +137,23 @@ async fn folds_can_be_named_and_bad_candidates_are_refused_before_any_work() {
 }
 
 #[tokio::test]
+async fn candidates_differ_in_whether_targets_are_scaled() {
+    let spark = session().await;
+    let frame = spark.sql(ROWS).await.unwrap();
+    let frame = frame.with_column("target", spark_connect::functions::expr("target * 40 + 300"));
+    let judge = || RegressionEvaluator::new(RegressionMetric::Rmse).label_col("target");
+    for scaled in [true, false] {
+        let regressor = NeuralRegressor::new(Network::mlp([8])).label_col("target").epochs(4).seed(3);
+        let grid = ParamGrid::new().add("scaleTargets", [true, false]);
+        let tuner = CrossValidator::new(regressor.scale_targets(scaled), grid, judge()).num_folds(2);
+        let results = tuner.fit_frame(&frame).await.unwrap().results;
+        let [with, without] = [0, 1].map(|i| results.tried[i].mean());
+        assert!(with < 60.0 && without > 200.0, "{results}");
+    }
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn rows_here_are_judged_as_the_cluster_judges_them() {
     let spark = session().await;
     let frame = spark.range_with(0, 200, 1, Some(3)).select_expr([
@@ -154,6 +171,10 @@ async fn rows_here_are_judged_as_the_cluster_judges_them() {
         let (there, here) = (evaluator.evaluate(&frame).await.unwrap(), evaluator.evaluate_rows(&all).unwrap());
         assert!((there - here).abs() < 1e-12, "{metric:?}: {here} where the cluster has {there}");
     }
+    let beyond = frame.with_column("label", spark_connect::functions::expr("label + 1"));
+    let evaluator = MulticlassClassificationEvaluator::new(M::LogLoss);
+    let here = evaluator.evaluate_rows(&beyond.collect().await.unwrap()).unwrap();
+    assert!(here.is_nan() && evaluator.evaluate(&beyond).await.unwrap().is_nan(), "a class without a chance: {here}");
     for metric in [BinaryMetric::AreaUnderRoc, BinaryMetric::AreaUnderPr] {
         for column in ["rawPrediction", "probability"] {
             let evaluator = BinaryClassificationEvaluator::new(metric).raw_prediction_col(column).weight_col("w");

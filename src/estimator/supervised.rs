@@ -98,6 +98,11 @@ impl Supervised {
         self.labels = names;
     }
 
+    /// Whether targets are brought to mean 0 and deviation 1, for which the cluster is asked.
+    pub(super) fn scales(&self) -> bool {
+        self.scale && self.kind() == LabelKind::Numbers
+    }
+
     fn kind(&self) -> LabelKind {
         self.training.loss.label_kind()
     }
@@ -127,7 +132,7 @@ impl Supervised {
         let labels = self.labels(&schema)?;
         let report = self.preflight(frame).await?;
         let scaling = match &labels {
-            Some(labels) if self.scale && self.kind() == LabelKind::Numbers => Some(labels.scaling(frame).await?),
+            Some(labels) if self.scales() => Some(labels.scaling(frame).await?),
             _ => None,
         };
         let names = self.names(&schema, &columns)?;
@@ -188,7 +193,7 @@ impl Supervised {
         if self.counts_classes() {
             trainer = trainer.class_counts(report.class_counts());
         }
-        if let Some(scaling) = scaling {
+        if let Some(scaling) = scaling.filter(|_| self.scales()) {
             trainer = trainer.scaling(scaling);
         }
         if let Some(weights) = &self.initial {

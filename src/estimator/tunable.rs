@@ -47,6 +47,9 @@ pub(crate) mod sealed {
 
         /// Where it trains.
         fn devices(&self) -> &Devices;
+
+        /// Whether preparing asks how targets are scaled.
+        fn scales(&self) -> bool;
     }
 }
 
@@ -78,6 +81,10 @@ macro_rules! supervised {
 
             fn devices(&self) -> &Devices {
                 &self.supervised().training.devices
+            }
+
+            fn scales(&self) -> bool {
+                self.supervised().scales()
             }
         }
     )+};

@@ -61,8 +61,7 @@ impl<E: Tunable> CrossValidator<E> {
         evaluator: impl Evaluator + 'static,
     ) -> Self {
         let folding = Folding::Folds { count: 3, by: None, seed: 42 };
-        let candidates = candidates.into_iter().collect();
-        Self { search: Search { estimator, candidates, evaluator: Arc::new(evaluator), folding }, report: None }
+        Self { search: Search::new(estimator, candidates, evaluator, folding), report: None }
     }
 
     /// How many folds, from 2 to 1000.
@@ -98,8 +97,7 @@ impl<E: Tunable> TrainValidationSplit<E> {
         evaluator: impl Evaluator + 'static,
     ) -> Self {
         let folding = Folding::Share { train: 0.75, seed: 42 };
-        let candidates = candidates.into_iter().collect();
-        Self { search: Search { estimator, candidates, evaluator: Arc::new(evaluator), folding }, report: None }
+        Self { search: Search::new(estimator, candidates, evaluator, folding), report: None }
     }
 
     /// The share of the rows to learn from, above 0 and below 1.

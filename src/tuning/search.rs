@@ -37,6 +37,15 @@ pub(super) struct Search<E> {
 const SHARED: [&str; 4] = ["featuresCol", "weightCol", "validationIndicatorCol", "devices"];
 
 impl<E: Tunable> Search<E> {
+    pub(super) fn new(
+        estimator: E,
+        candidates: impl IntoIterator<Item = ParamMap>,
+        evaluator: impl Evaluator + 'static,
+        folding: Folding,
+    ) -> Self {
+        Self { estimator, candidates: candidates.into_iter().collect(), evaluator: Arc::new(evaluator), folding }
+    }
+
     /// Checks all candidates before any work.
     pub(super) fn check(&self) -> Result<Vec<E>> {
         self.folding.check()?;
@@ -57,7 +66,9 @@ impl<E: Tunable> Search<E> {
         let candidates = self.check()?;
         let folding = self.folding.clone();
         let fold = Box::new(move |schema: &_, used: &[&_]| folding.column(schema, used).map(Some));
-        let prepared = self.estimator.prepare(frame, fold).await?;
+        // Candidates read the same columns; one that scales its targets asks for more than one that does not.
+        let asking = candidates.iter().find(|candidate| candidate.scales()).unwrap_or(&self.estimator);
+        let prepared = asking.prepare(frame, fold).await?;
         let rows = self.read(&prepared).await?;
         let devices = self.estimator.devices().each()?;
         let at_once = devices.len().max(1);
