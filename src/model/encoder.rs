@@ -1,6 +1,6 @@
 //! A network that learnt its own input: codes, reconstructions and how far they are off, appended batch by batch.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use arrow::{
     array::{ArrayRef, BooleanArray, Float32Array, Float64Array, ListArray, RecordBatch, RecordBatchOptions},
@@ -9,10 +9,9 @@ use arrow::{
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use candle_core::{Device, Tensor};
-use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
-use super::History;
+use super::{History, append};
 use crate::{
     Error, Result,
     nn::{DeviceName, Mode, NetworkSpec, Sequential, Weights},
@@ -71,15 +70,9 @@ impl Encoded {
     ///
     /// # Errors
     /// [`Error::Schema`] with the column.
-    pub fn check<'a>(&self, existing: impl IntoIterator<Item = &'a str>) -> Result<()> {
-        let mut taken: HashSet<&str> = existing.into_iter().collect();
-        match self.columns().into_iter().find(|(name, _)| !taken.insert(name)) {
-            Some((name, _)) => {
-                let expected = "no column of this name: an encoder's output goes there";
-                Err(Error::schema(name, expected, "one; drop it or name the output otherwise"))
-            }
-            None => Ok(()),
-        }
+    pub fn check<'a>(&'a self, existing: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        let names = self.columns().into_iter().map(|(name, _)| name);
+        append::check_names(existing, names, "an encoder's output goes")
     }
 }
 
@@ -186,13 +179,7 @@ impl Encoder {
     /// cannot be used, unless such rows are skipped or kept.
     pub fn encode(&self, input: RecordStream, options: &EncodeOptions) -> Result<RecordStream> {
         let (schema, work) = self.work(input.schema(), options)?;
-        let batches = stream::try_unfold((input, work), |(mut input, mut work)| async move {
-            let Some(batch) = input.next().await.transpose()? else { return Ok(None) };
-            let done = tokio::task::spawn_blocking(move || (work.batch(&batch), work)).await;
-            let (encoded, work) = done.map_err(|e| Error::tensor("encoding a batch", e))?;
-            Ok(Some((encoded?, (input, work))))
-        });
-        Ok(RecordStream::new(schema, batches))
+        Ok(append::batch_by_batch(schema, input, work, Work::batch))
     }
 
     /// Appends the columns to one batch, on this thread. The network is put on its device for this batch alone: many small
@@ -207,10 +194,7 @@ impl Encoder {
     /// What encodes batches of a schema, and the schema of the encoded ones.
     fn work(&self, before: &Schema, options: &EncodeOptions) -> Result<(SchemaRef, Work)> {
         options.outputs.check(before.fields().iter().map(|field| field.name().as_str()))?;
-        let mut fields = before.fields().to_vec();
-        let nullable = options.on_invalid == OnInvalid::Keep;
-        fields.extend(options.outputs.columns().into_iter().map(|(name, t)| Arc::new(Field::new(name, t, nullable))));
-        let schema = Arc::new(Schema::new_with_metadata(fields, before.metadata().clone()));
+        let schema = append::appended(before, options.outputs.columns(), options.on_invalid == OnInvalid::Keep);
         let device = options.device.open()?;
         let [first, second] = self.spec.split(&self.weights, self.layer_index)?;
         let outputs = &options.outputs;

@@ -1,5 +1,6 @@
 //! A trained network with all it takes to use it: weights, columns, class names and how it came to be.
 
+mod append;
 mod encoder;
 mod history;
 mod metric;

@@ -3,17 +3,14 @@
 mod columns;
 mod scorer;
 
-use std::{collections::HashSet, sync::Arc};
-
 use arrow::{
     array::RecordBatch,
-    datatypes::{Field, Schema, SchemaRef},
+    datatypes::{Schema, SchemaRef},
 };
-use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use self::scorer::Scorer;
-use super::{Model, Task};
+use super::{Model, Task, append};
 use crate::{Error, Result, nn::DeviceName, stream::RecordStream, tensor::OnInvalid};
 
 /// What the prediction columns are called; an empty name switches one off.
@@ -52,16 +49,10 @@ impl Outputs {
     ///
     /// # Errors
     /// [`Error::Schema`] with the column.
-    pub fn check<'a>(&self, existing: impl IntoIterator<Item = &'a str>) -> Result<()> {
-        let mut taken: HashSet<&str> = existing.into_iter().collect();
+    pub fn check<'a>(&'a self, existing: impl IntoIterator<Item = &'a str>) -> Result<()> {
         let names = [&self.raw_prediction, &self.probability, &self.prediction, &self.predicted_label];
-        for name in names.into_iter().map(String::as_str).filter(|name| !name.is_empty()) {
-            if !taken.insert(name) {
-                let expected = "no column of this name: predictions go there";
-                return Err(Error::schema(name, expected, "one; drop it or name the output otherwise"));
-            }
-        }
-        Ok(())
+        let names = names.into_iter().map(String::as_str).filter(|name| !name.is_empty());
+        append::check_names(existing, names, "predictions go")
     }
 }
 
@@ -132,13 +123,7 @@ impl Model {
     /// that holds a row that cannot be used, unless such rows are skipped or kept.
     pub fn predict(&self, input: RecordStream, options: &PredictOptions) -> Result<RecordStream> {
         let (schema, scorer) = self.scorer(input.schema(), options)?;
-        let batches = stream::try_unfold((input, scorer), |(mut input, mut scorer)| async move {
-            let Some(batch) = input.next().await.transpose()? else { return Ok(None) };
-            let work = tokio::task::spawn_blocking(move || (scorer.score(&batch), scorer)).await;
-            let (scored, scorer) = work.map_err(|e| Error::tensor("scoring a batch", e))?;
-            Ok(Some((scored?, (input, scorer))))
-        });
-        Ok(RecordStream::new(schema, batches))
+        Ok(append::batch_by_batch(schema, input, scorer, Scorer::score))
     }
 
     /// Appends prediction columns to one batch, on this thread. The network is put on its device for this batch alone:
@@ -154,12 +139,8 @@ impl Model {
     fn scorer(&self, input: &Schema, options: &PredictOptions) -> Result<(SchemaRef, Scorer)> {
         options.check(&self.task)?;
         options.outputs.check(input.fields().iter().map(|field| field.name().as_str()))?;
-        let mut fields = input.fields().to_vec();
-        let nullable = options.on_invalid == OnInvalid::Keep;
-        fields.extend(
-            options.outputs.columns(&self.task).into_iter().map(|(name, t)| Arc::new(Field::new(name, t, nullable))),
-        );
-        let schema = Arc::new(Schema::new_with_metadata(fields, input.metadata().clone()));
+        let columns = options.outputs.columns(&self.task);
+        let schema = append::appended(input, columns, options.on_invalid == OnInvalid::Keep);
         let scorer = Scorer::new(self, options, input, schema.clone())?;
         Ok((schema, scorer))
     }

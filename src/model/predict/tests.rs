@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, Float32Array, Int64Array, ListArray, RecordBatch},
     compute::filter_record_batch,

@@ -1,0 +1,50 @@
+//! Batches with columns behind those they have, one batch at a time.
+
+use std::{collections::HashSet, sync::Arc};
+
+use arrow::{
+    array::RecordBatch,
+    datatypes::{DataType, Field, Schema, SchemaRef},
+};
+use futures::{StreamExt, stream};
+
+use crate::{Error, Result, stream::RecordStream};
+
+/// Refuses columns that are named twice or exist already; `what` says in errors what is to go there.
+pub(super) fn check_names<'a>(
+    existing: impl IntoIterator<Item = &'a str>,
+    added: impl IntoIterator<Item = &'a str>,
+    what: &str,
+) -> Result<()> {
+    let mut taken: HashSet<&str> = existing.into_iter().collect();
+    match added.into_iter().find(|name| !taken.insert(name)) {
+        Some(name) => {
+            let expected = format!("no column of this name: {what} there");
+            Err(Error::schema(name, expected, "one; drop it or name the output otherwise"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The schema with these columns behind its own.
+pub(super) fn appended(before: &Schema, columns: Vec<(&str, DataType)>, nullable: bool) -> SchemaRef {
+    let mut fields = before.fields().to_vec();
+    fields.extend(columns.into_iter().map(|(name, data_type)| Arc::new(Field::new(name, data_type, nullable))));
+    Arc::new(Schema::new_with_metadata(fields, before.metadata().clone()))
+}
+
+/// What `make` gives of each batch, in order, one at a time on a blocking thread of the Tokio runtime.
+pub(super) fn batch_by_batch<W: Send + 'static>(
+    schema: SchemaRef,
+    input: RecordStream,
+    worker: W,
+    make: fn(&mut W, &RecordBatch) -> Result<RecordBatch>,
+) -> RecordStream {
+    let batches = stream::try_unfold((input, worker), move |(mut input, mut worker)| async move {
+        let Some(batch) = input.next().await.transpose()? else { return Ok(None) };
+        let done = tokio::task::spawn_blocking(move || (make(&mut worker, &batch), worker)).await;
+        let (made, worker) = done.map_err(|e| Error::tensor("appending columns to a batch", e))?;
+        Ok(Some((made?, (input, worker))))
+    });
+    RecordStream::new(schema, batches)
+}
