@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 
 use super::{
     EncoderModel,
-    params::param,
+    params::{of_steps, param},
     unsupervised::{Prepared, Unsupervised, lineage, unsupervised_params},
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     model::Encoder,
     nn::{Activation, Devices, LayerSpec, Network, NetworkLayer, Weights},
     tensor::{Columns, Decoder, InputDecoder},
-    train::{Checkpoints, Corruption, Loss, TrainParams, Trainer},
+    train::{Checkpoints, Corruption, Loss, Trainer},
 };
 
 /// Learns to make rows up again from a few numbers: codes that later stages take as features, and an error that is high for
@@ -202,10 +202,10 @@ impl Autoencoder {
 
     /// Every parameter in a line: what it is for, its default and its value.
     pub fn explain_params(&self) -> String {
-        let (t, training) = (TrainParams::default(), &self.base.training);
+        let training = &self.base.training;
         let corruption = training.corruption.map_or(String::new(), |corruption| format!("{corruption:?}"));
         let layers = self.layer_index.map_or(String::new(), |layers| layers.to_string());
-        self.base.explain(vec![
+        let mut more = vec![
             param("layerIndex", "how many layers it takes to the code; the narrowest unless set", "", layers),
             param("tiedWeights", "whether the decoder shares the encoder's weights", false, self.tied),
             param(
@@ -215,17 +215,9 @@ impl Autoencoder {
                 format!("{:?}", training.loss),
             ),
             param("corruption", "what is done to inputs that are learnt from", "", corruption),
-            param("maxIter", "passes over the rows (epochs)", t.epochs, training.epochs),
-            param("stepSize", "the optimizer's step size (learning rate)", t.learning_rate, training.learning_rate),
-            param("weightDecay", "the optimizer's decoupled weight decay", t.weight_decay, training.weight_decay),
-            param(
-                "tol",
-                "stops when an epoch changes the loss by less than this share of it",
-                format!("{:?}", t.tol),
-                format!("{:?}", training.tol),
-            ),
-            param("devices", "where to train, one replica on each", &t.devices, &training.devices),
-        ])
+        ];
+        more.extend(of_steps(training));
+        self.base.explain(more)
     }
 
     /// Learns from the rows of a frame; no label is looked at.

@@ -1,16 +1,11 @@
 //! A neural classifier of several labels a row as a stage of a pipeline.
 
 use super::{
-    params::{Param, numbers, param},
+    params::{Param, network_params, numbers, param},
     shared::shared_methods,
     supervised::Supervised,
 };
-use crate::{
-    ml::param::stage_params,
-    model::PredictOptions,
-    nn::Network,
-    train::{Loss, TrainParams},
-};
+use crate::{model::PredictOptions, nn::Network, train::Loss};
 
 /// Learns which of several labels a row has, each by itself: any number of them may be true.
 ///
@@ -31,26 +26,7 @@ pub struct NeuralMultilabelClassifier {
 
 shared_methods!(NeuralMultilabelClassifier);
 
-stage_params!(NeuralMultilabelClassifier, |stage| stage.shared.training.check(), {
-    "featuresCol": shared.columns.features = ["features"], "columns of features";
-    "weightCol": shared.columns.weight = None::<()>, "column that says how much each row counts";
-    "validationIndicatorCol": shared.columns.validation = None::<()>, "boolean column that is true for rows to hold out";
-    "predictionCol": shared.prediction.outputs.prediction = "prediction", "output column of predictions";
-    "network": shared.network = None::<()>, "the network, as its JSON describes it";
-    "maxIter": shared.training.epochs = TrainParams::default().epochs, "passes over the rows (epochs)";
-    "batchSize": shared.training.batch_size = TrainParams::default().batch_size, "rows per step";
-    "stepSize": shared.training.learning_rate = TrainParams::default().learning_rate, "the optimizer's step size (learning rate)";
-    "optimizer": shared.training.optimizer = TrainParams::default().optimizer, "how gradients become steps";
-    "schedule": shared.training.schedule = TrainParams::default().schedule, "how the learning rate changes";
-    "clip": shared.training.clip = TrainParams::default().clip, "limit on the gradients";
-    "weightDecay": shared.training.weight_decay = TrainParams::default().weight_decay, "the optimizer's decoupled weight decay";
-    "tol": shared.training.tol = TrainParams::default().tol, "stops when an epoch changes the loss by less than this share of it";
-    "seed": shared.training.seed = TrainParams::default().seed, "decides everything random";
-    "validationFraction": shared.training.validation_fraction = TrainParams::default().validation_fraction, "share of rows to hold out";
-    "devices": shared.training.devices = TrainParams::default().devices, "where to train, one replica on each";
-    "shuffleBuffer": shared.training.shuffle_buffer = TrainParams::default().shuffle_buffer, "bytes of rows that the first epoch shuffles together";
-    "cacheMemory": shared.training.cache_memory = TrainParams::default().cache_memory, "bytes of rows kept in memory for later epochs";
-    "cacheFolder": shared.training.cache_folder = None::<()>, "where rows are kept that do not fit in there";
+network_params!(NeuralMultilabelClassifier, {
     "probabilityCol": shared.prediction.outputs.probability = "probability", "output column of chances";
     "rawPredictionCol": shared.prediction.outputs.raw_prediction = "rawPrediction", "output column of scores";
     "predictedLabelCol": shared.prediction.outputs.predicted_label = "predictedLabel", "output column of names";

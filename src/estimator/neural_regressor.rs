@@ -1,16 +1,11 @@
 //! A neural regressor as a stage of a pipeline.
 
 use super::{
-    params::{Param, param},
+    params::{Param, network_params, param},
     shared::shared_methods,
     supervised::Supervised,
 };
-use crate::{
-    ml::param::stage_params,
-    model::Outputs,
-    nn::Network,
-    train::{Loss, TrainParams},
-};
+use crate::{model::Outputs, nn::Network, train::Loss};
 
 /// Learns numbers with a network: one target or several, in the words of Spark ML's regressors.
 ///
@@ -36,26 +31,7 @@ pub struct NeuralRegressor {
 
 shared_methods!(NeuralRegressor);
 
-stage_params!(NeuralRegressor, |stage| stage.shared.training.check(), {
-    "featuresCol": shared.columns.features = ["features"], "columns of features";
-    "weightCol": shared.columns.weight = None::<()>, "column that says how much each row counts";
-    "validationIndicatorCol": shared.columns.validation = None::<()>, "boolean column that is true for rows to hold out";
-    "predictionCol": shared.prediction.outputs.prediction = "prediction", "output column of predictions";
-    "network": shared.network = None::<()>, "the network, as its JSON describes it";
-    "maxIter": shared.training.epochs = TrainParams::default().epochs, "passes over the rows (epochs)";
-    "batchSize": shared.training.batch_size = TrainParams::default().batch_size, "rows per step";
-    "stepSize": shared.training.learning_rate = TrainParams::default().learning_rate, "the optimizer's step size (learning rate)";
-    "optimizer": shared.training.optimizer = TrainParams::default().optimizer, "how gradients become steps";
-    "schedule": shared.training.schedule = TrainParams::default().schedule, "how the learning rate changes";
-    "clip": shared.training.clip = TrainParams::default().clip, "limit on the gradients";
-    "weightDecay": shared.training.weight_decay = TrainParams::default().weight_decay, "the optimizer's decoupled weight decay";
-    "tol": shared.training.tol = TrainParams::default().tol, "stops when an epoch changes the loss by less than this share of it";
-    "seed": shared.training.seed = TrainParams::default().seed, "decides everything random";
-    "validationFraction": shared.training.validation_fraction = TrainParams::default().validation_fraction, "share of rows to hold out";
-    "devices": shared.training.devices = TrainParams::default().devices, "where to train, one replica on each";
-    "shuffleBuffer": shared.training.shuffle_buffer = TrainParams::default().shuffle_buffer, "bytes of rows that the first epoch shuffles together";
-    "cacheMemory": shared.training.cache_memory = TrainParams::default().cache_memory, "bytes of rows kept in memory for later epochs";
-    "cacheFolder": shared.training.cache_folder = None::<()>, "where rows are kept that do not fit in there";
+network_params!(NeuralRegressor, {
     "loss": shared.training.loss = crate::train::Loss::SquaredError, "what is learnt";
     "scaleTargets": shared.scale = true, "whether targets are brought to mean 0 and deviation 1";
 });

@@ -6,7 +6,7 @@ use super::{
     encoder_model,
     explain::explain,
     features,
-    params::{Param, param},
+    params::{Param, of_rows, param},
     readers,
 };
 use crate::{
@@ -76,12 +76,9 @@ impl Unsupervised {
     /// A line per parameter.
     pub(super) fn explain(&self, mut more: Vec<Param>) -> String {
         let Self { columns, training, options, .. } = self;
-        let (t, o) = (TrainParams::default(), EncodeOptions::default());
-        let invalid = |policy: OnInvalid| format!("{policy:?}").to_lowercase();
-        let validation = columns.validation.clone().unwrap_or_default();
+        let o = EncodeOptions::default();
         more.extend([
             param("featuresCol", "column of features", "features", columns.features.join(", ")),
-            param("validationIndicatorCol", "boolean column that is true for rows to hold out", "", validation),
             param("outputCol", "output column of codes", &o.outputs.code, &options.outputs.code),
             param("reconstructionCol", "output column of reconstructions", "", &options.outputs.reconstruction),
             param(
@@ -90,33 +87,8 @@ impl Unsupervised {
                 &o.outputs.error,
                 &options.outputs.error,
             ),
-            param(
-                "handleInvalid",
-                "what to do with rows that cannot be used: error, skip or keep",
-                invalid(o.on_invalid),
-                invalid(options.on_invalid),
-            ),
-            param("batchSize", "rows per step", t.batch_size, training.batch_size),
-            param("seed", "decides everything random", t.seed, training.seed),
-            param(
-                "validationFraction",
-                "share of rows to hold out",
-                t.validation_fraction,
-                training.validation_fraction,
-            ),
-            param(
-                "shuffleBuffer",
-                "bytes of rows that the first epoch shuffles together",
-                t.shuffle_buffer,
-                training.shuffle_buffer,
-            ),
-            param(
-                "cacheMemory",
-                "bytes of rows kept in memory for later epochs",
-                t.cache_memory,
-                training.cache_memory,
-            ),
         ]);
+        more.extend(of_rows(columns, [o.on_invalid, options.on_invalid], training));
         explain(more)
     }
 
