@@ -1,7 +1,7 @@
 //! What a table can have that no network should learn from, and the words in which each is refused before training.
 
 use spark_connect::functions::expr;
-use tinderbox::{Error, ml::attribute::Attribute, prelude::*};
+use tinderbox::{Error, ml::attribute::Attribute, prelude::*, tensor::reader::OneHotReader};
 
 use crate::support::session;
 
@@ -152,6 +152,21 @@ async fn what_may_not_be_meant_is_warned_of_and_trained_on() {
     report.check_rows(&frame).await.unwrap();
     assert_eq!(report.columns[0].range, Some((0.0, 19.5)));
     assert_eq!(report.warnings(), ["column `same`: every number is 7.5, from which nothing can be learnt"]);
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn text_with_offsets_of_64_bits_is_read_too() {
+    let spark = session().await;
+    spark.conf().set("spark.sql.execution.arrow.useLargeVarTypes", true).await.unwrap();
+    let words = spark.range(0, 4).select_expr(["CAST(id AS STRING) AS w"]).collect().await.unwrap();
+    assert_eq!(*words[0].schema().field(0).data_type(), arrow::datatypes::DataType::LargeUtf8);
+    let bad = good(&spark).await.with_column("x", expr("IF(id % 20 = 7, NULL, id * 0.5D)"));
+    let told = classifier("x").fit(&bad).await.unwrap_err().to_string();
+    assert!(told.ends_with("one such row: {\"x\":null,\"w\":2,\"label\":1.0}"), "{told}");
+    let named = good(&spark).await.with_column("kind", expr("element_at(array('a', 'b'), CAST(id % 2 + 1 AS INT))"));
+    let reader = OneHotReader::new("kind");
+    NeuralClassifier::new(Network::mlp([4])).epochs(1).input(reader).fit(&named).await.unwrap();
     spark.stop().await.unwrap();
 }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{AsArray, RecordBatch},
-    datatypes::{Field, Int64Type, Schema as ArrowSchema, SchemaRef},
+    array::{AsArray, RecordBatch, StringArray},
+    compute::cast,
+    datatypes::{DataType, Field, Int64Type, Schema as ArrowSchema, SchemaRef},
 };
 use futures::{StreamExt, TryStreamExt};
 use spark_connect::functions;
@@ -18,6 +19,18 @@ use crate::{
     connect::{Event, Execution},
     stream::{RecordStream, ipc},
 };
+
+/// The cells of a column of text in an answer: as `spark.sql.execution.arrow.useLargeVarTypes` says, they come with offsets
+/// of 32 or of 64 bits.
+///
+/// # Errors
+/// [`Error::Incomplete`] for a column that is none of text.
+pub(crate) fn texts(batch: &RecordBatch, column: usize) -> Result<StringArray> {
+    let odd = |reason: String| Error::Incomplete { operation: "reading text".into(), reason };
+    let cells = batch.columns().get(column).ok_or_else(|| odd(format!("the answer has no column {column}")))?;
+    let cells = cast(cells, &DataType::Utf8).map_err(|e| odd(format!("column {column} of the answer: {e}")))?;
+    Ok(cells.as_string::<i32>().clone())
+}
 
 /// How much [`DataFrame::explain`] tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -45,6 +45,7 @@ pub use self::{
     writer::{DataFrameWriter, SaveMode},
 };
 pub(crate) use self::{
+    action::texts,
     column::{literal_array, vector_to_array},
     local::{LocalRows, lay_out},
     source::hash_input,

@@ -8,7 +8,7 @@ use spark_connect::{Column, column::lit, lit_string, types::DataType};
 
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, Schema, column, function, is_vector, vector_to_array},
+    dataframe::{DataFrame, Schema, column, function, is_vector, texts, vector_to_array},
     ml::attribute::AttributeGroup,
     tensor::{
         Columns,
@@ -95,10 +95,10 @@ async fn names(found: &DataFrame, source: &str, what: &str) -> Result<Vec<String
     }
 }
 
-async fn collect(texts: &DataFrame) -> Result<Vec<String>> {
+async fn collect(words: &DataFrame) -> Result<Vec<String>> {
     let mut all = Vec::new();
-    for batch in texts.collect().await? {
-        all.extend(batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
+    for batch in words.collect().await? {
+        all.extend(texts(&batch, 0)?.iter().flatten().map(str::to_owned));
     }
     Ok(all)
 }

@@ -3,7 +3,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use arrow::array::AsArray;
 use sha2::{Digest, Sha256};
 use spark_connect_proto::{self as proto, command::CommandType, relation::RelType};
 use uuid::Uuid;
@@ -11,7 +10,7 @@ use uuid::Uuid;
 use super::Scratch;
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, quote},
+    dataframe::{DataFrame, quote, texts},
 };
 
 /// What the names of staged tables begin with; no other table is ever dropped.
@@ -113,7 +112,7 @@ pub(super) async fn drop_table(like: &DataFrame, name: &str) -> Result<()> {
 pub(super) async fn location(like: &DataFrame, table: &str) -> Result<String> {
     let details = query(like, &format!("DESCRIBE TABLE EXTENDED {table}"));
     for batch in details.collect().await? {
-        let (names, values) = (batch.column(0).as_string::<i32>(), batch.column(1).as_string::<i32>());
+        let (names, values) = (texts(&batch, 0)?, texts(&batch, 1)?);
         if let Some(at) = (0..batch.num_rows()).find(|at| names.value(*at) == "Location") {
             return Ok(values.value(at).to_owned());
         }
@@ -123,12 +122,11 @@ pub(super) async fn location(like: &DataFrame, table: &str) -> Result<String> {
 }
 
 async fn tables(like: &DataFrame, database: &str) -> Result<Vec<String>> {
-    let found = query(like, &format!("SHOW TABLES IN {database} LIKE '{PREFIX}*'")).collect().await?;
-    let names = found.iter().filter(|batch| batch.num_rows() > 0).flat_map(|batch| {
-        let names = batch.column(1).as_string::<i32>();
-        (0..batch.num_rows()).map(|at| names.value(at).to_owned()).collect::<Vec<_>>()
-    });
-    Ok(names.collect())
+    let mut names = Vec::new();
+    for batch in query(like, &format!("SHOW TABLES IN {database} LIKE '{PREFIX}*'")).collect().await? {
+        names.extend(texts(&batch, 1)?.iter().flatten().map(str::to_owned));
+    }
+    Ok(names)
 }
 
 fn sql(text: &str) -> RelType {

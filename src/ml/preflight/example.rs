@@ -1,12 +1,12 @@
 //! A row to show with a refusal.
 
-use arrow::array::{Array, AsArray};
+use arrow::array::Array;
 use spark_connect::{column::Column, functions, lit, lit_boolean};
 
 use super::{ColumnCounts, PreflightReport, as_array, class_key, infinite, numbers};
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, Schema, column, function},
+    dataframe::{DataFrame, Schema, column, function, texts},
     ml::feature::{Numbers, text},
 };
 
@@ -49,13 +49,10 @@ impl PreflightReport {
         let options = function("map", [text("ignoreNullFields"), text("false")]);
         let json = function("to_json", [function("struct", cells.collect::<Result<Vec<_>>>()?), options]);
         let row = frame.filter(bad).select([function("left", [json, lit(SHOWN + 1)])]).first().await?;
-        let row = row.filter(|row| row.column(0).is_valid(0));
-        Ok(row.map(|row| {
-            let json = row.column(0).as_string::<i32>().value(0).to_owned();
-            match json.char_indices().nth(SHOWN as usize) {
-                Some((end, _)) => format!("{} …", &json[..end]),
-                None => json,
-            }
+        let json = row.map(|row| texts(&row, 0)).transpose()?.filter(|json| json.is_valid(0));
+        Ok(json.map(|json| match json.value(0).char_indices().nth(SHOWN as usize) {
+            Some((end, _)) => format!("{} …", &json.value(0)[..end]),
+            None => json.value(0).to_owned(),
         }))
     }
 
