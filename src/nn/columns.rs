@@ -32,7 +32,7 @@ impl InputColumn {
         let mut begin = 0;
         let place = |(name, dims): (N, D)| {
             let column = Self { name: name.into(), begin, dims: dims.into(), categories: None };
-            begin += column.count();
+            begin = begin.saturating_add(column.count());
             column
         };
         columns.into_iter().map(place).collect()
@@ -43,9 +43,9 @@ impl InputColumn {
         Self { name: name.into(), begin, dims: Vec::new(), categories: Some(categories) }
     }
 
-    /// How many values of a row are its own.
+    /// How many values of a row are its own. Saturates.
     pub fn count(&self) -> usize {
-        self.dims.iter().product()
+        self.dims.iter().fold(1, |n: usize, &d| n.saturating_mul(d))
     }
 }
 
@@ -116,6 +116,11 @@ pub(super) fn join(name: &str, branches: &[Branch], known: &[InputColumn], row: 
     if known.is_empty() {
         let fits = "the names of the columns must be known: `resolve_columns`, or several columns of features";
         return Err(misfit(name, "rows whose columns have no names", fits));
+    }
+    let beyond = |column: &&InputColumn| column.begin.checked_add(column.count()).is_none_or(|end| end > row.count());
+    if let Some(InputColumn { name: column, begin, .. }) = known.iter().find(beyond) {
+        let got = format!("column `{column}`, which begins at value {begin} and goes beyond the row");
+        return Err(misfit(name, got, format!("a row has {} values", row.count())));
     }
     let find = |wanted: &str| {
         known.iter().find(|column| column.name == wanted).ok_or_else(|| {

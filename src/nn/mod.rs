@@ -20,6 +20,8 @@ pub mod random;
 mod rbm;
 mod safetensors;
 mod shape;
+#[cfg(test)]
+mod slopes;
 mod spec;
 mod split;
 mod stage;

@@ -65,10 +65,10 @@ impl Precision {
             LayerSpec::Linear { .. } | LayerSpec::Conv1d(_) | LayerSpec::Conv2d(_) => self.dtype(),
             LayerSpec::ConvTranspose2d(_) | LayerSpec::Tied { .. } => self.dtype(),
             _ if layer.takes_sequences() => self.dtype(),
-            // Ids beyond 2048 are not whole numbers of half precision.
             LayerSpec::BatchNorm { .. } | LayerSpec::LayerNorm { .. } | LayerSpec::Custom(_) => DType::F32,
             // Blocks hold normalisation or sums of their own.
             LayerSpec::Residual { .. } | LayerSpec::Join { .. } => DType::F32,
+            // Ids beyond 2048 are not whole numbers of half precision.
             LayerSpec::Embedding(_) | LayerSpec::Categories { .. } => DType::F32,
             _ => input,
         }

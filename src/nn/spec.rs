@@ -343,7 +343,7 @@ impl NetworkSpec {
     /// [`Error::Network`] names the first layer that does not take what reaches it.
     pub fn shapes(&self) -> Result<Vec<InputShape>> {
         let shape = &self.inputs;
-        if shape.count() == 0 || shape.count() > MAX_VALUES {
+        if shape.dims.is_empty() || shape.count() == 0 || shape.count() > MAX_VALUES {
             let got = format!("rows of shape {shape}");
             return Err(misfit("input".into(), got, format!("a row has 1 to {MAX_VALUES} values")));
         }
@@ -352,7 +352,7 @@ impl NetworkSpec {
 
     /// A layer's position and kind, as errors name it.
     pub(super) fn name(&self, i: usize) -> String {
-        named("", i, &self.layers[i])
+        named("", i, self.layers[i].kind())
     }
 
     /// Which of the network's dropout masks are a layer's own: what stands before it, inside of blocks too.

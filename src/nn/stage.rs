@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    InputShape, LayerSpec, Mode, NetworkSpec,
+    ConvTranspose, InputShape, LayerSpec, Mode, NetworkSpec,
     branches::{Branches, Way},
     chain::{Chain, Sum},
     layer::lookup,
@@ -78,7 +78,7 @@ fn build(all: &[LayerSpec], shapes: &[InputShape], path: &str, lane: u32) -> Res
     let mut layers = all.iter().zip(shapes).enumerate().peekable();
     while let Some((layer, (kind, shape))) = layers.next() {
         let lane = lane + all[..layer].iter().map(LayerSpec::places).sum::<u32>();
-        let name = || named(path, layer, kind);
+        let name = || named(path, layer, kind.kind());
         let mut joined = || match layers.peek() {
             Some((_, (LayerSpec::Activation { function }, _))) if from_output(*function) => {
                 let function = *function;
@@ -94,18 +94,14 @@ fn build(all: &[LayerSpec], shapes: &[InputShape], path: &str, lane: u32) -> Res
                 Arc::new(Dense { inputs: *inputs, outputs: *outputs, activation: joined(), turned: false })
             }
             LayerSpec::ConvTranspose2d(conv) => {
-                let (_, window) = conv.shape(shape).map_err(misfit)?;
-                let (channels, outputs) = (shape.dims[0], conv.outputs);
-                Arc::new(TransposedConvolution { channels, outputs, window, activation: joined() })
+                Arc::new(TransposedConvolution { activation: joined(), ..transposed(conv, shape).map_err(misfit)? })
             }
             LayerSpec::Tied { layer: opposite, .. } => match **opposite {
                 LayerSpec::Linear { inputs, outputs } => {
                     Arc::new(Dense { inputs, outputs, activation: joined(), turned: true })
                 }
-                LayerSpec::ConvTranspose2d(conv) => {
-                    let (_, window) = conv.shape(shape).map_err(misfit)?;
-                    let (channels, outputs) = (shape.dims[0], conv.outputs);
-                    Arc::new(TransposedConvolution { channels, outputs, window, activation: joined() })
+                LayerSpec::ConvTranspose2d(ref conv) => {
+                    Arc::new(TransposedConvolution { activation: joined(), ..transposed(conv, shape).map_err(misfit)? })
                 }
                 _ => continue,
             },
@@ -184,6 +180,11 @@ fn chain(Nested { layers, shapes, path, .. }: &Nested<'_>, name: &str, lane: u32
     let stages = build(layers, shapes, &format!("{name}{path}"), lane)?;
     let own = stages.iter().map(|stage| own[stage.layer].clone()).collect();
     Ok(Chain { stages, own, counts, inputs: ends[0], outputs: ends[1], time: 1 })
+}
+
+fn transposed(conv: &ConvTranspose, shape: &InputShape) -> Result<TransposedConvolution, (String, String)> {
+    let (_, window) = conv.shape(shape)?;
+    Ok(TransposedConvolution { channels: shape.dims[0], outputs: conv.outputs, window, activation: None })
 }
 
 fn pooling(reduce: Reduce, shape: &InputShape, window: Window) -> Arc<dyn Kernel> {

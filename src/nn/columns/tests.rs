@@ -1,7 +1,7 @@
 use candle_core::{Device, Tensor};
 
 use super::*;
-use crate::nn::{Activation, Conv, Mode, NetworkSpec, Sequential, Tape};
+use crate::nn::{Activation, Conv, Mode, NetworkSpec, Sequential, Tape, slopes::flat};
 
 const TRAIN: Mode = Mode::Train { seed: 3, step: 1, first_row: 2 };
 
@@ -38,10 +38,6 @@ fn rows(count: usize) -> Vec<f32> {
         at => ((row * 11 + at) as f32 * 0.7).sin(),
     };
     (0..count).flat_map(|row| (0..11).map(move |at| value(row, at))).collect()
-}
-
-fn flat(tensor: &Tensor) -> Vec<f32> {
-    tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
 #[test]
@@ -141,9 +137,16 @@ fn branches_that_do_not_fit_are_refused() {
     for words in ["column `city`", "counts no categories", "StringIndexer", "`count`"] {
         assert!(message.contains(words), "{words}: {message}");
     }
+    let mut far = columns();
+    far[1].begin = usize::MAX;
+    let message = join(Branch::rest()).resolve_columns(&far, 11, 2).unwrap_err().to_string();
+    assert!(message.contains("column `figures`") && message.contains("a row has 11 values"), "{message}");
     let message = join(Branch::rest()).resolve(11, 2).unwrap_err().to_string();
     assert!(message.contains("no names"), "{message}");
     let spec = r#"{"inputs":3,"outputs":2,"layers":[{"kind":"join","branches":[{"columns":[{"name":"a","begin":2,"count":2}],"inputs":2}]}]}"#;
+    let shapeless = r#"{"inputs":1,"outputs":1,"layers":[{"kind":"join","branches":[{"columns":[{"name":"a","begin":0,"count":1}],"inputs":[],"layers":[{"kind":"batch_norm"}]}]}]}"#;
+    let message = serde_json::from_str::<NetworkSpec>(shapeless).unwrap().check().unwrap_err().to_string();
+    assert!(message.contains("branch 0"), "{message}");
     let message = serde_json::from_str::<NetworkSpec>(spec).unwrap().check().unwrap_err().to_string();
     assert!(message.contains("column `a` of 2 values from value 2 on") && message.contains("3 values"), "{message}");
 }

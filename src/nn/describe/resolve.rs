@@ -70,11 +70,8 @@ impl Filler<'_> {
             self.push(LayerSpec::Flatten)?;
         }
         let (shape, at) = (&self.shapes[self.layers.len()], self.before + self.layers.len());
-        let refused = |kind: &str, (got, fits): (String, String)| {
-            let layer =
-                if self.path.is_empty() { format!("{at} ({kind})") } else { format!("{}: {at} ({kind})", self.path) };
-            Error::Network { layer, got, fits }
-        };
+        let refused =
+            |kind: &str, (got, fits): (String, String)| Error::Network { layer: named(self.path, at, kind), got, fits };
         let filled = match *layer {
             NetworkLayer::Embedding(table) => LayerSpec::Embedding(table),
             NetworkLayer::Custom { ref name, ref settings } => custom::probe(name, settings, shape)?,
@@ -112,8 +109,7 @@ impl Filler<'_> {
                 columns::join(&name, branches, self.columns, shape)?
             }
             NetworkLayer::Residual { ref layers } => {
-                let empty = LayerSpec::Residual { layers: Vec::new(), shortcut: Vec::new() };
-                let name = named(self.path, at, &empty);
+                let name = named(self.path, at, "residual");
                 let (layers, output) = sized(layers, (&name, false), 0, &[], shape)?;
                 LayerSpec::Residual { layers, shortcut: LayerSpec::shortcut(&name, shape, &output)? }
             }

@@ -4,7 +4,12 @@ use candle_core::{Device, Tensor, Var};
 use serde::Deserialize;
 
 use super::*;
-use crate::nn::{NamedTensor, NetworkSpec, Sequential, Tape, Weights, layer::portable, stage::stages};
+use crate::nn::{
+    NamedTensor, NetworkSpec, Sequential, Tape, Weights,
+    layer::portable,
+    slopes::{are_slopes, flat, slope, weighed},
+    stage::stages,
+};
 
 /// Written by `reference/kernels.py`.
 #[derive(Deserialize)]
@@ -78,10 +83,6 @@ impl Case {
     }
 }
 
-fn flat(tensor: &Tensor) -> Vec<f32> {
-    tensor.flatten_all().unwrap().to_vec1().unwrap()
-}
-
 #[test]
 fn a_tape_gives_the_outputs_and_gradients_of_pytorch() {
     for case in Case::all() {
@@ -146,35 +147,11 @@ fn gradients_are_the_slopes_of_the_outputs() {
         let network = Sequential::init(&spec, 5, &Device::Cpu).unwrap();
         let (rows, width) = (3, spec.inputs.count());
         let x: Vec<f32> = (0..rows * width).map(|i| ((i * 37 % 101) as f32 - 50.0) / 40.0).collect();
-        let slope = |i: usize| ((i * 13 % 17) as f32 - 8.0) / 8.0;
-        let sum = |tape: &mut Tape| {
-            let y = tape.forward(&network, &x, rows, TRAIN).unwrap();
-            y.iter().enumerate().map(|(i, y)| f64::from(slope(i) * y)).sum::<f64>()
-        };
         let mut tape = Tape::new(&network).unwrap();
         let fill = |_: &[f32], dy: &mut [f32]| dy.iter_mut().enumerate().for_each(|(i, d)| *d = slope(i));
         tape.learn(&network, &x, rows, TRAIN, fill).unwrap();
         let gradients: Vec<Vec<f32>> = tape.gradients().iter().map(flat).collect();
-        for (parameter, gradient) in network.parameters().iter().zip(gradients) {
-            let start = flat(&parameter.var);
-            for at in [0, start.len() / 2, start.len() - 1] {
-                let mut moved = |by: f32| {
-                    let mut values = start.clone();
-                    values[at] += by;
-                    parameter.var.set(&Tensor::from_vec(values, parameter.var.shape(), &Device::Cpu).unwrap()).unwrap();
-                    sum(&mut tape)
-                };
-                let h = 1e-2;
-                let found = ((moved(h) - moved(-h)) / (2.0 * f64::from(h))) as f32;
-                moved(0.0);
-                assert!(
-                    (found - gradient[at]).abs() < 2e-2 * (1.0 + found.abs()),
-                    "{}[{at}]: {found} {}",
-                    parameter.name,
-                    gradient[at]
-                );
-            }
-        }
+        are_slopes(&network, &gradients, 2e-2, || weighed(tape.forward(&network, &x, rows, TRAIN).unwrap()));
     }
 }
 

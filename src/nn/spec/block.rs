@@ -7,14 +7,13 @@ use crate::{
 };
 
 /// A layer's position and kind, as errors name it; `path` are the blocks that it is in.
-pub(in crate::nn) fn named(path: &str, i: usize, layer: &LayerSpec) -> String {
-    let kind = layer.kind();
+pub(in crate::nn) fn named(path: &str, i: usize, kind: &str) -> String {
     if path.is_empty() { format!("{i} ({kind})") } else { format!("{path}: {i} ({kind})") }
 }
 
 /// Its name, if it may stand there; `ids` says whether the first of these layers takes what goes into the network.
 pub(in crate::nn) fn placed(path: &str, i: usize, layer: &LayerSpec, ids: bool) -> Result<String> {
-    let name = named(path, i, layer);
+    let name = named(path, i, layer.kind());
     let fits = match layer {
         LayerSpec::Embedding(_) | LayerSpec::Categories { .. } => "it takes ids, as the network's first layer",
         LayerSpec::Join { .. } => "it takes columns, as the network's first layer",
@@ -72,9 +71,10 @@ fn joined(branches: &[BranchSpec], name: &str, input: &InputShape) -> Result<Inp
             }
             count = count.saturating_add(*own);
         }
-        if branch.inputs.ragged || branch.inputs.count() != count || count == 0 {
+        let shape = &branch.inputs;
+        if shape.ragged || shape.dims.is_empty() || shape.count() != count || count == 0 {
             let got = format!("{count} values for branch {i}");
-            return refused(got, &format!("its shape is {}", branch.inputs));
+            return refused(got, &format!("its shape is {shape}"));
         }
         let path = format!("{name}: branch {i}");
         let output = through(&branch.layers, &path, &branch.inputs, true)?.pop();
@@ -110,6 +110,10 @@ impl LayerSpec {
             LayerSpec::Join { branches } => joined(branches, name, input)?,
             other => other.output(input).map_err(|(got, fits)| misfit(name.to_owned(), got, fits))?,
         };
+        if output.dims.is_empty() || output.count() == 0 {
+            let got = format!("rows of shape {output} from it");
+            return Err(misfit(name.to_owned(), got, "a layer gives at least one value a row".to_owned()));
+        }
         if output.count() > MAX_VALUES && !matches!(self, LayerSpec::Linear { .. }) {
             let fits = format!("a row between two layers has at most {MAX_VALUES} values");
             return Err(misfit(name.to_owned(), format!("rows of shape {output}"), fits));

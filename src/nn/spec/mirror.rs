@@ -48,7 +48,7 @@ const SHARING: &str = "linear layers and convolutions in two dimensions share th
 pub(super) fn check(layers: &[LayerSpec], shapes: &[InputShape]) -> Result<(), Error> {
     for (i, layer) in layers.iter().enumerate() {
         let LayerSpec::Tied { of, layer: own } = layer else { continue };
-        let refused = |got: String, fits: &str| Err(misfit(super::named("", i, layer), got, fits.into()));
+        let refused = |got: String, fits: &str| Err(misfit(super::named("", i, layer.kind()), got, fits.into()));
         let Some(shared) = layers[..i].get(*of) else {
             return refused(format!("the weight of layer {of}"), "it shares that of an earlier layer");
         };

@@ -40,6 +40,13 @@ fn shapes_of_images_follow_from_layer_to_layer() {
 }
 
 #[test]
+fn rows_without_a_dimension_are_refused() {
+    let norm = || vec![LayerSpec::BatchNorm { eps: 1e-5, momentum: 0.1 }];
+    says(spec(Vec::new(), 1, norm()), &["input", "1 to"]);
+    says(spec(InputShape::sequence([]), 1, norm()), &["input", "1 to"]);
+}
+
+#[test]
 fn misfits_name_the_layer_what_it_got_and_what_fits() {
     let linear = |inputs, outputs| LayerSpec::Linear { inputs, outputs };
     says(spec(4, 3, vec![linear(4, 8), linear(9, 3)]), &["1 (linear)", "8", "9"]);

@@ -5,7 +5,11 @@ use serde::Deserialize;
 
 use crate::nn::{
     Attention, InputShape, LayerSpec, Mode, NamedTensor, Network, NetworkSpec, Readout, Sequential, Tape, Weights,
-    layer::Run, op::alone, precision::Precision, stage::stages,
+    layer::Run,
+    op::alone,
+    precision::Precision,
+    slopes::{are_slopes, flat, slope, weighed},
+    stage::stages,
 };
 
 /// Written by `reference/attention.py`.
@@ -52,10 +56,6 @@ impl Case {
         }
         y
     }
-}
-
-fn flat(tensor: &Tensor) -> Vec<f32> {
-    tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
 #[test]
@@ -155,28 +155,13 @@ fn gradients_are_the_slopes_of_the_outputs() {
     let network = Sequential::init(&network.resolve(InputShape::sequence([4]), 3).unwrap(), 5, &Device::Cpu).unwrap();
     let lengths = [3, 200, 129, 1];
     let x = values(4 * 200 * 4);
-    let slope = |i: usize| ((i * 13 % 17) as f32 - 8.0) / 8.0;
     let mut tape = Tape::new(&network).unwrap();
     let fill = |_: &[f32], dy: &mut [f32]| dy.iter_mut().enumerate().for_each(|(i, d)| *d = slope(i));
     tape.learn_sequences(&network, &x, &lengths, Mode::Eval, fill).unwrap();
     let gradients: Vec<Vec<f32>> = tape.gradients().iter().map(flat).collect();
-    for (parameter, gradient) in network.parameters().iter().zip(gradients) {
-        let start = flat(&parameter.var);
-        for at in [0, start.len() / 2, start.len() - 1] {
-            let mut moved = |by: f32| {
-                let mut values = start.clone();
-                values[at] += by;
-                parameter.var.set(&Tensor::from_vec(values, parameter.var.shape(), &Device::Cpu).unwrap()).unwrap();
-                let y = tape.forward_sequences(&network, &x, &lengths, Mode::Eval).unwrap();
-                y.iter().enumerate().map(|(i, y)| f64::from(slope(i) * y)).sum::<f64>()
-            };
-            let h = 1e-2;
-            let found = ((moved(h) - moved(-h)) / (2.0 * f64::from(h))) as f32;
-            moved(0.0);
-            let (own, name) = (gradient[at], &parameter.name);
-            assert!((found - own).abs() < 1e-2 * (1.0 + found.abs()), "{name}[{at}]: {found} {own}");
-        }
-    }
+    are_slopes(&network, &gradients, 1e-2, || {
+        weighed(tape.forward_sequences(&network, &x, &lengths, Mode::Eval).unwrap())
+    });
 }
 
 #[test]

@@ -2,6 +2,7 @@ use candle_core::{Device, Tensor};
 
 use crate::nn::{
     Activation, Conv, ConvTranspose, InputShape, LayerSpec, Mode, Network, NetworkSpec, Pool, Sequential, Tape,
+    slopes::flat,
 };
 
 /// Convolutions, one of which leaves a line out, and pooling, down to a code of three.
@@ -17,10 +18,6 @@ fn encoder() -> Network {
         .linear(6)
         .activate(Activation::Relu)
         .linear(3)
-}
-
-fn flat(tensor: &Tensor) -> Vec<f32> {
-    tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
 fn far(a: &[f32], b: &[f32]) -> f32 {
