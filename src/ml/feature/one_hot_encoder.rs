@@ -124,6 +124,13 @@ fn class_names(field: &StructField) -> Result<Option<Vec<String>>> {
     let numbered = |count: usize| (0..count).map(|i| i.to_string()).collect::<Vec<_>>();
     let Some(attribute) = Attribute::from_metadata(&field.metadata) else { return Ok(None) };
     Ok(match attribute.kind {
+        AttributeKind::Nominal { values: None, num_values: Some(count), .. } if count > MOST => {
+            return Err(Error::schema(
+                &field.name,
+                format!("at most {MOST} classes"),
+                format!("{count} in its metadata"),
+            ));
+        }
         AttributeKind::Nominal { values: Some(values), .. } => Some(values),
         AttributeKind::Nominal { num_values, .. } => num_values.map(numbered),
         AttributeKind::Binary { values } => Some(values.map_or_else(|| numbered(2), Vec::from)),
@@ -185,6 +192,17 @@ impl OneHotEncoderModel {
         &self.category_sizes
     }
 
+    /// Refuses a model that was not fitted to these columns, each of as many classes as can be encoded.
+    fn check(&self, schema: &Schema) -> Result<()> {
+        let sizes = &self.category_sizes;
+        if sizes.len() != self.input_cols.len() || sizes.iter().any(|size| *size > MOST) {
+            let found = format!("{} numbers, the largest {:?}", sizes.len(), sizes.iter().max());
+            let legal = format!("one for each of {} input columns, at most {MOST}", self.input_cols.len());
+            return Err(Error::param("categorySizes", found, legal));
+        }
+        check(&self.input_cols, &self.output_cols, self.handle_invalid, schema)
+    }
+
     fn keeps(&self) -> bool {
         self.handle_invalid == HandleInvalid::Keep
     }
@@ -243,7 +261,7 @@ impl Transformer for OneHotEncoderModel {
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
-        check(&self.input_cols, &self.output_cols, self.handle_invalid, schema)?;
+        self.check(schema)?;
         let columns = self.input_cols.iter().zip(&self.output_cols).zip(&self.category_sizes);
         columns.into_iter().try_fold(schema.clone(), |result, ((input, output), size)| {
             let names = self.names(schema.require(input)?, *size)?;
@@ -275,6 +293,24 @@ impl Model for OneHotEncoderModel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ml::NativeStage;
+
+    #[test]
+    fn a_model_that_was_not_fitted_to_its_columns_is_refused() {
+        let schema = Schema::from_ddl("a INT").unwrap();
+        let refused = |sizes: &str| {
+            let json = r#"{"stage":"OneHotEncoderModel","input_cols":["a"],"output_cols":["v"],"drop_last":true,
+                "handle_invalid":"error","category_sizes":"#;
+            let stage = NativeStage::from_json(&format!("{json}{sizes}}}")).unwrap().into_transformer();
+            stage.transform_schema(&schema).map(drop).map_err(|e| e.to_string())
+        };
+        assert_eq!(refused("[3]"), Ok(()));
+        assert!(refused("[]").unwrap_err().contains("one for each of 1 input columns"));
+        assert!(refused("[1000000000000000000]").unwrap_err().contains("at most 1048576"));
+        let metadata = r#"{"ml_attr":{"type":"nominal","num_vals":1000000000000000}}"#;
+        let field = StructField { metadata: serde_json::from_str(metadata).unwrap(), ..schema.fields()[0].clone() };
+        assert!(class_names(&field).unwrap_err().to_string().contains("at most 1048576 classes"));
+    }
 
     #[test]
     fn the_number_of_classes_comes_from_the_largest_index() {

@@ -286,6 +286,11 @@ impl Transformer for StringIndexerModel {
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
+        check_pairs(&self.input_cols, &self.output_cols)?;
+        if self.labels.len() != self.input_cols.len() {
+            let legal = format!("one for each of {} input columns", self.input_cols.len());
+            return Err(Error::param("labels", format!("{} lists of classes", self.labels.len()), legal));
+        }
         let mut result = schema.clone();
         for (input, output, labels) in self.present(schema) {
             check_input(schema.require(input)?)?;
@@ -348,5 +353,7 @@ mod tests {
         let model = StringIndexerModel::from_labels("species", "label", ["a", "b"]);
         let schema = Schema::from_ddl("x INT").unwrap();
         assert_eq!(model.transform_schema(&schema).unwrap(), schema);
+        let odd = StringIndexerModel { labels: Vec::new(), ..model };
+        assert!(odd.transform_schema(&schema).unwrap_err().to_string().contains("0 lists of classes"));
     }
 }
