@@ -5,7 +5,7 @@ use spark_connect::{column::Column, functions, lit_double};
 
 use super::{
     as_array,
-    scaling::{estimator_schema, vector_input},
+    scaling::{estimator_schema, exact, vector_input},
 };
 use crate::{
     Error, Result,
@@ -29,25 +29,27 @@ use crate::{
 pub struct Normalizer {
     input_col: String,
     output_col: String,
-    /// As text, since JSON has no infinity.
-    p: String,
+    p: Power,
 }
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Power(#[serde(with = "exact::one")] f64);
 
 impl Normalizer {
     /// To a Euclidean length of 1.
     pub fn new(input_col: impl Into<String>, output_col: impl Into<String>) -> Self {
-        Self { input_col: input_col.into(), output_col: output_col.into(), p: "2".into() }
+        Self { input_col: input_col.into(), output_col: output_col.into(), p: Power(2.0) }
     }
 
     /// Which norm: at least 1, infinity included.
     pub fn p(mut self, p: f64) -> Self {
-        self.p = p.to_string();
+        self.p = Power(p);
         self
     }
 
     fn power(&self) -> Result<f64> {
-        let p = self.p.parse().unwrap_or(f64::NAN);
-        if p >= 1.0 { Ok(p) } else { Err(Error::param("p", &self.p, "1 or more")) }
+        let Power(p) = self.p;
+        if p >= 1.0 { Ok(p) } else { Err(Error::param("p", p, "1 or more")) }
     }
 }
 
@@ -72,7 +74,7 @@ fn norm(values: Column, p: f64) -> Column {
 stage_params!(Normalizer, |stage| stage.power().map(drop), {
     "inputCol": input_col = None::<()>, "column of vectors or arrays";
     "outputCol": output_col = None::<()>, "output column of vectors of length 1";
-    "p": p = "2", "which norm, at least 1, as text";
+    "p": p = 2.0, "which norm, at least 1; infinity as text";
 });
 
 impl Transformer for Normalizer {
@@ -109,6 +111,23 @@ impl Transformer for Normalizer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ml::{NativeStage, Params};
+
+    #[test]
+    fn which_norm_is_a_number_and_infinity_survives_json() {
+        let mut stage = Normalizer::new("v", "out");
+        assert!(!stage.params().iter().any(|param| param.name == "p" && param.is_set()));
+        assert!(stage.set_param("p", 0.5.into()).is_err());
+        for p in [serde_json::json!(1.5), "inf".into()] {
+            stage.set_param("p", p.clone()).unwrap();
+            assert_eq!(stage.param_map().get("p"), Some(&p));
+            let native = stage.native().unwrap();
+            assert_eq!(NativeStage::from_json(&native.to_json()).unwrap(), native);
+        }
+        let text = r#"{"stage":"Normalizer","input_col":"v","output_col":"out","p":"2"}"#;
+        let NativeStage::Normalizer(read) = NativeStage::from_json(text).unwrap() else { panic!("{text}") };
+        assert_eq!(read, Normalizer::new("v", "out"));
+    }
 
     #[test]
     fn a_norm_below_one_is_none() {
