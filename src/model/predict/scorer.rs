@@ -89,10 +89,12 @@ impl Scorer {
         }
         let mut nulls = None;
         let mut kept = batch.clone();
+        let mut places: Vec<usize> = (0..batch.num_rows()).collect();
         match self.options.on_invalid {
             OnInvalid::Error => block.require_valid()?,
             OnInvalid::Skip => {
                 if let Some(valid) = block.drop_invalid() {
+                    places.retain(|row| valid[*row]);
                     kept = only(batch, valid)?;
                 }
             }
@@ -109,7 +111,7 @@ impl Scorer {
             let usable = |(row, _): &(usize, _)| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(*row));
             let rows = block.values.chunks_exact(inputs).enumerate().filter(usable);
             if let Some((row, id, value)) = rows.into_iter().find_map(missing) {
-                let reason = id.refusal(format!("row {row} of the batch"), value, id.place);
+                let reason = id.refusal(format!("row {} of the batch", places[row]), value, id.place);
                 let names = reader.names();
                 return Err(Error::data(id.column.as_deref().unwrap_or(&names), reason));
             }

@@ -9,7 +9,7 @@ use arrow::{
 use super::{columns::argmax, scorer::ROWS_AT_ONCE, *};
 use crate::{
     model::{History, Link, Scaling},
-    nn::{NamedTensor, Network, Weights},
+    nn::{NamedTensor, Network, Sequential, Table, Weights},
     tensor::Columns,
 };
 
@@ -130,6 +130,17 @@ async fn thresholds_scale_the_choice_as_in_spark() {
         let message = predict(vec![usable()], &with(bad)).await.unwrap_err().to_string();
         assert!(message.contains("thresholds") && message.contains("3 finite"), "{message}");
     }
+}
+
+#[tokio::test]
+async fn an_unknown_category_is_told_with_its_own_row() {
+    let spec = Network::new().categories([Table::new(10, 2)]).resolve(2, 3).unwrap();
+    let weights = Sequential::init(&spec, 1, &candle_core::Device::Cpu).unwrap().weights().unwrap();
+    let columns = Columns::side_by_side(["b", "a"], "y");
+    let model = Model::new(spec, weights, columns, names(), History::default()).unwrap();
+    let options = PredictOptions { on_invalid: OnInvalid::Skip, ..PredictOptions::default() };
+    let message = model.predict_batch(&input(), &options).unwrap_err().to_string();
+    assert!(message.contains("row 2 of the batch holds -3"), "the second row is left out: {message}");
 }
 
 #[tokio::test]
