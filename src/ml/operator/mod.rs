@@ -74,22 +74,33 @@ impl Operator {
     }
 }
 
+/// Writes what sets an operator up.
+macro_rules! settable {
+    ($operator:ident, $example:literal) => {
+        impl $operator {
+            #[doc = concat!("The operator of a class, such as `org.apache.spark.ml.", $example, "`, with the params' defaults.")]
+            pub fn new(class: impl Into<String>) -> Self {
+                Self(Operator::new(class))
+            }
+
+            /// Sets a param by Spark ML's name. Whole numbers of Scala's `Int` must be `i32` here, `Long` `i64`.
+            pub fn set(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+                self.0.set(name, value);
+                self
+            }
+        }
+    };
+}
+
+settable!(RemoteEstimator, "feature.PCA");
+settable!(RemoteTransformer, "feature.Tokenizer");
+settable!(RemoteEvaluator, "evaluation.ClusteringEvaluator");
+
 /// An estimator of Spark ML's, fitted by the server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RemoteEstimator(Operator);
 
 impl RemoteEstimator {
-    /// The estimator of a class, such as `org.apache.spark.ml.feature.PCA`, with the params' defaults.
-    pub fn new(class: impl Into<String>) -> Self {
-        Self(Operator::new(class))
-    }
-
-    /// Sets a param by Spark ML's name. Whole numbers of Scala's `Int` must be `i32` here, `Long` `i64`.
-    pub fn set(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.0.set(name, value);
-        self
-    }
-
     /// Principal components of a vector (`org.apache.spark.ml.feature.PCA`).
     pub fn pca(input_col: &str, output_col: &str, k: i32) -> Self {
         let pca = Self::new("org.apache.spark.ml.feature.PCA");
@@ -122,7 +133,8 @@ impl RemoteEstimator {
     /// # Errors
     /// [`Error::Schema`](crate::Error::Schema) for an input column that is missing;
     /// [`Error::Unsupported`](crate::Error::Unsupported) for a class that the server does not allow;
-    /// [`Error::Server`](crate::Error::Server) for a param it refuses, rows it cannot learn from; [`Error::Unreachable`](crate::Error::Unreachable).
+    /// [`Error::Server`](crate::Error::Server) for a param it refuses, rows it cannot learn from;
+    /// [`Error::Unreachable`](crate::Error::Unreachable).
     pub async fn fit_remote(&self, frame: &DataFrame) -> Result<RemoteModel> {
         let schema = frame.schema().await?;
         self.0.check(&schema)?;
@@ -160,19 +172,6 @@ impl Estimator for RemoteEstimator {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RemoteTransformer(Operator);
 
-impl RemoteTransformer {
-    /// The transformer of a class, such as `org.apache.spark.ml.feature.Tokenizer`, with the params' defaults.
-    pub fn new(class: impl Into<String>) -> Self {
-        Self(Operator::new(class))
-    }
-
-    /// Sets a param by Spark ML's name.
-    pub fn set(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.0.set(name, value);
-        self
-    }
-}
-
 impl Transformer for RemoteTransformer {
     fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
         use proto::ml_relation::transform::Operator as By;
@@ -203,21 +202,10 @@ impl Transformer for RemoteTransformer {
 pub struct RemoteEvaluator(Operator);
 
 impl RemoteEvaluator {
-    /// The evaluator of a class, such as `org.apache.spark.ml.evaluation.ClusteringEvaluator`.
-    pub fn new(class: impl Into<String>) -> Self {
-        Self(Operator::new(class))
-    }
-
     /// Judges predicted classes (`org.apache.spark.ml.evaluation.MulticlassClassificationEvaluator`).
     pub fn multiclass(label_col: &str, prediction_col: &str, metric_name: &str) -> Self {
         let evaluator = Self::new("org.apache.spark.ml.evaluation.MulticlassClassificationEvaluator");
         evaluator.set("labelCol", label_col).set("predictionCol", prediction_col).set("metricName", metric_name)
-    }
-
-    /// Sets a param by Spark ML's name.
-    pub fn set(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.0.set(name, value);
-        self
     }
 
     /// The evaluator's figure for the rows of a frame.

@@ -149,41 +149,17 @@ fn kind_of(values: &[Value]) -> proto::DataType {
     proto::DataType { kind: Some(kind) }
 }
 
-impl From<bool> for Value {
-    fn from(value: bool) -> Self {
-        Value::Bool(value)
-    }
+macro_rules! from {
+    ($($type:ty => $kind:ident),+) => {$(
+        impl From<$type> for Value {
+            fn from(value: $type) -> Self {
+                Value::$kind(value.into())
+            }
+        }
+    )+};
 }
 
-impl From<i32> for Value {
-    fn from(value: i32) -> Self {
-        Value::Int(value)
-    }
-}
-
-impl From<i64> for Value {
-    fn from(value: i64) -> Self {
-        Value::Long(value)
-    }
-}
-
-impl From<f64> for Value {
-    fn from(value: f64) -> Self {
-        Value::Double(value)
-    }
-}
-
-impl From<&str> for Value {
-    fn from(value: &str) -> Self {
-        Value::Text(value.to_owned())
-    }
-}
-
-impl From<String> for Value {
-    fn from(value: String) -> Self {
-        Value::Text(value)
-    }
-}
+from!(bool => Bool, i32 => Int, i64 => Long, f64 => Double, &str => Text, String => Text);
 
 impl<V: Into<Value>> From<Vec<V>> for Value {
     fn from(values: Vec<V>) -> Self {
