@@ -15,7 +15,7 @@ use crate::{
     Error, Result,
     dataframe::{DataFrame, Schema, column, function},
     ml::{
-        learning::{self, Aggregate, Answers, Elements, Learning, doubles},
+        learning::{self, Aggregate, Answers, Elements, Learning, Learnt, doubles},
         param::stage_params,
         stage::{Estimator, Model, Transformer, plain_data},
         step::{Step, transform_by_steps},
@@ -79,28 +79,36 @@ impl Imputer {
     }
 
     fn questions(&self) -> Learning {
+        // A mean shows that there was a NaN. Only then is every number asked whether it is one.
+        self.asked(self.strategy != ImputerStrategy::Mean)
+    }
+
+    fn asked(&self, passes_nan: bool) -> Learning {
         let params = self.clone();
-        let learning = Learning::new(move |answers: Answers| {
-            let Imputer { input_cols, output_cols, missing_value, .. } = params;
-            let mut surrogates = Vec::with_capacity(input_cols.len());
-            for (input, figure) in input_cols.iter().zip(&answers.figures) {
+        let learning = Learning::in_turns(move |answers: Answers| {
+            let mut surrogates = Vec::with_capacity(params.input_cols.len());
+            for (input, figure) in params.input_cols.iter().zip(&answers.figures) {
                 match doubles(figure)?.first() {
                     Some(surrogate) if !surrogate.is_nan() => surrogates.push(*surrogate),
+                    _ if !passes_nan => return Ok(Learnt::Asks(params.asked(true))),
                     _ => return Err(Error::data(input, "every number is missing; nothing can stand for them")),
                 }
             }
-            Ok(Box::new(ImputerModel { input_cols, output_cols, missing_value: vec![missing_value], surrogates }))
+            let Imputer { input_cols, output_cols, missing_value, .. } = params;
+            let missing_value = vec![missing_value];
+            Ok(Learnt::Model(Box::new(ImputerModel { input_cols, output_cols, missing_value, surrogates })))
         });
+        // Spark's NaN equals NaN. NaN is never a number to learn from.
+        let missing = (!self.missing_value.is_nan()).then_some(self.missing_value);
+        let missing: Vec<_> = missing.into_iter().chain(passes_nan.then_some(f64::NAN)).map(lit_double).collect();
         self.input_cols.iter().fold(learning, |learning, input| {
             let ask: Aggregate = match self.strategy {
                 ImputerStrategy::Mean => Box::new(functions::avg),
                 ImputerStrategy::Median => quantiles(&[0.5]),
                 ImputerStrategy::Mode => Box::new(|value| function("mode", [value, lit_boolean(true)])),
             };
-            // Spark's NaN equals NaN. NaN is never a number to learn from.
             let value = column(input).cast(DataType::Double);
-            let missing = [self.missing_value, f64::NAN].map(lit_double);
-            let present = missing.into_iter().fold(value, |value, missing| function("nullif", [value, missing]));
+            let present = missing.iter().fold(value, |value, missing| function("nullif", [value, missing.clone()]));
             learning.figures(present, [ask])
         })
     }
@@ -186,8 +194,8 @@ impl ImputerModel {
     fn imputed(&self, input: &str, surrogate: f64, data_type: &DataType) -> Column {
         let value = column(input).cast(DataType::Double);
         let missing = lit_double(self.missing_value.first().copied().unwrap_or(f64::NAN));
-        let is_missing = value.clone().is_null().or(value.clone().eq(missing));
-        functions::when(is_missing, lit_double(surrogate)).otherwise(value).cast(data_type.clone())
+        let present = function("nullif", [value, missing]);
+        function("coalesce", [present, lit_double(surrogate)]).cast(data_type.clone())
     }
 }
 
