@@ -7,8 +7,8 @@
 //! | `make bench-images` | decoding PNG and JPEG on one core, beside Pillow |
 //! | `make bench-epoch` | a first epoch, which trains while rows arrive, beside the stream alone and training alone |
 //!
-//! Environment: `ROUNDS` (5), `ROWS` (of each), `CAP_MIB` (of a group, for the epoch: 128), `SPARK_REMOTE` (a server to use where any will do), `PYTHON` (a Python with
-//! PySpark's Connect client and Pillow, installed into the cache when unset).
+//! Environment: `ROUNDS` (5), `ROWS` (of each), `CAP_MIB` (of a group, for the epoch: 128), `SPARK_REMOTE` (a server to use
+//! where any will do), `PYTHON` (a Python with PySpark's Connect client and Pillow, installed into the cache when unset).
 
 mod epoch;
 mod images;

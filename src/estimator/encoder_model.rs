@@ -84,8 +84,9 @@ impl EncoderModel {
         Ok(Self { encoder: self.encoder.with_layer_index(layer_index)?, ..self })
     }
 
-    /// Streams a frame's rows here, in partition groups where they are many, and appends the code, the reconstruction and its error, batch by batch. Codes and
-    /// reconstructions are `array<float>`. Dropping the stream interrupts the work on the cluster.
+    /// Streams a frame's rows here, in partition groups where they are many, and appends the code, the reconstruction and
+    /// its error, batch by batch. Codes and reconstructions are `array<float>`. Dropping the stream interrupts the work on
+    /// the cluster.
     ///
     /// # Errors
     /// As [`Encoder::encode`] and [`PartitionedSource::stream`](crate::dataframe::PartitionedSource::stream).

@@ -171,8 +171,8 @@ macro_rules! shared_methods {
                     self
                 }
 
-                /// Keeps the parameters whose names begin so as they are at the beginning: `["0.", "3."]` freezes layers 0 and 3. Running
-                /// statistics of batch normalisation still follow the rows.
+                /// Keeps the parameters whose names begin so as they are at the beginning: `["0.", "3."]` freezes layers 0
+                /// and 3. Running statistics of batch normalisation still follow the rows.
                 pub fn freeze(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
                     self.shared.training.freeze(names);
                     self

@@ -24,7 +24,8 @@ use crate::{Error, Result};
 /// same words with `(?U)\w+`.
 pub const WORD_PATTERN: &str = r"\w+";
 
-static WORD: LazyLock<Regex> = LazyLock::new(|| Regex::new(WORD_PATTERN).expect("a pattern that is known"));
+static WORD: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(WORD_PATTERN).expect("the pattern is a constant, and compiles"));
 
 /// Reads text as ids of its words, in lower case: 0 fills up, 1 is a word that the vocabulary lacks, 2 its first word.
 ///

@@ -96,7 +96,8 @@ pub(in crate::train) fn is_finite(weights: &Weights) -> bool {
     weights.tensors().iter().all(|tensor| tensor.values.iter().all(|v| v.is_finite()))
 }
 
-/// What a run is to do and where it begins, as a checksum. Where it runs, for how long, and where rows are cached make no other run of it.
+/// What a run is to do and where it begins, as a checksum. Where it runs, for how long, and where rows are cached make no
+/// other run of it.
 pub(in crate::train) fn run_identity(
     spec: &NetworkSpec,
     params: &TrainParams,
