@@ -131,21 +131,26 @@ async fn a_connection_that_is_cut_again_and_again_loses_no_row() {
     client.release_session().await.unwrap();
 }
 
+/// The rows read, and how often the connection stalled for so long meanwhile: three times, if there is enough to read.
+async fn read_with_stalls(client: &Client, proxy: &Proxy, pause: Duration) -> (i64, i64) {
+    let mut stalls = 0;
+    let rows = read_in_order(client, async |rows| {
+        if rows > stalls * ROWS / 3 {
+            stalls += 1;
+            proxy.stall(true);
+            tokio::time::sleep(pause).await;
+            proxy.stall(false);
+        }
+    });
+    (rows.await.unwrap(), stalls)
+}
+
 #[tokio::test]
 async fn a_connection_that_stalls_goes_on_where_it_was() {
     let proxy = Proxy::to(&support::remote().await).await;
     let client = connect(&proxy.remote()).await.unwrap();
-    let mut stalls = 0;
-    let rows = read_in_order(&client, async |rows| {
-        if rows > stalls * ROWS / 3 {
-            stalls += 1;
-            proxy.stall(true);
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            proxy.stall(false);
-        }
-    });
-    assert_eq!(rows.await.unwrap(), ROWS);
-    assert_eq!((stalls, proxy.connections()), (3, 1));
+    let (rows, stalls) = read_with_stalls(&client, &proxy, Duration::from_millis(300)).await;
+    assert_eq!((rows, stalls, proxy.connections()), (ROWS, 3, 1));
     client.release_session().await.unwrap();
 }
 
@@ -155,17 +160,9 @@ async fn a_connection_that_stalls_for_longer_than_keep_alive_is_replaced() {
     let mut options = ConnectOptions::new(proxy.remote().parse().unwrap());
     options.http2_keep_alive = Duration::from_millis(250);
     let client = Client::connect(options).await.unwrap();
-    let mut stalls = 0;
-    let rows = read_in_order(&client, async |rows| {
-        if rows > stalls * ROWS / 3 {
-            stalls += 1;
-            proxy.stall(true);
-            tokio::time::sleep(Duration::from_millis(1500)).await;
-            proxy.stall(false);
-        }
-    });
-    assert_eq!(rows.await.unwrap(), ROWS);
-    assert!(stalls == 3 && proxy.connections() > 1, "{stalls} stalls, {} connections", proxy.connections());
+    let (rows, stalls) = read_with_stalls(&client, &proxy, Duration::from_millis(1500)).await;
+    assert_eq!((rows, stalls), (ROWS, 3));
+    assert!(proxy.connections() > 1, "{} connections", proxy.connections());
     client.release_session().await.unwrap();
 }
 
