@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, Schema, column, function},
+    dataframe::{DataFrame, Schema, column, function, texts},
 };
 
 /// An aggregate over a column of values, such as `avg`. It must pass over nulls.
@@ -84,10 +84,25 @@ impl Learning {
     }
 }
 
-/// The numbers of vector columns as expressions of other columns, where they are known: a vector need not be put
-/// together to ask about its elements.
+/// A number of a vector column, as expressions of other columns.
+#[derive(Debug, Clone)]
+pub struct Element {
+    /// The number; null or NaN too where the vector would be refused for it.
+    pub value: Column,
+    /// The number, or the error that the vector would be.
+    pub checked: Column,
+}
+
+impl Element {
+    /// An element for which no row is refused.
+    pub fn unchecked(value: Column) -> Self {
+        Self { checked: value.clone(), value }
+    }
+}
+
+/// The numbers of vector columns, where they are known: a vector need not be put together to ask about its elements.
 #[derive(Debug, Clone, Default)]
-pub struct Elements(HashMap<String, Vec<Column>>);
+pub struct Elements(HashMap<String, Vec<Element>>);
 
 /// Vectors that are longer are taken apart row by row, in place of an aggregate for each element.
 const LONGEST: usize = 256;
@@ -106,14 +121,15 @@ impl Elements {
     }
 
     /// The elements of a vector or array column: `None` when their number is unknown or large.
-    pub fn of(&self, name: &str, schema: &Schema) -> Option<Vec<Column>> {
+    pub fn of(&self, name: &str, schema: &Schema) -> Option<Vec<Element>> {
         let known = match self.0.get(name) {
             Some(elements) => elements.clone(),
             None => {
                 let field = schema.get(name)?;
                 let size = AttributeGroup::from_metadata(&field.metadata)?.size();
                 let values = as_array(column(name), numbers(&field.data_type)?);
-                (0..size.min(LONGEST + 1)).map(|i| function("get", [values.clone(), lit(i as i64)])).collect()
+                let element = |i| Element::unchecked(function("get", [values.clone(), lit(i as i64)]));
+                (0..size.min(LONGEST + 1)).map(element).collect()
             }
         };
         (1..=LONGEST).contains(&known.len()).then_some(known)
@@ -219,7 +235,7 @@ async fn with_classes(
     let mut figures_row: Option<Vec<ArrayRef>> = None;
     for batch in asked.collect().await? {
         let columns = whole(&batch, 0)?;
-        let (texts, rows) = (batch.column(1).as_string::<i32>(), batch.column(2).as_primitive::<Int64Type>());
+        let (texts, rows) = (texts(&batch, 1)?, batch.column(2).as_primitive::<Int64Type>());
         for (row, column) in columns.into_iter().enumerate() {
             match usize::try_from(column) {
                 Ok(column) => found[column].push((texts.value(row).to_owned(), rows.value(row))),

@@ -6,15 +6,13 @@ use arrow::array::RecordBatch;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use spark_connect::column::Column;
-
 use super::{
     PipelineModel,
     feature::{
         Bucketizer, ImputerModel, IndexToString, MaxAbsScalerModel, MinMaxScalerModel, Normalizer, OneHotEncoderModel,
         RobustScalerModel, SqlTransformer, StandardScalerModel, StringIndexerModel, VectorAssembler,
     },
-    learning::{Elements, Learning},
+    learning::{Element, Elements, Learning},
     local::Rows,
     operator::RemoteTransformer,
     rows::{Repartition, Split, TimeSplitModel},
@@ -87,7 +85,7 @@ pub trait Transformer: Any + Debug + Send + Sync {
 
     /// The name of an output vector, and its numbers as expressions of the columns of a frame of this schema, where
     /// that can be told.
-    fn elements(&self, _schema: &Schema) -> Option<(String, Vec<Column>)> {
+    fn elements(&self, _schema: &Schema) -> Option<(String, Vec<Element>)> {
         None
     }
 

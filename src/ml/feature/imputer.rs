@@ -194,8 +194,8 @@ impl ImputerModel {
     fn imputed(&self, input: &str, surrogate: f64, data_type: &DataType) -> Column {
         let value = column(input).cast(DataType::Double);
         let missing = lit_double(self.missing_value.first().copied().unwrap_or(f64::NAN));
-        let present = function("nullif", [value, missing]);
-        function("coalesce", [present, lit_double(surrogate)]).cast(data_type.clone())
+        let is_missing = value.clone().is_null().or(value.clone().eq(missing));
+        functions::when(is_missing, lit_double(surrogate)).otherwise(value).cast(data_type.clone())
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     dataframe::{DataFrame, Schema, column, function, vector_type, with_metadata},
     ml::{
         attribute::AttributeGroup,
-        learning::{Aggregate, Answers, Elements, Learning, Learnt, doubles},
+        learning::{Aggregate, Answers, Element, Elements, Learning, Learnt, doubles},
         stage::Model,
         step::Step,
     },
@@ -46,7 +46,7 @@ pub(super) struct Shortcut {
 }
 
 /// What rows say of one element.
-struct Element {
+struct Findings {
     place: i64,
     rows: f64,
     /// Those where it is not null.
@@ -77,14 +77,17 @@ impl ElementFigures {
 
     /// Asks for each element by itself; `None` if their number is not known.
     ///
-    /// Whether all elements are there is one count for all of them. Only what that and the figures leave in doubt is asked
-    /// again, with counts of its own.
+    /// Figures alone are asked for first, and what they leave in doubt again, with counts of its own.
     pub(super) fn learning(self, schema: &Schema, elements: &Elements) -> Option<Learning> {
         let elements = elements.of(&self.input_col, schema)?;
-        let whole = elements.iter().cloned().map(|element| element.cast(DataType::Double)).reduce(Column::add)?;
-        let quick: Vec<Vec<Aggregate>> = elements.iter().map(|_| self.of_numbers(self.quick()).collect()).collect();
         let asked_of_each = self.quick().len();
-        let questions: Vec<_> = elements.iter().cloned().zip(quick).collect();
+        let questions: Vec<_> = elements
+            .iter()
+            .map(|element| (self.telling(element), self.of_numbers(self.quick()).collect::<Vec<_>>()))
+            .collect();
+        // What passes over NaN passes over nulls as well, and does not tell of them.
+        let numbers = elements.iter().map(|element| element.value.clone().cast(DataType::Double));
+        let whole = if self.passes_nan { numbers.reduce(Column::add)? } else { lit(1) };
         let learning = Learning::in_turns(move |answers: Answers| {
             let count = |i: usize| Ok::<_, Error>(doubles(&answers.figures[i])?.first().copied().unwrap_or_default());
             let (rows, complete) = (count(0)?, count(1)?);
@@ -104,6 +107,14 @@ impl ElementFigures {
         Some(questions.into_iter().fold(learning, |learning, (element, asked)| learning.figures(element, asked)))
     }
 
+    /// The numbers of an element. Where a NaN shows in every figure, a null is one too.
+    fn telling(&self, element: &Element) -> Column {
+        if self.passes_nan {
+            return element.checked.clone();
+        }
+        function("coalesce", [element.value.clone().cast(DataType::Double), lit_double(f64::NAN)])
+    }
+
     fn quick(&self) -> Vec<Aggregate> {
         match &self.shortcut {
             Some(shortcut) => (shortcut.aggregates)(),
@@ -119,20 +130,20 @@ impl ElementFigures {
     }
 
     /// Asks for the elements whose figures are not known yet.
-    fn closer(self, elements: Vec<Column>, known: Vec<Option<Vec<f64>>>) -> Learning {
+    fn closer(self, elements: Vec<Element>, known: Vec<Option<Vec<f64>>>) -> Learning {
         let asked_of_each = self.asked().len();
         let unknown = elements.into_iter().zip(&known).filter(|(_, known)| known.is_none());
-        let questions: Vec<_> = unknown.map(|(element, _)| (element, self.asked())).collect();
+        let questions: Vec<_> = unknown.map(|(element, _)| (element.checked, self.asked())).collect();
         let learning = Learning::new(move |answers: Answers| {
             let rows = doubles(&answers.figures[0])?.first().copied().unwrap_or_default();
             let mut answers = answers.figures[1..].chunks(asked_of_each);
             let mut found = Vec::new();
             for (place, known) in (0..).zip(known) {
                 found.push(match known {
-                    Some(figures) => Element { place, rows, values: rows, numbers: rows, figures },
+                    Some(figures) => Findings { place, rows, values: rows, numbers: rows, figures },
                     None => {
                         let answer = answers.next().unwrap_or_default().iter().map(|figure| doubles(figure));
-                        Element::new(place, rows, &answer.collect::<Result<Vec<_>>>()?.concat())
+                        Findings::new(place, rows, &answer.collect::<Result<Vec<_>>>()?.concat())
                     }
                 });
             }
@@ -155,20 +166,20 @@ impl ElementFigures {
             for row in 0..batch.num_rows() {
                 let figures = batch.columns()[2..].iter().map(|figure| doubles(&figure.slice(row, 1)));
                 let figures = figures.collect::<Result<Vec<_>>>()?.concat();
-                found.push(Element::new(places.value(row).into(), rows.value(row) as f64, &figures));
+                found.push(Findings::new(places.value(row).into(), rows.value(row) as f64, &figures));
             }
         }
         found.sort_by_key(|element| element.place);
         self.finish(found)
     }
 
-    fn finish(self, found: Vec<Element>) -> Result<Box<dyn Model>> {
+    fn finish(self, found: Vec<Findings>) -> Result<Box<dyn Model>> {
         check(&self.input_col, self.passes_nan, &found)?;
         (self.learn)(found.into_iter().map(|element| element.figures).collect())
     }
 }
 
-impl Element {
+impl Findings {
     fn new(place: i64, rows: f64, answer: &[f64]) -> Self {
         let at = |i: usize| answer.get(i).copied().unwrap_or(f64::NAN);
         let figures = answer.get(2..).unwrap_or_default().to_vec();
@@ -176,12 +187,12 @@ impl Element {
     }
 }
 
-fn check(input_col: &str, passes_nan: bool, found: &[Element]) -> Result<()> {
+fn check(input_col: &str, passes_nan: bool, found: &[Findings]) -> Result<()> {
     let refuse = |reason: String| Err(Error::data(input_col, reason));
     let Some(rows) = found.first().map(|element| element.rows).filter(|rows| *rows > 0.0) else {
         return refuse("there is no vector to learn from: no row, or only nulls".into());
     };
-    for Element { place, rows: present, values, numbers, figures } in found {
+    for Findings { place, rows: present, values, numbers, figures } in found {
         if *present != rows {
             return refuse(format!(
                 "vectors differ in length: {rows} rows have element 0, {present} have element {place}"
@@ -350,8 +361,8 @@ mod tests {
     #[test]
     fn figures_that_cannot_be_used_are_refused_with_their_element() {
         let element =
-            |place, rows, values, numbers, figure| Element { place, rows, values, numbers, figures: vec![figure] };
-        let refused = |found: &[Element]| check("raw", false, found).unwrap_err().to_string();
+            |place, rows, values, numbers, figure| Findings { place, rows, values, numbers, figures: vec![figure] };
+        let refused = |found: &[Findings]| check("raw", false, found).unwrap_err().to_string();
         assert!(refused(&[]).contains("no row"));
         assert!(refused(&[element(0, 0.0, 0.0, 0.0, f64::NAN)]).contains("no row"));
         let shorter = [element(0, 5.0, 5.0, 5.0, 0.0), element(1, 4.0, 4.0, 4.0, 0.0)];

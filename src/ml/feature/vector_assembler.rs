@@ -18,6 +18,7 @@ use crate::{
     dataframe::{DataFrame, Schema, column, function, vector_type, with_metadata},
     ml::{
         attribute::{Attribute, AttributeGroup},
+        learning::Element,
         local::Rows,
         param::stage_params,
         stage::{Transformer, plain_data},
@@ -174,6 +175,27 @@ impl VectorAssembler {
         }
     }
 
+    /// What it does to rows of this schema, vectors of unknown lengths among them.
+    fn assembled(&self, schema: &Schema) -> Result<Vec<Step>> {
+        let inputs = self.inputs(schema)?;
+        let mut steps = Vec::new();
+        if self.handle_invalid == HandleInvalid::Skip {
+            for vector in inputs.iter().filter(|input| !is_scalar(input)) {
+                steps.push(Step::Filter(column(vector.name).is_not_null()));
+            }
+            let scalars: Vec<_> =
+                inputs.iter().filter(|input| is_scalar(input)).map(|i| Input { attributes: None, ..*i }).collect();
+            if !scalars.is_empty() {
+                let bad = functions::exists(doubles(&scalars), |x| x[0].clone().is_null().or(x[0].clone().is_nan()));
+                steps.push(Step::Filter(!bad));
+            }
+        }
+        let vector = function("array_to_vector", [self.values(&inputs)]);
+        let metadata = self.transform_schema(schema)?.require(&self.output_col)?.metadata.clone().into_iter().collect();
+        steps.push(Step::with_column(&self.output_col, with_metadata(vector, &self.output_col, &metadata)));
+        Ok(steps)
+    }
+
     fn output(&self, metadata: serde_json::Map<String, serde_json::Value>) -> StructField {
         let metadata = metadata.into_iter().collect();
         StructField { name: self.output_col.clone(), data_type: vector_type(), nullable: true, metadata }
@@ -243,34 +265,20 @@ impl Transformer for VectorAssembler {
             let schema = frame.schema().await?;
             self.transform_schema(&schema)?;
             let schema = self.measured(frame, schema).await?;
-            Ok(step::apply(frame, self.steps(&schema)?.unwrap_or_default()))
+            Ok(step::apply(frame, self.assembled(&schema)?))
         })
     }
 
     fn transform_batch(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let rows = Rows::new(batch)?;
         let schema = self.measured_here(&rows)?;
-        rows.apply(&self.steps(&schema)?.unwrap_or_default(), &self.transform_schema(&schema)?)
+        rows.apply(&self.assembled(&schema)?, &self.transform_schema(&schema)?)
     }
 
+    /// Where all lengths are known: else the rows are looked at first.
     fn steps(&self, schema: &Schema) -> Result<Option<Vec<Step>>> {
-        let inputs = self.inputs(schema)?;
-        let mut steps = Vec::new();
-        if self.handle_invalid == HandleInvalid::Skip {
-            for vector in inputs.iter().filter(|input| !is_scalar(input)) {
-                steps.push(Step::Filter(column(vector.name).is_not_null()));
-            }
-            let scalars: Vec<_> =
-                inputs.iter().filter(|input| is_scalar(input)).map(|i| Input { attributes: None, ..*i }).collect();
-            if !scalars.is_empty() {
-                let bad = functions::exists(doubles(&scalars), |x| x[0].clone().is_null().or(x[0].clone().is_nan()));
-                steps.push(Step::Filter(!bad));
-            }
-        }
-        let vector = function("array_to_vector", [self.values(&inputs)]);
-        let metadata = self.transform_schema(schema)?.require(&self.output_col)?.metadata.clone().into_iter().collect();
-        steps.push(Step::with_column(&self.output_col, with_metadata(vector, &self.output_col, &metadata)));
-        Ok(Some(steps))
+        let known = self.inputs(schema)?.iter().all(|input| input.attributes.is_some());
+        known.then(|| self.assembled(schema)).transpose()
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
@@ -285,19 +293,19 @@ impl Transformer for VectorAssembler {
     }
 
     /// When all inputs are single numbers: each of them, checked as the vector's are.
-    fn elements(&self, schema: &Schema) -> Option<(String, Vec<Column>)> {
+    fn elements(&self, schema: &Schema) -> Option<(String, Vec<Element>)> {
         let inputs = self.inputs(schema).ok()?;
         let element = |input: &Input<'_>| {
             let value = column(input.name).cast(DataType::Double);
             match self.handle_invalid {
-                HandleInvalid::Skip => value,
-                HandleInvalid::Keep => function("coalesce", [value, lit_double(f64::NAN)]),
+                HandleInvalid::Skip => Element::unchecked(value),
+                HandleInvalid::Keep => Element::unchecked(function("coalesce", [value, lit_double(f64::NAN)])),
                 HandleInvalid::Error => {
                     let bad = value.clone().is_null().or(value.clone().is_nan());
                     let advice =
                         "null or NaN, which cannot be assembled into a vector; set handleInvalid to skip or keep.";
                     let refusal = raise([text(&format!("Column `{}` is {advice}", input.name))]);
-                    functions::when(bad, refusal).otherwise(value)
+                    Element { checked: functions::when(bad, refusal).otherwise(value.clone()), value }
                 }
             }
         };
