@@ -98,32 +98,34 @@ async fn the_imputer_gives_what_spark_mls_gives() {
 async fn stages_fitted_together_learn_what_spark_mls_learn_one_by_one() {
     let spark = session().await;
     let frame = mixed(&spark, 7).repartition(3);
-    let pipeline = Pipeline::new()
-        .stage(StringIndexer::new("wo.rd", "label"))
-        .stage(Imputer::new(["real", "few"], ["a", "b"]))
-        .stage(VectorAssembler::new(["a", "b", "float"], "raw"))
-        .stage(StandardScaler::new("raw", "features").with_mean(true))
-        .stage(StringIndexer::new("few", "few_index").handle_invalid(HandleInvalid::Keep))
-        .stage(MinMaxScaler::new("raw", "ranged"));
-    let ours = pipeline.fit(&frame).await.unwrap().transform(&frame).await.unwrap();
+    for (imputed, missing) in [(["real", "few"], f64::NAN), (["dec", "few"], 1.0)] {
+        let pipeline = Pipeline::new()
+            .stage(StringIndexer::new("wo.rd", "label"))
+            .stage(Imputer::new(imputed, ["a", "b"]).missing_value(missing))
+            .stage(VectorAssembler::new(["a", "b", "float"], "raw"))
+            .stage(StandardScaler::new("raw", "features").with_mean(true))
+            .stage(StringIndexer::new("few", "few_index").handle_invalid(HandleInvalid::Keep))
+            .stage(MinMaxScaler::new("raw", "ranged"));
+        let ours = pipeline.fit(&frame).await.unwrap().transform(&frame).await.unwrap();
 
-    let operator = Operator::feature;
-    let indexed =
-        operator("StringIndexer").texts("inputCols", &["word", "few"]).texts("outputCols", &["label", "few_index"]);
-    let plain = frame.with_column_renamed("wo.rd", "word");
-    let theirs = indexed.text("handleInvalid", "keep").fit_apply(&plain, &plain).await.unwrap();
-    let imputer = operator("Imputer").texts("inputCols", &["real", "few"]).texts("outputCols", &["a", "b"]);
-    let theirs = imputer.fit_apply(&theirs, &theirs).await.unwrap();
-    let theirs =
-        operator("VectorAssembler").texts("inputCols", &["a", "b", "float"]).text("outputCol", "raw").apply(&theirs);
-    let scaler = operator("StandardScaler").text("inputCol", "raw").text("outputCol", "features");
-    let theirs = scaler.flag("withMean", true).fit_apply(&theirs, &theirs).await.unwrap();
-    let ranged = operator("MinMaxScaler").text("inputCol", "raw").text("outputCol", "ranged");
-    let theirs = ranged.fit_apply(&theirs, &theirs).await.unwrap();
-    let picked = |frame: &DataFrame| frame.select(["id", "label", "few_index"]).order_by(["id"]);
-    assert_eq!(rows(&picked(&ours)).await, rows(&picked(&theirs)).await);
-    assert_close(&ours, &theirs, "features").await;
-    assert_close(&ours, &theirs, "ranged").await;
+        let operator = Operator::feature;
+        let indexed =
+            operator("StringIndexer").texts("inputCols", &["word", "few"]).texts("outputCols", &["label", "few_index"]);
+        let plain = frame.with_column_renamed("wo.rd", "word");
+        let theirs = indexed.text("handleInvalid", "keep").fit_apply(&plain, &plain).await.unwrap();
+        let imputer = operator("Imputer").texts("inputCols", &imputed).texts("outputCols", &["a", "b"]);
+        let theirs = imputer.number("missingValue", missing).fit_apply(&theirs, &theirs).await.unwrap();
+        let assembler = operator("VectorAssembler").texts("inputCols", &["a", "b", "float"]);
+        let theirs = assembler.text("outputCol", "raw").apply(&theirs);
+        let scaler = operator("StandardScaler").text("inputCol", "raw").text("outputCol", "features");
+        let theirs = scaler.flag("withMean", true).fit_apply(&theirs, &theirs).await.unwrap();
+        let ranged = operator("MinMaxScaler").text("inputCol", "raw").text("outputCol", "ranged");
+        let theirs = ranged.fit_apply(&theirs, &theirs).await.unwrap();
+        let picked = |frame: &DataFrame| frame.select(["id", "label", "few_index"]).order_by(["id"]);
+        assert_eq!(rows(&picked(&ours)).await, rows(&picked(&theirs)).await);
+        assert_close(&ours, &theirs, "features").await;
+        assert_close(&ours, &theirs, "ranged").await;
+    }
     spark.stop().await.unwrap();
 }
 

@@ -36,9 +36,9 @@ pub enum Learnt {
 /// What an estimator asks of the rows of a frame, and what it makes of the answers.
 pub struct Learning {
     classes: Vec<Column>,
-    values: Vec<Column>,
-    /// The place of a value, and what is asked about it.
-    figures: Vec<(usize, Aggregate)>,
+    /// Aggregates over expressions of the frame's columns. They stay one expression: a projection that computes a
+    /// hundred values for them is too long a method for the JVM's compiler.
+    figures: Vec<Column>,
     learn: Learn,
 }
 
@@ -66,7 +66,7 @@ impl Learning {
 
     /// Asks nothing yet; `learn` makes a model of the answers if they suffice, else asks again.
     pub fn in_turns(learn: impl FnOnce(Answers) -> Result<Learnt> + Send + 'static) -> Self {
-        Self { classes: Vec::new(), values: Vec::new(), figures: Vec::new(), learn: Box::new(learn) }
+        Self { classes: Vec::new(), figures: Vec::new(), learn: Box::new(learn) }
     }
 
     /// Asks which texts occur in a column, and how often. Nulls are passed over.
@@ -77,14 +77,12 @@ impl Learning {
 
     /// Asks aggregates of a column of values.
     pub fn figures(mut self, value: Column, aggregates: impl IntoIterator<Item = Aggregate>) -> Self {
-        let place = self.values.len();
-        self.values.push(value);
-        self.figures.extend(aggregates.into_iter().map(|aggregate| (place, aggregate)));
+        self.figures.extend(aggregates.into_iter().map(|aggregate| aggregate(value.clone())));
         self
     }
 }
 
-/// A number of a vector column, as expressions of other columns.
+/// A number of a column, as expressions of other columns.
 #[derive(Debug, Clone)]
 pub struct Element {
     /// The number; null or NaN too where the vector would be refused for it.
@@ -100,7 +98,8 @@ impl Element {
     }
 }
 
-/// The numbers of vector columns, where they are known: a vector need not be put together to ask about its elements.
+/// The numbers that columns are made of, where they are known: a vector need not be put together to ask about its
+/// elements, nor a number that a stage computes from others.
 #[derive(Debug, Clone, Default)]
 pub struct Elements(HashMap<String, Vec<Element>>);
 
@@ -110,14 +109,21 @@ const LONGEST: usize = 256;
 impl Elements {
     /// What a stage's output is made of, if the stage can tell.
     pub(super) fn learn_from(&mut self, stage: &dyn Transformer, schema: &Schema) {
-        if let Some((name, elements)) = stage.elements(schema) {
-            self.0.insert(name, elements);
-        }
+        let found = stage.elements(schema, self);
+        self.0.extend(found);
     }
 
     /// Forgets all, since columns may have changed their meaning.
     pub(super) fn clear(&mut self) {
         self.0.clear();
+    }
+
+    /// The one number of a column, as a double.
+    pub fn number(&self, name: &str) -> Column {
+        match self.0.get(name).map(Vec::as_slice) {
+            Some([number]) => number.value.clone(),
+            _ => column(name).cast(DataType::Double),
+        }
     }
 
     /// The elements of a vector or array column: `None` when their number is unknown or large.
@@ -157,17 +163,11 @@ pub(super) async fn learn(frame: &DataFrame, all: Vec<Learning>) -> Result<Vec<B
 /// union of both.
 async fn ask(frame: &DataFrame, all: Vec<Learning>) -> Result<Vec<Learnt>> {
     let classes: Vec<_> = all.iter().flat_map(|one| one.classes.iter().cloned()).collect();
-    let values: Vec<_> = all.iter().flat_map(|one| one.values.iter().cloned()).collect();
-    let mut figures = Vec::new();
-    let mut before = 0;
-    for one in &all {
-        figures.extend(one.figures.iter().map(|(place, aggregate)| (before + place, aggregate)));
-        before += one.values.len();
-    }
+    let figures: Vec<_> = all.iter().flat_map(|one| one.figures.iter().cloned()).collect();
     let mut answers = match (classes.is_empty(), figures.is_empty()) {
         (true, true) => Answers::default(),
-        (true, false) => all_rows(frame, values, &figures).await?,
-        (false, _) => with_classes(frame, classes, values, &figures).await?,
+        (true, false) => all_rows(frame, figures).await?,
+        (false, _) => with_classes(frame, classes, figures).await?,
     };
     let learnt = all.into_iter().map(|one| {
         let rest = answers.classes.split_off(one.classes.len().min(answers.classes.len()));
@@ -184,33 +184,22 @@ pub(super) async fn learn_one(frame: &DataFrame, learning: Learning) -> Result<B
     learn(frame, vec![learning]).await?.pop().ok_or_else(no_answer)
 }
 
-fn place(i: usize) -> String {
-    format!("v{i}")
-}
-
 fn answer(i: usize) -> String {
     format!("a{i}")
 }
 
-/// One row: what is asked about the values.
-fn figures_row(frame: &DataFrame, values: Vec<Column>, figures: &[(usize, &Aggregate)]) -> DataFrame {
-    let values = values.into_iter().enumerate().map(|(i, value)| value.alias(&place(i)));
-    let asked = figures.iter().enumerate().map(|(i, (of, ask))| ask(column(&place(*of))).alias(&answer(i)));
-    frame.select(values).agg(asked)
+/// One row: the figures.
+fn figures_row(frame: &DataFrame, figures: Vec<Column>) -> DataFrame {
+    frame.agg(figures.into_iter().enumerate().map(|(i, figure)| figure.alias(&answer(i))))
 }
 
-async fn all_rows(frame: &DataFrame, values: Vec<Column>, figures: &[(usize, &Aggregate)]) -> Result<Answers> {
-    let batches = figures_row(frame, values, figures).collect().await?;
+async fn all_rows(frame: &DataFrame, figures: Vec<Column>) -> Result<Answers> {
+    let batches = figures_row(frame, figures).collect().await?;
     let row = batches.iter().find(|batch| batch.num_rows() == 1).ok_or_else(no_answer)?;
     Ok(Answers { classes: Vec::new(), figures: row.columns().to_vec() })
 }
 
-async fn with_classes(
-    frame: &DataFrame,
-    classes: Vec<Column>,
-    values: Vec<Column>,
-    figures: &[(usize, &Aggregate)],
-) -> Result<Answers> {
+async fn with_classes(frame: &DataFrame, classes: Vec<Column>, figures: Vec<Column>) -> Result<Answers> {
     let mut found = vec![Vec::new(); classes.len()];
     let pair = |(i, class): (i64, Column)| {
         function("named_struct", [lit_string("column"), lit(i), lit_string("class"), class])
@@ -222,11 +211,13 @@ async fn with_classes(
         .filter(class.clone().is_not_null())
         .group_by([which.alias("column"), class.alias("class")])
         .agg([functions::count(lit(1)).alias("rows")]);
-    if !figures.is_empty() {
+    let asks_figures = !figures.is_empty();
+    if asks_figures {
         // A branch of its own: rows that were repeated for their classes would carry all values along.
-        let names = || (0..figures.len()).map(answer);
+        let count = figures.len();
+        let names = || (0..count).map(answer);
         let none = || null(DataType::Null);
-        let figures = figures_row(frame, values, figures);
+        let figures = figures_row(frame, figures);
         let columns = [lit(-1).alias("column"), no_text().alias("class"), lit(0).cast(DataType::Long).alias("rows")];
         let figures = figures.select(columns.into_iter().chain(names().map(|name| column(&name))));
         let classes = ["column", "class", "rows"].map(column).into_iter();
@@ -243,7 +234,7 @@ async fn with_classes(
             }
         }
     }
-    let figures = if figures.is_empty() { Vec::new() } else { figures_row.ok_or_else(no_answer)? };
+    let figures = if asks_figures { figures_row.ok_or_else(no_answer)? } else { Vec::new() };
     Ok(Answers { classes: found, figures })
 }
 

@@ -83,10 +83,10 @@ pub trait Transformer: Any + Debug + Send + Sync {
         true
     }
 
-    /// The name of an output vector, and its numbers as expressions of the columns of a frame of this schema, where
-    /// that can be told.
-    fn elements(&self, _schema: &Schema) -> Option<(String, Vec<Element>)> {
-        None
+    /// Outputs by name, each with its numbers as expressions of the columns of a frame of this schema; without those of
+    /// which that cannot be told. `known` has what the numbers of earlier columns are made of.
+    fn elements(&self, _schema: &Schema, _known: &Elements) -> Vec<(String, Vec<Element>)> {
+        Vec::new()
     }
 
     /// The stage as data, if it is one of this crate's; such stages can be saved with a model.

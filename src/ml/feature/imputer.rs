@@ -15,7 +15,7 @@ use crate::{
     Error, Result,
     dataframe::{DataFrame, Schema, column, function},
     ml::{
-        learning::{self, Aggregate, Answers, Elements, Learning, Learnt, doubles},
+        learning::{self, Aggregate, Answers, Element, Elements, Learning, Learnt, doubles},
         param::stage_params,
         stage::{Estimator, Model, Transformer, plain_data},
         step::{Step, transform_by_steps},
@@ -191,11 +191,13 @@ impl ImputerModel {
         &self.surrogates
     }
 
-    fn imputed(&self, input: &str, surrogate: f64, data_type: &DataType) -> Column {
-        let value = column(input).cast(DataType::Double);
-        let missing = lit_double(self.missing_value.first().copied().unwrap_or(f64::NAN));
-        let is_missing = value.clone().is_null().or(value.clone().eq(missing));
-        functions::when(is_missing, lit_double(surrogate)).otherwise(value).cast(data_type.clone())
+    fn missing(&self) -> f64 {
+        self.missing_value.first().copied().unwrap_or(f64::NAN)
+    }
+
+    fn imputed(&self, value: Column, surrogate: f64) -> Column {
+        let is_missing = value.clone().is_null().or(value.clone().eq(lit_double(self.missing())));
+        functions::when(is_missing, lit_double(surrogate)).otherwise(value)
     }
 }
 
@@ -205,7 +207,8 @@ impl Transformer for ImputerModel {
     fn steps(&self, schema: &Schema) -> Result<Option<Vec<Step>>> {
         let columns = self.input_cols.iter().zip(&self.output_cols).zip(&self.surrogates);
         let outputs = columns.map(|((input, output), surrogate)| {
-            Ok((output.clone(), self.imputed(input, *surrogate, &schema.require(input)?.data_type)))
+            let data_type = schema.require(input)?.data_type.clone();
+            Ok((output.clone(), self.imputed(column(input).cast(DataType::Double), *surrogate).cast(data_type)))
         });
         Ok(Some(vec![Step::WithColumns(outputs.collect::<Result<_>>()?)]))
     }
@@ -216,6 +219,27 @@ impl Transformer for ImputerModel {
 
     fn reads(&self) -> Option<Vec<String>> {
         Some(self.input_cols.clone())
+    }
+
+    fn elements(&self, schema: &Schema, known: &Elements) -> Vec<(String, Vec<Element>)> {
+        let columns = self.input_cols.iter().zip(&self.output_cols).zip(&self.surrogates);
+        let outputs = columns.filter_map(|((input, output), surrogate)| {
+            let data_type = &schema.get(input)?.data_type;
+            let imputed = match self.missing() {
+                // The same numbers, and the cluster sees that none is null.
+                missing if missing.is_nan() => {
+                    let number = function("nanvl", [known.number(input), lit_double(*surrogate)]);
+                    function("coalesce", [number, lit_double(*surrogate)])
+                }
+                _ => self.imputed(known.number(input), *surrogate),
+            };
+            let number = match data_type {
+                DataType::Double => imputed,
+                other => imputed.cast(other.clone()).cast(DataType::Double),
+            };
+            Some((output.clone(), vec![Element::unchecked(number)]))
+        });
+        outputs.collect()
     }
 
     plain_data!(ImputerModel);

@@ -77,17 +77,20 @@ impl ElementFigures {
 
     /// Asks for each element by itself; `None` if their number is not known.
     ///
-    /// Figures alone are asked for first, and what they leave in doubt again, with counts of its own.
+    /// Whether all elements are there is one count for all of them. What that and the figures leave in doubt is asked
+    /// again, with counts of its own.
     pub(super) fn learning(self, schema: &Schema, elements: &Elements) -> Option<Learning> {
         let elements = elements.of(&self.input_col, schema)?;
         let asked_of_each = self.quick().len();
-        let questions: Vec<_> = elements
-            .iter()
-            .map(|element| (self.telling(element), self.of_numbers(self.quick()).collect::<Vec<_>>()))
-            .collect();
-        // What passes over NaN passes over nulls as well, and does not tell of them.
+        let telling = elements.iter().map(|element| match self.passes_nan {
+            // A NaN that is passed over shows in no figure.
+            true => element.checked.clone(),
+            false => element.value.clone(),
+        });
+        let questions: Vec<_> =
+            telling.map(|element| (element, self.of_numbers(self.quick()).collect::<Vec<_>>())).collect();
         let numbers = elements.iter().map(|element| element.value.clone().cast(DataType::Double));
-        let whole = if self.passes_nan { numbers.reduce(Column::add)? } else { lit(1) };
+        let whole = numbers.reduce(Column::add)?;
         let learning = Learning::in_turns(move |answers: Answers| {
             let count = |i: usize| Ok::<_, Error>(doubles(&answers.figures[i])?.first().copied().unwrap_or_default());
             let (rows, complete) = (count(0)?, count(1)?);
@@ -105,14 +108,6 @@ impl ElementFigures {
         let learning = learning.figures(lit(1), [Box::new(functions::count) as Aggregate]);
         let learning = learning.figures(whole, [Box::new(functions::count) as Aggregate]);
         Some(questions.into_iter().fold(learning, |learning, (element, asked)| learning.figures(element, asked)))
-    }
-
-    /// The numbers of an element. Where a NaN shows in every figure, a null is one too.
-    fn telling(&self, element: &Element) -> Column {
-        if self.passes_nan {
-            return element.checked.clone();
-        }
-        function("coalesce", [element.value.clone().cast(DataType::Double), lit_double(f64::NAN)])
     }
 
     fn quick(&self) -> Vec<Aggregate> {

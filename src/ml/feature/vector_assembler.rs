@@ -18,7 +18,7 @@ use crate::{
     dataframe::{DataFrame, Schema, column, function, vector_type, with_metadata},
     ml::{
         attribute::{Attribute, AttributeGroup},
-        learning::Element,
+        learning::{Element, Elements},
         local::Rows,
         param::stage_params,
         stage::{Transformer, plain_data},
@@ -293,10 +293,10 @@ impl Transformer for VectorAssembler {
     }
 
     /// When all inputs are single numbers: each of them, checked as the vector's are.
-    fn elements(&self, schema: &Schema) -> Option<(String, Vec<Element>)> {
-        let inputs = self.inputs(schema).ok()?;
+    fn elements(&self, schema: &Schema, known: &Elements) -> Vec<(String, Vec<Element>)> {
+        let inputs = self.inputs(schema).unwrap_or_default();
         let element = |input: &Input<'_>| {
-            let value = column(input.name).cast(DataType::Double);
+            let value = known.number(input.name);
             match self.handle_invalid {
                 HandleInvalid::Skip => Element::unchecked(value),
                 HandleInvalid::Keep => Element::unchecked(function("coalesce", [value, lit_double(f64::NAN)])),
@@ -309,7 +309,8 @@ impl Transformer for VectorAssembler {
                 }
             }
         };
-        inputs.iter().all(is_scalar).then(|| (self.output_col.clone(), inputs.iter().map(element).collect()))
+        let known = !inputs.is_empty() && inputs.iter().all(is_scalar);
+        known.then(|| (self.output_col.clone(), inputs.iter().map(element).collect())).into_iter().collect()
     }
 
     plain_data!(VectorAssembler);
