@@ -77,13 +77,7 @@ pub(crate) fn product(
     threads: Threads,
 ) {
     let (c, stride) = c;
-    assert!(a.fits(m, k) && b.fits(k, n), "a matrix is larger than its slice");
-    assert!(m == 0 || n == 0 || (m - 1) * stride + n <= c.len(), "a product is larger than its slice");
-    match start {
-        Start::Columns(bias) => assert!(bias.len() >= n, "a number for each column"),
-        Start::Rows(bias) => assert!(bias.len() >= m, "a number for each row"),
-        Start::Zero | Start::Held => {}
-    }
+    check([m, n, k], a, Some(b), (c.len(), stride), start);
     if m == 0 || n == 0 {
         return;
     }
@@ -129,6 +123,67 @@ pub(crate) fn product(
             false,
             parallelism,
         );
+    }
+}
+
+/// Holds slices against the sizes of their matrices.
+fn check([m, n, k]: [usize; 3], a: Matrix<'_>, b: Option<Matrix<'_>>, c: (usize, usize), start: Start<'_>) {
+    let (len, stride) = c;
+    assert!(a.fits(m, k) && b.is_none_or(|b| b.fits(k, n)), "a matrix is larger than its slice");
+    assert!(m == 0 || n == 0 || (m - 1) * stride + n <= len, "a product is larger than its slice");
+    match start {
+        Start::Columns(bias) => assert!(bias.len() >= n, "a number for each column"),
+        Start::Rows(bias) => assert!(bias.len() >= m, "a number for each row"),
+        Start::Zero | Start::Held => {}
+    }
+}
+
+/// The second factor of many products, laid out once as they read it.
+#[derive(Debug)]
+pub(crate) struct Factor {
+    rows: usize,
+    columns: usize,
+    values: Vec<f32>,
+}
+
+impl Factor {
+    /// Of a `(rows, columns)` matrix.
+    ///
+    /// # Panics
+    /// When the slice is too short for it.
+    pub(crate) fn new(rows: usize, columns: usize, matrix: Matrix<'_>) -> Self {
+        assert!(matrix.fits(rows, columns), "a matrix is larger than its slice");
+        #[cfg(target_arch = "x86_64")]
+        if tiles::available() {
+            // SAFETY: the processor can, and the matrix lies in its slice.
+            return Self { rows, columns, values: unsafe { tiles::panels((rows, columns), matrix) } };
+        }
+        let at = |i: usize| matrix.values[i / columns * matrix.row + i % columns * matrix.column];
+        Self { rows, columns, values: (0..rows * columns).map(at).collect() }
+    }
+
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// `c = start + a b` for `m` rows, `b` this factor; otherwise as [`product`].
+    ///
+    /// # Panics
+    /// When a slice is too short for its matrix.
+    pub(crate) fn product(&self, m: usize, a: Matrix<'_>, c: (&mut [f32], usize), start: Start<'_>, threads: Threads) {
+        let sizes @ [_, n, k] = [m, self.columns, self.rows];
+        #[cfg(target_arch = "x86_64")]
+        if tiles::available() {
+            check(sizes, a, None, (c.0.len(), c.1), start);
+            if m > 0 && n > 0 {
+                // SAFETY: as in `product`; the panels are those of this matrix.
+                unsafe {
+                    tiles::multiply_panels(sizes, a, &self.values, (c.0.as_mut_ptr(), c.1), start, threads);
+                }
+            }
+            return;
+        }
+        product([m, n, k], a, Matrix::rows(&self.values, n), c, start, threads);
     }
 }
 
@@ -211,6 +266,14 @@ mod tests {
                         let mut shared = held.clone();
                         product([m, n, k], left, right, (&mut shared, n + 3), start, Threads::All);
                         assert_eq!(shared, c, "threads change nothing");
+                        let mut again = held.clone();
+                        Factor::new(k, n, right).product(m, left, (&mut again, n + 3), start, Threads::All);
+                        for (i, (again, c)) in again.iter().zip(&c).enumerate() {
+                            assert!(
+                                (again - c).abs() < 1e-5 * (k as f32).sqrt() + 1e-6,
+                                "{m} {n} {k}: {i}: {again}, {c}"
+                            );
+                        }
                         seen.get_or_insert(c);
                     }
                 }

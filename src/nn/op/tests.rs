@@ -62,17 +62,19 @@ impl Case {
         Var::from_slice(&self.x, dims, &Device::Cpu).unwrap()
     }
 
-    fn holds(&self, what: &str, found: &[f32], expected: &[f32]) {
+    /// The largest error, as a share of one more than the value.
+    fn holds(&self, what: &str, found: &[f32], expected: &[f32]) -> f32 {
         assert_eq!(found.len(), expected.len(), "{}: {what}", self.name);
-        for (found, expected) in found.iter().zip(expected) {
-            let close = (found - expected).abs() <= 1e-5 * (1.0 + expected.abs());
-            assert!(close, "{}: {what}: {found} for {expected}", self.name);
-        }
+        found.iter().zip(expected).fold(0.0, |worst, (found, expected)| {
+            let error = (found - expected).abs() / (1.0 + expected.abs());
+            assert!(error <= 1e-5, "{}: {what}: {found} for {expected}", self.name);
+            worst.max(error)
+        })
     }
 
-    fn gradients_hold(&self, gradients: &[(String, Vec<f32>)]) {
+    fn gradients_hold(&self, gradients: &[(String, Vec<f32>)]) -> f32 {
         assert_eq!(gradients.len(), self.gradients.len(), "{}", self.name);
-        gradients.iter().for_each(|(name, found)| self.holds(name, found, &self.gradients[name]));
+        gradients.iter().fold(0.0, |worst, (name, found)| worst.max(self.holds(name, found, &self.gradients[name])))
     }
 
     fn statistics_hold(&self, network: &Sequential) {
@@ -92,10 +94,12 @@ fn a_tape_gives_the_outputs_and_gradients_of_pytorch() {
             dy.copy_from_slice(&case.upstream);
             y.to_vec()
         });
-        case.holds("output", &seen.unwrap(), &case.y);
+        let output = case.holds("output", &seen.unwrap(), &case.y);
         let gradients = network.parameters().iter().zip(tape.gradients()).map(|(p, g)| (p.name.clone(), flat(g)));
-        case.gradients_hold(&gradients.collect::<Vec<_>>());
+        let gradient = case.gradients_hold(&gradients.collect::<Vec<_>>());
         case.statistics_hold(&network);
+        let shape = format!("{} x {:?}", case.rows, case.spec.inputs.dims);
+        println!("{:<44} {shape:>18}   output {output:.0e}, gradients {gradient:.0e}", case.name);
     }
 }
 

@@ -71,24 +71,44 @@ pub(super) unsafe fn multiply(
 ) {
     let strided = |m: Matrix<'_>| Strided { at: m.values.as_ptr(), row: m.row, column: m.column };
     let c = Strided { at: c.0, row: c.1, column: 1 };
-    let product = Product { sizes, a: strided(a), b: strided(b), c, start };
+    let product = Product { sizes, a: strided(a), b: strided(b), panels: None, c, start };
     let product = if product.t().cost() < product.cost() { product.t() } else { product };
-    let ([m, n, k], panels) = (product.sizes, product.sizes[1].div_ceil(PANEL));
-    let at_work = super::threads();
-    if threads == Threads::One || at_work == 1 || m * n * k < WORTH_SHARING {
+    // SAFETY: by the caller's word.
+    unsafe { product.run(threads) };
+}
+
+/// `c = start + a b`, with the panels of `b` from [`panels`].
+///
+/// # Safety
+/// As [`multiply`].
+pub(super) unsafe fn multiply_panels(
+    sizes: [usize; 3],
+    a: Matrix<'_>,
+    panels: &[f32],
+    c: (*mut f32, usize),
+    start: Start<'_>,
+    threads: Threads,
+) {
+    let [_, n, k] = sizes;
+    assert!(panels.len() >= k * n.next_multiple_of(LANES), "panels of another matrix");
+    let a = Strided { at: a.values.as_ptr(), row: a.row, column: a.column };
+    let (c, b) = (Strided { at: c.0, row: c.1, column: 1 }, Strided { at: panels.as_ptr(), row: PANEL, column: 1 });
+    // SAFETY: by the caller's word.
+    unsafe { Product { sizes, a, b, panels: Some(panels.as_ptr()), c, start }.run(threads) };
+}
+
+/// What products copy of a `(k, n)` matrix, all panels behind each other.
+///
+/// # Safety
+/// As [`multiply`].
+pub(super) unsafe fn panels((k, n): (usize, usize), b: Matrix<'_>) -> Vec<f32> {
+    let mut panels = vec![0.0; k * n.next_multiple_of(LANES)];
+    for (to, first) in panels.chunks_mut((k * PANEL).max(1)).zip((0..n).step_by(PANEL)) {
+        let at = b.values.as_ptr().wrapping_add(first * b.column);
         // SAFETY: by the caller's word.
-        (0..panels).for_each(|panel| unsafe { product.panel(panel, 0..m) });
-        return;
+        unsafe { copy(Strided { at, row: b.row, column: b.column }, (k, PANEL.min(n - first)), to) };
     }
-    // Each part of a panel copies it anew, so there are no more than it takes to keep all threads at work.
-    let even = |parts: &usize| (panels * parts).is_multiple_of(at_work) || panels * parts >= 4 * at_work;
-    let parts = (1..=4).find(even).unwrap_or(4);
-    let rows = m.div_ceil(parts).next_multiple_of(TILE);
-    (0..panels * parts).into_par_iter().for_each(|i| {
-        let begin = (i % parts * rows).min(m);
-        // SAFETY: by the caller's word; each part writes to values of its own.
-        unsafe { product.panel(i / parts, begin..(begin + rows).min(m)) };
-    });
+    panels
 }
 
 /// `c = start + a b`; sizes are `(m, n, k)`.
@@ -97,6 +117,8 @@ struct Product<'a> {
     sizes: [usize; 3],
     a: Strided<*const f32>,
     b: Strided<*const f32>,
+    /// `b` as [`panels`] lays it out, if it is.
+    panels: Option<*const f32>,
     c: Strided<*mut f32>,
     start: Start<'a>,
 }
@@ -115,7 +137,7 @@ impl Product<'_> {
             Start::Rows(bias) => Start::Columns(bias),
             other => other,
         };
-        Self { sizes: [n, m, k], a: self.b.t(), b: self.a.t(), c: self.c.t(), start }
+        Self { sizes: [n, m, k], a: self.b.t(), b: self.a.t(), panels: None, c: self.c.t(), start }
     }
 
     /// About how many cycles it takes: multiplications, copying `b`, storing `c`.
@@ -127,6 +149,29 @@ impl Product<'_> {
             _ => 2 * n * k,
         };
         m * n.div_ceil(LANES) * k + copying + if self.c.column == 1 { m * n / 8 } else { 3 * m * n / 2 }
+    }
+
+    /// Computes all of it, on the calling thread or on all.
+    ///
+    /// # Safety
+    /// As [`multiply`].
+    unsafe fn run(self, threads: Threads) {
+        let ([m, n, k], panels) = (self.sizes, self.sizes[1].div_ceil(PANEL));
+        let at_work = super::threads();
+        if threads == Threads::One || at_work == 1 || m * n * k < WORTH_SHARING {
+            // SAFETY: by the caller's word.
+            (0..panels).for_each(|panel| unsafe { self.panel(panel, 0..m) });
+            return;
+        }
+        // Each part of a panel copies it anew, so there are no more than it takes to keep all threads at work.
+        let even = |parts: &usize| (panels * parts).is_multiple_of(at_work) || panels * parts >= 4 * at_work;
+        let parts = (1..=4).find(even).unwrap_or(4);
+        let rows = m.div_ceil(parts).next_multiple_of(TILE);
+        (0..panels * parts).into_par_iter().for_each(|i| {
+            let begin = (i % parts * rows).min(m);
+            // SAFETY: by the caller's word; each part writes to values of its own.
+            unsafe { self.panel(i / parts, begin..(begin + rows).min(m)) };
+        });
     }
 
     /// Computes rows `rows` of one panel.
@@ -144,12 +189,18 @@ impl Product<'_> {
             while depth < k || depth == 0 {
                 let deep = DEEP.min(k - depth);
                 let vectors = width.div_ceil(LANES);
-                let b = self.b.at.wrapping_add(depth * self.b.row + first * self.b.column);
-                let copied = room(copied, deep * vectors * LANES);
-                // SAFETY: the part of `b` is inside it by the caller's word.
-                unsafe { copy(Strided { at: b, ..self.b }, (deep, width), copied) };
+                let copied = match self.panels {
+                    Some(panels) => panels.wrapping_add(k * first + depth * vectors * LANES),
+                    None => {
+                        let b = self.b.at.wrapping_add(depth * self.b.row + first * self.b.column);
+                        let copied = room(copied, deep * vectors * LANES);
+                        // SAFETY: the part of `b` is inside it by the caller's word.
+                        unsafe { copy(Strided { at: b, ..self.b }, (deep, width), copied) };
+                        copied.as_ptr()
+                    }
+                };
                 let start = if depth > 0 { Start::Held } else { self.start };
-                let part = Part { product: self, start, first, width, depth, deep, copied: copied.as_ptr() };
+                let part = Part { product: self, start, first, width, depth, deep, copied };
                 // SAFETY: as above.
                 unsafe {
                     match vectors {

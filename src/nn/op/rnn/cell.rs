@@ -3,7 +3,7 @@
 //! Rows are sequences. Gates stand in PyTorch's order, row-major: LSTM i f g o, GRU r z n. A forward step leaves what the
 //! backward step needs in the gates' place, and the backward step replaces that by the gradients before the functions.
 
-use super::gate::{sigmoid, tanh};
+use super::gate::{sigmoid_and_tanh, sigmoids, tanh};
 use crate::nn::op::math::widened;
 
 /// Splits a row into parts of `h` values.
@@ -33,10 +33,8 @@ widened! {
             parts!(gates, h, i, f, g, o);
             let (bi, bf, bg, bo) = (&bi[..h], &bf[..h], &bg[..h], &bo[..h]);
             for j in 0..h {
-                i[j] = sigmoid(i[j] + bi[j]);
-                f[j] = sigmoid(f[j] + bf[j]);
-                g[j] = tanh(g[j] + bg[j]);
-                o[j] = sigmoid(o[j] + bo[j]);
+                (i[j], f[j]) = sigmoids(i[j] + bi[j], f[j] + bf[j]);
+                (o[j], g[j]) = sigmoid_and_tanh(o[j] + bo[j], g[j] + bg[j]);
                 c[j] = f[j] * before[j] + i[j] * g[j];
                 out[j] = o[j] * tanh(c[j]);
             }
@@ -102,8 +100,7 @@ widened! {
             parts!(gates, h, r, z, n);
             let (br, bz, bn, bh) = (&br[..h], &bz[..h], &bn[..h], &bh[..h]);
             for j in 0..h {
-                r[j] = sigmoid(r[j] + sr[j] + br[j]);
-                z[j] = sigmoid(z[j] + sz[j] + bz[j]);
+                (r[j], z[j]) = sigmoids(r[j] + sr[j] + br[j], z[j] + sz[j] + bz[j]);
                 new[j] = sn[j] + bh[j];
                 n[j] = tanh(n[j] + bn[j] + r[j] * new[j]);
                 out[j] = n[j] + z[j] * (before[j] - n[j]);

@@ -2,10 +2,17 @@
 
 use super::{
     CellKind, cell,
-    matrix::{Matrix, add_column_sums, product},
+    matrix::{Factor, Matrix, add_column_sums, factor, product, step_product},
     order::Order,
     scratch::Scratch,
 };
+
+/// Which of its passes weights are prepared for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    Forward,
+    Backward,
+}
 
 /// A direction's weights, prepared once for all threads.
 #[derive(Debug)]
@@ -15,10 +22,9 @@ pub(super) struct Prepared<'a> {
     hidden: usize,
     /// `(gates hidden, inputs)`.
     input_weight: &'a [f32],
-    /// `(gates hidden, hidden)`.
-    hidden_weight: &'a [f32],
-    /// `(hidden, gates hidden)`: the product of every step reads it without repacking.
-    turned: Vec<f32>,
+    /// The hidden state's weight `(gates hidden, hidden)`, laid out for the product of every step: forward its transpose;
+    /// backward as it is, and for GRU the rows of r and z apart from those of n.
+    steps: Vec<Factor>,
     bias: Vec<f32>,
 }
 
@@ -43,22 +49,26 @@ impl<'a> Prepared<'a> {
     /// The weights and biases of the inputs and of the hidden state, as PyTorch's.
     pub(super) fn new(
         kind: CellKind,
-        inputs: usize,
-        hidden: usize,
+        (inputs, hidden): (usize, usize),
         [input_weight, hidden_weight, input_bias, hidden_bias]: [&'a [f32]; 4],
+        way: Way,
     ) -> Self {
         let wide = kind.gates() * hidden;
-        let mut turned = vec![0.0; hidden * wide];
-        for (row, values) in hidden_weight.chunks_exact(hidden).enumerate() {
-            values.iter().enumerate().for_each(|(column, &value)| turned[column * wide + row] = value);
-        }
+        let steps = match (way, kind) {
+            (Way::Forward, _) => vec![factor(Matrix::new(hidden_weight, wide, hidden).t())],
+            (Way::Backward, CellKind::Gru) => {
+                let (both, new) = hidden_weight.split_at(2 * hidden * hidden);
+                vec![factor(Matrix::new(both, 2 * hidden, hidden)), factor(Matrix::new(new, hidden, hidden))]
+            }
+            (Way::Backward, _) => vec![factor(Matrix::new(hidden_weight, wide, hidden))],
+        };
         let mut bias: Vec<f32> = input_bias.iter().zip(hidden_bias).map(|(a, b)| a + b).collect();
         if kind == CellKind::Gru {
             // The hidden state's bias of n is inside the product with r.
             bias[2 * hidden..].copy_from_slice(&input_bias[2 * hidden..]);
             bias.extend_from_slice(&hidden_bias[2 * hidden..]);
         }
-        Self { kind, inputs, hidden, input_weight, hidden_weight, turned, bias }
+        Self { kind, inputs, hidden, input_weight, steps, bias }
     }
 
     fn wide(&self) -> usize {
@@ -89,7 +99,7 @@ impl<'a> Prepared<'a> {
             let (hidden, gates) = (&mut hidden[..n * h], &mut gates[at * wide..][..n * wide]);
             if let Some(before) = before {
                 let (to, add) = if self.kind == CellKind::Gru { (&mut sums[..], false) } else { (&mut *gates, true) };
-                product(to, add, Matrix::new(before, n, h), Matrix::new(&self.turned, h, wide));
+                step_product(to, add, Matrix::new(before, n, h), &self.steps[0]);
             }
             match self.kind {
                 CellKind::Lstm => {
@@ -161,11 +171,10 @@ impl<'a> Prepared<'a> {
             }
             let Some(d_before) = d_before else { continue };
             if self.kind == CellKind::Gru {
-                let (both, new) = self.hidden_weight.split_at(2 * h * h);
-                product(d_before, true, Matrix::strided(gates, n, 2 * h, wide), Matrix::new(both, 2 * h, h));
-                product(d_before, true, Matrix::new(&kept.more[at * h..], n, h), Matrix::new(new, h, h));
+                step_product(d_before, true, Matrix::strided(gates, n, 2 * h, wide), &self.steps[0]);
+                step_product(d_before, true, Matrix::new(&kept.more[at * h..], n, h), &self.steps[1]);
             } else {
-                product(d_before, true, Matrix::new(gates, n, wide), Matrix::new(self.hidden_weight, wide, h));
+                step_product(d_before, true, Matrix::new(gates, n, wide), &self.steps[0]);
             }
         }
         scratch.give(d_cells);
@@ -179,16 +188,20 @@ impl<'a> Prepared<'a> {
         let d_sums = Matrix::new(&kept.gates, len, wide);
         product(d_input, true, d_sums.t(), Matrix::new(&kept.inputs, len, self.inputs));
 
-        // What stood before each step, from the second on, in the order of the steps.
+        // What stood before each step, from the second on, in the order of the steps: as it lies there, unless sequences
+        // end on the way.
         let first = if order.steps() > 0 { order.count(0) } else { 0 };
         let later = len - first;
-        let mut before = scratch.take(later * h);
-        for step in 1..order.steps() {
-            let count = order.count(step) * h;
-            before[(order.offset(step) - first) * h..][..count]
-                .copy_from_slice(&kept.hidden[order.offset(step - 1) * h..][..count]);
+        let mut moved = Vec::new();
+        if later != (order.steps().max(1) - 1) * first {
+            moved = scratch.take(later * h);
+            for step in 1..order.steps() {
+                let count = order.count(step) * h;
+                moved[(order.offset(step) - first) * h..][..count]
+                    .copy_from_slice(&kept.hidden[order.offset(step - 1) * h..][..count]);
+            }
         }
-        let states = Matrix::new(&before, later, h);
+        let states = Matrix::new(if moved.is_empty() { &kept.hidden } else { &moved }, later, h);
         let gates = &kept.gates[first * wide..];
         if self.kind == CellKind::Gru {
             let (both, new) = d_hidden.split_at_mut(2 * h * h);
@@ -197,14 +210,17 @@ impl<'a> Prepared<'a> {
         } else {
             product(d_hidden, true, Matrix::new(gates, later, wide).t(), states);
         }
-        scratch.give(before);
+        scratch.give(moved);
 
-        add_column_sums(d_input_bias, &kept.gates, wide);
+        let mut sums = scratch.zeros(wide);
+        add_column_sums(&mut sums, &kept.gates, wide);
+        add_column_sums(d_input_bias, &sums, wide);
         if self.kind == CellKind::Gru {
-            add_column_sums(&mut d_hidden_bias[..2 * h], &kept.gates, wide);
+            add_column_sums(&mut d_hidden_bias[..2 * h], &sums, wide);
             add_column_sums(&mut d_hidden_bias[2 * h..], &kept.more, h);
         } else {
-            add_column_sums(d_hidden_bias, &kept.gates, wide);
+            add_column_sums(d_hidden_bias, &sums, wide);
         }
+        scratch.give(sums);
     }
 }

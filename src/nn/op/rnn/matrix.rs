@@ -1,6 +1,8 @@
 //! Matrices that know their sizes, multiplied by the calling thread.
 
-use crate::nn::op::gemm::{self, Threads, gemm};
+use crate::nn::op::gemm::{self, Start, Threads, gemm};
+
+pub(super) use gemm::Factor;
 
 /// A matrix in a slice.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +37,17 @@ pub(super) fn product(to: &mut [f32], add: bool, a: Matrix<'_>, b: Matrix<'_>) {
     } else if !add {
         to[..a.rows * b.columns].fill(0.0);
     }
+}
+
+/// A matrix laid out as the second factor of many products.
+pub(super) fn factor(matrix: Matrix<'_>) -> Factor {
+    Factor::new(matrix.rows, matrix.columns, matrix.data)
+}
+
+/// As [`product`], with a factor that is laid out already.
+pub(super) fn step_product(to: &mut [f32], add: bool, a: Matrix<'_>, b: &Factor) {
+    let start = if add { Start::Held } else { Start::Zero };
+    b.product(a.rows, a.data, (to, b.columns()), start, Threads::One);
 }
 
 /// Adds the sum of the first columns of row-major rows that are `stride` apart.

@@ -20,7 +20,7 @@ use rayon::prelude::*;
 
 use super::{Gradients, Kernel, Pass, Saved, wide};
 use crate::nn::layer::Readout;
-use direction::Prepared;
+use direction::{Prepared, Way};
 use scratch::Scratch;
 use share::Share;
 
@@ -97,10 +97,10 @@ impl Shape {
     }
 
     /// `weights` as [`Shape::parameters`] lists them.
-    fn prepare<'a>(&self, weights: &[&'a [f32]]) -> Vec<Vec<Prepared<'a>>> {
+    fn prepare<'a>(&self, weights: &[&'a [f32]], way: Way) -> Vec<Vec<Prepared<'a>>> {
         let layer = |(layer, weights): (usize, &[&'a [f32]])| {
             let inputs = if layer == 0 { self.inputs } else { self.outputs() };
-            let direction = |own: &[&'a [f32]; 4]| Prepared::new(self.kind, inputs, self.hidden, *own);
+            let direction = |own: &[&'a [f32]; 4]| Prepared::new(self.kind, (inputs, self.hidden), *own, way);
             weights.as_chunks().0.iter().map(direction).collect()
         };
         weights.chunks_exact(4 * self.directions()).enumerate().map(layer).collect()
@@ -141,7 +141,7 @@ fn forward(
     out: &mut [f32],
     scratch: &Scratch,
 ) -> Vec<Share> {
-    let layers = shape.prepare(weights);
+    let layers = shape.prepare(weights, Way::Forward);
     out.fill(0.0);
     let (mut rest, mut jobs) = (out, Vec::new());
     for cut in cuts(lengths).windows(2) {
@@ -163,7 +163,7 @@ fn backward(
     gradients: Gradients<'_, '_>,
     scratch: &Scratch,
 ) {
-    let layers = shape.prepare(weights);
+    let layers = shape.prepare(weights, Way::Backward);
     let (mut rest, mut jobs) = (gradients.x, Vec::new());
     for (cut, share) in cuts(lengths).windows(2).zip(shares) {
         let rows = cut[1] - cut[0];
