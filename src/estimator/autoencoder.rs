@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 
 use super::{
     EncoderModel,
-    params::{of_steps, param},
+    params::encoder_params,
     unsupervised::{Prepared, Unsupervised, lineage, unsupervised_params},
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     model::Encoder,
     nn::{Activation, Devices, LayerSpec, Network, NetworkLayer, Weights},
     tensor::{Columns, Decoder, InputDecoder},
-    train::{Checkpoints, Corruption, Loss, Trainer},
+    train::{Checkpoints, Corruption, Loss, TrainParams, Trainer},
 };
 
 /// Learns to make rows up again from a few numbers: codes that later stages take as features, and an error that is high for
@@ -69,6 +69,22 @@ pub struct Autoencoder {
 }
 
 unsupervised_params!(Autoencoder);
+
+encoder_params!(Autoencoder, Autoencoder::check, {
+    "network": network = None::<()>, "the network, as its JSON describes it";
+    "layerIndex": layer_index = None::<()>, "how many layers it takes to the code; the narrowest unless set";
+    "tiedWeights": tied = false, "whether the decoder shares the encoder's weights";
+    "loss": base.training.loss = Loss::SquaredError, "how reconstructions are judged";
+    "corruption": base.training.corruption = None::<()>, "what is done to inputs that are learnt from";
+    "maxIter": base.training.epochs = TrainParams::default().epochs, "passes over the rows (epochs)";
+    "stepSize": base.training.learning_rate = TrainParams::default().learning_rate, "the optimizer's step size (learning rate)";
+    "optimizer": base.training.optimizer = TrainParams::default().optimizer, "how gradients become steps";
+    "schedule": base.training.schedule = TrainParams::default().schedule, "how the learning rate changes";
+    "clip": base.training.clip = TrainParams::default().clip, "limit on the gradients";
+    "weightDecay": base.training.weight_decay = TrainParams::default().weight_decay, "the optimizer's decoupled weight decay";
+    "tol": base.training.tol = TrainParams::default().tol, "stops when an epoch changes the loss by less than this share of it";
+    "devices": base.training.devices = TrainParams::default().devices, "where to train, one replica on each";
+} also {});
 
 impl Autoencoder {
     /// A deep auto-encoder: fully connected layers of sizes `hidden` with ReLUs, a linear code of `code` values, and the
@@ -198,26 +214,6 @@ impl Autoencoder {
     pub fn checkpoints(mut self, checkpoints: Checkpoints) -> Self {
         self.checkpoints = Some(checkpoints);
         self
-    }
-
-    /// Every parameter in a line: what it is for, its default and its value.
-    pub fn explain_params(&self) -> String {
-        let training = &self.base.training;
-        let corruption = training.corruption.map_or(String::new(), |corruption| format!("{corruption:?}"));
-        let layers = self.layer_index.map_or(String::new(), |layers| layers.to_string());
-        let mut more = vec![
-            param("layerIndex", "how many layers it takes to the code; the narrowest unless set", "", layers),
-            param("tiedWeights", "whether the decoder shares the encoder's weights", false, self.tied),
-            param(
-                "loss",
-                "how reconstructions are judged",
-                format!("{:?}", Loss::SquaredError),
-                format!("{:?}", training.loss),
-            ),
-            param("corruption", "what is done to inputs that are learnt from", "", corruption),
-        ];
-        more.extend(of_steps(training));
-        self.base.explain(more)
     }
 
     /// Learns from the rows of a frame; no label is looked at.

@@ -6,11 +6,11 @@ use futures::future::BoxFuture;
 
 use super::{
     EncoderModel,
-    params::param,
+    params::{OneOrMany, encoder_params},
     unsupervised::{Unsupervised, lineage, unsupervised_params},
 };
 use crate::{
-    Result,
+    Error, Result,
     dataframe::{DataFrame, Schema},
     ml::{Estimator, Model},
     model::Encoder,
@@ -58,12 +58,29 @@ use crate::{
 #[derive(Clone)]
 pub struct DeepBelief {
     base: Unsupervised,
-    units: VisibleUnits,
+    pub(super) units: VisibleUnits,
     layers: Vec<RbmLayer>,
     initial: Option<Weights>,
 }
 
 unsupervised_params!(DeepBelief);
+
+encoder_params!(DeepBelief, DeepBelief::check_layers, {
+    "visibleUnits": units = VisibleUnits::default(), "what the features' values stand for";
+} also {
+    "hidden": None::<()>, "hidden units of each layer, from the bottom up",
+        |stage| stage.layers.iter().map(|layer| layer.hidden).collect::<Vec<_>>(),
+        |stage, hidden: OneOrMany<usize>| stage.set_hidden(hidden);
+    "maxIter": RbmLayer::new(1).epochs, "passes over the rows of each layer",
+        |stage| stage.each(|layer| layer.epochs),
+        |stage, epochs| stage.set_each("maxIter", epochs, |layer, epochs| layer.epochs = epochs);
+    "stepSize": RbmLayer::new(1).learning_rate, "the step size of each layer",
+        |stage| stage.each(|layer| layer.learning_rate),
+        |stage, rates| stage.set_each("stepSize", rates, |layer, rate| layer.learning_rate = rate);
+    "divergence": RbmLayer::new(1).divergence, "how chains are run",
+        |stage| stage.each(|layer| layer.divergence),
+        |stage, all| stage.set_each("divergence", all, |layer, divergence| layer.divergence = divergence);
+});
 
 impl DeepBelief {
     /// Machines of these many hidden units, from the bottom up.
@@ -106,34 +123,6 @@ impl DeepBelief {
         self
     }
 
-    /// Every parameter in a line: what it is for, its default and its value.
-    pub fn explain_params(&self) -> String {
-        let usual = RbmLayer::new(1);
-        let each = |value: fn(&RbmLayer) -> String| {
-            let values: Vec<String> = self.layers.iter().map(value).collect();
-            let alike = values.windows(2).all(|pair| pair[0] == pair[1]);
-            if alike { values.first().cloned().unwrap_or_default() } else { values.join(", ") }
-        };
-        let divergence = |layer: &RbmLayer| format!("{:?}", layer.divergence);
-        self.base.explain(vec![
-            param("hidden", "hidden units of each layer", "", each(|layer| layer.hidden.to_string())),
-            param(
-                "visibleUnits",
-                "what the features' values stand for",
-                format!("{:?}", VisibleUnits::default()).to_lowercase(),
-                format!("{:?}", self.units).to_lowercase(),
-            ),
-            param("maxIter", "passes over the rows of each layer", usual.epochs, each(|l| l.epochs.to_string())),
-            param(
-                "stepSize",
-                "the step size of each layer",
-                usual.learning_rate,
-                each(|layer| layer.learning_rate.to_string()),
-            ),
-            param("divergence", "how chains are run", divergence(&usual), each(|l| format!("{:?}", l.divergence))),
-        ])
-    }
-
     /// Learns from the rows of a frame; no label is looked at.
     ///
     /// The columns are checked, the cluster counts what is in them, and then exactly those columns are streamed here, cast to
@@ -150,6 +139,43 @@ impl DeepBelief {
         Ok(EncoderModel::new(encoder, self.base.training.clone(), self.base.options.clone(), lineage))
     }
 
+    /// One value where all layers have the same, else one for each.
+    pub(super) fn each<T: Copy + PartialEq>(&self, value: fn(&RbmLayer) -> T) -> OneOrMany<T> {
+        let values: Vec<T> = self.layers.iter().map(value).collect();
+        match values.first() {
+            Some(first) if values.iter().all(|value| value == first) => OneOrMany::One(*first),
+            _ => OneOrMany::Many(values),
+        }
+    }
+
+    /// Sets one value for all layers, or one for each.
+    pub(super) fn set_each<T: Copy>(
+        &mut self,
+        name: &'static str,
+        values: OneOrMany<T>,
+        set: fn(&mut RbmLayer, T),
+    ) -> Result<()> {
+        let values = match values {
+            OneOrMany::One(value) => vec![value; self.layers.len()],
+            OneOrMany::Many(values) => values,
+        };
+        if values.len() != self.layers.len() {
+            let legal = format!("one value, or one for each of {} layers", self.layers.len());
+            return Err(Error::param(name, format!("{} values", values.len()), legal));
+        }
+        self.layers.iter_mut().zip(values).for_each(|(layer, value)| set(layer, value));
+        Ok(())
+    }
+
+    /// As many layers as there are sizes; new ones have the settings of the topmost that there is.
+    fn set_hidden(&mut self, hidden: OneOrMany<usize>) -> Result<()> {
+        let hidden = hidden.into_vec();
+        let top = self.layers.last().copied().unwrap_or_else(|| RbmLayer::new(1));
+        self.layers.resize(hidden.len(), top);
+        self.layers.iter_mut().zip(hidden).for_each(|(layer, hidden)| layer.hidden = hidden);
+        Ok(())
+    }
+
     /// As [`fit_frame`](Self::fit_frame), for the machines themselves: their free energies, their partition functions.
     ///
     /// # Errors
@@ -159,12 +185,16 @@ impl DeepBelief {
     }
 
     async fn trained(&self, frame: &DataFrame) -> Result<(Pretrained, Columns)> {
-        self.pretrainer(self.base.columns.clone()).check()?;
+        self.check_layers()?;
         let prepared = self.base.prepare(frame).await?;
         let trainer = self.pretrainer(prepared.columns.clone()).expected_rows(prepared.count);
         let pretrained = trainer.fit(&prepared.rows).await?;
         prepared.rows.close().await?;
         Ok((pretrained, prepared.columns))
+    }
+
+    pub(super) fn check_layers(&self) -> Result<()> {
+        self.pretrainer(self.base.columns.clone()).check()
     }
 
     pub(super) fn with_base(self, base: Unsupervised) -> Self {
@@ -188,7 +218,7 @@ impl Estimator for DeepBelief {
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
-        self.pretrainer(self.base.columns.clone()).check()?;
+        self.check_layers()?;
         self.base.output_schema(schema, self.layers.last().map(|top| top.hidden))
     }
 
@@ -214,20 +244,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_are_explained_layer_by_layer_where_they_differ() {
+    fn parameters_are_explained_and_set_layer_by_layer_where_they_differ() {
+        use crate::ml::{ParamMap, Params};
         let belief = DeepBelief::new([50, 20]).epochs(7).output_col("learnt").layers(|position, layer| {
             layer.learning_rate = [0.01, 0.05][position];
         });
         let text = belief.explain_params();
         for line in [
             "maxIter: passes over the rows of each layer (default: 10, current: 7)",
-            "stepSize: the step size of each layer (default: 0.05, current: 0.01, 0.05)",
-            "hidden: hidden units of each layer (current: 50, 20)",
+            "stepSize: the step size of each layer (default: 0.05, current: [0.01,0.05])",
+            "hidden: hidden units of each layer, from the bottom up (current: [50,20])",
             "outputCol: output column of codes (default: code, current: learnt)",
             "visibleUnits: what the features' values stand for (default: bernoulli)",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n---\n{text}");
         }
         assert!(text.lines().is_sorted());
+        let deeper =
+            belief.copy(&ParamMap::new().with("hidden", vec![50, 20, 10]).with("maxIter", vec![1, 2, 3])).unwrap();
+        let layers: Vec<_> = deeper.layers.iter().map(|l| (l.hidden, l.epochs, l.learning_rate)).collect();
+        assert_eq!(layers, [(50, 1, 0.01), (20, 2, 0.05), (10, 3, 0.05)]);
+        for (name, value) in
+            [("maxIter", serde_json::json!([1, 2, 3])), ("hidden", serde_json::json!([])), ("stepSize", (-1).into())]
+        {
+            assert!(belief.copy(&ParamMap::new().with(name, value)).is_err(), "{name}");
+        }
     }
 }

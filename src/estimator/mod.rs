@@ -4,7 +4,6 @@ mod autoencoder;
 mod decoded;
 mod deep_belief;
 mod encoder_model;
-mod explain;
 mod features;
 mod inputs;
 mod labels;

@@ -1,12 +1,7 @@
 //! A neural classifier as a stage of a pipeline.
 
-use super::{
-    params::{Param, network_params, numbers, param},
-    shared::shared_methods,
-    supervised::Supervised,
-};
+use super::{params::network_params, shared::shared_methods, supervised::Supervised};
 use crate::{
-    model::PredictOptions,
     nn::Network,
     tensor::Columns,
     train::{ClassWeights, Loss, TrainParams},
@@ -48,11 +43,11 @@ pub struct NeuralClassifier {
 
 shared_methods!(NeuralClassifier);
 
-network_params!(NeuralClassifier, {
-    "probabilityCol": shared.prediction.outputs.probability = "probability", "output column of chances";
-    "rawPredictionCol": shared.prediction.outputs.raw_prediction = "rawPrediction", "output column of scores";
-    "predictedLabelCol": shared.prediction.outputs.predicted_label = "predictedLabel", "output column of names";
-    "thresholds": shared.prediction.thresholds = None::<()>, "one threshold per class or label";
+network_params!(NeuralClassifier, "column of labels, whole numbers from 0", "output column of the predicted class", {
+    "probabilityCol": shared.prediction.outputs.probability = "probability", "output column of the classes' chances";
+    "rawPredictionCol": shared.prediction.outputs.raw_prediction = "rawPrediction", "output column of the scores before softmax";
+    "predictedLabelCol": shared.prediction.outputs.predicted_label = "predictedLabel", "output column of the predicted class's name";
+    "thresholds": shared.prediction.thresholds = None::<()>, "one threshold per class";
     "labelSmoothing": shared.training.label_smoothing = 0.0, "chance given to all classes evenly in place of the right one";
     "classWeights": shared.training.class_weights = TrainParams::default().class_weights, "how much each class counts";
 });
@@ -120,46 +115,6 @@ impl NeuralClassifier {
         self.shared.training.class_weights = weights;
         self
     }
-
-    /// Every parameter in a line: what it is for, its default and its value.
-    pub fn explain_params(&self) -> String {
-        let (training, prediction) = (&self.shared.training, &self.shared.prediction);
-        let (t, p) = (TrainParams::default(), PredictOptions::default());
-        let more: Vec<Param> = vec![
-            param(
-                "probabilityCol",
-                "output column of the classes' chances",
-                &p.outputs.probability,
-                &prediction.outputs.probability,
-            ),
-            param(
-                "rawPredictionCol",
-                "output column of the scores before softmax",
-                &p.outputs.raw_prediction,
-                &prediction.outputs.raw_prediction,
-            ),
-            param(
-                "predictedLabelCol",
-                "output column of the predicted class's name",
-                &p.outputs.predicted_label,
-                &prediction.outputs.predicted_label,
-            ),
-            param("thresholds", "one threshold per class", numbers(&p.thresholds), numbers(&prediction.thresholds)),
-            param(
-                "labelSmoothing",
-                "chance given to all classes evenly in place of the right one",
-                t.label_smoothing,
-                training.label_smoothing,
-            ),
-            param(
-                "classWeights",
-                "how much each class counts",
-                format!("{:?}", t.class_weights).to_lowercase(),
-                format!("{:?}", training.class_weights).to_lowercase(),
-            ),
-        ];
-        self.shared.explain("labels, whole numbers from 0", "the predicted class", more)
-    }
 }
 
 #[cfg(test)]
@@ -178,6 +133,11 @@ mod tests {
         let network = serde_json::to_value(Network::mlp([7])).unwrap();
         let other = classifier.copy(&ParamMap::new().with("network", network)).unwrap();
         assert_eq!(other.shared.network, Network::mlp([7]));
+        let other = classifier.copy(&ParamMap::new().with("labelCol", "y").with("handleInvalid", "keep")).unwrap();
+        assert_eq!((other.shared.columns.label.as_str(), &other.shared.labels[..]), ("y", &["y".to_owned()][..]));
+        let policies = (other.shared.training.on_invalid, other.shared.prediction.on_invalid);
+        assert_eq!(policies, (crate::tensor::OnInvalid::Skip, crate::tensor::OnInvalid::Keep));
+        assert!(classifier.copy(&ParamMap::new().with("labelCol", vec!["a", "b"])).is_err(), "one class a row");
         for (name, value) in [("stepSize", -1.0), ("maxIter", 0.0), ("maxIter", 1.5), ("nothing", 1.0)] {
             assert!(classifier.copy(&ParamMap::new().with(name, value)).is_err(), "{name} = {value}");
         }
@@ -185,6 +145,7 @@ mod tests {
 
     #[test]
     fn parameters_are_explained_with_default_and_value() {
+        use crate::ml::Params;
         let text =
             NeuralClassifier::new(Network::mlp([4])).epochs(60).probability_col("").weight_col("w").explain_params();
         for line in [

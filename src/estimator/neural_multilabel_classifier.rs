@@ -1,11 +1,7 @@
 //! A neural classifier of several labels a row as a stage of a pipeline.
 
-use super::{
-    params::{Param, network_params, numbers, param},
-    shared::shared_methods,
-    supervised::Supervised,
-};
-use crate::{model::PredictOptions, nn::Network, train::Loss};
+use super::{params::network_params, shared::shared_methods, supervised::Supervised};
+use crate::{nn::Network, train::Loss};
 
 /// Learns which of several labels a row has, each by itself: any number of them may be true.
 ///
@@ -26,11 +22,11 @@ pub struct NeuralMultilabelClassifier {
 
 shared_methods!(NeuralMultilabelClassifier);
 
-network_params!(NeuralMultilabelClassifier, {
-    "probabilityCol": shared.prediction.outputs.probability = "probability", "output column of chances";
-    "rawPredictionCol": shared.prediction.outputs.raw_prediction = "rawPrediction", "output column of scores";
-    "predictedLabelCol": shared.prediction.outputs.predicted_label = "predictedLabel", "output column of names";
-    "thresholds": shared.prediction.thresholds = None::<()>, "one threshold per class or label";
+network_params!(NeuralMultilabelClassifier, "column of labels, each 0 or 1", "output column of the labels, 0 or 1 each", {
+    "probabilityCol": shared.prediction.outputs.probability = "probability", "output column of the labels' chances";
+    "rawPredictionCol": shared.prediction.outputs.raw_prediction = "rawPrediction", "output column of the scores before the sigmoid";
+    "predictedLabelCol": shared.prediction.outputs.predicted_label = "predictedLabel", "output column of the names of the labels that a row has";
+    "thresholds": shared.prediction.thresholds = None::<()>, "one threshold per label";
 });
 
 impl NeuralMultilabelClassifier {
@@ -83,28 +79,5 @@ impl NeuralMultilabelClassifier {
     pub fn thresholds(mut self, thresholds: impl Into<Vec<f64>>) -> Self {
         self.shared.prediction.thresholds = Some(thresholds.into());
         self
-    }
-
-    /// Every parameter in a line: what it is for, its default and its value.
-    pub fn explain_params(&self) -> String {
-        let (prediction, p) = (&self.shared.prediction, PredictOptions::default());
-        let (own, usual) = (&prediction.outputs, &p.outputs);
-        let more: Vec<Param> = vec![
-            param("probabilityCol", "output column of the labels' chances", &usual.probability, &own.probability),
-            param(
-                "rawPredictionCol",
-                "output column of the scores before the sigmoid",
-                &usual.raw_prediction,
-                &own.raw_prediction,
-            ),
-            param(
-                "predictedLabelCol",
-                "output column of the names of the labels that a row has",
-                &usual.predicted_label,
-                &own.predicted_label,
-            ),
-            param("thresholds", "one threshold per label", numbers(&p.thresholds), numbers(&prediction.thresholds)),
-        ];
-        self.shared.explain("labels, each 0 or 1", "the labels, 0 or 1 each", more)
     }
 }

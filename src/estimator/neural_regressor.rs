@@ -1,10 +1,6 @@
 //! A neural regressor as a stage of a pipeline.
 
-use super::{
-    params::{Param, network_params, param},
-    shared::shared_methods,
-    supervised::Supervised,
-};
+use super::{params::network_params, shared::shared_methods, supervised::Supervised};
 use crate::{model::Outputs, nn::Network, train::Loss};
 
 /// Learns numbers with a network: one target or several, in the words of Spark ML's regressors.
@@ -31,7 +27,7 @@ pub struct NeuralRegressor {
 
 shared_methods!(NeuralRegressor);
 
-network_params!(NeuralRegressor, {
+network_params!(NeuralRegressor, "column of targets, numbers, or a list of such columns", "output column of the predicted number", {
     "loss": shared.training.loss = crate::train::Loss::SquaredError, "what is learnt";
     "scaleTargets": shared.scale = true, "whether targets are brought to mean 0 and deviation 1";
 });
@@ -78,17 +74,6 @@ impl NeuralRegressor {
         self.shared.scale = scale;
         self
     }
-
-    /// Every parameter in a line: what it is for, its default and its value.
-    pub fn explain_params(&self) -> String {
-        let Supervised { training, scale, .. } = &self.shared;
-        let words = |loss: Loss| format!("{loss:?}");
-        let more: Vec<Param> = vec![
-            param("loss", "what is learnt", words(Loss::SquaredError), words(training.loss)),
-            param("scaleTargets", "whether targets are brought to mean 0 and deviation 1", true, scale),
-        ];
-        self.shared.explain("targets, numbers", "the predicted number", more)
-    }
 }
 
 #[cfg(test)]
@@ -97,15 +82,21 @@ mod tests {
 
     #[test]
     fn parameters_are_explained_with_default_and_value() {
+        use crate::ml::{ParamMap, Params};
         let regressor = NeuralRegressor::new(Network::mlp([4])).label_cols(["a", "b"]).loss(Loss::Poisson);
         let text = regressor.explain_params();
         for line in [
-            "labelCol: column of targets, numbers (default: label, current: a, b)",
-            "loss: what is learnt (default: SquaredError, current: Poisson)",
+            r#"labelCol: column of targets, numbers, or a list of such columns (default: label, current: ["a","b"])"#,
+            "loss: what is learnt (default: squared_error, current: poisson)",
             "scaleTargets: whether targets are brought to mean 0 and deviation 1 (default: true)",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n---\n{text}");
         }
         assert!(!text.contains("probabilityCol"));
+        let one = regressor.copy(&ParamMap::new().with("labelCol", "c").with("featuresCol", vec!["p", "q"])).unwrap();
+        assert_eq!(
+            (one.shared.label_names(), one.shared.columns.features),
+            (vec!["c".into()], vec!["p".into(), "q".into()])
+        );
     }
 }

@@ -1,70 +1,68 @@
-//! The parameters that all estimators of networks have, in words.
+//! The params that estimators of networks have in common.
 
-pub(super) use super::explain::Param;
-use super::{explain::explain, supervised::Supervised};
+use serde::{Deserialize, Serialize};
+
 use crate::{
-    model::PredictOptions,
+    ml::feature::HandleInvalid,
     tensor::{Columns, OnInvalid},
-    train::TrainParams,
 };
 
-/// One parameter in words.
-pub(super) fn param(name: &'static str, purpose: &str, default: impl ToString, current: impl ToString) -> Param {
-    Param { name, purpose: purpose.to_owned(), default: default.to_string(), current: current.to_string() }
+/// One value, or one for each of several things.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum OneOrMany<T> {
+    One(T),
+    Many(Vec<T>),
 }
 
-/// Numbers in words; nothing where there are none.
-pub(super) fn numbers(values: &Option<Vec<f64>>) -> String {
-    values.as_ref().map_or(String::new(), |values| format!("{values:?}"))
+impl<T> OneOrMany<T> {
+    pub(super) fn into_vec(self) -> Vec<T> {
+        match self {
+            OneOrMany::One(value) => vec![value],
+            OneOrMany::Many(values) => values,
+        }
+    }
 }
 
-/// Which rows an estimator learns from, how they come, and what becomes of those that cannot be used: by default, and now.
-pub(super) fn of_rows(columns: &Columns, invalid: [OnInvalid; 2], training: &TrainParams) -> [Param; 7] {
-    let t = TrainParams::default();
-    let [usual, now] = invalid.map(|policy| format!("{policy:?}").to_lowercase());
-    let validation = columns.validation.clone().unwrap_or_default();
-    [
-        param("validationIndicatorCol", "boolean column that is true for rows to hold out", "", validation),
-        param("handleInvalid", "what to do with rows that cannot be used: error, skip or keep", usual, now),
-        param("batchSize", "rows per step", t.batch_size, training.batch_size),
-        param("seed", "decides everything random", t.seed, training.seed),
-        param("validationFraction", "share of rows to hold out", t.validation_fraction, training.validation_fraction),
-        param(
-            "shuffleBuffer",
-            "bytes of rows that the first epoch shuffles together",
-            t.shuffle_buffer,
-            training.shuffle_buffer,
-        ),
-        param("cacheMemory", "bytes of rows kept in memory for later epochs", t.cache_memory, training.cache_memory),
-    ]
+/// The names of columns that lie side by side.
+pub(super) fn names(names: &[String]) -> OneOrMany<String> {
+    match names {
+        [name] => OneOrMany::One(name.clone()),
+        names => OneOrMany::Many(names.to_vec()),
+    }
 }
 
-/// How an estimator that descends along gradients goes about it.
-pub(super) fn of_steps(training: &TrainParams) -> [Param; 5] {
-    let t = TrainParams::default();
-    [
-        param("maxIter", "passes over the rows (epochs)", t.epochs, training.epochs),
-        param("stepSize", "the optimizer's step size (learning rate)", t.learning_rate, training.learning_rate),
-        param("weightDecay", "the optimizer's decoupled weight decay", t.weight_decay, training.weight_decay),
-        param(
-            "tol",
-            "stops when an epoch changes the loss by less than this share of it",
-            format!("{:?}", t.tol),
-            format!("{:?}", training.tol),
-        ),
-        param("devices", "where to train, one replica on each", &t.devices, &training.devices),
-    ]
+/// The columns of features.
+pub(super) fn features(columns: &Columns) -> OneOrMany<String> {
+    names(&columns.features)
 }
 
-/// Implements [`Params`](crate::ml::Params) for an estimator whose settings are in its field `shared`: the params that all
-/// have, and more of its own.
+/// What becomes of rows that cannot be used, where rows are learnt from and where a model is applied.
+pub(super) fn policies(policy: HandleInvalid) -> (OnInvalid, OnInvalid) {
+    match policy {
+        HandleInvalid::Error => (OnInvalid::Error, OnInvalid::Error),
+        HandleInvalid::Skip => (OnInvalid::Skip, OnInvalid::Skip),
+        HandleInvalid::Keep => (OnInvalid::Skip, OnInvalid::Keep),
+    }
+}
+
+/// The policy whose second part this is.
+pub(super) fn policy(applied: OnInvalid) -> HandleInvalid {
+    match applied {
+        OnInvalid::Error => HandleInvalid::Error,
+        OnInvalid::Skip => HandleInvalid::Skip,
+        OnInvalid::Keep => HandleInvalid::Keep,
+    }
+}
+
+/// Implements [`Params`](crate::ml::Params) for an estimator that learns from labels, whose settings are in its field
+/// `shared`: the params that all have, and more of its own; `labelCol` and `predictionCol` by what they hold.
 macro_rules! network_params {
-    ($estimator:ident, { $($more:tt)* }) => {
+    ($estimator:ident, $label:literal, $prediction:literal, { $($more:tt)* }) => {
         $crate::ml::param::stage_params!($estimator, |stage| stage.shared.training.check(), {
-            "featuresCol": shared.columns.features = ["features"], "columns of features";
             "weightCol": shared.columns.weight = None::<()>, "column that says how much each row counts";
             "validationIndicatorCol": shared.columns.validation = None::<()>, "boolean column that is true for rows to hold out";
-            "predictionCol": shared.prediction.outputs.prediction = "prediction", "output column of predictions";
+            "predictionCol": shared.prediction.outputs.prediction = "prediction", $prediction;
             "network": shared.network = None::<()>, "the network, as its JSON describes it";
             "maxIter": shared.training.epochs = $crate::train::TrainParams::default().epochs, "passes over the rows (epochs)";
             "batchSize": shared.training.batch_size = $crate::train::TrainParams::default().batch_size, "rows per step";
@@ -81,32 +79,58 @@ macro_rules! network_params {
             "cacheMemory": shared.training.cache_memory = $crate::train::TrainParams::default().cache_memory, "bytes of rows kept in memory for later epochs";
             "cacheFolder": shared.training.cache_folder = None::<()>, "where rows are kept that do not fit in there";
             $($more)*
+        } also {
+            "featuresCol": "features", "column of features, or a list of columns that lie side by side",
+                |stage| $crate::estimator::params::features(&stage.shared.columns),
+                |stage, names: $crate::estimator::params::OneOrMany<String>| {
+                    stage.shared.columns.features = names.into_vec();
+                    Ok(())
+                };
+            "labelCol": "label", $label,
+                |stage| $crate::estimator::params::names(&stage.shared.label_names()),
+                |stage, names: $crate::estimator::params::OneOrMany<String>| stage.shared.set_label_cols(names.into_vec());
+            "handleInvalid": $crate::ml::feature::HandleInvalid::default(), "what to do with rows that cannot be used: error, skip or keep",
+                |stage| $crate::estimator::params::policy(stage.shared.prediction.on_invalid),
+                |stage, policy: $crate::ml::feature::HandleInvalid| {
+                    let (learnt, applied) = $crate::estimator::params::policies(policy);
+                    (stage.shared.training.on_invalid, stage.shared.prediction.on_invalid) = (learnt, applied);
+                    Ok(())
+                };
         });
     };
 }
 pub(super) use network_params;
 
-impl Supervised {
-    /// A line per parameter; `label` and `prediction` say what those columns hold.
-    pub(super) fn explain(&self, label: &str, prediction: &str, mut more: Vec<Param>) -> String {
-        let Self { columns, training, prediction: predicting, .. } = self;
-        let p = PredictOptions::default();
-        let text = |name: &Option<String>| name.clone().unwrap_or_default();
-        let folder = training.cache_folder.as_ref().map_or(String::new(), |path| path.display().to_string());
-        more.extend([
-            param("featuresCol", "column of features", "features", columns.features.join(", ")),
-            param("labelCol", &format!("column of {label}"), "label", &columns.label),
-            param("weightCol", "column that says how much each row counts", "", text(&columns.weight)),
-            param(
-                "predictionCol",
-                &format!("output column of {prediction}"),
-                &p.outputs.prediction,
-                &predicting.outputs.prediction,
-            ),
-            param("cacheFolder", "where rows are kept that do not fit in there", "", folder),
-        ]);
-        more.extend(of_rows(columns, [p.on_invalid, predicting.on_invalid], training));
-        more.extend(of_steps(training));
-        explain(more)
-    }
+/// Implements [`Params`](crate::ml::Params) for an estimator without labels, whose settings are in its field `base`: the
+/// params that all have, and more of its own, those that are no field behind `also`.
+macro_rules! encoder_params {
+    ($estimator:ident, $check:expr, { $($more:tt)* } also { $($also:tt)* }) => {
+        $crate::ml::param::stage_params!($estimator, $check, {
+            "validationIndicatorCol": base.columns.validation = None::<()>, "boolean column that is true for rows to hold out";
+            "outputCol": base.options.outputs.code = $crate::model::EncodeOptions::default().outputs.code, "output column of codes";
+            "reconstructionCol": base.options.outputs.reconstruction = "", "output column of reconstructions";
+            "reconstructionErrorCol": base.options.outputs.error = $crate::model::EncodeOptions::default().outputs.error, "output column of the mean squared difference of a value from its reconstruction";
+            "batchSize": base.training.batch_size = $crate::train::TrainParams::default().batch_size, "rows per step";
+            "seed": base.training.seed = $crate::train::TrainParams::default().seed, "decides everything random";
+            "validationFraction": base.training.validation_fraction = $crate::train::TrainParams::default().validation_fraction, "share of rows to hold out";
+            "shuffleBuffer": base.training.shuffle_buffer = $crate::train::TrainParams::default().shuffle_buffer, "bytes of rows that the first epoch shuffles together";
+            "cacheMemory": base.training.cache_memory = $crate::train::TrainParams::default().cache_memory, "bytes of rows kept in memory for later epochs";
+            $($more)*
+        } also {
+            "featuresCol": "features", "column of features, or a list of columns that lie side by side",
+                |stage| $crate::estimator::params::features(&stage.base.columns),
+                |stage, names: $crate::estimator::params::OneOrMany<String>| {
+                    stage.base.columns.features = names.into_vec();
+                    Ok(())
+                };
+            "handleInvalid": $crate::ml::feature::HandleInvalid::default(), "what to do with rows that cannot be used: error, skip or keep",
+                |stage| $crate::estimator::params::policy(stage.base.options.on_invalid),
+                |stage, policy: $crate::ml::feature::HandleInvalid| {
+                    stage.base.handle_invalid(policy);
+                    Ok(())
+                };
+            $($also)*
+        });
+    };
 }
+pub(super) use encoder_params;

@@ -6,6 +6,7 @@ use futures::future::BoxFuture;
 
 use super::{
     DeepBelief, EncoderModel,
+    params::{OneOrMany, encoder_params},
     unsupervised::{Unsupervised, unsupervised_params},
 };
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
     ml::{Estimator, Model},
     model::History,
     nn::{ContrastiveDivergence, Rbm, VisibleUnits, Weights},
+    train::RbmLayer,
 };
 
 /// Learns features without labels by one restricted Boltzmann machine: a [`DeepBelief`] of a single layer, with its
@@ -35,6 +37,23 @@ pub struct RestrictedBoltzmannMachine {
 }
 
 unsupervised_params!(RestrictedBoltzmannMachine);
+
+encoder_params!(RestrictedBoltzmannMachine, |machine| machine.stack().check_layers(), {
+    "visibleUnits": stack.units = VisibleUnits::default(), "what the features' values stand for";
+} also {
+    "hidden": None::<()>, "hidden units",
+        |machine| machine.stack.each(|layer| layer.hidden),
+        |machine, hidden: usize| machine.stack.set_each("hidden", OneOrMany::One(hidden), |layer, hidden| layer.hidden = hidden);
+    "maxIter": RbmLayer::new(1).epochs, "passes over the rows",
+        |machine| machine.stack.each(|layer| layer.epochs),
+        |machine, epochs: usize| machine.stack.set_each("maxIter", OneOrMany::One(epochs), |layer, epochs| layer.epochs = epochs);
+    "stepSize": RbmLayer::new(1).learning_rate, "the step size",
+        |machine| machine.stack.each(|layer| layer.learning_rate),
+        |machine, rate: f64| machine.stack.set_each("stepSize", OneOrMany::One(rate), |layer, rate| layer.learning_rate = rate);
+    "divergence": RbmLayer::new(1).divergence, "how chains are run",
+        |machine| machine.stack.each(|layer| layer.divergence),
+        |machine, divergence| machine.stack.set_each("divergence", OneOrMany::One(divergence), |layer, divergence| layer.divergence = divergence);
+});
 
 impl RestrictedBoltzmannMachine {
     /// A machine of this many hidden units.
@@ -71,11 +90,6 @@ impl RestrictedBoltzmannMachine {
     pub fn initial_weights(mut self, weights: impl Into<Weights>) -> Self {
         self.stack = self.stack.initial_weights(weights);
         self
-    }
-
-    /// Every parameter in a line: what it is for, its default and its value.
-    pub fn explain_params(&self) -> String {
-        self.stack().explain_params()
     }
 
     /// Learns from the rows of a frame; no label is looked at.
@@ -120,5 +134,24 @@ impl Estimator for RestrictedBoltzmannMachine {
 impl fmt::Debug for RestrictedBoltzmannMachine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RestrictedBoltzmannMachine").field("stack", &self.stack()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ml::{ParamMap, Params};
+
+    #[test]
+    fn params_are_those_of_the_machine() {
+        let machine = RestrictedBoltzmannMachine::new(5).visible_units(VisibleUnits::Gaussian);
+        let extra = ParamMap::new().with("hidden", 7).with("stepSize", 0.5).with("outputCol", "learnt");
+        let copy = machine.copy(&extra).unwrap();
+        assert_eq!(
+            copy.param_map().to_string(),
+            r#"hidden=7, outputCol="learnt", stepSize=0.5, visibleUnits="gaussian""#
+        );
+        assert!(machine.copy(&ParamMap::new().with("hidden", vec![1, 2])).is_err(), "one layer");
+        assert!(machine.copy(&ParamMap::new().with("hidden", 0)).is_err());
     }
 }

@@ -12,13 +12,10 @@ macro_rules! shared_methods {
             use $crate::{
                 Result,
                 dataframe::{DataFrame, Schema, SourceOptions},
-                estimator::{NeuralModel, shared::some},
+                estimator::{NeuralModel, params::policies, shared::some},
                 ml::{Estimator, Model, feature::HandleInvalid},
                 nn::{Devices, Weights},
-                tensor::{
-                    OnInvalid,
-                    reader::{Reader, TensorReader},
-                },
+                tensor::reader::{Reader, TensorReader},
                 train::{Checkpoints, Observer, Progress, Stop, TrainParams},
             };
 
@@ -76,11 +73,8 @@ macro_rules! shared_methods {
                 /// Says what to do with rows that cannot be used. [`HandleInvalid::Keep`] keeps them when predicting, with null
                 /// predictions, and leaves them out of training.
                 pub fn handle_invalid(mut self, policy: HandleInvalid) -> Self {
-                    (self.shared.training.on_invalid, self.shared.prediction.on_invalid) = match policy {
-                        HandleInvalid::Error => (OnInvalid::Error, OnInvalid::Error),
-                        HandleInvalid::Skip => (OnInvalid::Skip, OnInvalid::Skip),
-                        HandleInvalid::Keep => (OnInvalid::Skip, OnInvalid::Keep),
-                    };
+                    let (learnt, applied) = policies(policy);
+                    (self.shared.training.on_invalid, self.shared.prediction.on_invalid) = (learnt, applied);
                     self
                 }
 

@@ -98,6 +98,22 @@ impl Supervised {
         self.labels = names;
     }
 
+    /// The columns that make up the label.
+    pub(super) fn label_names(&self) -> Vec<String> {
+        if self.labels.is_empty() { vec![self.columns.label.clone()] } else { self.labels.clone() }
+    }
+
+    /// As [`label_cols`](Self::label_cols), refusing several where a label is one class.
+    pub(super) fn set_label_cols(&mut self, names: Vec<String>) -> Result<()> {
+        let several = self.kind() != LabelKind::Class;
+        if names.is_empty() || (names.len() > 1 && !several) {
+            let legal = if several { "the name of a column, or a list of names" } else { "the name of one column" };
+            return Err(Error::param("labelCol", format!("{names:?}"), legal));
+        }
+        self.label_cols(names);
+        Ok(())
+    }
+
     /// Whether targets are brought to mean 0 and deviation 1, for which the cluster is asked.
     pub(super) fn scales(&self) -> bool {
         self.scale && self.kind() == LabelKind::Numbers

@@ -2,13 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    encoder_model,
-    explain::explain,
-    features,
-    params::{Param, of_rows, param},
-    readers,
-};
+use super::{encoder_model, features, params::policies, readers};
 use crate::{
     Result,
     dataframe::{DataFrame, PartitionedSource, Schema, SourceOptions},
@@ -66,30 +60,7 @@ impl Unsupervised {
     }
 
     pub(super) fn handle_invalid(&mut self, policy: HandleInvalid) {
-        (self.training.on_invalid, self.options.on_invalid) = match policy {
-            HandleInvalid::Error => (OnInvalid::Error, OnInvalid::Error),
-            HandleInvalid::Skip => (OnInvalid::Skip, OnInvalid::Skip),
-            HandleInvalid::Keep => (OnInvalid::Skip, OnInvalid::Keep),
-        };
-    }
-
-    /// A line per parameter.
-    pub(super) fn explain(&self, mut more: Vec<Param>) -> String {
-        let Self { columns, training, options, .. } = self;
-        let o = EncodeOptions::default();
-        more.extend([
-            param("featuresCol", "column of features", "features", columns.features.join(", ")),
-            param("outputCol", "output column of codes", &o.outputs.code, &options.outputs.code),
-            param("reconstructionCol", "output column of reconstructions", "", &options.outputs.reconstruction),
-            param(
-                "reconstructionErrorCol",
-                "output column of the mean squared difference of a value from its reconstruction",
-                &o.outputs.error,
-                &options.outputs.error,
-            ),
-        ]);
-        more.extend(of_rows(columns, [o.on_invalid, options.on_invalid], training));
-        explain(more)
+        (self.training.on_invalid, self.options.on_invalid) = policies(policy);
     }
 
     /// Checks the columns it uses and those it will write.

@@ -156,13 +156,23 @@ pub(crate) fn unknown(name: &str, known: &[&str]) -> Error {
     Error::param("name", format!("`{name}`"), format!("one of {}", known.join(", ")))
 }
 
-/// Implements [`Params`] over fields that serde knows: name, field, default, purpose; and a check of the whole.
+/// Implements [`Params`] over fields that serde knows: name, field, default, purpose; and a check of the whole. Behind
+/// `also` those that are no field: name, default, purpose, how they are read and how they are set.
 macro_rules! stage_params {
-    ($stage:ty, $check:expr, { $($name:literal: $($field:ident).+ = $default:expr, $purpose:literal;)+ }) => {
+    (
+        $stage:ty, $check:expr,
+        { $($name:literal: $($field:ident).+ = $default:expr, $purpose:literal;)+ }
+        $(also { $($also:literal: $usual:expr, $use:literal, $get:expr, $set:expr;)+ })?
+    ) => {
         impl $crate::ml::Params for $stage {
             fn params(&self) -> Vec<$crate::ml::Param> {
-                let mut all =
-                    vec![$($crate::ml::Param::new($name, $purpose, $default, &self.$($field).+)),+];
+                let mut all = vec![
+                    $($crate::ml::Param::new($name, $purpose, $default, &self.$($field).+),)+
+                    $($({
+                        let get: fn(&Self) -> _ = $get;
+                        $crate::ml::Param::new($also, $use, $usual, get(self))
+                    },)+)?
+                ];
                 all.sort_by_key(|param| param.name);
                 all
             }
@@ -171,7 +181,11 @@ macro_rules! stage_params {
                 let mut changed = self.clone();
                 match name {
                     $($name => changed.$($field).+ = $crate::ml::param::read(name, value)?,)+
-                    other => return Err($crate::ml::param::unknown(other, &[$($name),+])),
+                    $($($also => {
+                        let set: fn(&mut Self, _) -> $crate::Result<()> = $set;
+                        set(&mut changed, $crate::ml::param::read(name, value)?)?
+                    })+)?
+                    other => return Err($crate::ml::param::unknown(other, &[$($name,)+ $($($also),+)?])),
                 }
                 let check: fn(&Self) -> $crate::Result<()> = $check;
                 check(&changed)?;
