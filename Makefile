@@ -8,7 +8,7 @@ help: ## list the targets
 
 demo: setup-build ## train a classifier on Iris, on Spark (SPARK_REMOTE, SPARK_HOME or one it installs)
 	@if [ -z "$$SPARK_REMOTE" ]; then scripts/setup spark; fi
-	cargo run --release --example iris
+	cargo run --example iris
 
 test: setup-build setup-spark ## run every test, those against a real Spark too
 	cargo test

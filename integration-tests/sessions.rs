@@ -68,7 +68,33 @@ async fn the_shared_session_is_one_until_it_is_stopped() {
     first.stop().await.unwrap();
     let third = builder().get_or_create().await.unwrap();
     assert_ne!(third.client().session_id(), first.client().session_id());
-    third.stop().await.unwrap();
+
+    // Released behind the session's back, as by another clone of its client.
+    third.client().release_session().await.unwrap();
+    let fourth = builder().get_or_create().await.unwrap();
+    assert_ne!(fourth.client().session_id(), third.client().session_id());
+    assert_eq!(fourth.range(0, 3).count().await.unwrap(), 3);
+
+    // Another user, header or session id is another identity: none sees what is another's.
+    fourth.sql("CREATE TEMP VIEW only_mine AS SELECT 1 AS a").await.unwrap();
+    let mut others = Vec::new();
+    for part in ["user_id=somebody_else", "x-tenant=b", "session_id=6f2b0a56-5b0e-4a80-a5ad-3c1f4a3b5f7e"] {
+        let url = match remote.contains("/;") {
+            true => format!("{remote};{part}"),
+            false => format!("{remote}/;{part}"),
+        };
+        let other = Session::builder().remote(url.clone()).get_or_create().await.unwrap();
+        assert_ne!(other.client().session_id(), fourth.client().session_id(), "{part}");
+        assert!(!other.table_exists("only_mine").await.unwrap(), "{part}");
+        let again = Session::builder().remote(url).get_or_create().await.unwrap();
+        assert_eq!(again.client().session_id(), other.client().session_id(), "{part}");
+        others.push(other);
+    }
+    assert_eq!(others[0].client().user_id(), "somebody_else");
+    fourth.stop().await.unwrap();
+    for other in others {
+        other.stop().await.unwrap();
+    }
 }
 
 #[tokio::test]

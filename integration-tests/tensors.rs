@@ -270,11 +270,7 @@ async fn tensors_of_random_shapes_types_and_numbers_come_back_from_tables() {
         for (name, expected, lengths) in drawn {
             let codec = TensorCodec::bind(schema.field_with_name(&name).unwrap(), None).unwrap();
             let cells = codec.decode(batch.column_by_name(&name).unwrap()).unwrap();
-            let found: Vec<f32> = match cells.values {
-                Values::F32(values) => values,
-                Values::U8(values) => values.into_iter().map(f32::from).collect(),
-                Values::U32(values) => values.into_iter().map(|v| v as f32).collect(),
-            };
+            let found = cells.values.into_single();
             assert_eq!(bits(&found), bits(&expected), "seed {seed}, {name}");
             let nulls = cells.faults.iter().map(|fault| fault.row).collect::<Vec<_>>();
             let lengths = lengths.unwrap_or_default();

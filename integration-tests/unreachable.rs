@@ -32,6 +32,38 @@ async fn a_host_that_no_name_server_knows_is_named() {
     assert_eq!(address, "no-such-host.invalid:15002");
 }
 
+#[tokio::test]
+async fn wait_for_server_outlasts_a_server_that_is_still_starting() {
+    let spark = own_server().start().await.unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let server = spark.address();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let listener = TcpListener::bind(free).await.unwrap();
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut server = TcpStream::connect(server).await.unwrap();
+                tokio::io::copy_bidirectional(&mut client, &mut server).await
+            });
+        }
+    });
+    let remote = format!("sc://{free}");
+    let impatient = refusal(connect(&remote)).await;
+    let Error::Unreachable { waited, .. } = &impatient else { panic!("{impatient}") };
+    assert!(*waited < Duration::from_secs(3), "{impatient}");
+    let patient = connect(&format!("{remote}/;connect_timeout=60")).await.unwrap();
+    patient.release_session().await.unwrap();
+    spark.stop().await;
+}
+
+#[tokio::test]
+async fn wait_for_server_ends_when_its_time_is_over() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let error = refusal(connect(&format!("sc://{free}/;connect_timeout=1.5"))).await;
+    let Error::Unreachable { waited, .. } = &error else { panic!("{error}") };
+    assert!(*waited >= Duration::from_secs(1), "{error}");
+}
+
 /// Serves every connection with `greet`, whatever the client says.
 async fn impostor<F: Future<Output = ()> + Send>(greet: impl Fn(TcpStream) -> F + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

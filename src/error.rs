@@ -9,8 +9,11 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub(crate) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Everything that can go wrong, by what the caller can do about it.
+///
+/// `Debug` prints the message and its causes, one line each: a program whose `main` returns this error ends with words
+/// for its user.
 #[non_exhaustive]
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum Error {
     /// The connection string cannot be read. Secrets in it are masked.
     #[error("bad connection string `{url}`: {reason}")]
@@ -234,6 +237,24 @@ impl Error {
     }
 }
 
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use std::error::Error as _;
+        let mut printed = self.to_string();
+        f.write_str(&printed)?;
+        let sources = std::iter::successors(self.source(), |cause| (*cause).source()).map(ToString::to_string);
+        let reported = self.server().into_iter().flat_map(|server| server.causes.iter().cloned());
+        for cause in sources.chain(reported) {
+            // Many messages quote their cause already.
+            if !printed.contains(cause.trim()) {
+                write!(f, "\ncaused by: {}", cause.trim())?;
+                printed.push_str(&cause);
+            }
+        }
+        Ok(())
+    }
+}
+
 /// An error that Spark reported, with all it says of itself.
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -297,6 +318,19 @@ impl std::error::Error for ServerError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn debug_of_an_error_is_its_message_and_each_cause_once() {
+        let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let printed = format!("{:?}", Error::io("weights", missing));
+        assert_eq!(printed, "weights: entity not found");
+        let server = ServerError {
+            message: "Job aborted.".into(),
+            causes: vec!["Job aborted.".into(), "Java heap space\n".into()],
+            ..Default::default()
+        };
+        assert_eq!(format!("{:?}", Error::from(Box::new(server))), "Job aborted.\ncaused by: Java heap space");
+    }
 
     #[test]
     fn a_server_error_says_class_state_and_place_once() {

@@ -9,6 +9,7 @@ pub mod estimator;
 pub mod ml;
 pub mod model;
 pub mod nn;
+mod number;
 pub mod prelude;
 pub mod score;
 pub mod session;

@@ -12,7 +12,7 @@ if [ ! -x "$folder/bin/python" ]; then
     echo "installing PySpark's Connect client and Pillow into $folder (once, 600 MB to download)" >&2
     rm -rf "$folder.partial"
     python3 -m venv "$folder.partial" >&2
-    "$folder.partial/bin/python" -m pip install -q 'pyspark[connect]==4.2.1' pillow >&2
+    "$folder.partial/bin/python" -m pip install -q 'pyspark[connect]==4.2.1' pillow==13.0.0 >&2
     mv "$folder.partial" "$folder"
 fi
 echo "$folder/bin/python"

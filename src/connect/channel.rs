@@ -35,6 +35,7 @@ const TCP_PROBE: Duration = Duration::from_secs(10);
 /// |---|---|---|
 /// | `url` | – | where, as whom |
 /// | `connect_timeout` | 15 s | longest time until the server has answered a first request |
+/// | `wait_for_server` | `connect_timeout` of the connection string, else 0 | time during which refused and broken first connections are tried again, for a server that is still starting; 0: fail after a moment |
 /// | `retry` | [`RetryPolicy::default`] | what happens when the connection breaks later |
 /// | `ca_file` | the system's roots | PEM file of the certificate authorities to trust, with TLS |
 /// | `tls_domain` | the host | name that the server's certificate must carry |
@@ -47,6 +48,8 @@ pub struct ConnectOptions {
     pub url: ConnectUrl,
     /// Longest time until the server has answered a first request.
     pub connect_timeout: Duration,
+    /// Time during which refused and broken first connections are tried again; 0 fails after a moment.
+    pub wait_for_server: Duration,
     /// What happens when the connection breaks later.
     pub retry: RetryPolicy,
     /// PEM file of certificate authorities, instead of the system's.
@@ -61,10 +64,19 @@ pub struct ConnectOptions {
     pub session_keep_alive: Duration,
 }
 
+/// Server, user, token, session, headers and trust of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    url: ConnectUrl,
+    ca_file: Option<PathBuf>,
+    tls_domain: Option<String>,
+}
+
 impl ConnectOptions {
     /// The defaults for an address.
     pub fn new(url: ConnectUrl) -> Self {
         Self {
+            wait_for_server: url.wait_for_server().unwrap_or_default(),
             url,
             connect_timeout: Duration::from_secs(15),
             retry: RetryPolicy::default(),
@@ -74,6 +86,22 @@ impl ConnectOptions {
             http2_keep_alive: HTTP2_KEEP_ALIVE,
             session_keep_alive: Duration::from_secs(300),
         }
+    }
+
+    /// User on whose behalf the session runs: `user_id` of the string, else `SPARK_USER`, `USER`, "tinderbox".
+    pub(super) fn user(&self) -> String {
+        let from = |name| std::env::var(name).ok().filter(|user: &String| !user.is_empty());
+        let default = || from("SPARK_USER").or_else(|| from("USER")).unwrap_or_else(|| "tinderbox".into());
+        self.url.user_id().map_or_else(default, str::to_owned)
+    }
+
+    /// Returns who talks to which server, and over what: the part of the options that a shared session must match.
+    ///
+    /// # Errors
+    /// [`Error::BadAddress`] when the token of the environment cannot be sent.
+    pub(crate) fn identity(&self) -> Result<Identity> {
+        let url = self.url.clone().with_environment()?.identity(&self.user());
+        Ok(Identity { url, ca_file: self.ca_file.clone(), tls_domain: self.tls_domain.clone() })
     }
 
     /// Refuses settings that cannot work, before anything is dialled.

@@ -122,7 +122,7 @@ impl Client {
         let options = ConnectOptions { url: options.url.with_environment()?, ..options };
         options.check()?;
         let channel = options.channel().await?;
-        let user = options.url.user_id().map_or_else(default_user, str::to_owned);
+        let user = options.user();
         let client = Client(Arc::new(Inner {
             // A single row may be larger than any default limit.
             stub: Stub::new(channel).max_decoding_message_size(usize::MAX),
@@ -140,7 +140,7 @@ impl Client {
             progress: Arc::default(),
             settling: Settling::default(),
         }));
-        let version = client.first_answer(options.connect_timeout).await?;
+        let version = client.first_answer(options.connect_timeout, options.wait_for_server).await?;
         tracing::debug!(address = client.address(), session = client.session_id(), %version, "connected");
         _ = client.0.version.set(version);
         client.keep_alive();
@@ -385,47 +385,55 @@ impl Client {
         Ok(answer.statuses.into_iter().map(|(name, status)| (name, status.exists)).collect())
     }
 
+    /// Asks the server whether it still has this session.
+    ///
+    /// # Errors
+    /// As any call; [`Error::is_session_lost`] when the session was released or forgotten, or the server was started
+    /// again.
+    pub(crate) async fn check_session(&self, limit: Duration) -> Result<()> {
+        self.first_answer(limit, Duration::ZERO).await.map(drop)
+    }
+
     /// The server's version, within the time allowed for connecting.
     ///
-    /// A refused connection is tried again for a moment only: a server that is just starting is worth a second
-    /// attempt, a wrong address is worth a quick answer.
-    async fn first_answer(&self, limit: Duration) -> Result<SparkVersion> {
+    /// A refused connection is tried again for a moment only, unless `wait` says that the server is still starting: a
+    /// wrong address deserves a quick answer.
+    async fn first_answer(&self, limit: Duration, wait: Duration) -> Result<SparkVersion> {
         use proto::{analyze_plan_request as ask, analyze_plan_response as answer};
         const REFUSALS: u32 = 3;
         let started = Instant::now();
-        let attempt = async {
+        let mut retries = Retries::new(RetryPolicy { give_up_after: limit.max(wait), ..self.0.retry.clone() });
+        let mut refusals = 0;
+        let answer = loop {
             let message =
                 request!(self, AnalyzePlanRequest { analyze: Some(ask::Analyze::SparkVersion(ask::SparkVersion {})) });
-            let mut retries = self.retries();
-            for refusals in 1.. {
-                let failure = match self.stub().analyze_plan(self.wrap(message.clone())).await {
-                    Ok(answer) => return Ok(answer.into_inner()),
-                    Err(status) => status,
-                };
-                if !is_transport_failure(&failure) {
-                    return Err(self.failure(failure).await);
+            let mut stub = self.stub();
+            let left = limit.max(wait).saturating_sub(started.elapsed()).max(Duration::from_millis(100));
+            let (error, wish) = match tokio::time::timeout(limit.min(left), stub.analyze_plan(self.wrap(message))).await
+            {
+                Ok(Ok(answer)) => break answer.into_inner(),
+                Ok(Err(status)) if !is_transport_failure(&status) => return Err(self.failure(status).await),
+                Ok(Err(status)) => {
+                    (status::unreachable(&status, started.elapsed(), self.address()), server_wish(&status))
                 }
-                let delay = retries.next_delay(server_wish(&failure)).filter(|_| refusals < REFUSALS);
-                let Some(delay) = delay else {
-                    return Err(status::unreachable(&failure, started.elapsed(), self.address()));
-                };
-                tracing::warn!(address = self.address(), reason = failure.message(), "no answer yet, trying again");
-                tokio::time::sleep(delay).await;
-            }
-            unreachable!("the loop only ends by returning")
+                Err(_) => (self.silent(started.elapsed()), None),
+            };
+            refusals += 1;
+            let patient = started.elapsed() < wait || (refusals < REFUSALS && started.elapsed() < limit);
+            let Some(delay) = retries.next_delay(wish).filter(|_| patient) else { return Err(error) };
+            tracing::warn!(address = self.address(), %error, "no answer yet, trying again");
+            tokio::time::sleep(delay).await;
         };
-        let answer = tokio::time::timeout(limit, attempt).await.unwrap_or_else(|_| {
-            Err(Error::Unreachable {
-                address: self.address().into(),
-                waited: started.elapsed(),
-                reason: "nothing answered; is it a Spark Connect server? (`connect_timeout` sets the limit)".into(),
-            })
-        })?;
         self.note_server_session(&answer.server_side_session_id);
         match answer.result {
             Some(answer::Result::SparkVersion(found)) => SparkVersion::parse(&found.version),
             _ => Err(self.empty_answer("AnalyzePlan(SparkVersion)")),
         }
+    }
+
+    fn silent(&self, waited: Duration) -> Error {
+        let reason = "nothing answered; is it a Spark Connect server? (`connect_timeout` sets the limit)".into();
+        Error::Unreachable { address: self.address().into(), waited, reason }
     }
 }
 
@@ -433,11 +441,6 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("address", &self.address()).field("session_id", &self.session_id()).finish()
     }
-}
-
-fn default_user() -> String {
-    let from = |name| std::env::var(name).ok().filter(|user: &String| !user.is_empty());
-    from("SPARK_USER").or_else(|| from("USER")).unwrap_or_else(|| "tinderbox".into())
 }
 
 /// The metadata of every request: the caller's headers, and the token, marked so that it is never logged.

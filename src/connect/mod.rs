@@ -26,6 +26,7 @@ mod fake;
 mod tests;
 
 pub use channel::ConnectOptions;
+pub(crate) use channel::Identity;
 pub use client::{Client, Interrupt, OperationState};
 pub use execute::{ArrowPayload, Event, ExecuteOptions, Execution};
 pub use local::{DEFAULT_SPARK_VERSION, LocalSpark, LocalSparkBuilder};

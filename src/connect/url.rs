@@ -1,6 +1,6 @@
 //! Spark's connection string, `sc://host:port/;key=value;…`.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
 use uuid::Uuid;
@@ -22,6 +22,7 @@ const MAX_USER_AGENT: usize = 2048;
 /// | `user_id` | user on whose behalf the session runs | `SPARK_USER`, else `USER`, else "tinderbox" |
 /// | `user_agent` | put before our own name in the client type, at most 2048 bytes | none |
 /// | `session_id` | UUID of the session to join | a new one |
+/// | `connect_timeout` | seconds to wait for a server that is still starting, such as `60` | 0: a refused connection fails at once |
 /// | any other | sent as a gRPC header with every request | none |
 ///
 /// `Display` and `Debug` mask the token and the values of headers.
@@ -43,6 +44,7 @@ pub struct ConnectUrl {
     user_id: Option<String>,
     user_agent: Option<String>,
     session_id: Option<Uuid>,
+    wait_for_server: Option<Duration>,
     headers: Vec<(String, String)>,
 }
 
@@ -85,6 +87,24 @@ impl ConnectUrl {
     /// The user the string names.
     pub fn user_id(&self) -> Option<&str> {
         self.user_id.as_deref()
+    }
+
+    /// Time to wait for a server that is still starting (`connect_timeout`).
+    pub(super) fn wait_for_server(&self) -> Option<Duration> {
+        self.wait_for_server
+    }
+
+    /// The string with its defaults filled in and without what does not say who talks to which server, so that two
+    /// strings with the same meaning are equal.
+    pub(super) fn identity(&self, user: &str) -> ConnectUrl {
+        let mut identity = self.clone();
+        identity.use_ssl = Some(self.use_ssl());
+        identity.user_id = Some(user.to_owned());
+        identity.user_agent = None;
+        identity.wait_for_server = None;
+        identity.host.make_ascii_lowercase();
+        identity.headers.sort();
+        identity
     }
 
     /// What to send as the client type: the caller's `user_agent`, then this crate, Rust and the operating system.
@@ -152,6 +172,13 @@ impl ConnectUrl {
                 let id = Uuid::parse_str(&value).map_err(|_| format!("`session_id` is `{value}`: must be a UUID"))?;
                 self.session_id = Some(id);
             }
+            "connect_timeout" => {
+                let seconds: Option<f64> = value.parse().ok();
+                let wait = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+                let wait = wait.filter(|wait| !wait.is_zero());
+                self.wait_for_server =
+                    Some(wait.ok_or_else(|| format!("`connect_timeout` is `{value}`: must be seconds above 0"))?);
+            }
             header => {
                 if header.parse::<AsciiMetadataKey>().is_err() {
                     return Err(format!("`{header}` is neither a known key nor a legal header name"));
@@ -193,6 +220,7 @@ impl FromStr for ConnectUrl {
             user_id: None,
             user_agent: None,
             session_id: None,
+            wait_for_server: None,
             headers: Vec::new(),
         };
         for pair in pairs.split(';').filter(|pair| !pair.is_empty()) {
@@ -280,7 +308,9 @@ fn mask(text: &str) -> String {
 
 fn mask_value(pair: &str) -> String {
     match pair.split_once('=') {
-        Some((key @ ("use_ssl" | "user_id" | "user_agent" | "session_id"), value)) => format!("{key}={value}"),
+        Some((key @ ("use_ssl" | "user_id" | "user_agent" | "session_id" | "connect_timeout"), value)) => {
+            format!("{key}={value}")
+        }
         Some((key, _)) => format!("{key}=***"),
         None if pair.is_empty() => String::new(),
         None => "***".into(),
@@ -305,6 +335,9 @@ impl fmt::Display for ConnectUrl {
         }
         if let Some(id) = &self.session_id {
             pairs.push(format!("session_id={id}"));
+        }
+        if let Some(wait) = self.wait_for_server {
+            pairs.push(format!("connect_timeout={}", wait.as_secs_f64()));
         }
         pairs.extend(self.headers.iter().map(|(name, _)| format!("{name}=***")));
         if !pairs.is_empty() {
@@ -386,6 +419,20 @@ mod tests {
     }
 
     #[test]
+    fn identity_ignores_what_is_not_part_of_it_and_keeps_the_rest() {
+        let identity = |text: &str| parse(text).identity("ann");
+        let same = identity("sc://h:15002/;x-a=1;x-b=2");
+        for text in ["sc://H/;x-b=2;x-a=1", "sc://h/;x-a=1;x-b=2;use_ssl=false;user_agent=me;connect_timeout=9"] {
+            assert_eq!(identity(text), same, "{text}");
+        }
+        for text in ["sc://h/;x-a=1", "sc://h/;x-a=1;x-b=2;use_ssl=true", "sc://h:1/;x-a=1;x-b=2"] {
+            assert_ne!(identity(text), same, "{text}");
+        }
+        assert_ne!(parse("sc://h").identity("ann"), parse("sc://h").identity("bob"));
+        assert_ne!(identity("sc://localhost/;token=a"), identity("sc://localhost/;token=b"));
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (text, part) in [
             ("", "sc://"),
@@ -404,6 +451,9 @@ mod tests {
             ("sc://h/;use_ssl=yes", "`true` or `false`"),
             ("sc://h/;session_id=1", "UUID"),
             ("sc://h/;token=", "empty"),
+            ("sc://h/;connect_timeout=soon", "seconds above 0"),
+            ("sc://h/;connect_timeout=0", "seconds above 0"),
+            ("sc://h/;connect_timeout=-1", "seconds above 0"),
         ] {
             assert!(refusal(text).contains(part), "{text}: {}", refusal(text));
         }
@@ -411,7 +461,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_reads_back_the_same_but_for_secrets() {
-        let url = parse("sc://h:1/;use_ssl=true;user_id=a%3Bb%25c;user_agent=x%3Dy");
+        let url = parse("sc://h:1/;use_ssl=true;user_id=a%3Bb%25c;user_agent=x%3Dy;connect_timeout=1.5");
         assert_eq!(parse(&url.to_string()), url);
     }
 }

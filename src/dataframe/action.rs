@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use arrow::{
     array::{AsArray, RecordBatch, StringArray},
-    compute::cast,
-    datatypes::{DataType, Field, Int64Type, Schema as ArrowSchema, SchemaRef},
+    datatypes::{Field, Int64Type, Schema as ArrowSchema, SchemaRef},
 };
 use futures::{StreamExt, TryStreamExt};
 use spark_connect::functions;
@@ -20,16 +19,16 @@ use crate::{
     stream::{RecordStream, ipc},
 };
 
-/// The cells of a column of text in an answer: as `spark.sql.execution.arrow.useLargeVarTypes` says, they come with offsets
-/// of 32 or of 64 bits.
+/// The cells of a column of text in an answer.
 ///
 /// # Errors
-/// [`Error::Incomplete`] for a column that is none of text.
+/// [`Error::Incomplete`] for a column that is missing or not text.
 pub(crate) fn texts(batch: &RecordBatch, column: usize) -> Result<StringArray> {
-    let odd = |reason: String| Error::Incomplete { operation: "reading text".into(), reason };
-    let cells = batch.columns().get(column).ok_or_else(|| odd(format!("the answer has no column {column}")))?;
-    let cells = cast(cells, &DataType::Utf8).map_err(|e| odd(format!("column {column} of the answer: {e}")))?;
-    Ok(cells.as_string::<i32>().clone())
+    let cells = batch.columns().get(column).and_then(|cells| cells.as_string_opt::<i32>()).cloned();
+    cells.ok_or_else(|| Error::Incomplete {
+        operation: "reading text".into(),
+        reason: format!("expected text in column {column} of the answer, found {:?}", batch.schema()),
+    })
 }
 
 /// How much [`DataFrame::explain`] tells.
@@ -184,9 +183,8 @@ impl DataFrame {
     pub async fn to_text_with(&self, rows: i32, truncate: i32, vertical: bool) -> Result<String> {
         let show = proto::ShowString { input: self.input(), num_rows: rows, truncate, vertical };
         let batches = self.derive(RelType::ShowString(Box::new(show))).collect().await?;
-        let mut texts = batches.iter().filter(|batch| batch.num_rows() > 0);
-        let text = texts.find_map(|batch| Some(batch.column(0).as_string_opt::<i32>()?.value(0).to_owned()));
-        text.ok_or_else(|| unexpected("ShowString"))
+        let batch = batches.iter().find(|batch| batch.num_rows() > 0);
+        Ok(texts(batch.ok_or_else(|| unexpected("ShowString"))?, 0)?.value(0).to_owned())
     }
 
     /// Prints the first `rows` rows as Spark does.

@@ -86,9 +86,12 @@ impl Labels {
     pub(super) fn reader(&self) -> Reader {
         match self.sources.as_slice() {
             _ if self.kind == LabelKind::Class => TensorReader::number(&self.name).element(Element::U32).into(),
-            [_] if !self.several() => TensorReader::number(&self.name).into(),
-            [_] => TensorReader::new(&self.name).into(),
-            several => TensorReader::new(&self.name).of(TensorType::new(Dtype::Float32, [several.len()])).into(),
+            [_] if !self.several() => TensorReader::number(&self.name).element(Element::F64).into(),
+            [_] => TensorReader::new(&self.name).element(Element::F64).into(),
+            several => {
+                let targets = TensorType::new(Dtype::Float64, [several.len()]);
+                TensorReader::new(&self.name).of(targets).element(Element::F64).into()
+            }
         }
     }
 

@@ -261,7 +261,7 @@ impl Supervised {
             _ if self.labels.is_empty() => one,
             _ => self.labels.as_slice(),
         };
-        let mut preflight = Preflight::new(features.iter().chain(numbers).cloned());
+        let mut preflight = Preflight::new(features.iter().cloned()).targets(numbers.iter().cloned());
         if let Some(weight) = &self.columns.weight {
             preflight = preflight.weight(weight);
         }

@@ -23,6 +23,7 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub struct Preflight {
     columns: Vec<String>,
+    targets: Vec<String>,
     label: Option<String>,
     weight: Option<String>,
 }
@@ -63,8 +64,12 @@ pub struct ColumnCounts {
     pub lengths: Option<(usize, usize)>,
     /// The smallest and the largest number of a column of single numbers, NaN passed over.
     pub range: Option<(f64, f64)>,
-    /// Rows below 0.
+    /// Rows below 0; counted of weights, and where there is a NaN or an infinity.
     pub negatives: u64,
+    /// Whether the column's type is one of whole numbers.
+    pub whole: bool,
+    /// Whether the column is a regression target.
+    pub is_target: bool,
 }
 
 /// How often a class occurs.
@@ -84,9 +89,17 @@ const MOST_CLASSES: i64 = 100_000;
 const WRONG: [&str; 4] = ["null", "not whole numbers", "negative", "100000 or more"];
 
 impl Preflight {
-    /// Counts in these columns of numbers, vectors or arrays: features, weights, regression targets.
+    /// Counts in these columns of numbers, vectors or arrays: features.
     pub fn new<N: Into<String>>(columns: impl IntoIterator<Item = N>) -> Self {
-        Self { columns: columns.into_iter().map(Into::into).collect(), label: None, weight: None }
+        Self { columns: columns.into_iter().map(Into::into).collect(), targets: Vec::new(), label: None, weight: None }
+    }
+
+    /// Counts in these columns of regression targets too. They are scaled in double precision, so that it is no matter how
+    /// far from zero they lie.
+    pub fn targets<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.targets = names.into_iter().map(Into::into).collect();
+        self.columns.extend(self.targets.iter().cloned());
+        self
     }
 
     /// Counts in this column too, which must hold weights: numbers of at least 0, some of them above.
@@ -127,7 +140,7 @@ impl Preflight {
         let label = self.label.as_deref().map(|name| column(name).cast(DataType::Double));
         let key = label.clone().map_or_else(|| lit(0).cast(DataType::Long), class_key);
         let example = label.unwrap_or_else(|| lit_double(0.0));
-        let counts = self.columns.iter().zip(&kinds).flat_map(|(name, kind)| column_counts(name, *kind));
+        let counts = self.columns.iter().zip(&kinds).flat_map(|(name, kind)| first_look(name, *kind));
         let aggregates = [functions::count(lit(1)), function("any_value", [example])].into_iter().chain(counts);
         let aggregates = aggregates.enumerate().map(|(i, aggregate)| aggregate.alias(&format!("a{i}")));
         let groups = frame.group_by([key.alias("class")]).agg(aggregates);
@@ -136,7 +149,13 @@ impl Preflight {
             columns: self
                 .columns
                 .iter()
-                .map(|name| ColumnCounts { name: name.clone(), ..Default::default() })
+                .zip(&kinds)
+                .map(|(name, kind)| ColumnCounts {
+                    name: name.clone(),
+                    whole: *kind == Numbers::Whole,
+                    is_target: self.targets.contains(name),
+                    ..Default::default()
+                })
                 .collect(),
             label: self.label.clone(),
             classes: Vec::new(),
@@ -145,10 +164,32 @@ impl Preflight {
             bad_labels: Vec::new(),
         };
         for batch in groups.collect().await? {
-            (0..batch.num_rows()).for_each(|row| report.add(&batch, row));
+            (0..batch.num_rows()).for_each(|row| report.add(&batch, row, &kinds));
         }
         report.classes.sort_by_key(|class| class.label);
+        self.count_odd_numbers(frame, &mut report).await?;
         Ok(report)
+    }
+
+    /// Counts what the first look found to be there: NaN, infinities, weights below 0. Most data has none, and then no
+    /// row is read again.
+    async fn count_odd_numbers(&self, frame: &DataFrame, report: &mut PreflightReport) -> Result<()> {
+        let weight = self.weight.as_ref();
+        let odd: Vec<&mut ColumnCounts> =
+            report.columns.iter_mut().filter(|counts| counts.is_odd(weight == Some(&counts.name))).collect();
+        if odd.is_empty() {
+            return Ok(());
+        }
+        let aggregates = odd.iter().flat_map(|counts| details(&counts.name)).enumerate();
+        let aggregates = aggregates.map(|(i, aggregate)| aggregate.alias(&format!("a{i}")));
+        let batches = frame.agg(aggregates).collect().await?;
+        let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(()) };
+        for (counts, columns) in odd.into_iter().zip(batch.columns().chunks(DETAILS)) {
+            let number = |i: usize| long(&columns[i], 0).max(0) as u64;
+            (counts.nans, counts.infinities, counts.negatives) = (number(0), number(1), number(2));
+            counts.range = double(&columns[3], 0).zip(double(&columns[4], 0));
+        }
+        Ok(())
     }
 
     fn kind(&self, schema: &Schema, name: &str) -> Result<Numbers> {
@@ -180,50 +221,48 @@ fn class_key(label: Column) -> Column {
         .otherwise(label.cast(DataType::Long))
 }
 
-/// How many aggregates [`column_counts`] are.
-const COUNTS: usize = 8;
-
-/// Rows that are not null, with NaN, with infinity; shortest, longest; smallest, largest, below 0.
-fn column_counts(name: &str, kind: Numbers) -> [Column; COUNTS] {
+/// Rows that are not null; smallest and largest number, or shortest and longest vector; rows with NaN, with infinity.
+///
+/// Of a column of numbers only the first three are asked for: a NaN is larger than every number, so the largest and the
+/// smallest number tell that there is a NaN or an infinity, and [`details`] counts them where there are any. The plan of
+/// a thousand columns stays small enough to be compiled.
+fn first_look(name: &str, kind: Numbers) -> Vec<Column> {
     let value = column(name);
-    let constant = |value: Column| function("max", [value]);
-    let none = || constant(lit(0).cast(DataType::Long));
-    let no_length = || constant(lit(0).cast(DataType::Integer));
-    let no_figure = || constant(lit_double(f64::NAN));
     match kind {
         Numbers::Whole | Numbers::Real => {
             let double = value.clone().cast(DataType::Double);
-            let number = function("nullif", [double.clone(), lit_double(f64::NAN)]);
-            let real = kind == Numbers::Real;
-            [
-                functions::count(value),
-                if real { functions::count_if(double.clone().is_nan()) } else { none() },
-                if real { functions::count_if(infinite(double.clone())) } else { none() },
-                no_length(),
-                no_length(),
-                functions::min(number.clone()),
-                functions::max(number),
-                functions::count_if(double.lt(lit_double(0.0))),
-            ]
+            vec![functions::count(value), functions::min(double.clone()), functions::max(double)]
         }
         Numbers::Vector | Numbers::Array => {
             let values = as_array(value, kind);
             let size = function("size", [values.clone()]);
-            [
+            let size = || function("if", [values.clone().is_not_null(), size.clone(), no_number()]);
+            let odd = |x: &Column| x.clone().is_null().or(x.clone().is_nan());
+            vec![
                 functions::count(values.clone()),
-                functions::count_if(functions::exists(values.clone(), |x| {
-                    x[0].clone().is_null().or(x[0].clone().is_nan())
-                })),
-                functions::count_if(functions::exists(values.clone(), move |x| infinite(x[0].clone()))),
-                function("min", [function("if", [values.clone().is_not_null(), size.clone(), no_number()])]),
-                function("max", [function("if", [values.is_not_null(), size, no_number()])]),
-                no_figure(),
-                no_figure(),
-                none(),
+                function("min", [size()]),
+                function("max", [size()]),
+                functions::count_if(functions::exists(values.clone(), move |x| odd(&x[0]))),
+                functions::count_if(functions::exists(values.clone(), |x| infinite(x[0].clone()))),
             ]
         }
     }
 }
+
+/// Rows of a column of numbers with NaN, with infinity, below 0; the smallest and the largest number, NaN passed over.
+fn details(name: &str) -> [Column; DETAILS] {
+    let double = column(name).cast(DataType::Double);
+    let number = function("nullif", [double.clone(), lit_double(f64::NAN)]);
+    [
+        functions::count_if(double.clone().is_nan()),
+        functions::count_if(infinite(double.clone())),
+        functions::count_if(double.lt(lit_double(0.0))),
+        functions::min(number.clone()),
+        functions::max(number),
+    ]
+}
+
+const DETAILS: usize = 5;
 
 fn infinite(number: Column) -> Column {
     functions::abs(number).eq(lit_double(f64::INFINITY))
@@ -238,9 +277,8 @@ fn long(column: &ArrayRef, row: usize) -> i64 {
     column.as_primitive_opt::<Int64Type>().filter(|c| c.is_valid(row)).map_or(0, |c| c.value(row))
 }
 
-fn figure(column: &ArrayRef, row: usize) -> Option<f64> {
-    let figures = column.as_primitive_opt::<Float64Type>().filter(|c| c.is_valid(row))?;
-    Some(figures.value(row)).filter(|figure| !figure.is_nan())
+fn double(column: &ArrayRef, row: usize) -> Option<f64> {
+    column.as_primitive_opt::<Float64Type>().filter(|c| c.is_valid(row)).map(|c| c.value(row))
 }
 
 fn length(column: &ArrayRef, row: usize) -> Option<usize> {
@@ -250,7 +288,7 @@ fn length(column: &ArrayRef, row: usize) -> Option<usize> {
 
 impl PreflightReport {
     /// Adds one group of the aggregate: the rows of one class, or of one kind of wrong label.
-    fn add(&mut self, batch: &RecordBatch, row: usize) {
+    fn add(&mut self, batch: &RecordBatch, row: usize, kinds: &[Numbers]) {
         const FIRST: usize = 3;
         let key = long(batch.column(0), row);
         let rows = long(batch.column(1), row).max(0) as u64;
@@ -265,21 +303,30 @@ impl PreflightReport {
                 }
             }
         }
-        for (counts, columns) in self.columns.iter_mut().zip(batch.columns()[FIRST..].chunks(COUNTS)) {
-            let number = |i: usize| long(&columns[i], row).max(0) as u64;
-            counts.nulls += rows - number(0).min(rows);
-            counts.nans += number(1);
-            counts.infinities += number(2);
-            counts.negatives += number(7);
-            if let (Some(least), Some(most)) = (figure(&columns[5], row), figure(&columns[6], row)) {
-                let known = counts.range.unwrap_or((least, most));
-                counts.range = Some((known.0.min(least), known.1.max(most)));
-            }
-            if let (Some(shortest), Some(longest)) = (length(&columns[3], row), length(&columns[4], row))
-                && longest > 0
-            {
-                let known = counts.lengths.unwrap_or((shortest, longest));
-                counts.lengths = Some((known.0.min(shortest), known.1.max(longest)));
+        let mut columns = batch.columns()[FIRST..].iter();
+        for (counts, kind) in self.columns.iter_mut().zip(kinds) {
+            let mut next = || columns.next().unwrap_or_else(|| batch.column(0));
+            counts.nulls += rows - (long(next(), row).max(0) as u64).min(rows);
+            match kind {
+                Numbers::Whole | Numbers::Real => {
+                    if let (Some(least), Some(most)) = (double(next(), row), double(next(), row)) {
+                        let known = counts.range.unwrap_or((least, most));
+                        // As in Spark, NaN is larger than every number.
+                        let larger = |a: f64, b: f64| if a.is_nan() || a > b { a } else { b };
+                        let smaller = |a: f64, b: f64| if b.is_nan() || a < b { a } else { b };
+                        counts.range = Some((smaller(known.0, least), larger(known.1, most)));
+                    }
+                }
+                Numbers::Vector | Numbers::Array => {
+                    if let (Some(shortest), Some(longest)) = (length(next(), row), length(next(), row))
+                        && longest > 0
+                    {
+                        let known = counts.lengths.unwrap_or((shortest, longest));
+                        counts.lengths = Some((known.0.min(shortest), known.1.max(longest)));
+                    }
+                    counts.nans += long(next(), row).max(0) as u64;
+                    counts.infinities += long(next(), row).max(0) as u64;
+                }
             }
         }
     }
@@ -324,7 +371,9 @@ impl PreflightReport {
             let advice = "weights by class may help, or leaving it out";
             format!("column `{label_col}`: class {label}{name} has {rows} of {} rows; {advice}", self.rows)
         });
-        constant.chain(rare).collect()
+        let features =
+            self.columns.iter().filter(|counts| !counts.is_target && self.weight.as_ref() != Some(&counts.name));
+        constant.chain(features.filter_map(ColumnCounts::lost_precision)).chain(rare).collect()
     }
 
     /// Refuses data that cannot be learnt from: no row; nulls, NaN or infinities; vectors of several lengths; weights below
@@ -381,6 +430,37 @@ impl PreflightReport {
 }
 
 impl ColumnCounts {
+    /// Whether there are numbers that must be counted one by one.
+    fn is_odd(&self, is_weight: bool) -> bool {
+        self.range.is_some_and(|(least, most)| !least.is_finite() || !most.is_finite() || (is_weight && least < 0.0))
+    }
+
+    /// What is lost when the column is read in single precision, as features are: whole numbers that become equal, or
+    /// most digits of numbers that lie far from zero and close together.
+    fn lost_precision(&self) -> Option<String> {
+        /// Steps between the smallest and the largest number that are enough for a feature.
+        const STEPS: f64 = 1024.0;
+        let (least, most) = self.range.filter(|(least, most)| least.is_finite() && most.is_finite() && least < most)?;
+        let largest = least.abs().max(most.abs());
+        // The distance of two neighbours in single precision.
+        let step = largest * f64::from(f32::EPSILON);
+        let name = &self.name;
+        if self.whole && largest > f64::from(1 << 24) {
+            return Some(format!(
+                "column `{name}`: whole numbers up to {largest} are read in single precision, in which those beyond \
+                 16777216 become equal to their neighbours; if they are ids, index them (StringIndexer) and learn an \
+                 embedding, if they are amounts, scale them first (StandardScaler)"
+            ));
+        }
+        (most - least < STEPS * step).then(|| {
+            format!(
+                "column `{name}`: numbers from {least} to {most} are read in single precision, which tells only {} of them \
+                 apart; scale them first (StandardScaler)",
+                ((most - least) / step).ceil() + 1.0
+            )
+        })
+    }
+
     fn check(&self, rows: u64) -> Result<()> {
         let wrong = [(self.nulls, "null"), (self.nans, "NaN, or hold a NaN or a null"), (self.infinities, "infinite")];
         let wrong: Vec<_> = wrong.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} are {what}")).collect();

@@ -15,7 +15,7 @@ use super::{History, append};
 use crate::{
     Error, Result,
     nn::{DeviceName, Mode, NetworkSpec, Sequential, Weights},
-    stream::RecordStream,
+    stream::{RecordStream, plain_batch},
     tensor::{Columns, FeatureReader, OnInvalid},
 };
 
@@ -188,7 +188,8 @@ impl Encoder {
     /// # Errors
     /// As [`encode`](Self::encode) and its stream.
     pub fn encode_batch(&self, batch: &RecordBatch, options: &EncodeOptions) -> Result<RecordBatch> {
-        self.work(&batch.schema(), options)?.1.batch(batch)
+        let batch = plain_batch(batch)?;
+        self.work(&batch.schema(), options)?.1.batch(&batch)
     }
 
     /// What encodes batches of a schema, and the schema of the encoded ones.

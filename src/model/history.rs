@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
 use serde::{Deserialize, Serialize};
 
 use super::{ConfusionMatrix, Metric};
-use crate::{Error, Result};
+use crate::{Error, Result, number};
 
 /// The course of a training run.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -58,9 +58,10 @@ pub struct EpochRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Evaluation {
     /// The weighted mean loss.
+    #[serde(with = "number::one")]
     pub loss: f64,
     /// The figure of merit that [`History::metric`] names.
-    #[serde(alias = "accuracy")]
+    #[serde(alias = "accuracy", with = "number::one")]
     pub metric: f64,
 }
 

@@ -11,7 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use self::scorer::Scorer;
 use super::{Model, Task, append};
-use crate::{Error, Result, nn::DeviceName, stream::RecordStream, tensor::OnInvalid};
+use crate::{
+    Error, Result,
+    nn::DeviceName,
+    stream::{RecordStream, plain_batch},
+    tensor::OnInvalid,
+};
 
 /// What the prediction columns are called; an empty name switches one off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,7 +137,8 @@ impl Model {
     /// # Errors
     /// As [`predict`](Self::predict) and its stream.
     pub fn predict_batch(&self, batch: &RecordBatch, options: &PredictOptions) -> Result<RecordBatch> {
-        self.scorer(&batch.schema(), options)?.1.score(batch)
+        let batch = plain_batch(batch)?;
+        self.scorer(&batch.schema(), options)?.1.score(&batch)
     }
 
     /// What scores batches of a schema, and the schema of the scored ones.

@@ -72,13 +72,11 @@ pub struct Scaling {
 }
 
 impl Scaling {
-    /// Brings rows of targets to mean 0 and standard deviation 1.
-    pub fn apply(&self, rows: &mut [f32]) {
-        for row in rows.chunks_exact_mut(self.mean.len().max(1)) {
-            for ((value, mean), std) in row.iter_mut().zip(&self.mean).zip(&self.std) {
-                *value = ((f64::from(*value) - mean) / std) as f32;
-            }
-        }
+    /// Returns rows of targets at mean 0 and standard deviation 1. The offset is removed in double precision: a target
+    /// such as a time in seconds loses its digits otherwise.
+    pub fn apply(&self, rows: &[f64]) -> Vec<f32> {
+        let scales = self.mean.iter().zip(&self.std).cycle();
+        rows.iter().zip(scales).map(|(value, (mean, std))| ((value - mean) / std) as f32).collect()
     }
 
     /// The value of the `target`-th output in that target's own units.
@@ -143,8 +141,7 @@ mod tests {
     #[test]
     fn scales_are_applied_and_undone() {
         let scaling = Scaling { mean: vec![10.0, -1.0], std: vec![2.0, 0.5] };
-        let mut rows = [12.0, -1.0, 8.0, 0.0];
-        scaling.apply(&mut rows);
+        let rows = scaling.apply(&[12.0, -1.0, 8.0, 0.0]);
         assert_eq!(rows, [1.0, 0.0, -1.0, 2.0]);
         let back: Vec<f64> = (0..4).map(|i| scaling.undo(i % 2, f64::from(rows[i]))).collect();
         assert_eq!(back, [12.0, -1.0, 8.0, 0.0]);

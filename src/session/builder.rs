@@ -7,11 +7,21 @@ use std::sync::{Mutex, PoisonError};
 use super::Session;
 use crate::{
     Result,
-    connect::{Client, ConnectOptions, LocalSpark, RetryPolicy},
+    connect::{Client, ConnectOptions, Identity, LocalSpark, RetryPolicy},
 };
 
-/// The session that `get_or_create` shares, with the address it was asked for.
-static DEFAULT: Mutex<Option<Session>> = Mutex::new(None);
+/// Longest time that the shared session's server may take to say whether the session is still there.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+
+/// The session that `get_or_create` shares.
+static DEFAULT: Mutex<Option<Shared>> = Mutex::new(None);
+
+/// A session, and the identity it was made for.
+#[derive(Debug, Clone)]
+struct Shared {
+    session: Session,
+    identity: Identity,
+}
 
 /// Serialises `get_or_create`, so that two calls at once make one session.
 static CREATING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -22,6 +32,7 @@ static CREATING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 /// |---|---|
 /// | `remote` | `SPARK_REMOTE`, else a local Spark that is started on first use |
 /// | `connect_timeout` | 15 s |
+/// | `wait_for_server` | `connect_timeout` of the connection string, else 0 |
 /// | `retry` | [`RetryPolicy::default`] |
 /// | `ca_file` | the system's certificates |
 /// | `keep_alive` | 5 min |
@@ -30,6 +41,7 @@ static CREATING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 pub struct SessionBuilder {
     remote: Option<String>,
     connect_timeout: Option<Duration>,
+    wait_for_server: Option<Duration>,
     retry: Option<RetryPolicy>,
     ca_file: Option<PathBuf>,
     keep_alive: Option<Duration>,
@@ -46,6 +58,12 @@ impl SessionBuilder {
     /// How long the server may take to answer at first.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = Some(timeout);
+        self
+    }
+
+    /// Time to wait for a server that is still starting. Without it, a refused connection is an error within a second.
+    pub fn wait_for_server(mut self, wait: Duration) -> Self {
+        self.wait_for_server = Some(wait);
         self
     }
 
@@ -79,23 +97,35 @@ impl SessionBuilder {
         self
     }
 
-    /// The process's shared session; made if there is none, or if the one there is at another address than `remote`.
+    /// Returns the process's shared session, or makes it.
     ///
-    /// Its settings are set on it either way. It lives on the Tokio runtime that made it; a program with several
-    /// runtimes wants [`create`](Self::create).
+    /// The shared session serves whoever asks with the same identity: server, user, token, session id, headers, TLS and
+    /// `ca_file`. Anybody else gets a new session, which is the shared one from then on. A builder without an address,
+    /// where `SPARK_REMOTE` gives none either, takes the shared session as it is. A session that was stopped or
+    /// forgotten, or whose server was started again, is replaced.
+    ///
+    /// The builder's `config` is set on the session either way. The session lives on the Tokio runtime that made it; a
+    /// program with several runtimes wants [`create`](Self::create).
     ///
     /// # Errors
     /// As [`create`](Self::create).
     pub async fn get_or_create(self) -> Result<Session> {
         let _one_at_a_time = CREATING.lock().await;
-        if let Some(session) = default_session()
-            && self.is_for(&session)?
+        if let Some(shared) = default_session()
+            && self.is_for(&shared)?
         {
-            session.conf().set_all(&self.config).await?;
-            return Ok(session);
+            match shared.session.client().check_session(SIGN_OF_LIFE).await {
+                Ok(()) => {
+                    shared.session.conf().set_all(&self.config).await?;
+                    return Ok(shared.session);
+                }
+                Err(error) => tracing::info!(%error, "the shared session is gone; making another"),
+            }
         }
-        let session = self.create().await?;
-        *DEFAULT.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.clone());
+        let options = self.options().await?;
+        let identity = options.identity()?;
+        let session = Self::connect(options, &self.config).await?;
+        *DEFAULT.lock().unwrap_or_else(PoisonError::into_inner) = Some(Shared { session: session.clone(), identity });
         Ok(session)
     }
 
@@ -108,50 +138,54 @@ impl SessionBuilder {
     /// [`Error::LocalSpark`](crate::Error::LocalSpark) when a local Spark is to be started and cannot be;
     /// [`Error::Server`](crate::Error::Server) for a setting that cannot be set.
     pub async fn create(self) -> Result<Session> {
-        let remote = match self.wanted() {
-            Some(remote) => remote,
-            None => LocalSpark::shared().await?.remote(),
-        };
-        let mut options = ConnectOptions::new(remote.parse()?);
-        if let Some(timeout) = self.connect_timeout {
-            options.connect_timeout = timeout;
-        }
-        if let Some(retry) = self.retry {
-            options.retry = retry;
-        }
-        options.ca_file = self.ca_file.or(options.ca_file);
-        if let Some(every) = self.keep_alive {
-            options.session_keep_alive = every;
-        }
+        Self::connect(self.options().await?, &self.config).await
+    }
+
+    async fn connect(options: ConnectOptions, config: &[(String, String)]) -> Result<Session> {
         let session = Session::new(Client::connect(options).await?);
-        session.conf().set_all(&self.config).await?;
+        session.conf().set_all(config).await?;
         Ok(session)
     }
 
-    /// The address asked for, by the program or by the environment.
-    fn wanted(&self) -> Option<String> {
+    /// The options of the connection; starts a local Spark when no address is given.
+    async fn options(&self) -> Result<ConnectOptions> {
+        match self.address() {
+            Some(remote) => self.options_for(&remote),
+            None => self.options_for(&LocalSpark::shared().await?.remote()),
+        }
+    }
+
+    fn options_for(&self, remote: &str) -> Result<ConnectOptions> {
+        let mut options = ConnectOptions::new(remote.parse()?);
+        options.connect_timeout = self.connect_timeout.unwrap_or(options.connect_timeout);
+        options.wait_for_server = self.wait_for_server.unwrap_or(options.wait_for_server);
+        options.retry = self.retry.clone().unwrap_or(options.retry);
+        options.ca_file = self.ca_file.clone();
+        options.session_keep_alive = self.keep_alive.unwrap_or(options.session_keep_alive);
+        Ok(options)
+    }
+
+    /// The address given by the program, else by the environment.
+    fn address(&self) -> Option<String> {
         self.remote.clone().or_else(|| env::var("SPARK_REMOTE").ok()).filter(|remote| !remote.is_empty())
     }
 
-    fn is_for(&self, session: &Session) -> Result<bool> {
-        match &self.remote {
-            Some(remote) => {
-                let url: crate::connect::ConnectUrl = remote.parse()?;
-                Ok(url.address() == session.client().address())
-            }
+    fn is_for(&self, shared: &Shared) -> Result<bool> {
+        match self.address() {
+            Some(remote) => Ok(self.options_for(&remote)?.identity()? == shared.identity),
             None => Ok(true),
         }
     }
 }
 
-fn default_session() -> Option<Session> {
+fn default_session() -> Option<Shared> {
     DEFAULT.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// Gives up the shared session, if it is this one.
 pub(super) fn forget(session: &Session) {
     let mut shared = DEFAULT.lock().unwrap_or_else(PoisonError::into_inner);
-    if shared.as_ref().is_some_and(|known| Arc::ptr_eq(&known.context, &session.context)) {
+    if shared.as_ref().is_some_and(|known| Arc::ptr_eq(&known.session.context, &session.context)) {
         *shared = None;
     }
 }

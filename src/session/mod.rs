@@ -20,7 +20,7 @@ pub use self::{
 use crate::{
     Error, Result,
     connect::{Client, Interrupt, Progress, ProgressGuard, SparkVersion},
-    dataframe::{Context, DataFrame, DataFrameReader, function},
+    dataframe::{Context, DataFrame, DataFrameReader, function, texts},
 };
 
 /// A session on a Spark Connect server. A clone is the same session.
@@ -195,8 +195,8 @@ impl Session {
     /// [`Error::Server`]; [`Error::Unreachable`].
     pub async fn current_user(&self) -> Result<String> {
         let row = self.range(0, 1).select([function("current_user", [])]).first().await?;
-        let name = row.and_then(|batch| Some(batch.column(0).as_string_opt::<i32>()?.value(0).to_owned()));
-        Ok(name.unwrap_or_default())
+        let missing = || Error::Incomplete { operation: "current_user".into(), reason: "the answer has no row".into() };
+        Ok(texts(&row.ok_or_else(missing)?, 0)?.value(0).to_owned())
     }
 
     /// Ends the session on the server: views, kept frames, uploads and settings go.

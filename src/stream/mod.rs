@@ -5,9 +5,11 @@
 
 mod cache;
 pub mod ipc;
+mod plain;
 mod records;
 mod source;
 
 pub use cache::{Cache, CacheOptions, CachedBatches};
+pub(crate) use plain::plain_batch;
 pub use records::RecordStream;
 pub use source::{MemorySource, RecordSource};

@@ -9,9 +9,13 @@ use std::{
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use futures::{Stream, StreamExt, TryStreamExt, stream::BoxStream};
 
+use super::plain::{plain_schema, to_plain};
 use crate::Result;
 
 /// Record batches of one schema, as they arrive.
+///
+/// Text is `Utf8`, binary data `Binary` and a list `List`, whatever form the batches behind the stream have: 64-bit
+/// offsets, views, dictionaries and runs are rewritten. Values are not copied for offsets.
 ///
 /// Dropping the stream stops the work behind it. A batch may be empty; a stream without batches is an empty result.
 pub struct RecordStream {
@@ -22,7 +26,12 @@ pub struct RecordStream {
 impl RecordStream {
     /// Pairs a schema with the batches that follow it; each batch must have that schema.
     pub fn new(schema: SchemaRef, batches: impl Stream<Item = Result<RecordBatch>> + Send + 'static) -> Self {
-        Self { schema, batches: batches.boxed() }
+        let plain = plain_schema(&schema);
+        if plain == schema {
+            return Self { schema, batches: batches.boxed() };
+        }
+        let to = plain.clone();
+        Self { schema: plain, batches: batches.map(move |batch| to_plain(&batch?, &to)).boxed() }
     }
 
     /// A stream over batches already in memory.

@@ -28,6 +28,7 @@ use super::EncoderEntry;
 use crate::{
     model::{History, Lineage, PredictOptions, Task},
     nn::{NamedTensor, NetworkSpec},
+    number,
     tensor::Columns,
     train::TrainParams,
 };
@@ -99,7 +100,7 @@ pub struct Manifest {
     /// How training went.
     pub history: History,
     /// Figures of merit by name, such as `held_out_accuracy`.
-    #[serde(default)]
+    #[serde(default, with = "number::named")]
     pub metrics: BTreeMap<String, f64>,
     /// Where the rows came from.
     pub lineage: Lineage,

@@ -5,10 +5,10 @@ use std::{ops::Range, sync::Arc};
 use arrow::{
     array::{ArrayRef, ArrowPrimitiveType, FixedSizeListArray, ListArray, PrimitiveArray},
     buffer::{OffsetBuffer, ScalarBuffer},
-    datatypes::{ArrowNativeType, DataType, Float32Type, UInt8Type, UInt32Type},
+    datatypes::{ArrowNativeType, DataType, Float32Type, Float64Type, UInt8Type, UInt32Type},
 };
 
-use super::{Element, TensorField};
+use super::{Element, TensorField, convert::Real};
 use crate::{Error, Result};
 
 /// What a column's cells hold, row after row.
@@ -29,6 +29,8 @@ pub struct Cells {
 pub enum Values {
     /// Single precision.
     F32(Vec<f32>),
+    /// Double precision.
+    F64(Vec<f64>),
     /// Bytes.
     U8(Vec<u8>),
     /// Ids and classes.
@@ -49,17 +51,29 @@ impl Values {
     pub fn len(&self) -> usize {
         match self {
             Values::F32(values) => values.len(),
+            Values::F64(values) => values.len(),
             Values::U8(values) => values.len(),
             Values::U32(values) => values.len(),
         }
     }
 
-    /// Appends some of them in single precision.
-    pub(crate) fn extend_single(&self, range: Range<usize>, out: &mut Vec<f32>) {
+    /// Appends some of them as floating-point numbers.
+    pub(crate) fn extend_real<T: Real>(&self, range: Range<usize>, out: &mut Vec<T>) {
         match self {
-            Values::F32(values) => out.extend_from_slice(&values[range]),
-            Values::U8(values) => out.extend(values[range].iter().map(|v| f32::from(*v))),
-            Values::U32(values) => out.extend(values[range].iter().map(|v| *v as f32)),
+            Values::F32(values) => out.extend(values[range].iter().map(|v| T::from_single(*v))),
+            Values::F64(values) => out.extend(values[range].iter().map(|v| T::from_double(*v))),
+            Values::U8(values) => out.extend(values[range].iter().map(|v| T::from_single(f32::from(*v)))),
+            Values::U32(values) => out.extend(values[range].iter().map(|v| T::from_double(f64::from(*v)))),
+        }
+    }
+
+    /// All of them in single precision; bytes are 0 to 255.
+    pub fn into_single(self) -> Vec<f32> {
+        match self {
+            Values::F32(values) => values,
+            Values::F64(values) => values.into_iter().map(|v| v as f32).collect(),
+            Values::U8(values) => values.into_iter().map(f32::from).collect(),
+            Values::U32(values) => values.into_iter().map(|v| v as f32).collect(),
         }
     }
 
@@ -99,6 +113,7 @@ macro_rules! value {
 }
 
 value!(f32, F32, Float32Type, |v| Some(v as f32));
+value!(f64, F64, Float64Type, Some);
 value!(u8, U8, UInt8Type, |v| (v.fract() == 0.0 && (0.0..256.0).contains(&v)).then_some(v as u8));
 value!(u32, U32, UInt32Type, |v| (v.fract() == 0.0 && (0.0..4_294_967_296.0).contains(&v)).then_some(v as u32));
 
@@ -164,6 +179,7 @@ impl Cells {
     pub fn into_array(self, field: &TensorField) -> Result<ArrayRef> {
         match self.values {
             Values::F32(values) => array::<f32>(values, self.offsets, field),
+            Values::F64(values) => array::<f64>(values, self.offsets, field),
             Values::U8(values) => array::<u8>(values, self.offsets, field),
             Values::U32(values) => array::<u32>(values, self.offsets, field),
         }

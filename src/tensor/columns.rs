@@ -70,8 +70,10 @@ pub enum LabelKind {
     None,
     /// The class of a row, a whole number from 0.
     Class,
-    /// Any numbers that single precision holds.
+    /// Numbers that single precision holds.
     Numbers,
+    /// Any finite numbers: they are scaled, in double precision, before they become single.
+    Scaled,
     /// Numbers of at least 0.
     Counts,
     /// Numbers from 0 to 1.
@@ -80,8 +82,11 @@ pub enum LabelKind {
 
 impl LabelKind {
     /// What is wrong with a number, if it is none of these.
-    pub(super) fn refuses(self, value: f32) -> Option<&'static str> {
+    pub(super) fn refuses(self, value: f64) -> Option<&'static str> {
         match self {
+            LabelKind::Numbers | LabelKind::Counts if value.abs() > f64::from(f32::MAX) => {
+                Some("it is too large for single precision; scale the targets (scaleTargets)")
+            }
             LabelKind::Counts if value < 0.0 => Some("a count is at least 0"),
             LabelKind::Chances if !(0.0..=1.0).contains(&value) => Some("a label is 0 or 1, or a chance between"),
             _ => None,

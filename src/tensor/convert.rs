@@ -1,9 +1,9 @@
-//! The physical forms of a column of numbers, copied to single precision in one pass.
+//! The physical forms of a column of numbers, copied to single or double precision in one pass.
 
 use std::ops::Range;
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, Float32Array, StructArray},
+    array::{Array, ArrayRef, AsArray, Float64Array, StructArray},
     buffer::NullBuffer,
     compute::cast,
     datatypes::{DataType, Fields, Float32Type, Float64Type, Int8Type, Int32Type},
@@ -67,11 +67,46 @@ fn is_vector(fields: &Fields) -> bool {
         && list_of(fields[3].data_type(), &DataType::Float64)
 }
 
+/// A floating-point number that cells are copied to: features are single precision, targets double.
+pub(crate) trait Real: Copy + Default {
+    fn from_double(value: f64) -> Self;
+    fn from_single(value: f32) -> Self;
+    fn is_finite(self) -> bool;
+}
+
+impl Real for f32 {
+    fn from_double(value: f64) -> Self {
+        value as f32
+    }
+
+    fn from_single(value: f32) -> Self {
+        value
+    }
+
+    fn is_finite(self) -> bool {
+        f32::is_finite(self)
+    }
+}
+
+impl Real for f64 {
+    fn from_double(value: f64) -> Self {
+        value
+    }
+
+    fn from_single(value: f32) -> Self {
+        f64::from(value)
+    }
+
+    fn is_finite(self) -> bool {
+        f64::is_finite(self)
+    }
+}
+
 /// Numbers without their nulls: borrowed where they are single or double precision already, cast otherwise.
 enum Numbers<'a> {
     Single(&'a [f32]),
     Double(&'a [f64]),
-    Cast(Float32Array),
+    Cast(Float64Array),
 }
 
 impl<'a> Numbers<'a> {
@@ -80,18 +115,20 @@ impl<'a> Numbers<'a> {
             DataType::Float32 => Numbers::Single(array.as_primitive::<Float32Type>().values()),
             DataType::Float64 => Numbers::Double(array.as_primitive::<Float64Type>().values()),
             other => {
-                let single = cast(array, &DataType::Float32)
-                    .map_err(|e| Error::arrow(format!("converting {other} to single precision"), e))?;
-                Numbers::Cast(single.as_primitive::<Float32Type>().clone())
+                let double = cast(array, &DataType::Float64)
+                    .map_err(|e| Error::arrow(format!("converting {other} to double precision"), e))?;
+                Numbers::Cast(double.as_primitive::<Float64Type>().clone())
             }
         })
     }
 
-    fn copy(&self, range: Range<usize>, out: &mut [f32]) {
+    fn copy<T: Real>(&self, range: Range<usize>, out: &mut [T]) {
         match self {
-            Numbers::Single(values) => out.copy_from_slice(&values[range]),
-            Numbers::Double(values) => out.iter_mut().zip(&values[range]).for_each(|(o, v)| *o = *v as f32),
-            Numbers::Cast(values) => out.copy_from_slice(&values.values()[range]),
+            Numbers::Single(values) => out.iter_mut().zip(&values[range]).for_each(|(o, v)| *o = T::from_single(*v)),
+            Numbers::Double(values) => out.iter_mut().zip(&values[range]).for_each(|(o, v)| *o = T::from_double(*v)),
+            Numbers::Cast(values) => {
+                out.iter_mut().zip(&values.values()[range]).for_each(|(o, v)| *o = T::from_double(*v));
+            }
         }
     }
 }
@@ -127,7 +164,7 @@ impl<'a> Lists<'a> {
         Ok(Self { bounds, values: Numbers::new(values)?, nulls })
     }
 
-    fn copy(&self, row: usize, out: &mut [f32]) -> Result<(), Fault> {
+    fn copy<T: Real>(&self, row: usize, out: &mut [T]) -> Result<(), Fault> {
         let range = self.bounds.range(row);
         if range.len() != out.len() {
             return Err(Fault::Length { found: range.len(), expected: out.len() });
@@ -166,7 +203,7 @@ impl<'a> Vectors<'a> {
         if self.kinds[row] == SPARSE { self.sizes[row].max(0) as usize } else { self.values.bounds.range(row).len() }
     }
 
-    fn copy(&self, row: usize, out: &mut [f32]) -> Result<(), Fault> {
+    fn copy<T: Real>(&self, row: usize, out: &mut [T]) -> Result<(), Fault> {
         if self.kinds[row] != SPARSE {
             return self.values.copy(row, out);
         }
@@ -176,7 +213,7 @@ impl<'a> Vectors<'a> {
         }
         let (offsets, positions) = self.positions;
         let positions = &positions[offsets[row] as usize..offsets[row + 1] as usize];
-        let mut values = vec![0.0; positions.len()];
+        let mut values = vec![T::default(); positions.len()];
         self.values.copy(row, &mut values).map_err(|_| Fault::BadVector)?;
         for (&position, value) in positions.iter().zip(values) {
             *usize::try_from(position).ok().and_then(|i| out.get_mut(i)).ok_or(Fault::BadVector)? = value;
@@ -232,7 +269,7 @@ impl<'a> Column<'a> {
     }
 
     /// Copies one row into `out`, which holds zeros. The row must have exactly as many values, all of them finite.
-    pub(super) fn copy(&self, row: usize, out: &mut [f32]) -> Result<(), Fault> {
+    pub(super) fn copy<T: Real>(&self, row: usize, out: &mut [T]) -> Result<(), Fault> {
         if self.is_null(row) {
             return Err(Fault::Null);
         }
@@ -250,7 +287,7 @@ impl<'a> Column<'a> {
     }
 
     /// Copies every row at once when they lie side by side in memory without nulls, `out.len()` values in all.
-    pub(super) fn copy_whole(&self, rows: usize, width: usize, out: &mut [f32]) -> bool {
+    pub(super) fn copy_whole<T: Real>(&self, rows: usize, width: usize, out: &mut [T]) -> bool {
         let (values, range) = match &self.rows {
             Rows::Numbers(numbers) if width == 1 => (numbers, 0..rows),
             Rows::Lists(lists) if lists.nulls.is_none() && rows > 0 => {
@@ -270,6 +307,6 @@ impl<'a> Column<'a> {
 }
 
 /// Whether no value is a NaN or an infinity; without an early exit, so that it runs as wide as the processor can.
-fn all_finite(values: &[f32]) -> bool {
+fn all_finite<T: Real>(values: &[T]) -> bool {
     values.iter().fold(true, |all, value| all & value.is_finite())
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, Float32Array, RecordBatch, UInt8Array, UInt32Array,
+        Array, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, Float32Array, Float64Array, RecordBatch,
+        UInt8Array, UInt32Array,
     },
     compute::cast,
     datatypes::{DataType, Field, Float64Type, Schema, SchemaRef},
@@ -131,7 +132,7 @@ impl ExampleDecoder {
                     1 => RowShape::scalar(),
                     width => RowShape::fixed([width]),
                 };
-                self.fields.push(TensorField::new(LABEL, Element::F32, shape));
+                self.fields.push(TensorField::new(LABEL, Element::F64, shape));
             }
         }
         self.fields.extend(self.weight.as_ref().map(|_| scalar(WEIGHT, Element::F32)));
@@ -157,7 +158,7 @@ impl Decoder for ExampleDecoder {
         let (rows, start) = (batch.num_rows(), self.rows_read);
         self.rows_read += rows as u64;
         let (weight, held_out) = (self.weight.clone(), self.held_out.clone());
-        let mut values = Vec::new();
+        let mut values: Vec<f32> = Vec::new();
         let mut faults = self.features.append(batch, &mut values)?;
         let mut targets = Vec::new();
         let classes = match &mut self.label {
@@ -167,7 +168,7 @@ impl Decoder for ExampleDecoder {
                 let found = reader.append(batch, &mut targets)?;
                 merge(&mut faults, found);
                 let width = reader.width().unwrap_or(1).max(1);
-                let bad = |(row, line): (usize, &[f32])| Some((row, line.iter().find_map(|v| kind.refuses(*v))?));
+                let bad = |(row, line): (usize, &[f64])| Some((row, line.iter().find_map(|v| kind.refuses(*v))?));
                 for (row, words) in targets.chunks_exact(width).enumerate().filter_map(bad) {
                     Faults::mark(&mut faults, rows, row, start, name, Fault::Cell(format!("is out of range: {words}")));
                 }
@@ -259,14 +260,14 @@ impl Decoder for ExampleDecoder {
 }
 
 /// Targets as the canonical column of labels.
-fn lay_out_targets(targets: Vec<f32>, width: usize) -> Result<ArrayRef> {
-    let values = Arc::new(Float32Array::from(targets));
+fn lay_out_targets(targets: Vec<f64>, width: usize) -> Result<ArrayRef> {
+    let values = Arc::new(Float64Array::from(targets));
     let size = match i32::try_from(width) {
         Ok(1) => return Ok(values),
         Ok(size) => size,
         Err(_) => return Err(Error::data(LABEL, format!("a row has {width} targets"))),
     };
-    let item = Arc::new(Field::new_list_field(DataType::Float32, false));
+    let item = Arc::new(Field::new_list_field(DataType::Float64, false));
     let list = FixedSizeListArray::try_new(item, size, values, None);
     Ok(Arc::new(list.map_err(|e| Error::arrow("laying out targets", e))?))
 }

@@ -5,7 +5,7 @@ use arrow::{array::RecordBatch, datatypes::Schema};
 use super::{
     Columns,
     columns::typed,
-    convert::{Column, Fault, is_feature},
+    convert::{Column, Fault, Real, is_feature},
     reader::RecordReader,
 };
 use crate::{Error, Result};
@@ -208,7 +208,7 @@ impl FeatureReader {
     }
 
     /// Appends the next batch's rows to `out`; those that cannot be used as zeros.
-    pub(super) fn append(&mut self, batch: &RecordBatch, out: &mut Vec<f32>) -> Result<Option<Faults>> {
+    pub(super) fn append<T: Real>(&mut self, batch: &RecordBatch, out: &mut Vec<T>) -> Result<Option<Faults>> {
         let rows = batch.num_rows();
         let start = self.rows_read;
         self.rows_read += rows as u64;
@@ -237,7 +237,7 @@ impl FeatureReader {
         let room = rows.checked_mul(width).filter(|&n| out.try_reserve(n).is_ok()).ok_or_else(|| {
             Error::data(read[0].0, format!("{rows} rows of {width} values do not fit in memory; read smaller batches"))
         })?;
-        out.resize(begin + room, 0.0);
+        out.resize(begin + room, T::default());
         let block = &mut out[begin..];
         if let [(_, _, only)] = read.as_slice()
             && only.copy_whole(rows, width, block)
@@ -256,7 +256,7 @@ impl FeatureReader {
                 rest = after;
             }
             if !valid {
-                line.fill(0.0);
+                line.fill(T::default());
             }
         }
         Ok(faults)
@@ -264,11 +264,11 @@ impl FeatureReader {
 }
 
 /// Appends a batch's rows as readers make them, side by side.
-fn append_records(
+fn append_records<T: Real>(
     records: &mut RecordReader,
     batch: &RecordBatch,
     start: u64,
-    out: &mut Vec<f32>,
+    out: &mut Vec<T>,
 ) -> Result<Option<Faults>> {
     let read = records.read(batch)?;
     let mut faults = None;
@@ -284,8 +284,8 @@ fn append_records(
         let bad = faults.as_ref().is_some_and(|faults| faults.bad[row]);
         for (cells, field) in read.cells.iter().zip(records.fields()) {
             match bad {
-                true => out.extend(std::iter::repeat_n(0.0, field.count())),
-                false => cells.values.extend_single(row * field.count()..(row + 1) * field.count(), out),
+                true => out.extend(std::iter::repeat_n(T::default(), field.count())),
+                false => cells.values.extend_real(row * field.count()..(row + 1) * field.count(), out),
             }
         }
     }
@@ -293,7 +293,7 @@ fn append_records(
 }
 
 /// Moves the rows from `begin` on that are not bad together, and cuts the rest off.
-pub(super) fn compact(values: &mut Vec<f32>, begin: usize, width: usize, bad: &[bool]) {
+pub(super) fn compact<T: Copy>(values: &mut Vec<T>, begin: usize, width: usize, bad: &[bool]) {
     let mut to = begin;
     // Rows of a column that has shown no width yet left nothing behind.
     if values.len() > begin {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// The name of a canonical batch's column of labels: `u32` scalars are classes, `f32` are values to come close to.
+/// The name of a canonical batch's column of labels: `u32` scalars are classes, `f64` or `f32` are targets.
 pub const LABEL: &str = "label";
 /// The name of a canonical batch's column of row weights, `f32` scalars.
 pub const WEIGHT: &str = "weight";
@@ -34,6 +34,8 @@ const FIXED_SHAPE: &str = "arrow.fixed_shape_tensor";
 pub enum Element {
     /// Single precision.
     F32,
+    /// Double precision: targets, whose offset is removed before they become single.
+    F64,
     /// Bytes, such as the pixels of an image.
     U8,
     /// Classes and token ids.
@@ -45,6 +47,7 @@ impl Element {
     pub fn data_type(self) -> DataType {
         match self {
             Element::F32 => DataType::Float32,
+            Element::F64 => DataType::Float64,
             Element::U8 => DataType::UInt8,
             Element::U32 => DataType::UInt32,
         }
@@ -52,11 +55,16 @@ impl Element {
 
     /// Bytes of one value.
     pub fn bytes(self) -> usize {
-        if self == Element::U8 { 1 } else { 4 }
+        match self {
+            Element::U8 => 1,
+            Element::F32 | Element::U32 => 4,
+            Element::F64 => 8,
+        }
     }
 
     fn from_data_type(data_type: &DataType) -> Option<Self> {
-        [Element::F32, Element::U8, Element::U32].into_iter().find(|element| element.data_type() == *data_type)
+        let all = [Element::F32, Element::F64, Element::U8, Element::U32];
+        all.into_iter().find(|element| element.data_type() == *data_type)
     }
 }
 
@@ -208,7 +216,7 @@ mod tests {
 
     #[test]
     fn every_shape_comes_back_from_arrow() {
-        for element in [Element::F32, Element::U8, Element::U32] {
+        for element in [Element::F32, Element::F64, Element::U8, Element::U32] {
             for shape in [
                 RowShape::scalar(),
                 RowShape::fixed([4]),
@@ -248,7 +256,7 @@ mod tests {
         let list_of = |item| DataType::List(Arc::new(Field::new_list_field(item, false)));
         for (field, words) in [
             (Field::new("x", DataType::Utf8, false), "Utf8"),
-            (Field::new("x", list_of(DataType::Float64), false), "Float64"),
+            (Field::new("x", list_of(DataType::Float16), false), "Float16"),
             (with(&image, EXTENSION_METADATA, r#"{"shape":[3,3]}"#), "[3, 3] for rows of 6"),
             (with(&image, EXTENSION_METADATA, r#"{"shape":[3,2],"permutation":[1,0]}"#), "row-major"),
             (with(&image, EXTENSION_METADATA, "?"), "`?`"),

@@ -38,8 +38,8 @@ pub enum Targets {
     Classes(Vec<u32>),
     /// Numbers to come close to.
     Numbers {
-        /// `rows × width` values, row-major.
-        values: Vec<f32>,
+        /// `rows × width` values, row-major, before their offset is removed.
+        values: Vec<f64>,
         /// Values per row.
         width: usize,
     },

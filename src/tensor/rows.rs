@@ -3,7 +3,7 @@
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch},
     buffer::{OffsetBuffer, ScalarBuffer},
-    datatypes::{ArrowPrimitiveType, DataType, Float32Type, UInt8Type, UInt32Type},
+    datatypes::{ArrowPrimitiveType, DataType, Float32Type, Float64Type, UInt8Type, UInt32Type},
 };
 
 use super::{
@@ -28,6 +28,7 @@ pub struct Rows {
 #[derive(Debug, Clone)]
 enum Chunk {
     F32(Lanes<f32>),
+    F64(Lanes<f64>),
     U8(Lanes<u8>),
     U32(Lanes<u32>),
 }
@@ -78,6 +79,7 @@ impl Chunk {
         }
         Ok(match field.element {
             Element::F32 => Chunk::F32(typed::<Float32Type>(values, bounds)),
+            Element::F64 => Chunk::F64(typed::<Float64Type>(values, bounds)),
             Element::U8 => Chunk::U8(typed::<UInt8Type>(values, bounds)),
             Element::U32 => Chunk::U32(typed::<UInt32Type>(values, bounds)),
         })
@@ -86,6 +88,7 @@ impl Chunk {
     fn len(&self, row: usize) -> usize {
         match self {
             Chunk::F32(lanes) => lanes.row(row).len(),
+            Chunk::F64(lanes) => lanes.row(row).len(),
             Chunk::U8(lanes) => lanes.row(row).len(),
             Chunk::U32(lanes) => lanes.row(row).len(),
         }
@@ -144,7 +147,11 @@ impl Rows {
             match (field.name.as_str(), values) {
                 (WEIGHT, Values::F32(weights)) => minibatch.weights = weights,
                 (LABEL, Values::U32(classes)) => minibatch.targets = Targets::Classes(classes),
-                (LABEL, Values::F32(values)) => minibatch.targets = Targets::Numbers { values, width: field.count() },
+                (LABEL, Values::F64(values)) => minibatch.targets = Targets::Numbers { values, width: field.count() },
+                (LABEL, Values::F32(values)) => {
+                    let values = values.into_iter().map(f64::from).collect();
+                    minibatch.targets = Targets::Numbers { values, width: field.count() };
+                }
                 (HELD_OUT, _) => {}
                 (_, values) => minibatch.inputs.push(Input { name: field.name.clone(), values, shape, lengths }),
             }
@@ -190,8 +197,8 @@ fn check_role(field: &TensorField) -> Result<()> {
     let (fits, expected) = match field.name.as_str() {
         LABEL => {
             let class = scalar && field.element == Element::U32;
-            let numbers = field.element == Element::F32 && !field.shape.ragged;
-            (class || numbers, "32-bit classes, or numbers of one shape in single precision")
+            let numbers = matches!(field.element, Element::F32 | Element::F64) && !field.shape.ragged;
+            (class || numbers, "32-bit classes, or floating-point numbers of one shape")
         }
         WEIGHT => (scalar && field.element == Element::F32, "one number in single precision"),
         HELD_OUT => (scalar && field.element == Element::U8, "one byte, 0 or 1"),
@@ -226,6 +233,7 @@ fn gather(field: &TensorField, chunks: &[Chunk], places: &[(usize, usize)]) -> I
     }
     let values = match field.element {
         Element::F32 => copied!(F32),
+        Element::F64 => copied!(F64),
         Element::U8 => copied!(U8),
         Element::U32 => copied!(U32),
     };

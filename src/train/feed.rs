@@ -12,7 +12,11 @@ use std::thread::JoinHandle;
 use arrow::array::RecordBatch;
 use tokio::sync::mpsc;
 
-use super::{Observer, TrainParams, split::Split};
+use super::{
+    Observer, TrainParams,
+    row_sum::{RowSum, RowSummer},
+    split::Split,
+};
 use crate::{
     Error, Result,
     model::RowCounts,
@@ -42,6 +46,8 @@ pub(super) struct Everything {
     pub(super) classes: Vec<u64>,
     /// One more than the highest label; 0 when labels are no classes.
     pub(super) labels: usize,
+    /// Number and checksum of the rows, by which a resumed run knows them.
+    pub(super) sum: RowSum,
 }
 
 impl Everything {
@@ -94,6 +100,7 @@ struct Progress {
     skipped: u64,
     classes: Vec<u64>,
     labels: usize,
+    summer: RowSummer,
     block: Pending,
     /// How many blocks were passed on.
     sent: u32,
@@ -130,6 +137,7 @@ impl Feeder {
             skipped: 0,
             classes: Vec::new(),
             labels: 0,
+            summer: RowSummer::default(),
             block: Pending::default(),
             sent: 0,
         };
@@ -197,6 +205,7 @@ impl Feeder {
                 included = false;
             }
         }
+        progress.summer.add(&batch);
         progress.cache.push(batch)?;
         Ok(Ok(()))
     }
@@ -232,6 +241,7 @@ impl Feeder {
             skipped: progress.skipped,
             classes: progress.classes,
             labels: progress.labels,
+            sum: progress.summer.sum(),
         };
         let block = if progress.sent == 0 { everything.block(&self.params, 0) } else { last };
         Ok(Block { end: Some(everything), ..block })

@@ -18,6 +18,7 @@ mod pretrain;
 mod reading;
 mod replica;
 mod replicas;
+mod row_sum;
 mod schedule;
 mod split;
 mod stop;

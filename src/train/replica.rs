@@ -13,17 +13,20 @@ use crate::{
     Error, Result,
     model::{Evaluation, Metric},
     nn::{Id, InputShape, Mode, Sequential, Tape, add_into},
-    tensor::{Element, LabelKind, Minibatch, TensorField, Values, field::LABEL},
+    number,
+    tensor::{Element, LabelKind, Minibatch, TensorField, field::LABEL},
 };
 
 /// What one step, or several, saw.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Tally {
     /// The weighted sum of the loss.
+    #[serde(with = "number::one")]
     pub(super) loss: f64,
     /// What to divide it by.
     pub(super) weight: f64,
     /// The sum that the figure of merit comes from, and over how many values.
+    #[serde(with = "number::pair")]
     pub(super) measured: (f64, f64),
 }
 
@@ -87,7 +90,7 @@ impl Stager {
         let name = minibatch.inputs.first().map(|input| input.name.clone()).unwrap_or_default();
         let (width, lengths, mut features) = features(&mut minibatch);
         self.check_ids(&name, &features, width, lengths.as_deref(), &minibatch.numbers)?;
-        let target = self.objective.target(&minibatch, &features);
+        let target = self.objective.target(&minibatch, &features)?;
         if let Some((epoch, index)) = at {
             self.objective.corrupt(&mut features, epoch, index);
         }
@@ -150,7 +153,7 @@ pub(super) fn check_fields(fields: &[TensorField], kind: LabelKind, ids: bool) -
     let (fits, expected) = match kind {
         LabelKind::Class => (label == Some(Element::U32), "a canonical column of classes, 32 bits each"),
         LabelKind::None => (true, ""),
-        _ => (label == Some(Element::F32), "a canonical column of numbers in single precision"),
+        _ => (matches!(label, Some(Element::F32 | Element::F64)), "a canonical column of floating-point numbers"),
     };
     if !fits {
         return Err(Error::schema(
@@ -185,12 +188,7 @@ pub(super) fn check_fields(fields: &[TensorField], kind: LabelKind, ids: bool) -
 /// all of them. Bytes become the numbers 0 to 255.
 fn features(minibatch: &mut Minibatch) -> (usize, Option<Vec<u32>>, Vec<f32>) {
     let Some(input) = minibatch.inputs.drain(..).next() else { return (0, None, Vec::new()) };
-    let features = match input.values {
-        Values::F32(values) => values,
-        Values::U8(values) => values.into_iter().map(f32::from).collect(),
-        Values::U32(values) => values.into_iter().map(|value| value as f32).collect(),
-    };
-    (input.shape.iter().product(), input.lengths, features)
+    (input.shape.iter().product(), input.lengths, input.values.into_single())
 }
 
 /// A network on one device.

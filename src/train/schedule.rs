@@ -4,7 +4,7 @@ use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, Result, number};
 
 /// What the learning rate of the parameters is multiplied with, by step.
 ///
@@ -87,6 +87,7 @@ pub struct Plateau {
     /// The share that is left of the learning rate.
     pub share: f64,
     /// The lowest loss so far; none before the first epoch's end.
+    #[serde(with = "number::optional")]
     pub best: Option<f64>,
     /// Epochs since then.
     pub since: usize,

@@ -7,7 +7,7 @@ use std::sync::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, model::EpochRecord};
+use crate::{Error, Result, model::EpochRecord, number};
 
 /// Asks a training run to end: the step under way is finished, a checkpoint is written if there is a place for it, and the
 /// model as it then is is given back. Clones ask the same run.
@@ -66,6 +66,7 @@ impl EarlyStopping {
 /// The lowest loss of a run so far.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Lowest {
+    #[serde(with = "number::optional")]
     loss: Option<f64>,
     pub(super) epoch: usize,
     since: usize,

@@ -247,7 +247,7 @@ fn decoder(schema: &Schema, columns: &Columns, kind: LabelKind, on_invalid: OnIn
         LabelKind::None => None,
         _ if readers.label.is_some() => readers.label.clone(),
         LabelKind::Class => Some(number.element(Element::U32).into()),
-        _ => Some(number.into()),
+        _ => Some(number.element(Element::F64).into()),
     };
     let (weight, held_out) = (columns.weight.as_deref(), columns.validation.as_deref());
     let reader = RecordReader::examples(schema, readers, label, weight, held_out)?;

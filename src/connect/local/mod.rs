@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 use tracing::info;
 
 use self::{
@@ -67,8 +67,13 @@ impl LocalSpark {
     /// # Errors
     /// As [`LocalSparkBuilder::start`].
     pub async fn shared() -> Result<&'static LocalSpark> {
-        static SHARED: OnceCell<LocalSpark> = OnceCell::const_new();
-        SHARED.get_or_try_init(|| LocalSpark::builder().start()).await
+        static SHARED: Mutex<Option<&'static LocalSpark>> = Mutex::const_new(None);
+        let mut shared = SHARED.lock().await;
+        match *shared {
+            Some(spark) if spark.server.exit_status().is_none() => Ok(spark),
+            // None yet, or one that died. It is never dropped: the watchdog ends it with the process.
+            _ => Ok(*shared.insert(Box::leak(Box::new(LocalSpark::builder().start().await?)))),
+        }
     }
 
     /// The connection string: `sc://127.0.0.1:PORT`.

@@ -110,6 +110,10 @@ pub(super) fn mib(bytes: u64) -> String {
 /// A value as a literal of the column's type.
 pub(super) fn literal(values: &ArrayRef, row: usize, field: &StructField) -> Result<Column> {
     let cast = |value: Column| value.cast(field.data_type.clone());
+    let refused = || {
+        let expected = "a column of numbers, text, dates, timestamps or booleans to form groups by";
+        Error::schema(&field.name, expected, field.data_type.simple_string())
+    };
     macro_rules! number {
         ($type:ty) => {
             values.as_primitive::<$type>().value(row)
@@ -130,15 +134,17 @@ pub(super) fn literal(values: &ArrayRef, row: usize, field: &StructField) -> Res
             let micros = number!(types::TimestampMicrosecondType);
             function("timestamp_micros", [lit(micros).cast(DataType::Long)])
         }
+        // By its text, which says the same in every time zone.
+        ArrowType::Timestamp(TimeUnit::Microsecond, None) => {
+            let values = values.as_primitive::<types::TimestampMicrosecondType>();
+            let text = values.value_as_datetime(row).map(|time| time.to_string());
+            cast(lit_string(&text.ok_or_else(refused)?))
+        }
         ArrowType::Utf8 => lit_string(values.as_string::<i32>().value(row)),
-        ArrowType::LargeUtf8 => lit_string(values.as_string::<i64>().value(row)),
         ArrowType::Decimal128(_, _) => {
             cast(lit_string(&values.as_primitive::<types::Decimal128Type>().value_as_string(row)))
         }
-        _ => {
-            let expected = "a column of numbers, text, dates, timestamps or booleans to form groups by";
-            return Err(Error::schema(&field.name, expected, field.data_type.simple_string()));
-        }
+        _ => return Err(refused()),
     })
 }
 

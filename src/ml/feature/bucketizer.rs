@@ -7,7 +7,7 @@ use spark_connect::{
     types::{DataType, StructField},
 };
 
-use super::{HandleInvalid, double_literals, number, raise, scaling::exact, text};
+use super::{HandleInvalid, double_literals, number, raise, text};
 use crate::{
     Error, Result,
     dataframe::{Schema, column, function, with_metadata},
@@ -18,6 +18,7 @@ use crate::{
         stage::{Model, Transformer, plain_data},
         step::{Step, transform_by_steps},
     },
+    number,
 };
 
 /// Gives the bucket that a number falls in, from 0 (`org.apache.spark.ml.feature.Bucketizer`).
@@ -39,7 +40,7 @@ pub struct Bucketizer {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Splits(#[serde(with = "exact")] Vec<f64>);
+struct Splits(#[serde(with = "number::exact")] Vec<f64>);
 
 impl Bucketizer {
     /// Sorts one column's numbers by these borders.

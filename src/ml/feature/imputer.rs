@@ -10,7 +10,7 @@ use spark_connect::{
     types::{DataType, StructField},
 };
 
-use super::{Numbers, numbers, quantiles, scaling::exact};
+use super::{Numbers, numbers, quantiles};
 use crate::{
     Error, Result,
     dataframe::{DataFrame, Schema, column, function},
@@ -20,6 +20,7 @@ use crate::{
         stage::{Estimator, Model, Transformer, plain_data},
         step::{Step, transform_by_steps},
     },
+    number,
 };
 
 /// What stands for a missing number.
@@ -170,9 +171,9 @@ pub struct ImputerModel {
     input_cols: Vec<String>,
     output_cols: Vec<String>,
     /// One number, written as text: JSON has no NaN.
-    #[serde(with = "exact")]
+    #[serde(with = "number::exact")]
     missing_value: Vec<f64>,
-    #[serde(with = "exact")]
+    #[serde(with = "number::exact")]
     surrogates: Vec<f64>,
 }
 

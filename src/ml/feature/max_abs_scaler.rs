@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use spark_connect::functions;
 
-use super::scaling::{ElementFigures, Fitted, estimator_schema, exact, figure, shifted_and_scaled};
+use super::scaling::{ElementFigures, Fitted, estimator_schema, figure, shifted_and_scaled};
 use crate::{
     Result,
     dataframe::{DataFrame, Schema},
@@ -16,6 +16,7 @@ use crate::{
         stage::{Estimator, Model, Transformer, plain_data},
         step::{Step, transform_by_steps},
     },
+    number,
 };
 
 /// Learns the largest absolute value of every element of a vector (`org.apache.spark.ml.feature.MaxAbsScaler`).
@@ -90,7 +91,7 @@ impl Estimator for MaxAbsScaler {
 pub struct MaxAbsScalerModel {
     input_col: String,
     output_col: String,
-    #[serde(with = "exact")]
+    #[serde(with = "number::exact")]
     max_abs: Vec<f64>,
 }
 

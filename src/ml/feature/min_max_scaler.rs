@@ -8,7 +8,7 @@ use spark_connect::{column::Column, functions, lit_double};
 
 use super::{
     double_literals,
-    scaling::{ElementFigures, Fitted, estimator_schema, exact, figure},
+    scaling::{ElementFigures, Fitted, estimator_schema, figure},
 };
 use crate::{
     Error, Result,
@@ -19,6 +19,7 @@ use crate::{
         stage::{Estimator, Model, Transformer, plain_data},
         step::{Step, transform_by_steps},
     },
+    number,
 };
 
 /// Learns the smallest and the largest value of every element of a vector (`org.apache.spark.ml.feature.MinMaxScaler`).
@@ -123,9 +124,9 @@ pub struct MinMaxScalerModel {
     output_col: String,
     min: f64,
     max: f64,
-    #[serde(with = "exact")]
+    #[serde(with = "number::exact")]
     original_min: Vec<f64>,
-    #[serde(with = "exact")]
+    #[serde(with = "number::exact")]
     original_max: Vec<f64>,
 }
 

@@ -21,7 +21,6 @@ use spark_connect::{
     types::{DataType, StructField},
 };
 
-pub(in crate::ml) use self::scaling::exact;
 pub use self::{
     bucketizer::Bucketizer,
     imputer::{Imputer, ImputerModel, ImputerStrategy},

@@ -5,7 +5,7 @@ use spark_connect::{column::Column, functions, lit_double};
 
 use super::{
     as_array,
-    scaling::{estimator_schema, exact, vector_input},
+    scaling::{estimator_schema, vector_input},
 };
 use crate::{
     Error, Result,
@@ -15,6 +15,7 @@ use crate::{
         stage::{Transformer, plain_data},
         step::{Step, transform_by_steps},
     },
+    number,
 };
 
 /// Divides every vector by its own p-norm (`org.apache.spark.ml.feature.Normalizer`).
@@ -33,7 +34,7 @@ pub struct Normalizer {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-struct Power(#[serde(with = "exact::one")] f64);
+struct Power(#[serde(with = "number::one")] f64);
 
 impl Normalizer {
     /// To a Euclidean length of 1.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     quantiles,
-    scaling::{ElementFigures, Fitted, estimator_schema, exact, figure, reciprocals, shifted_and_scaled},
+    scaling::{ElementFigures, Fitted, estimator_schema, figure, reciprocals, shifted_and_scaled},
 };
 use crate::{
     Error, Result,
@@ -18,6 +18,7 @@ use crate::{
         stage::{Estimator, Model, Transformer, plain_data},
         step::{Step, transform_by_steps},
     },
+    number,
 };
 
 /// Learns median and quantile range of every element of a vector (`org.apache.spark.ml.feature.RobustScaler`).
@@ -151,9 +152,9 @@ pub struct RobustScalerModel {
     output_col: String,
     with_centering: bool,
     with_scaling: bool,
-    #[serde(with = "exact")]
+    #[serde(with = "number::exact")]
     median: Vec<f64>,
-    #[serde(with = "exact")]
+    #[serde(with = "number::exact")]
     range: Vec<f64>,
 }
 

@@ -301,54 +301,6 @@ pub(super) fn figure(found: &[Vec<f64>], i: usize) -> Vec<f64> {
     found.iter().map(|figures| figures.get(i).copied().unwrap_or(f64::NAN)).collect()
 }
 
-/// Numbers as text: JSON parsers may round the last digit of a number, and a fitted stage must come back as it was.
-pub(in crate::ml) mod exact {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(in crate::ml) fn serialize<S: Serializer>(numbers: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(numbers.iter().map(f64::to_string))
-    }
-
-    pub(in crate::ml) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
-        Vec::<Written>::deserialize(deserializer)?.into_iter().map(Written::number).collect()
-    }
-
-    /// As text every number survives; people write numbers.
-    #[derive(serde::Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        Number(f64),
-        Text(String),
-    }
-
-    impl Written {
-        fn number<E: Error>(self) -> Result<f64, E> {
-            match self {
-                Written::Number(number) => Ok(number),
-                Written::Text(text) => text.parse().map_err(E::custom),
-            }
-        }
-    }
-
-    /// One number, as text where JSON has no form for it.
-    pub(in crate::ml) mod one {
-        use serde::{Deserialize, Deserializer, Serializer};
-
-        use super::Written;
-
-        pub(in crate::ml) fn serialize<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-            match number.is_finite() {
-                true => serializer.serialize_f64(*number),
-                false => serializer.collect_str(number),
-            }
-        }
-
-        pub(in crate::ml) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-            Written::deserialize(deserializer)?.number()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,9 +6,7 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use spark_connect::functions;
 
-use super::scaling::{
-    ElementFigures, Fitted, Shortcut, estimator_schema, exact, figure, reciprocals, shifted_and_scaled,
-};
+use super::scaling::{ElementFigures, Fitted, Shortcut, estimator_schema, figure, reciprocals, shifted_and_scaled};
 use crate::{
     Result,
     dataframe::{DataFrame, Schema, function},
@@ -18,6 +16,7 @@ use crate::{
         stage::{Estimator, Model, Transformer, plain_data},
         step::{Step, transform_by_steps},
     },
+    number,
 };
 
 /// Learns mean and standard deviation of every element of a vector
@@ -131,9 +130,9 @@ pub struct StandardScalerModel {
     output_col: String,
     with_mean: bool,
     with_std: bool,
-    #[serde(with = "exact")]
+    #[serde(with = "number::exact")]
     mean: Vec<f64>,
-    #[serde(with = "exact")]
+    #[serde(with = "number::exact")]
     std: Vec<f64>,
 }
 

@@ -9,7 +9,7 @@ use spark_connect_proto::{
     },
 };
 
-use crate::ml::feature::exact;
+use crate::number;
 
 /// The value of a param or of an attribute of a Spark ML operator.
 #[non_exhaustive]
@@ -25,7 +25,7 @@ pub enum Value {
     /// A `Long` of Scala's.
     Long(i64),
     /// A number.
-    Double(#[serde(with = "exact::one")] f64),
+    Double(#[serde(with = "number::one")] f64),
     /// A text.
     Text(String),
     /// Values in a row. A vector is a list of its numbers, but for a sparse one of more than 2²⁴; of that and of

@@ -51,6 +51,23 @@ fn what_may_not_be_meant_is_warned_of() {
 }
 
 #[test]
+fn feature_beyond_single_precision_is_warned_of_and_a_target_is_not() {
+    let warnings = |range, whole, is_target| {
+        let mut report = report(&[(0, 30), (1, 10)]);
+        report.columns[0] =
+            ColumnCounts { name: "x".into(), range: Some(range), whole, is_target, ..Default::default() };
+        report.warnings()
+    };
+    assert_eq!(warnings((0.0, 16_777_216.0), true, false), [""; 0]);
+    let ids = warnings((0.0, 16_777_217.0), true, false);
+    assert!(ids.len() == 1 && ids[0].contains("column `x`") && ids[0].contains("embedding"), "{ids:?}");
+    let times = warnings((1.7e9, 1.7e9 + 1000.0), false, false);
+    assert!(times.len() == 1 && times[0].contains("only 6 of them"), "{times:?}");
+    assert_eq!(warnings((1.7e9, 1.7e9 + 1000.0), false, true), [""; 0]);
+    assert_eq!(warnings((-1e9, 1e9), false, false), [""; 0]);
+}
+
+#[test]
 fn weights_make_classes_count_alike() {
     assert_eq!(report(&[(0, 30), (2, 10)]).class_weights(), [40.0 / 60.0, 0.0, 2.0]);
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use spark_connect::{
     column::Column,
-    functions, lit_double,
+    functions, lit, lit_double,
     types::{DataType, StructField},
 };
 
@@ -12,17 +12,18 @@ use crate::{
     Error, Result,
     dataframe::{Schema, column, function},
     ml::{
-        feature::{Numbers, exact, numbers, quantiles, raise, text},
+        feature::{Numbers, numbers, quantiles, raise, text},
         learning::{Answers, Learning, doubles},
         stage::{Estimator, Model, Transformer, learn_by_questions, plain_data},
         step::{Step, transform_by_steps},
     },
+    number,
 };
 
 /// Learns the moments at which a split by time is to be cut: the earliest rows are in the first part.
 ///
-/// The shares are exact to a thousandth of the rows; rows of one moment are in one part. The time is a date, a timestamp
-/// or a number. A row without a time fails the action that meets it.
+/// The shares are exact to a thousandth of the rows; rows of one moment are in one part. The time is a date, a timestamp,
+/// with or without a time zone, or a number. A row without a time fails the action that meets it.
 #[derive(Debug, Clone)]
 pub struct TimeSplit {
     time_col: String,
@@ -66,13 +67,25 @@ fn moment(field: &StructField) -> Result<Column> {
     let number = match &field.data_type {
         DataType::Date => function("unix_date", [time]),
         DataType::Timestamp => function("unix_micros", [time]),
+        DataType::TimestampNtz => wall_clock_micros(time),
         other if matches!(numbers(other), Some(Numbers::Whole | Numbers::Real)) => time,
         other => {
-            let expected = "a date, a timestamp (with a time zone) or a number";
+            let expected = "a date, a timestamp or a number";
             return Err(Error::schema(&field.name, expected, other.simple_string()));
         }
     };
     Ok(number.cast(DataType::Double))
+}
+
+/// Microseconds of a timestamp without a time zone, as if it were of UTC. Spark's own conversions take the session's zone,
+/// in which an hour of spring is missing and one of autumn comes twice.
+fn wall_clock_micros(time: Column) -> Column {
+    let long = |value: Column| value.cast(DataType::Long);
+    let days = long(function("unix_date", [time.clone().cast(DataType::Date)]));
+    let hours = days * lit(24i64) + long(function("hour", [time.clone()]));
+    let minutes = hours * lit(60i64) + long(function("minute", [time.clone()]));
+    let seconds = function("date_part", [text("SECOND"), time]);
+    minutes * lit(60_000_000i64) + long(seconds * lit(1_000_000i64))
 }
 
 impl Estimator for TimeSplit {
@@ -93,7 +106,7 @@ impl Estimator for TimeSplit {
 pub struct TimeSplitModel {
     time_col: String,
     parts: Parts,
-    #[serde(with = "exact")]
+    #[serde(with = "number::exact")]
     cuts: Vec<f64>,
 }
 

@@ -145,7 +145,7 @@ impl Scorer {
             let longest = lengths.iter().copied().max().unwrap_or(1) as usize;
             let mut padded = Vec::with_capacity(part.len() * longest * step);
             for (i, &row) in part.iter().enumerate() {
-                values.extend_single(bounds(row), &mut padded);
+                values.extend_real(bounds(row), &mut padded);
                 padded.resize((i + 1) * longest * step, 0.0);
             }
             raw.extend(self.forward(&padded, Some(&lengths))?.into_iter().map(f64::from));

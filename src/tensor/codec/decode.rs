@@ -93,6 +93,7 @@ impl TensorCodec {
     pub fn decode(&self, column: &ArrayRef) -> Result<Cells> {
         match self.field.element {
             Element::F32 => self.decode_as::<f32>(column),
+            Element::F64 => self.decode_as::<f64>(column),
             Element::U8 => self.decode_as::<u8>(column),
             Element::U32 => self.decode_as::<u32>(column),
         }
@@ -204,7 +205,7 @@ impl<T: Value> Numbers<T> {
         let fail = |e| Error::arrow(format!("converting {} to {}", array.data_type(), T::Arrow::DATA_TYPE), e);
         let whole = array.data_type().is_integer() || *array.data_type() == DataType::Boolean;
         // The cast gives null for a number that the type cannot hold, but cuts fractions off.
-        let values: PrimitiveArray<T::Arrow> = if whole || T::ELEMENT == Element::F32 {
+        let values: PrimitiveArray<T::Arrow> = if whole || matches!(T::ELEMENT, Element::F32 | Element::F64) {
             cast(array, &T::Arrow::DATA_TYPE).map_err(fail)?.as_primitive::<T::Arrow>().clone()
         } else {
             let doubles = cast(array, &DataType::Float64).map_err(fail)?;

@@ -9,10 +9,11 @@ use super::{
         cells::{CellFault, Cells, Values},
         codec::{Dtype, TensorCodec, TensorType},
         columns::position,
+        convert::Real,
     },
     ColumnReader,
 };
-use crate::Result;
+use crate::{Result, number};
 
 /// Reads a tensor column of any [form](crate::tensor::codec).
 ///
@@ -22,7 +23,7 @@ pub struct TensorReader {
     column: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tensor: Option<TensorType>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "number::optional", skip_serializing_if = "Option::is_none")]
     fill: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     element: Option<Element>,
@@ -108,18 +109,30 @@ impl ColumnReader for TensorReader {
 
 /// Makes faults of rows with a NaN or an infinity among their numbers.
 fn refuse_infinite(cells: &mut Cells, count: usize, rows: usize) {
-    let Values::F32(values) = &cells.values else { return };
-    // Without an early exit, so that it runs as wide as the processor can.
-    let finite = |values: &[f32]| values.iter().fold(true, |all, value| all & value.is_finite());
-    if finite(values) {
+    let offsets = cells.offsets.as_deref();
+    let odd = match &cells.values {
+        Values::F32(values) => not_finite(values, offsets, count, rows),
+        Values::F64(values) => not_finite(values, offsets, count, rows),
+        Values::U8(_) | Values::U32(_) => return,
+    };
+    if odd.is_empty() {
         return;
     }
-    let row = |row: usize| match &cells.offsets {
+    let reason = "holds a NaN or an infinity (or a number too large for single precision)";
+    cells.faults.extend(odd.into_iter().map(|row| CellFault { row, reason: reason.into() }));
+    cells.faults.sort_by_key(|fault| fault.row);
+}
+
+/// The rows that hold a number that is not finite.
+fn not_finite<T: Real>(values: &[T], offsets: Option<&[i32]>, count: usize, rows: usize) -> Vec<usize> {
+    // Without an early exit, so that it runs as wide as the processor can.
+    let finite = |values: &[T]| values.iter().fold(true, |all, value| all & value.is_finite());
+    if finite(values) {
+        return Vec::new();
+    }
+    let row = |row: usize| match offsets {
         Some(offsets) => &values[offsets[row] as usize..offsets[row + 1] as usize],
         None => &values[row * count..(row + 1) * count],
     };
-    let odd = (0..rows).filter(|&at| !finite(row(at)));
-    let reason = "holds a NaN or an infinity (or a number too large for single precision)";
-    cells.faults.extend(odd.map(|row| CellFault { row, reason: reason.into() }));
-    cells.faults.sort_by_key(|fault| fault.row);
+    (0..rows).filter(|&at| !finite(row(at))).collect()
 }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{FixedSizeListArray, Float32Array, ListArray, UInt8Array, UInt32Array},
+    array::{ArrayRef, FixedSizeListArray, Float32Array, Float64Array, ListArray, UInt8Array, UInt32Array},
     datatypes::{Field, Schema},
 };
 
@@ -58,13 +58,19 @@ fn rows_are_gathered_in_the_order_asked_for_and_sequences_padded() {
 
 #[test]
 fn targets_are_numbers_when_the_label_is_and_rows_weigh_one_without_weights() {
-    let label = TensorField::new(LABEL, Element::F32, RowShape::scalar());
-    let schema = Arc::new(Schema::new(vec![label.to_arrow()]));
-    let batch = RecordBatch::try_new(schema, vec![Arc::new(Float32Array::from(vec![0.5, -1.0]))]).unwrap();
-    let minibatch = Rows::new(&[batch], 0).unwrap().gather(&[1, 0]);
-    assert_eq!(minibatch.targets, Targets::Numbers { values: vec![-1.0, 0.5], width: 1 });
-    assert_eq!(minibatch.weights, [1.0, 1.0]);
-    assert!(minibatch.classes().is_empty());
+    let arrays: [(Element, ArrayRef); 2] = [
+        (Element::F32, Arc::new(Float32Array::from(vec![0.5, -1.0]))),
+        (Element::F64, Arc::new(Float64Array::from(vec![0.5, -1.0]))),
+    ];
+    for (element, array) in arrays {
+        let label = TensorField::new(LABEL, element, RowShape::scalar());
+        let schema = Arc::new(Schema::new(vec![label.to_arrow()]));
+        let batch = RecordBatch::try_new(schema, vec![array]).unwrap();
+        let minibatch = Rows::new(&[batch], 0).unwrap().gather(&[1, 0]);
+        assert_eq!(minibatch.targets, Targets::Numbers { values: vec![-1.0, 0.5], width: 1 });
+        assert_eq!(minibatch.weights, [1.0, 1.0]);
+        assert!(minibatch.classes().is_empty());
+    }
 }
 
 #[test]

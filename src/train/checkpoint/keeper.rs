@@ -10,7 +10,7 @@ use crate::{
     model::Task,
     nn::{NamedTensor, NetworkSpec, Weights},
     tensor::Columns,
-    train::{TrainParams, replicas::Replicas},
+    train::{TrainParams, replicas::Replicas, row_sum::RowSum},
 };
 
 /// The checkpoints of one run.
@@ -43,11 +43,55 @@ impl<'a> Keeper<'a> {
         };
         replicas.load(spec, &found.weights)?;
         replicas.resume(params, &found.optimizer)?;
-        let Course { epoch, step, seconds, .. } = found.course;
-        tracing::info!(epoch, step, "training goes on from a checkpoint");
+        let Course { epoch, step, seconds, over, .. } = found.course;
+        let place = || self.checkpoints.map(Checkpoints::describe).unwrap_or_default();
+        if over {
+            tracing::warn!(
+                epoch,
+                epochs = params.epochs,
+                checkpoints = place(),
+                "the run of these checkpoints is over: it ended after {epoch} epochs by early stopping or convergence, and \
+                 its model is returned; to train on, start a run with other checkpoints from its weights \
+                 (`initial_weights`, `initial_model`)"
+            );
+        } else if epoch > params.epochs {
+            tracing::warn!(
+                epoch,
+                epochs = params.epochs,
+                checkpoints = place(),
+                "the checkpoint has trained {epoch} epochs, more than the {} asked for; its model is returned",
+                params.epochs
+            );
+        } else {
+            tracing::info!(epoch, step, "training resumes from a checkpoint");
+        }
         self.best = found.best;
         self.earlier = seconds;
         Ok(found.course)
+    }
+
+    /// Compares the rows that a resumed run reads with those that it read before, and notes them for later checkpoints.
+    ///
+    /// # Errors
+    /// [`Error::Param`] for other rows, unless they are accepted.
+    pub(in crate::train) fn check_rows(&self, course: &mut Course, found: RowSum) -> Result<()> {
+        let before = course.rows.replace(found);
+        let (Some(before), Some(checkpoints)) = (before.filter(|before| *before != found), self.checkpoints) else {
+            return Ok(());
+        };
+        let difference = match found.rows == before.rows {
+            true => format!("{} rows, as before, but others or in another order", found.rows),
+            false => format!("{} rows, where the checkpoint was written over {}", found.rows, before.rows),
+        };
+        if checkpoints.accept_other_rows {
+            tracing::warn!("training resumes on {difference}; rows that were held out may be trained on now");
+            return Ok(());
+        }
+        let legal = format!(
+            "of the same rows in the same order; found {difference}; write them to a table first, use another folder, or \
+             accept them (`Checkpoints::accept_other_rows`)"
+        );
+        Err(Error::param("checkpoints", checkpoints.describe(), legal))
     }
 
     /// Seconds since training began, interruptions left out.

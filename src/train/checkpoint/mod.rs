@@ -18,8 +18,8 @@ use self::{
     format::{decode, encode},
     place::Folder,
 };
-use super::{OptimizerState, Plateau, loss_scale::LossScale, replica::Tally, stop::Lowest};
-use crate::{Error, Result, model::History, nn::Weights};
+use super::{OptimizerState, Plateau, loss_scale::LossScale, replica::Tally, row_sum::RowSum, stop::Lowest};
+use crate::{Error, Result, model::History, nn::Weights, number};
 
 /// Where and when a training run writes checkpoints.
 ///
@@ -27,6 +27,11 @@ use crate::{Error, Result, model::History, nn::Weights};
 /// weights if they are asked for; what is random follows from the seed and the position. A run that finds a checkpoint of
 /// its own in the place goes on from it, and on the processor ends with exactly the weights of an undisturbed run. Use a
 /// place for one run.
+///
+/// That takes the same rows in the same order: rows that were held out would be trained on otherwise. Number and checksum
+/// of the rows are kept, and a run that resumes on others is refused unless
+/// [`accept_other_rows`](Self::accept_other_rows) says so. A run that ended by early stopping or convergence is over:
+/// started again, it gives its model and a warning, whatever the number of epochs.
 ///
 /// In a folder a file is written under another name, brought to the disk, and then renamed: it exists whole or not at all.
 #[derive(Debug, Clone)]
@@ -37,6 +42,7 @@ pub struct Checkpoints {
     time: Option<Duration>,
     keep: usize,
     keep_best: usize,
+    accept_other_rows: bool,
 }
 
 /// What a checkpoint knows of the network.
@@ -63,13 +69,16 @@ pub(super) struct Course {
     pub(super) plateau: Plateau,
     pub(super) lowest: Lowest,
     /// The losses of the best epochs so far and the steps of their checkpoints, the lowest loss first.
-    #[serde(default)]
+    #[serde(default, with = "number::counted")]
     pub(super) best: Vec<(f64, u64)>,
     /// In half precision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) loss_scale: Option<LossScale>,
     /// Seconds since training began, interruptions left out.
     pub(super) seconds: f64,
+    /// The rows that the run reads; none in its first epoch, before all of them came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) rows: Option<RowSum>,
 }
 
 /// A run at one moment.
@@ -91,7 +100,7 @@ impl Checkpoints {
 
     /// Writes to another place: after every epoch, the last two kept.
     pub fn at(place: Arc<dyn CheckpointPlace>) -> Self {
-        Self { place, steps: None, epochs: Some(1), time: None, keep: 2, keep_best: 0 }
+        Self { place, steps: None, epochs: Some(1), time: None, keep: 2, keep_best: 0, accept_other_rows: false }
     }
 
     /// Writes after every so many steps too (at least 1).
@@ -122,6 +131,13 @@ impl Checkpoints {
     /// from. They are written whether one is due or not.
     pub fn keep_best(mut self, epochs: usize) -> Self {
         self.keep_best = epochs;
+        self
+    }
+
+    /// Resumes on a table that changed since the checkpoint was written, with a warning. Rows that were held out before
+    /// may be trained on then, so that figures of the rows held out say less.
+    pub fn accept_other_rows(mut self) -> Self {
+        self.accept_other_rows = true;
         self
     }
 
@@ -184,6 +200,10 @@ impl Checkpoints {
     }
 
     /// The latest whole checkpoint; one that is damaged is passed over with a warning.
+    fn describe(&self) -> String {
+        self.place.describe()
+    }
+
     fn latest(&self, run: &str) -> Result<Option<Checkpoint>> {
         for step in self.steps()?.into_iter().rev() {
             match self.read(step) {

@@ -16,12 +16,16 @@ use crate::{
 };
 
 fn rows() -> MemorySource {
+    let batch = batch();
+    MemorySource::new(batch.schema(), vec![batch.slice(0, 50), batch.slice(50, 40)])
+}
+
+fn batch() -> RecordBatch {
     let values = |i: usize| (0..4).map(move |k| Some(((i * (k + 3)) as f32 * 0.7).sin()));
     let features = FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>((0..90).map(|i| Some(values(i))), 4);
     let label = Float64Array::from_iter_values((0..90).map(|i| f64::from(u8::from((i as f32 * 2.1).sin() > 0.0))));
     let columns: [(&str, ArrayRef); 2] = [("features", Arc::new(features)), ("label", Arc::new(label))];
-    let batch = RecordBatch::try_from_iter(columns).unwrap();
-    MemorySource::new(batch.schema(), vec![batch.slice(0, 50), batch.slice(50, 40)])
+    RecordBatch::try_from_iter(columns).unwrap()
 }
 
 fn params() -> TrainParams {
@@ -150,6 +154,64 @@ async fn a_run_that_begins_elsewhere_is_another_run() {
     }
     let resumed = beginning(0.5, few()).checkpoints(checkpoints).fit(&rows()).await.unwrap();
     assert_eq!(bytes(&resumed), bytes(&expected));
+}
+
+#[tokio::test]
+async fn run_resumed_on_other_rows_is_refused_unless_they_are_accepted() {
+    let source = |batches: Vec<RecordBatch>| MemorySource::new(batches[0].schema(), batches);
+    let whole = batch();
+    for at in [1, 7] {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints::new(folder.path()).every_steps(1);
+        let run = |checkpoints: &Checkpoints, most| {
+            trainer(TrainParams { epochs: 3, max_steps: most, ..params() }).checkpoints(checkpoints.clone())
+        };
+        // Within the first epoch nothing is known of rows that had not come.
+        run(&checkpoints, Some(at)).fit(&source(vec![whole.slice(0, 80)])).await.unwrap();
+        let rows_are_known = at > 4;
+        let others = [vec![whole.clone()], vec![whole.slice(40, 40), whole.slice(0, 40)], vec![whole.slice(10, 80)]];
+        for other in others.into_iter().filter(|_| rows_are_known) {
+            let error = run(&checkpoints, None).fit(&source(other)).await.unwrap_err();
+            assert!(matches!(&error, Error::Param { name, .. } if name == "checkpoints"), "{error}");
+        }
+        let accepting = checkpoints.clone().accept_other_rows();
+        let model = run(&accepting, None).fit(&source(vec![whole.clone()])).await.unwrap();
+        assert_eq!(model.history().epochs.len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn run_that_stopped_early_stays_over_when_more_epochs_are_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::new(folder.path());
+    let early = |epochs| TrainParams {
+        epochs,
+        learning_rate: 0.3,
+        schedule: Schedule::Constant,
+        early_stopping: Some(EarlyStopping { patience: 2, min_delta: 0.0, restore_best: true }),
+        ..params()
+    };
+    let first = trainer(early(100)).checkpoints(checkpoints.clone()).fit(&rows()).await.unwrap();
+    assert!(first.history().epochs.len() < 100);
+    // As an undisturbed run of so many epochs would have ended.
+    let more = trainer(early(300)).checkpoints(checkpoints).fit(&rows()).await.unwrap();
+    assert_eq!(bytes(&more), bytes(&trainer(early(300)).fit(&rows()).await.unwrap()));
+    assert_eq!(bytes(&more), bytes(&first));
+}
+
+#[tokio::test]
+async fn figures_that_are_not_finite_read_back_from_a_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("step-1.tinder");
+    let mut odd = checkpoint();
+    odd.course.best = vec![(f64::INFINITY, 3)];
+    odd.course.tally.loss = f64::INFINITY;
+    odd.course.history.epochs = vec![crate::model::EpochRecord {
+        held_out: Some(crate::model::Evaluation { loss: f64::INFINITY, metric: f64::NEG_INFINITY }),
+        ..Default::default()
+    }];
+    write(&path, &odd);
+    assert_eq!(read(&path).unwrap(), odd);
 }
 
 #[tokio::test]

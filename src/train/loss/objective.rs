@@ -4,8 +4,9 @@ use candle_core::Tensor;
 
 use super::{Corruption, CrossEntropy, Loss, values};
 use crate::{
+    Error, Result,
     model::{Metric, Scaling, Task},
-    tensor::{Minibatch, Targets},
+    tensor::{Minibatch, Targets, field::LABEL},
 };
 
 /// What a minibatch's outputs are compared with.
@@ -84,23 +85,34 @@ impl Objective {
     }
 
     /// Lays out what a minibatch's outputs are compared with; `features` are its input as it came.
-    pub(in crate::train) fn target(&self, minibatch: &Minibatch, features: &[f32]) -> Target {
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a target that single precision cannot hold.
+    pub(in crate::train) fn target(&self, minibatch: &Minibatch, features: &[f32]) -> Result<Target> {
         if let Some(classes) = &self.classes {
-            return classes.target(minibatch);
+            return Ok(classes.target(minibatch));
         }
         let values = match &minibatch.targets {
             _ if self.of_input => features.to_vec(),
-            Targets::Numbers { values, .. } => {
-                let mut values = values.clone();
-                if let Some(scaling) = &self.scaling {
-                    scaling.apply(&mut values);
+            Targets::Numbers { values, width } => {
+                let single = match &self.scaling {
+                    Some(scaling) => scaling.apply(values),
+                    None => values.iter().map(|value| *value as f32).collect(),
+                };
+                if let Some(at) = single.iter().position(|value: &f32| !value.is_finite()) {
+                    let row = minibatch.numbers.get(at / width.max(&1)).copied().unwrap_or_default();
+                    let reason = format!(
+                        "row {row} holds {:e}, which single precision cannot; scale the targets (scaleTargets)",
+                        values[at]
+                    );
+                    return Err(Error::data(LABEL, reason));
                 }
-                values
+                single
             }
             Targets::None | Targets::Classes(_) => Vec::new(),
         };
         let weight = minibatch.weights.iter().map(|w| f64::from(*w)).sum::<f64>() * self.outputs as f64;
-        Target { values, weights: minibatch.weights.clone(), labels: Vec::new(), weight }
+        Ok(Target { values, weights: minibatch.weights.clone(), labels: Vec::new(), weight })
     }
 
     /// Makes the input of the `index`-th minibatch of an epoch worse, if that is asked for.

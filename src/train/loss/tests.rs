@@ -20,6 +20,7 @@ struct Case {
 
 fn targets(values: Vec<f32>, weights: Vec<f32>) -> Minibatch {
     let width = values.len() / weights.len();
+    let values = values.into_iter().map(f64::from).collect();
     Minibatch { targets: Targets::Numbers { values, width }, weights, ..Minibatch::default() }
 }
 
@@ -39,7 +40,7 @@ fn losses_over_values_and_their_gradients_are_those_of_pytorch() {
     for case in cases {
         let (rows, width) = (case.weights.len(), case.outputs.len() / case.weights.len());
         let objective = Objective::values(case.loss, &values(width, None), width);
-        let target = objective.target(&targets(case.target, case.weights), &[]);
+        let target = objective.target(&targets(case.target, case.weights), &[]).unwrap();
 
         let mut gradient = vec![0.0; case.outputs.len()];
         let mean = objective.learn(&case.outputs, &target, &mut gradient) / target.weight;
@@ -66,7 +67,7 @@ fn an_output_that_is_no_number_shows_in_every_loss() {
         Loss::BinaryCrossEntropy,
     ] {
         let objective = Objective::values(loss, &values(1, None), 1);
-        let target = objective.target(&targets(vec![1.0, 1.0], vec![1.0; 2]), &[]);
+        let target = objective.target(&targets(vec![1.0, 1.0], vec![1.0; 2]), &[]).unwrap();
         assert!(objective.learn(&[0.0, f32::NAN], &target, &mut [0.0; 2]).is_nan(), "{loss:?}");
     }
 }
@@ -75,7 +76,7 @@ fn an_output_that_is_no_number_shows_in_every_loss() {
 fn targets_are_scaled_for_the_loss_and_measured_in_their_own_units() {
     let scaling = Scaling { mean: vec![100.0, 0.0], std: vec![10.0, 1.0] };
     let objective = Objective::values(Loss::SquaredError, &values(2, Some(scaling)), 2);
-    let target = objective.target(&targets(vec![110.0, 1.0], vec![1.0]), &[]);
+    let target = objective.target(&targets(vec![110.0, 1.0], vec![1.0]), &[]).unwrap();
     assert_eq!(target.values, [1.0, 1.0]);
     let outputs = [0.0, 0.0];
     assert_eq!(objective.learn(&outputs, &target, &mut [0.0; 2]) / target.weight, 1.0);
@@ -84,12 +85,31 @@ fn targets_are_scaled_for_the_loss_and_measured_in_their_own_units() {
 }
 
 #[test]
+fn target_far_from_zero_keeps_its_digits() {
+    let scaling = Scaling { mean: vec![1.7e9], std: vec![10.0] };
+    let objective = Objective::values(Loss::SquaredError, &values(1, Some(scaling)), 1);
+    let targets = Targets::Numbers { values: vec![1.7e9 + 5.0, 1.7e9 - 20.0], width: 1 };
+    let minibatch = Minibatch { targets, weights: vec![1.0; 2], ..Minibatch::default() };
+    assert_eq!(objective.target(&minibatch, &[]).unwrap().values, [0.5, -2.0]);
+}
+
+#[test]
+fn target_beyond_single_precision_is_refused_with_its_row() {
+    let objective = Objective::values(Loss::SquaredError, &values(1, None), 1);
+    let targets = Targets::Numbers { values: vec![1.0, 1e39], width: 1 };
+    let minibatch = Minibatch { targets, weights: vec![1.0; 2], numbers: vec![7, 4], ..Minibatch::default() };
+    let error = objective.target(&minibatch, &[]).unwrap_err();
+    let Error::Data { reason, .. } = &error else { panic!("{error}") };
+    assert!(reason.contains("row 4"), "{error}");
+}
+
+#[test]
 fn the_input_is_its_own_target_however_it_is_corrupted() {
     let task = Task::Input { link: Link::Sigmoid };
     let objective = Objective::values(Loss::BinaryCrossEntropy, &task, 4).corrupted(Some(Corruption::Mask(0.5)), 7);
     let minibatch = Minibatch { weights: vec![1.0; 2], ..Minibatch::default() };
     let mut features = [1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0];
-    let target = objective.target(&minibatch, &features);
+    let target = objective.target(&minibatch, &features).unwrap();
     objective.corrupt(&mut features, 0, 0);
     assert_eq!(target.values, [1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0]);
     assert_ne!(features.as_slice(), target.values);
@@ -103,7 +123,7 @@ fn the_input_is_its_own_target_however_it_is_corrupted() {
 fn labels_are_told_by_the_sign_of_their_logit() {
     let task = Task::Labels { names: vec!["a".into(), "b".into()] };
     let objective = Objective::values(Loss::BinaryCrossEntropy, &task, 2);
-    let target = objective.target(&targets(vec![1.0, 0.0, 1.0, 1.0], vec![1.0; 2]), &[]);
+    let target = objective.target(&targets(vec![1.0, 0.0, 1.0, 1.0], vec![1.0; 2]), &[]).unwrap();
     assert_eq!(objective.measure(&[2.0, -1.0, -0.5, 3.0], &target), (3.0, 4.0));
     assert_eq!(objective.metric(), Metric::LabelAccuracy);
 }

@@ -27,7 +27,7 @@ use crate::{
     model::{EpochRecord, Evaluation, History, Metric},
     nn::{InputShape, Rbm, RbmLearner, RbmSpec, RbmStack, VisibleUnits, Weights},
     stream::RecordSource,
-    tensor::{Columns, InputDecoder, Minibatch, Rows, TensorField, Values},
+    tensor::{Columns, InputDecoder, Minibatch, Rows, TensorField},
 };
 
 /// Rows that are measured together.
@@ -363,12 +363,7 @@ fn staged(minibatch: Minibatch, _: u64) -> Result<Vec<f32>> {
 
 /// The one input of a minibatch, as numbers.
 fn values(minibatch: Minibatch) -> Vec<f32> {
-    match minibatch.inputs.into_iter().next().map(|input| input.values) {
-        Some(Values::F32(values)) => values,
-        Some(Values::U8(values)) => values.into_iter().map(f32::from).collect(),
-        Some(Values::U32(values)) => values.into_iter().map(|value| value as f32).collect(),
-        None => Vec::new(),
-    }
+    minibatch.inputs.into_iter().next().map(|input| input.values.into_single()).unwrap_or_default()
 }
 
 /// What machines make of rows, from the bottom up.

@@ -46,7 +46,10 @@ pub(super) fn train(trainer: &Trainer, blocks: Receiver<Result<Block>>, cancelle
         if passed.ended {
             break;
         }
-        everything = minibatches.end().or(everything);
+        if let Some(all) = minibatches.end() {
+            training.keeper.check_rows(&mut training.course, all.sum)?;
+            everything = Some(all);
+        }
         if epoch == training.course.epoch {
             training.epoch_is_over(everything.as_ref().ok_or_else(reading_ended)?, passed, begun)?;
         }

@@ -19,6 +19,7 @@ impl Trainer {
         match self.params.loss.label_kind() {
             LabelKind::Class => LabelKind::Class,
             _ if self.columns.label.is_empty() => LabelKind::None,
+            LabelKind::Numbers if self.scaling.is_some() => LabelKind::Scaled,
             kind => kind,
         }
     }
@@ -27,7 +28,7 @@ impl Trainer {
     pub(super) fn task(&self, first: &Block, inputs: &InputShape) -> Result<(Task, usize)> {
         let (loss, kind) = (self.params.loss, self.label_kind());
         let link = loss.link();
-        if self.scaling.is_some() && (kind == LabelKind::None || kind != LabelKind::Numbers) {
+        if self.scaling.is_some() && kind != LabelKind::Scaled {
             let value = format!("{:?}", self.scaling);
             return Err(Error::param("scaling", value, "none: only targets of a loss over plain numbers are scaled"));
         }
