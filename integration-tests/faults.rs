@@ -257,7 +257,7 @@ fn executors_of(server: u32) -> Vec<u32> {
 #[tokio::test]
 async fn a_session_that_is_kept_alive_outlives_silence_and_one_that_is_not_is_replaced() {
     let spark = own_server()
-        .conf("spark.connect.session.manager.defaultSessionTimeout", "5s")
+        .conf("spark.connect.session.manager.defaultSessionTimeout", "10s")
         .conf("spark.connect.session.manager.maintenanceInterval", "500ms")
         .start()
         .await
@@ -269,8 +269,17 @@ async fn a_session_that_is_kept_alive_outlives_silence_and_one_that_is_not_is_re
     let silent = Session::builder().remote(spark.remote()).keep_alive(Duration::ZERO).create().await.unwrap();
     let source = silent.read().parquet(folder.path().join("rows").to_str().unwrap()).source().cap(2 << 20);
     source.plan().await.unwrap();
+    // What was set by SQL counts too: the hour of a moment is another in another zone.
+    silent.sql("SET spark.sql.session.timeZone = Asia/Tokyo").await.unwrap();
+    let hours =
+        silent.range(0, 40_000).select_expr(["CAST(hour(timestamp_seconds(id)) AS BIGINT) AS h", "repeat('x', 90)"]);
+    let zoned = hours.source().cap(1 << 20);
+    zoned.plan().await.unwrap();
+    silent.range(0, 5).create_temp_view("gone").await.unwrap();
+    let of_view = silent.table("gone").source();
+    of_view.plan().await.unwrap();
     frame.create_temp_view("mine").await.unwrap();
-    tokio::time::sleep(Duration::from_secs(9)).await;
+    tokio::time::sleep(Duration::from_secs(14)).await;
 
     assert_eq!(alive.table("mine").count().await.unwrap(), ROWS as u64);
     let error = silent.range(0, 3).count().await.unwrap_err();
@@ -279,10 +288,17 @@ async fn a_session_that_is_kept_alive_outlives_silence_and_one_that_is_not_is_re
     let sums = read(&source, async |rows| {
         if rows as i64 > ROWS / 2 && silences == 0 {
             silences += 1;
-            tokio::time::sleep(Duration::from_secs(9)).await;
+            tokio::time::sleep(Duration::from_secs(14)).await;
         }
     });
     assert_eq!(sums.await.unwrap(), whole());
+
+    let batches: Vec<_> = zoned.stream().await.unwrap().try_collect().await.unwrap();
+    let hours = batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec());
+    // In Tokyo it is nine o'clock at the beginning of 1970.
+    assert_eq!(hours.sum::<i64>(), (0..40_000).map(|second| 9 + second / 3600).sum::<i64>());
+    let error = of_view.stream().await.unwrap_err();
+    assert!(matches!(error, tinderbox::Error::Incomplete { .. }), "{error}");
     alive.stop().await.unwrap();
     spark.stop().await;
 }

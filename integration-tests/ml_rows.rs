@@ -100,8 +100,18 @@ async fn a_split_by_time_keeps_the_latest_for_the_test() {
     assert!(lost.contains("Column `number` is null"), "{lost}");
     let none = TimeSplit::new("number", "part", PARTS).fit(&frame.filter_expr("number IS NULL")).await;
     assert!(none.unwrap_err().to_string().contains("no row with a time"));
-    let naive = frame.select_expr(["CAST(at AS TIMESTAMP_NTZ) AS at"]);
-    assert!(TimeSplit::new("at", "part", PARTS).fit(&naive).await.unwrap_err().to_string().contains("time zone"));
+    // Wall clocks over the hour that Berlin leaves out in spring, split alike in every zone.
+    let naive = frame.select_expr([
+        "id",
+        "timestampadd(MINUTE, CAST(99 - id AS INT) * 6, TIMESTAMP_NTZ '2024-03-30 22:00:00.5') AS at",
+    ]);
+    let model = TimeSplit::new("at", "part", PARTS).fit(&naive).await.unwrap();
+    let first: &TimeSplitModel = model.as_any().downcast_ref().unwrap();
+    // 2024-03-30T22:00:00.5Z in microseconds, and 69 times 6 minutes.
+    assert_eq!(first.cuts()[0], 1_711_836_000_500_000.0 + 69.0 * 360e6);
+    spark.conf().set("spark.sql.session.timeZone", "Europe/Berlin").await.unwrap();
+    let split = model.transform(&naive).await.unwrap();
+    assert_eq!(split.filter_expr("(part = 'train') != (id >= 30)").count().await.unwrap(), 0);
     spark.stop().await.unwrap();
 }
 

@@ -312,3 +312,63 @@ async fn rows_that_change_while_they_are_read_are_an_error() {
     println!("{error}");
     spark.stop().await.unwrap();
 }
+
+/// The sum and number of a frame's whole numbers, as its source gives them.
+async fn read_by_source(frame: &DataFrame) -> (i64, u64) {
+    let mut stream = frame.source().stream().await.unwrap();
+    let (mut sum, mut rows) = (0, 0);
+    while let Some(batch) = stream.try_next().await.unwrap() {
+        rows += batch.num_rows() as u64;
+        sum += batch.column(0).as_primitive::<arrow::datatypes::Int64Type>().values().iter().sum::<i64>();
+    }
+    (sum, rows)
+}
+
+#[tokio::test]
+async fn source_of_a_plan_with_a_sql_variable_gives_what_collect_gives() {
+    let spark = session().await;
+    spark.sql("DECLARE VARIABLE cut INT DEFAULT 5").await.unwrap();
+    let frame = spark.sql("SELECT id FROM range(100) WHERE id < cut").await.unwrap();
+    assert_eq!(frame.count().await.unwrap(), 5);
+    assert_eq!(read_by_source(&frame).await, (10, 5));
+    // Set after the plan was made.
+    spark.sql("SET VAR cut = 7").await.unwrap();
+    assert_eq!(read_by_source(&frame).await, (21, 7));
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn source_reads_the_table_of_the_current_catalog_and_not_its_namesake() {
+    let spark = session().await;
+    let database = database_for("source_reads_the_current_catalog").await;
+    let table = database.table("t");
+    spark.sql(&format!("CREATE TABLE {table} AS SELECT id FROM range(3)")).await.unwrap();
+    let conf = spark.conf();
+    let catalog = "spark.sql.catalog.elsewhere";
+    conf.set(catalog, "org.apache.spark.sql.execution.datasources.v2.jdbc.JDBCTableCatalog").await.unwrap();
+    conf.set(&format!("{catalog}.url"), "jdbc:derby:memory:elsewhere;create=true").await.unwrap();
+    conf.set(&format!("{catalog}.driver"), "org.apache.derby.jdbc.EmbeddedDriver").await.unwrap();
+    spark.sql(&format!("CREATE NAMESPACE IF NOT EXISTS elsewhere.{database}")).await.unwrap();
+    spark.sql(&format!("CREATE TABLE elsewhere.{table} AS SELECT id + 100 AS id FROM range(5)")).await.unwrap();
+    let frame = spark.table(&table);
+    assert_eq!(read_by_source(&frame).await, (3, 3));
+    spark.sql("SET CATALOG elsewhere").await.unwrap();
+    let frame = spark.table(&table);
+    assert_eq!(frame.count().await.unwrap(), 5);
+    assert_eq!(read_by_source(&frame).await, (510, 5));
+    spark.sql(&format!("DROP TABLE elsewhere.{table}")).await.unwrap();
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn groups_of_a_column_of_wall_clock_times_give_every_row_once() {
+    let spark = session().await;
+    spark.conf().set("spark.sql.session.timeZone", "Europe/Berlin").await.unwrap();
+    // Through the night in which an hour is missing in Berlin.
+    let at = "timestampadd(SECOND, CAST(id AS INT), TIMESTAMP_NTZ '2024-03-31 01:00:00.123456') AS at";
+    let frame = spark.range_with(0, 10_000, 1, Some(2)).select_expr(["id", at, "repeat('x', 100) AS t"]);
+    let source = frame.source().cap(128 << 10).by_column("at");
+    assert!(source.plan().await.unwrap().groups > 5);
+    assert_eq!(here(source.stream().await.unwrap(), "id").await.unwrap(), there(&frame, "id").await);
+    spark.stop().await.unwrap();
+}

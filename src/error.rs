@@ -219,6 +219,27 @@ impl Error {
         self.server().is_some_and(|e| LOST.iter().any(|reason| e.is(&format!("INVALID_HANDLE.{reason}"))))
     }
 
+    /// Whether the server answered, and does not do what was asked. Other Connect servers and locked-down ones refuse some
+    /// of Spark's housekeeping, such as settings, copies of sessions and kept rows.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Error::Unsupported { .. } | Error::Unauthenticated { .. } => true,
+            Error::Server(_) => !self.is_session_lost(),
+            _ => false,
+        }
+    }
+
+    /// Passes over a refusal of housekeeping that the work can do without; any other failure stays one.
+    pub(crate) fn pass_over(result: Result<()>, what: &str) -> Result<()> {
+        match result {
+            Err(error) if error.is_refusal() => {
+                tracing::debug!(%error, "the server refuses {what}; going on without");
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
     /// Whether the cluster lost rows that it kept for a source while they were read. Opening the source again has them
     /// computed again.
     pub fn is_rows_lost(&self) -> bool {

@@ -76,6 +76,12 @@ impl Schema {
         })
     }
 
+    /// A name that several columns have, letter case aside, as after a join.
+    pub fn repeated_name(&self) -> Option<&str> {
+        let mut seen = std::collections::HashSet::with_capacity(self.fields.len());
+        self.names().find(|name| !seen.insert(name.to_lowercase()))
+    }
+
     /// This schema with one more column at its end.
     ///
     /// # Errors

@@ -61,6 +61,7 @@ impl<S: RecordSource> DecodedSource<S> {
         let schema = Arc::new(Schema::new(reader.fields().iter().map(field).collect::<Vec<_>>()));
         let (decoded, on_invalid) = (schema.clone(), self.on_invalid);
         let mut rows = 0;
+        let input = input.in_slices(reader.rows_at_once());
         let batches = input.map(move |batch| {
             let work = batch.map(|batch| {
                 let (mut reader, schema) = (reader.clone().starting_at(rows), decoded.clone());

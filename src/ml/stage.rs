@@ -101,7 +101,7 @@ pub trait Transformer: Any + Debug + Send + Sync {
     fn as_any(&self) -> &dyn Any;
 }
 
-fn on_the_cluster_only(stage: &str) -> Error {
+pub(super) fn on_the_cluster_only(stage: &str) -> Error {
     let name = stage.rsplit("::").next().unwrap_or(stage);
     let legal = "a stage that looks at each row by itself: this one works on the cluster only, on a DataFrame";
     Error::param("stage", name, legal)

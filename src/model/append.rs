@@ -4,6 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use arrow::{
     array::RecordBatch,
+    compute::concat_batches,
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use futures::{StreamExt, stream};
@@ -31,6 +32,21 @@ pub(super) fn appended(before: &Schema, columns: Vec<(&str, DataType)>, nullable
     let mut fields = before.fields().to_vec();
     fields.extend(columns.into_iter().map(|(name, data_type)| Arc::new(Field::new(name, data_type, nullable))));
     Arc::new(Schema::new_with_metadata(fields, before.metadata().clone()))
+}
+
+/// What `make` gives of a batch, so many rows at a time.
+pub(super) fn in_slices(
+    schema: &SchemaRef,
+    batch: &RecordBatch,
+    rows: usize,
+    mut make: impl FnMut(&RecordBatch) -> Result<RecordBatch>,
+) -> Result<RecordBatch> {
+    if batch.num_rows() <= rows {
+        return make(batch);
+    }
+    let starts = (0..batch.num_rows()).step_by(rows);
+    let made = starts.map(|start| make(&batch.slice(start, rows.min(batch.num_rows() - start))));
+    concat_batches(schema, &made.collect::<Result<Vec<_>>>()?).map_err(|e| Error::arrow("joining slices of a batch", e))
 }
 
 /// What `make` gives of each batch, in order, one at a time on a blocking thread of the Tokio runtime.

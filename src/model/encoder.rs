@@ -16,7 +16,7 @@ use crate::{
     Error, Result,
     nn::{DeviceName, Mode, NetworkSpec, Sequential, Weights},
     stream::{RecordStream, plain_batch},
-    tensor::{Columns, FeatureReader, OnInvalid},
+    tensor::{Columns, FeatureReader, OnInvalid, rows_at_once},
 };
 
 /// Rows that go through the network at once.
@@ -179,6 +179,7 @@ impl Encoder {
     /// cannot be used, unless such rows are skipped or kept.
     pub fn encode(&self, input: RecordStream, options: &EncodeOptions) -> Result<RecordStream> {
         let (schema, work) = self.work(input.schema(), options)?;
+        let input = input.in_slices(self.rows_at_once());
         Ok(append::batch_by_batch(schema, input, work, Work::batch))
     }
 
@@ -189,7 +190,12 @@ impl Encoder {
     /// As [`encode`](Self::encode) and its stream.
     pub fn encode_batch(&self, batch: &RecordBatch, options: &EncodeOptions) -> Result<RecordBatch> {
         let batch = plain_batch(batch)?;
-        self.work(&batch.schema(), options)?.1.batch(&batch)
+        let (schema, mut work) = self.work(&batch.schema(), options)?;
+        append::in_slices(&schema, &batch, self.rows_at_once(), |slice| work.batch(slice))
+    }
+
+    fn rows_at_once(&self) -> usize {
+        rows_at_once(4 * self.spec.inputs.count())
     }
 
     /// What encodes batches of a schema, and the schema of the encoded ones.

@@ -101,7 +101,12 @@ impl PipelineModel {
                 "a table that does not exist yet; or choose a SaveMode",
             ));
         }
-        self.transform_schema(&frame.schema().await?)?;
+        let schema = frame.schema().await?;
+        if let Some(name) = schema.repeated_name() {
+            let found = "several, which no table can hold; drop or rename all but one before scoring";
+            return Err(Error::schema(name, "one column of this name", found));
+        }
+        self.transform_schema(&schema)?;
         let (there, here) = split(self);
         let mut frame = transform(there, frame).await?;
         if !here.is_empty() {

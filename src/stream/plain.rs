@@ -111,6 +111,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn stream_in_slices_gives_the_same_rows_a_few_at_a_time() {
+        let text: ArrayRef = Arc::new(StringArray::from_iter_values((0..25).map(|i| i.to_string())));
+        let batch = RecordBatch::try_from_iter([("text", text)]).unwrap();
+        let batches = vec![batch.slice(0, 0), batch.slice(0, 21), batch.slice(21, 4)];
+        let sliced = RecordStream::from_batches(batch.schema(), batches).in_slices(10).collect().await.unwrap();
+        assert_eq!(sliced.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [0, 10, 10, 1, 4]);
+        assert_eq!(arrow::compute::concat_batches(&batch.schema(), &sliced).unwrap(), batch);
+    }
+
+    #[tokio::test]
     async fn a_stream_of_plain_batches_hands_on_the_same_arrays() {
         let text: ArrayRef = Arc::new(StringArray::from(vec!["a"]));
         let batch = RecordBatch::try_from_iter([("text", text.clone())]).unwrap();

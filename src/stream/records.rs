@@ -39,6 +39,16 @@ impl RecordStream {
         Self::new(schema, futures::stream::iter(batches.into_iter().map(Ok)))
     }
 
+    /// Cuts batches of more than `rows` rows, so that work of a batch at a time takes no more memory than so many rows do.
+    pub(crate) fn in_slices(self, rows: usize) -> Self {
+        let rows = rows.max(1);
+        let cut = move |batch: RecordBatch| {
+            let starts = (0..batch.num_rows().max(1)).step_by(rows);
+            futures::stream::iter(starts.map(move |start| Ok(batch.slice(start, rows.min(batch.num_rows() - start)))))
+        };
+        Self { schema: self.schema, batches: self.batches.map_ok(cut).try_flatten().boxed() }
+    }
+
     /// The schema of every batch, field metadata included.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema

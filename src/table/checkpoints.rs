@@ -53,7 +53,7 @@ impl CheckpointTable {
     async fn exists(&self) -> Result<bool> {
         let exists = self.spark.table_exists(&self.table).await?;
         if exists {
-            self.spark.refresh_table(&self.table).await?;
+            Error::pass_over(self.spark.refresh_table(&self.table).await, "to refresh a table")?;
         }
         Ok(exists)
     }

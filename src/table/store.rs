@@ -270,7 +270,7 @@ impl ModelTable {
         if !self.spark.table_exists(&self.table).await? {
             return Ok(false);
         }
-        self.spark.refresh_table(&self.table).await?;
+        Error::pass_over(self.spark.refresh_table(&self.table).await, "to refresh a table")?;
         let schema = self.rows().schema().await?;
         match layout::schema().fields().iter().find(|field| schema.get(field.name()).is_none()) {
             Some(missing) => Err(self.bad(format!("it is no model table: it has no column `{}`", missing.name()))),

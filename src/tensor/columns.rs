@@ -107,17 +107,22 @@ pub enum OnInvalid {
     Keep,
 }
 
-/// Finds a column by its exact name.
+/// Finds a column by its name: the one written exactly so, else the one that differs only in case, as Spark resolves it.
 pub(super) fn position(schema: &Schema, name: &str) -> Result<usize> {
-    let mut found = schema.fields().iter().enumerate().filter(|(_, f)| f.name() == name).map(|(i, _)| i);
-    match (found.next(), found.next()) {
-        (Some(i), None) => Ok(i),
-        (Some(_), Some(_)) => Err(Error::schema(name, "one column of this name", "several; rename or drop the others")),
-        (None, _) => {
+    let lower = name.to_lowercase();
+    let matching = |fits: &dyn Fn(&str) -> bool| -> Vec<usize> {
+        schema.fields().iter().enumerate().filter(|(_, f)| fits(f.name())).map(|(i, _)| i).collect()
+    };
+    let exact = matching(&|found| found == name);
+    let found = if exact.is_empty() { matching(&|found| found.to_lowercase() == lower) } else { exact };
+    match found[..] {
+        [only] => Ok(only),
+        [] => {
             let names: Vec<&str> = schema.fields().iter().take(20).map(|f| f.name().as_str()).collect();
             let more = if schema.fields().len() > names.len() { ", …" } else { "" };
             Err(Error::schema(name, "a column of this name", format!("the columns {}{more}", names.join(", "))))
         }
+        _ => Err(Error::schema(name, "one column of this name", "several; rename or drop the others")),
     }
 }
 

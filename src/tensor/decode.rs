@@ -28,6 +28,21 @@ pub trait Decoder: Send {
     fn finish(&mut self) -> Result<()>;
 }
 
+/// Bytes that rows may take at a time once they are decoded. A batch of small files, such as well-compressed images, may be
+/// a thousand times as large when it is decoded.
+const DECODED_AT_ONCE: usize = 16 << 20;
+
+/// Bytes of the tensors of one row, those aside that vary in length.
+pub(crate) fn fixed_bytes(fields: &[TensorField]) -> usize {
+    let fixed = fields.iter().filter(|field| !field.shape.ragged);
+    fixed.map(|field| field.count().saturating_mul(field.element.bytes())).fold(0, usize::saturating_add)
+}
+
+/// How many rows of so many bytes are decoded at a time.
+pub(crate) fn rows_at_once(bytes: usize) -> usize {
+    (DECODED_AT_ONCE / bytes.max(1)).max(1)
+}
+
 /// What came of one batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decoded {

@@ -22,6 +22,7 @@ mod rows;
 pub use cells::{CellFault, Cells, Values};
 pub use columns::{Columns, LabelKind, OnInvalid};
 pub use decode::{Decoded, Decoder};
+pub(crate) use decode::{fixed_bytes, rows_at_once};
 pub use example_decoder::{ExampleDecoder, FEATURES};
 pub use features::{FeatureBlock, FeatureReader};
 pub use field::{Element, RowShape, TensorField};

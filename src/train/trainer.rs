@@ -18,8 +18,9 @@ use crate::{
     nn::{InputColumn, Network, Weights},
     stream::RecordSource,
     tensor::{
-        Columns, Decoder, Element, ExampleDecoder, LabelKind, OnInvalid,
+        Columns, Decoder, Element, ExampleDecoder, LabelKind, OnInvalid, fixed_bytes,
         reader::{RecordDecoder, RecordReader, TensorReader},
+        rows_at_once,
     },
 };
 
@@ -191,6 +192,7 @@ impl Trainer {
     async fn run(&self, source: &dyn RecordSource) -> Result<Model> {
         let stream = source.open(0).await?;
         let feeder = self.feeder(stream.schema(), source.describe())?;
+        let stream = stream.in_slices(rows_at_once(fixed_bytes(feeder.decoder.fields())));
         let trainer = self.clone();
         read_and_train(stream, feeder, move |blocks, cancelled| course::train(&trainer, blocks, cancelled)).await
     }

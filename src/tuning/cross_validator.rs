@@ -29,8 +29,8 @@ type Report = Arc<dyn Fn(&TuningResults) + Send + Sync>;
 /// | param | default | purpose |
 /// |---|---|---|
 /// | `numFolds` | 3 | how many folds |
-/// | `seed` | 42 | decides which row is in which fold, by a hash of the columns that are used |
-/// | `foldCol` | none | a column of whole numbers from 0 that says it in place of the hash |
+/// | `seed` | 42 | decides which row is in which fold; equal rows part, and the same rows in another order give the same folds |
+/// | `foldCol` | none | a column of whole numbers from 0 that says it instead |
 ///
 /// The pre-flight counts the rows once, before; then they are read once. Candidates may differ in any param but the columns
 /// that are read and the devices.
@@ -46,7 +46,7 @@ pub struct CrossValidator<E> {
 /// | param | default | purpose |
 /// |---|---|---|
 /// | `trainRatio` | 0.75 | the share of the rows to learn from |
-/// | `seed` | 42 | decides which rows, by a hash of the columns that are used |
+/// | `seed` | 42 | decides which rows, as for the CrossValidator |
 #[derive(Clone)]
 pub struct TrainValidationSplit<E> {
     search: Search<E>,

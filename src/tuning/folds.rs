@@ -1,14 +1,16 @@
-//! Rows in folds: told apart on the cluster, picked out here.
+//! Rows in folds: hashed on the cluster, numbered and picked out locally.
+
+use std::sync::Arc;
 
 use arrow::{
-    array::{Array, AsArray, BooleanArray, RecordBatch},
+    array::{AsArray, BooleanArray, RecordBatch},
     compute::filter_record_batch,
-    datatypes::{Int32Type, SchemaRef},
+    datatypes::{Int64Type, SchemaRef},
 };
 use futures::{future::BoxFuture, stream};
 use spark_connect::{
     column::Column,
-    functions, lit, lit_double,
+    lit,
     types::{DataType, StructField},
 };
 
@@ -18,15 +20,15 @@ use crate::{
     stream::{CachedBatches, RecordSource, RecordStream},
 };
 
-/// The column of a row's fold, the last one.
+/// The column that a row's fold follows from, the last one: the fold itself, or a hash of the row's values.
 pub(super) const FOLD: &str = "__tinderbox_fold";
 
 /// How rows are told apart.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Folding {
-    /// Into so many folds, each held out in turn; by a column, or else by a hash.
+    /// Into so many folds, each held out in turn; by a column, or else at random.
     Folds { count: usize, by: Option<String>, seed: i64 },
-    /// Once: fold 0 is held out, fold 1 has about this share of the rows.
+    /// Once: fold 0 is held out, fold 1 has this share of the rows, to a row.
     Share { train: f64, seed: i64 },
 }
 
@@ -58,27 +60,79 @@ impl Folding {
         }
     }
 
-    /// A row's fold, an expression of the columns that are used.
+    /// What a row's fold follows from, an expression of the columns that are used.
     pub(super) fn column(&self, schema: &Schema, used: &[&StructField]) -> Result<Column> {
         let hash = |seed: i64| {
             let seed = lit(seed).cast(DataType::Long);
             function("xxhash64", used.iter().map(|field| hash_input(field)).chain([seed]))
         };
-        let remainder = |seed, of: i64| function("pmod", [hash(seed), lit(of).cast(DataType::Long)]);
-        let fold = match self {
+        let origin = match self {
             Folding::Folds { by: Some(name), .. } => match &schema.require(name)?.data_type {
                 DataType::Byte | DataType::Short | DataType::Integer | DataType::Long => column(name),
                 other => return Err(Error::schema(name, "folds: whole numbers from 0", other.simple_string())),
             },
-            Folding::Folds { count, seed, .. } => remainder(*seed, *count as i64),
-            Folding::Share { train, seed } => {
-                const STEPS: i64 = 1 << 40;
-                let share = remainder(*seed, STEPS).cast(DataType::Double).div(lit_double(STEPS as f64));
-                functions::when(share.lt(lit_double(*train)), lit(1)).otherwise(lit(0))
-            }
+            Folding::Folds { seed, .. } | Folding::Share { seed, .. } => hash(*seed),
         };
-        Ok(fold.cast(DataType::Integer).alias(FOLD))
+        Ok(origin.cast(DataType::Long).alias(FOLD))
     }
+
+    /// The fold of every row, in the order of `origins`, which are what [`column`](Self::column) gave.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a row in no fold.
+    fn assign(&self, origins: &[Option<i64>]) -> Result<Vec<i32>> {
+        let count = origins.len() as u64;
+        match self {
+            Folding::Folds { by: Some(_), count, .. } => origins.iter().map(|fold| in_fold(*fold, *count)).collect(),
+            Folding::Folds { count: folds, .. } => {
+                Ok(by_rank(origins, |rank| (u128::from(rank) * *folds as u128 / u128::from(count)) as i32))
+            }
+            Folding::Share { train, .. } => {
+                let trained = (train * count as f64).round() as u64;
+                Ok(by_rank(origins, |rank| i32::from(rank < trained)))
+            }
+        }
+    }
+}
+
+fn in_fold(fold: Option<i64>, count: usize) -> Result<i32> {
+    let found = fold.and_then(|fold| i32::try_from(fold).ok()).filter(|fold| (0..count as i32).contains(fold));
+    found.ok_or_else(|| {
+        let found = fold.map_or("null".into(), |fold| fold.to_string());
+        let reason = format!("a row is in fold {found}; there are folds 0 to {}", count - 1);
+        Error::Data { column: "folds".into(), reason }
+    })
+}
+
+/// The fold of every row by its rank in a random order that follows from the rows' values alone: in whatever order they
+/// arrive, the same rows come into the same folds. Equal rows are numbered, so that they part like any others.
+fn by_rank(hashes: &[Option<i64>], fold: impl Fn(u64) -> i32) -> Vec<i32> {
+    let hash = |row: u32| hashes[row as usize].unwrap_or_default() as u64;
+    let mut rows: Vec<u32> = (0..hashes.len() as u32).collect();
+    rows.sort_by_key(|row| hash(*row));
+    let mut keyed: Vec<(u64, u32)> = Vec::with_capacity(rows.len());
+    let (mut last, mut number) = (None, 0);
+    for row in rows {
+        let hash = hash(row);
+        number = if last == Some(hash) { number + 1 } else { 0 };
+        last = Some(hash);
+        keyed.push((mixed(hash, number), row));
+    }
+    keyed.sort_unstable();
+    let mut folds = vec![0; hashes.len()];
+    for (rank, (_, row)) in keyed.into_iter().enumerate() {
+        folds[row as usize] = fold(rank as u64);
+    }
+    folds
+}
+
+/// A hash and a number as one hash: the finalizer of MurmurHash3 over both.
+fn mixed(hash: u64, number: u64) -> u64 {
+    let mut x = hash ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    for factor in [0xff51_afd7_ed55_8ccd_u64, 0xc4ce_b9fe_1a85_ec53] {
+        x = (x ^ (x >> 33)).wrapping_mul(factor);
+    }
+    x ^ (x >> 33)
 }
 
 /// Rows that were read once, with their folds.
@@ -86,31 +140,29 @@ impl Folding {
 pub(super) struct FoldedRows {
     rows: CachedBatches,
     schema: SchemaRef,
+    /// The fold of every row, batch by batch.
+    folds: Arc<Vec<Vec<i32>>>,
     /// How many rows each fold has.
     counts: Vec<u64>,
 }
 
 impl FoldedRows {
-    /// Counts the folds.
+    /// Puts the rows into folds, and counts those.
     ///
     /// # Errors
     /// [`Error::Data`] for a fold without rows, or a row in none.
     pub(super) fn new(rows: CachedBatches, folding: &Folding) -> Result<Self> {
-        let mut counts = vec![0; folding.count()];
+        let mut origins = Vec::new();
         for batch in rows.batches() {
-            let folds = folds(batch)?;
-            for row in 0..folds.len() {
-                let fold = folds.is_valid(row).then(|| folds.value(row));
-                match fold.and_then(|fold| counts.get_mut(usize::try_from(fold).ok()?)) {
-                    Some(count) => *count += 1,
-                    None => {
-                        let found = fold.map_or("null".into(), |fold| fold.to_string());
-                        let reason = format!("a row is in fold {found}; there are folds 0 to {}", folding.count() - 1);
-                        return Err(Error::Data { column: "folds".into(), reason });
-                    }
-                }
-            }
+            let last = batch.columns().last().and_then(|column| column.as_primitive_opt::<Int64Type>());
+            let last = last.ok_or_else(|| Error::schema(FOLD, "whole numbers as the last column", "another column"))?;
+            origins.extend(last.iter());
         }
+        let mut assigned = folding.assign(&origins)?.into_iter();
+        let batches = rows.batches().iter();
+        let folds: Vec<Vec<i32>> = batches.map(|batch| assigned.by_ref().take(batch.num_rows()).collect()).collect();
+        let mut counts = vec![0; folding.count()];
+        folds.iter().flatten().for_each(|fold| counts[*fold as usize] += 1);
         if let Some(empty) = counts.iter().position(|count| *count == 0) {
             let total: u64 = counts.iter().sum();
             let reason = format!("fold {empty} of {} has none of the {total} rows; make fewer folds", counts.len());
@@ -119,7 +171,7 @@ impl FoldedRows {
         let last = rows.schema().fields().len() - 1;
         let schema = rows.schema().project(&(0..last).collect::<Vec<_>>());
         let schema = schema.map_err(|e| Error::arrow("leaving out the folds", e))?.into();
-        Ok(Self { rows, schema, counts })
+        Ok(Self { rows, schema, folds: Arc::new(folds), counts })
     }
 
     /// The rows to learn from while a fold is held out, and how many they are.
@@ -143,11 +195,6 @@ impl FoldedRows {
     }
 }
 
-fn folds(batch: &RecordBatch) -> Result<&arrow::array::Int32Array> {
-    let last = batch.columns().last().and_then(|column| column.as_primitive_opt::<Int32Type>());
-    last.ok_or_else(|| Error::schema(FOLD, "folds as the last column", "another column"))
-}
-
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Pick {
     All,
@@ -163,15 +210,15 @@ pub(super) struct Part {
 }
 
 impl Part {
-    fn picked(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let folds = folds(batch)?;
+    fn picked(&self, index: usize) -> Result<RecordBatch> {
+        let (batch, folds) = (&self.of.rows.batches()[index], &self.of.folds[index]);
         let fail = |e| Error::arrow("picking the rows of a fold", e);
         let rows: Vec<usize> = (0..batch.num_columns() - 1).collect();
         let without_folds = batch.project(&rows).map_err(fail)?;
         let keep: BooleanArray = match self.pick {
             Pick::All => return Ok(without_folds),
-            Pick::Only(fold) => folds.iter().map(|found| Some(found == Some(fold))).collect(),
-            Pick::Without(fold) => folds.iter().map(|found| Some(found != Some(fold))).collect(),
+            Pick::Only(fold) => folds.iter().map(|found| Some(*found == fold)).collect(),
+            Pick::Without(fold) => folds.iter().map(|found| Some(*found != fold)).collect(),
         };
         filter_record_batch(&without_folds, &keep).map_err(fail)
     }
@@ -180,7 +227,7 @@ impl Part {
 impl RecordSource for Part {
     fn open(&self, _epoch: usize) -> BoxFuture<'_, Result<RecordStream>> {
         let part = self.clone();
-        let batches = (0..self.of.rows.batches().len()).map(move |i| part.picked(&part.of.rows.batches()[i]));
+        let batches = (0..self.of.rows.batches().len()).map(move |i| part.picked(i));
         Box::pin(std::future::ready(Ok(RecordStream::new(self.of.schema.clone(), stream::iter(batches)))))
     }
 
@@ -195,10 +242,8 @@ impl RecordSource for Part {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::{
-        array::{Float32Array, Int32Array},
+        array::{Float32Array, Int64Array},
         datatypes::Float32Type,
     };
     use futures::TryStreamExt;
@@ -206,11 +251,11 @@ mod tests {
     use super::*;
     use crate::stream::{Cache, CacheOptions};
 
-    fn cached(folds: &[Option<i32>]) -> CachedBatches {
+    fn cached(folds: &[Option<i64>]) -> CachedBatches {
         let mut cache = Cache::new(CacheOptions::default());
         for (start, chunk) in folds.chunks(3).enumerate() {
             let values = Float32Array::from_iter_values((0..chunk.len()).map(|i| (start * 3 + i) as f32));
-            let folds = Int32Array::from(chunk.to_vec());
+            let folds = Int64Array::from(chunk.to_vec());
             let columns: [(&str, arrow::array::ArrayRef); 2] = [("x", Arc::new(values)), (FOLD, Arc::new(folds))];
             let nullable = columns.map(|(name, array)| (name, array, true));
             cache.push(RecordBatch::try_from_iter_with_nullable(nullable).unwrap()).unwrap();
@@ -225,9 +270,40 @@ mod tests {
         batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Float32Type>().values().to_vec()).collect()
     }
 
+    fn by_column(count: usize) -> Folding {
+        Folding::Folds { count, by: Some("fold".into()), seed: 1 }
+    }
+
+    #[test]
+    fn equal_rows_part_evenly_and_alike_in_whatever_order_they_arrive() {
+        // Two kinds of rows, as `id % 2` gives.
+        let hashes: Vec<Option<i64>> = (0..1000).map(|i| Some([7_i64, -3][i % 2])).collect();
+        let kinds = |hashes: &[Option<i64>], folding: &Folding| {
+            let mut found = vec![[0; 2]; folding.count()];
+            for (hash, fold) in hashes.iter().zip(folding.assign(hashes).unwrap()) {
+                found[fold as usize][usize::from(*hash == Some(7))] += 1;
+            }
+            found
+        };
+        let mut sorted = hashes.clone();
+        sorted.sort();
+        let folds = Folding::Folds { count: 3, by: None, seed: 1 };
+        let share = Folding::Share { train: 0.75, seed: 1 };
+        for folding in [folds, share] {
+            let found = kinds(&hashes, &folding);
+            assert_eq!(found, kinds(&sorted, &folding));
+            for kinds in &found {
+                let (least, most) = (kinds[0].min(kinds[1]), kinds[0].max(kinds[1]));
+                assert!(least * 2 > most, "both kinds are in every fold: {found:?}");
+            }
+            let sizes: Vec<i32> = found.iter().map(|kinds| kinds[0] + kinds[1]).collect();
+            assert!(sizes == [334, 333, 333] || sizes == [250, 750], "{sizes:?}");
+        }
+    }
+
     #[tokio::test]
     async fn every_row_is_in_one_fold_and_learnt_from_in_the_others() {
-        let folding = Folding::Folds { count: 3, by: None, seed: 1 };
+        let folding = by_column(3);
         let rows = FoldedRows::new(cached(&[0, 1, 2, 0, 1, 2, 0].map(Some)), &folding).unwrap();
         assert_eq!(values(rows.only(1)).await, [1.0, 4.0]);
         let (rest, count) = rows.without(1);
@@ -238,8 +314,8 @@ mod tests {
 
     #[test]
     fn folds_that_cannot_be_are_refused() {
-        let folding = Folding::Folds { count: 2, by: None, seed: 1 };
-        let refused = |folds: &[Option<i32>]| FoldedRows::new(cached(folds), &folding).unwrap_err().to_string();
+        let folding = by_column(2);
+        let refused = |folds: &[Option<i64>]| FoldedRows::new(cached(folds), &folding).unwrap_err().to_string();
         assert!(refused(&[Some(0), Some(0)]).contains("fold 1 of 2 has none of the 2 rows"));
         assert!(refused(&[Some(0), Some(2)]).contains("in fold 2; there are folds 0 to 1"));
         assert!(refused(&[Some(0), Some(-1)]).contains("in fold -1"));

@@ -1,8 +1,8 @@
 //! Which params are best: candidates of a grid or drawn at random, each judged on rows that it did not learn from.
 //!
-//! Folds are made on the cluster by a hash of the rows; the rows are read once, into the local cache that
-//! [`TrainParams`](crate::train::TrainParams) sets, and all candidates learn from there, as many at a time as the estimator
-//! has devices. The best one learns again from all rows.
+//! Rows are hashed on the cluster and divided locally into folds of equal size. They are read once, into the local cache
+//! that [`TrainParams`](crate::train::TrainParams) sets, and all candidates train from there, as many at a time as the
+//! estimator has devices. The best one is trained again on all rows.
 //!
 //! A [`CrossValidator`] is an estimator too. As the last stage of a pipeline it tunes the network behind stages that are
 //! fitted once to all rows:

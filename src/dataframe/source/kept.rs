@@ -51,11 +51,16 @@ impl Kept {
     }
 }
 
-/// Has the cluster compute the rows once, and keep them in its storage.
-pub(super) async fn persist(frame: &DataFrame, schema: &Schema, tally: &Tally, cap: u64) -> Result<(Kept, Vec<Group>)> {
-    let (kept, groups) = persist_dealt(frame, schema, tally, cap, Deal::ByValue).await?;
+/// Has the cluster compute the rows once, and keep them in its storage; `None` where the server keeps no rows.
+pub(super) async fn persist(
+    frame: &DataFrame,
+    schema: &Schema,
+    tally: &Tally,
+    cap: u64,
+) -> Result<Option<(Kept, Vec<Group>)>> {
+    let Some((kept, groups)) = persist_dealt(frame, schema, tally, cap, Deal::ByValue).await? else { return Ok(None) };
     if are_even(&groups, cap) {
-        return Ok((kept, groups));
+        return Ok(Some((kept, groups)));
     }
     kept.release().await?;
     persist_dealt(frame, schema, tally, cap, Deal::ByPlace).await
@@ -88,15 +93,22 @@ async fn persist_dealt(
     tally: &Tally,
     cap: u64,
     by: Deal,
-) -> Result<(Kept, Vec<Group>)> {
+) -> Result<Option<(Kept, Vec<Group>)>> {
     let (dealt, keys) = deal(frame, schema, groups::deal(tally, limits::aim(tally.bytes, cap)), by);
     let view = format!("tinderbox_{}", Uuid::new_v4().simple());
     // A plan that draws at random draws anew each time it is analysed; a view is analysed once.
     dealt.create_temp_view(&view).await?;
     let rows = dealt.read().table(&view);
+    match rows.persist().await {
+        Err(error) if error.is_refusal() => {
+            tracing::debug!(%error, "the server does not keep rows");
+            rows.drop_temp_view(&view).await?;
+            return Ok(None);
+        }
+        persisted => drop(persisted?),
+    }
     let kept = Kept::Persisted { rows: rows.clone(), view };
     let read = async {
-        rows.persist().await?;
         let plan = rows.filter(group_is(keys[0])).explain(ExplainMode::Simple).await?;
         if !plan.contains("InMemoryTableScan") {
             let reason = "the server does not use what it was asked to keep; stage the rows instead".into();
@@ -105,7 +117,7 @@ async fn persist_dealt(
         count(&rows, tally, |key| of_group(&rows, key)).await
     };
     match read.await {
-        Ok(groups) => Ok((kept, groups)),
+        Ok(groups) => Ok(Some((kept, groups))),
         Err(error) => {
             _ = kept.release().await;
             Err(error)

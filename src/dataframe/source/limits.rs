@@ -3,7 +3,7 @@
 use spark_connect_proto::{config_request as ask, config_request::operation::OpType};
 
 use super::measure::Tally;
-use crate::{Result, connect::Client};
+use crate::{Error, Result, connect::Client};
 
 /// Bytes of a group, unless something is in the way.
 const CAP: u64 = 128 << 20;
@@ -34,7 +34,13 @@ const ROWS_A_BATCH: [(&str, u64); 4] = [
 /// Bytes that a group may have on this server.
 pub(super) async fn cap(client: &Client) -> Result<u64> {
     let keys = ["spark.driver.memory", "spark.driver.maxResultSize"].map(str::to_owned).to_vec();
-    let answer = client.config(OpType::GetOption(ask::GetOption { keys })).await?;
+    let answer = match client.config(OpType::GetOption(ask::GetOption { keys })).await {
+        Err(error) if error.is_refusal() => {
+            tracing::debug!(%error, "the server does not tell its limits; taking Spark's defaults");
+            Default::default()
+        }
+        answer => answer?,
+    };
     let set = |key| {
         let value = answer.pairs.iter().find(|pair| pair.key == key).and_then(|pair| pair.value.as_deref());
         value.and_then(bytes)
@@ -82,7 +88,8 @@ pub(super) async fn suit(client: &Client, rows: &Tally) -> Result<()> {
         largest = rows.largest,
         "rows a batch of the cluster's readers"
     );
-    client.config(OpType::Set(ask::Set { pairs, ..Default::default() })).await.map(drop)
+    let set = client.config(OpType::Set(ask::Set { pairs, ..Default::default() })).await;
+    Error::pass_over(set.map(drop), "settings for large rows")
 }
 
 #[cfg(test)]

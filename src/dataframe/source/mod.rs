@@ -15,6 +15,7 @@ mod ranges;
 mod read;
 mod scratch;
 mod size;
+mod state;
 
 use std::{fmt, sync::Arc};
 
@@ -129,8 +130,10 @@ pub struct SourcePlan {
 /// session forgotten, server started again) is read again without a row coming twice. At most `in_flight + 1` groups are in
 /// memory here.
 ///
-/// Reading goes on in a session of its own, a copy of the frame's, so that settings for large cells (the Parquet reader's
-/// rows per batch and such) hold for these queries alone; with Spark before 4.1, which cannot copy sessions, none are set.
+/// Rows are read in a copy of the frame's session, so that settings for large cells (the Parquet reader's rows per batch
+/// and such) hold for these queries alone. The plan must mean the same there: where it depends on what a copy lacks, such as
+/// a SQL variable, and with Spark before 4.1, which cannot copy sessions, it is read in the frame's own session, without
+/// those settings.
 ///
 /// What the cluster keeps for it goes with the last clone of the source and its streams, in the background
 /// ([`Client::settle`](crate::connect::Client::settle) waits for that), or at once with [`close`](Self::close).
@@ -200,9 +203,14 @@ impl PartitionedSource {
             // What the cluster kept is lost, and nothing was handed on: once more from the start.
             Err(error) if error.is_rows_lost() => {
                 tracing::warn!(%error, "the rows that the cluster kept are lost; computing them again");
-                *self.prepared.lock().await = None;
+                let before = self.prepared.lock().await.take();
                 let renewed = self.frame.client().renewed().await?;
                 let again = Self { frame: self.frame.in_session(&renewed), ..self.clone() };
+                if let Some(before) = before
+                    && !before.state().restore(&again.frame).await?
+                {
+                    return Err(read::changed_meaning(&error));
+                }
                 again.prepare().await?.stream().await
             }
             stream => stream,

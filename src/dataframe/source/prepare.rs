@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow::array::ArrayRef;
+use arrow::{
+    array::{ArrayRef, RecordBatch, RecordBatchOptions},
+    datatypes::{Field, Schema as ArrowSchema},
+};
 use futures::StreamExt;
 use spark_connect::functions;
 
@@ -15,6 +18,7 @@ use super::{
     ranges::of_many_values,
     read::{self, Sessions},
     size::row_size,
+    state::SessionState,
 };
 use crate::{
     Error, Result,
@@ -43,6 +47,8 @@ pub(super) struct Prepared {
     in_flight: usize,
     sessions: Arc<Sessions>,
     hold: Hold,
+    /// The columns' names, where some are repeated and the groups have others.
+    names: Option<Vec<String>>,
 }
 
 /// What is to be let go of on the cluster, once.
@@ -69,17 +75,29 @@ struct Decision {
 impl Prepared {
     pub(super) async fn new(frame: &DataFrame, options: &SourceOptions) -> Result<Self> {
         let origin = frame.client().clone();
-        let own_session = origin.version().at_least(4, 1) && !is_bound_to_session(frame);
-        let client = if own_session { origin.fork().await? } else { origin.clone() };
-        let sessions = Arc::new(Sessions::new(client.clone()));
+        let state = Arc::new(SessionState::of(frame).await?);
+        let fork = match origin.version().at_least(4, 1) && !is_bound_to_session(frame) {
+            true => fork(frame, &state).await?,
+            false => None,
+        };
+        let own_session = fork.is_some();
+        let client = fork.unwrap_or_else(|| origin.clone());
+        let sessions = Arc::new(Sessions::new(client.clone(), frame.clone(), state));
         // From here on, whatever fails, the session is ended.
         let hold = Hold(Mutex::new(Some(Held { kept: None, sessions: sessions.clone(), own_session, origin })));
         let cap = match options.cap {
             Some(cap) => cap,
             None => limits::cap(&client).await?,
         };
-        let here = frame.in_session(&client);
-        let schema = here.schema().await?;
+        let mut here = frame.in_session(&client);
+        let mut schema = here.schema().await?;
+        let names = schema.repeated_name().is_some().then(|| schema.names().map(str::to_owned).collect::<Vec<_>>());
+        if let Some(names) = &names {
+            // Expressions name columns: each gets a name of its own until the rows are here.
+            let own = names.iter().enumerate().map(|(i, name)| format!("{name}__tinderbox_{i}"));
+            here = here.rename(own);
+            schema = here.schema().await?;
+        }
         let deciding = Deciding { frame: &here, schema, own_session, cap };
         let Decision { strategy, reason, groups, kept, tally } = deciding.run(&options.strategy).await?;
         if matches!(strategy, Strategy::Persisted) {
@@ -97,7 +115,12 @@ impl Prepared {
             "reading {}",
             crate::stream::RecordSource::describe(frame),
         );
-        Ok(Self { plan, groups, in_flight: options.in_flight, sessions, hold })
+        Ok(Self { plan, groups, in_flight: options.in_flight, sessions, hold, names })
+    }
+
+    /// What the rows depend on in the frame's session.
+    pub(super) fn state(&self) -> &SessionState {
+        self.sessions.state()
     }
 
     pub(super) fn plan(&self) -> &SourcePlan {
@@ -105,10 +128,14 @@ impl Prepared {
     }
 
     pub(super) async fn stream(self: &Arc<Self>) -> Result<RecordStream> {
-        if let ([group], Strategy::Single) = (&self.groups[..], &self.plan.strategy) {
-            return self.whole(group).await;
-        }
-        read::stream(self.groups.clone(), self.sessions.clone(), self.in_flight, self.clone()).await
+        let stream = match (&self.groups[..], &self.plan.strategy) {
+            ([group], Strategy::Single) => self.whole(group).await?,
+            _ => read::stream(self.groups.clone(), self.sessions.clone(), self.in_flight, self.clone()).await?,
+        };
+        Ok(match &self.names {
+            Some(names) => renamed(stream, names),
+            None => stream,
+        })
     }
 
     /// One plan, handed on as it comes.
@@ -235,7 +262,11 @@ impl Deciding<'_> {
     }
 
     async fn persisted(&self, tally: Tally, reason: String) -> Result<Decision> {
-        let (kept, groups) = kept::persist(self.frame, &self.schema, &tally, self.cap).await?;
+        let kept = kept::persist(self.frame, &self.schema, &tally, self.cap).await?;
+        let Some((kept, groups)) = kept else {
+            tracing::warn!("the server keeps no rows (persist is refused); reading {reason} by one query");
+            return Ok(self.single(tally, format!("{reason}; the server keeps no rows")));
+        };
         let tally = counted(&groups, tally);
         Ok(Decision { strategy: Strategy::Persisted, reason, groups, kept: Some(kept), tally })
     }
@@ -313,6 +344,41 @@ fn sum(tallies: impl Iterator<Item = Tally>) -> Tally {
 fn counted(groups: &[Group], tally: Tally) -> Tally {
     let rows = groups.iter().filter_map(|group| group.rows).sum();
     Tally { rows, bytes: rows * tally.average(), ..tally }
+}
+
+/// The rows with these names for their columns.
+fn renamed(stream: RecordStream, names: &[String]) -> RecordStream {
+    let fields = stream.schema().fields().iter().zip(names);
+    let fields = fields.map(|(field, name)| Field::clone(field).with_name(name)).collect::<Vec<_>>();
+    let schema = Arc::new(ArrowSchema::new_with_metadata(fields, stream.schema().metadata().clone()));
+    let of = schema.clone();
+    let batches = stream.map(move |batch| {
+        let batch = batch?;
+        let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        RecordBatch::try_new_with_options(of.clone(), batch.columns().to_vec(), &rows)
+            .map_err(|e| Error::arrow("giving columns their names back", e))
+    });
+    RecordStream::new(schema, batches)
+}
+
+/// A copy of the frame's session in which the frame means the same; `None` where there is none.
+async fn fork(frame: &DataFrame, state: &SessionState) -> Result<Option<Client>> {
+    let fork = match frame.client().fork().await {
+        Ok(fork) => fork,
+        Err(error) if error.is_refusal() => {
+            tracing::debug!(%error, "the server does not copy sessions; reading in the frame's own");
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    if state.complete_copy(&frame.in_session(&fork)).await? {
+        return Ok(Some(fork));
+    }
+    tracing::info!(
+        "the plan depends on what a copy of its session lacks, such as a SQL variable; reading in its own session"
+    );
+    fork.release_session().await?;
+    Ok(None)
 }
 
 /// Whether the plan has parts that only its own session has.

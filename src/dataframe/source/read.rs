@@ -14,8 +14,8 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use futures::{StreamExt, TryStreamExt};
 use tokio::{sync::Mutex, task::JoinHandle};
 
-use super::groups::Group;
-use crate::{Error, Result, connect::Client, stream::RecordStream};
+use super::{groups::Group, state::SessionState};
+use crate::{Error, Result, connect::Client, dataframe::DataFrame, stream::RecordStream};
 
 /// How often a group is tried.
 const ATTEMPTS: u32 = 5;
@@ -29,11 +29,18 @@ pub(super) struct Sessions {
     current: Mutex<Client>,
     /// Whether the groups are of this session alone.
     bound: AtomicBool,
+    /// The frame that is read, and what it depends on in its session.
+    frame: DataFrame,
+    state: Arc<SessionState>,
 }
 
 impl Sessions {
-    pub(super) fn new(client: Client) -> Self {
-        Self { current: Mutex::new(client), bound: AtomicBool::new(false) }
+    pub(super) fn new(client: Client, frame: DataFrame, state: Arc<SessionState>) -> Self {
+        Self { current: Mutex::new(client), bound: AtomicBool::new(false), frame, state }
+    }
+
+    pub(super) fn state(&self) -> &SessionState {
+        &self.state
     }
 
     /// From now on a lost session is the end.
@@ -52,7 +59,11 @@ impl Sessions {
             error if error.is_session_lost() && !self.bound.load(Ordering::Relaxed) => {
                 let mut current = self.current.lock().await;
                 if current.session_id() == failed.session_id() {
-                    *current = failed.renewed().await?;
+                    let renewed = failed.renewed().await?;
+                    if !self.state.restore(&self.frame.in_session(&renewed)).await? {
+                        return Err(changed_meaning(error));
+                    }
+                    *current = renewed;
                 }
                 Ok(())
             }
@@ -65,6 +76,17 @@ impl Sessions {
             }),
             _ => Err(error),
         }
+    }
+}
+
+/// The error for a plan that means something else, or nothing, after its session was lost.
+pub(super) fn changed_meaning(lost: &Error) -> Error {
+    Error::Incomplete {
+        operation: "reading groups".into(),
+        reason: format!(
+            "the session was lost ({lost}), and with it what the rows come from: a temporary view, a SQL variable or a \
+             function; create it again and start over"
+        ),
     }
 }
 

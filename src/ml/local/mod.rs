@@ -14,9 +14,9 @@ mod write;
 use std::sync::Arc;
 
 use arrow::{
-    array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions},
+    array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions},
     compute::{cast_with_options, filter_record_batch},
-    datatypes::{Field, Schema as ArrowSchema},
+    datatypes::{DataType, Field, Schema as ArrowSchema},
 };
 use spark_connect::{column::Column, types::StructField};
 use spark_connect_proto::expression::ExprType;
@@ -85,6 +85,27 @@ impl Rows {
             _ => 0,
         };
         Ok(Some(values.into_iter().map(whole).collect()))
+    }
+
+    /// An expression's whole number in every row.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a row that fails; [`Error::Param`] for an expression of another type.
+    pub(in crate::ml) fn whole(&self, expression: &Column) -> Result<Vec<i64>> {
+        let found = self.values([expression])?;
+        let whole = |value: &Value| match value {
+            Value::Whole(number) => Ok(*number),
+            other => Err(value::unknown("whole numbers", [other])),
+        };
+        found[0].iter().map(whole).collect()
+    }
+
+    /// The rows with one more column of whole numbers.
+    pub(in crate::ml) fn with_whole(mut self, name: &str, numbers: Vec<i64>) -> Result<Self> {
+        let field = Field::new(name, DataType::Int64, false);
+        self.batch = self.appended(vec![(field, Arc::new(Int64Array::from(numbers)))])?;
+        self.layout = lay_out(&self.batch.schema(), None)?;
+        Ok(self)
     }
 
     /// Each expression's value in every row.

@@ -1,15 +1,19 @@
 //! Rows to train on, to validate with, to test.
 
+use std::collections::HashMap;
+
+use arrow::array::RecordBatch;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use spark_connect::{column::Column, functions::expr, lit, lit_double, types::DataType};
 
 use super::parts::Parts;
 use crate::{
-    Result,
+    Error, Result,
     dataframe::{DataFrame, Schema, column, function, hash_input, quote},
     ml::{
-        stage::{Transformer, plain_data},
+        local::Rows,
+        stage::{Transformer, on_the_cluster_only, plain_data},
         step::{self, Step},
     },
 };
@@ -18,16 +22,17 @@ use crate::{
 ///
 /// | split | a row's part follows from | shares |
 /// |---|---|---|
-/// | [`random`](Self::random) | all its values | about those asked for |
+/// | [`random`](Self::random) | all its values, and its number among the rows that are equal to it | about those asked for |
 /// | [`by_key`](Self::by_key) | the values of key columns, so that rows of one customer stay together | about, of the keys |
 /// | [`stratified`](Self::stratified) | its place among the rows of its class, in order of a hash of all its values | to a row, in every class |
 ///
 /// Nothing depends on where or in which order rows are: a plan computed again gives the same split, and so does another
-/// session with the same seed. Rows that are equal in all columns are in the same part of a random split. By time:
-/// [`TimeSplit`](super::TimeSplit).
+/// session with the same seed. By time: [`TimeSplit`](super::TimeSplit).
 ///
-/// A random split and one by key look at each row by itself, a stratified one sorts the rows of a class on the cluster, and
-/// cannot be applied to a batch that is here.
+/// A split by key looks at each row by itself; with a key that every row has to itself it is the cheapest random split. A
+/// random split numbers equal rows, which brings them together on the cluster (one shuffle); in a batch that is scored
+/// locally, equal rows are numbered within the batch. A stratified split sorts the rows of a class on the cluster, and
+/// cannot be applied locally.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Split {
     parts: Parts,
@@ -43,8 +48,11 @@ enum By {
     Class(String),
 }
 
-/// The column of a row's hash, while classes are sorted.
+/// The column of a row's hash, while rows are numbered or classes are sorted.
 const HASH: &str = "__tinderbox_hash";
+
+/// The column of a row's number among equal rows, from 1.
+const NUMBER: &str = "__tinderbox_number";
 
 impl Split {
     fn new<N: Into<String>>(output_col: impl Into<String>, parts: impl IntoIterator<Item = (N, f64)>, by: By) -> Self {
@@ -86,6 +94,17 @@ impl Split {
         self
     }
 
+    /// The part of a row at a share of all rows, from 0 to below 1.
+    fn part(&self, share: Column) -> Column {
+        let ends = self.parts.ends().into_iter().map(lit_double);
+        self.parts.column(ends.map(|end| share.clone().lt(end)))
+    }
+
+    /// The part of a row with its hash and number beside it.
+    fn part_of_numbered(&self) -> Column {
+        self.part(share(function("xxhash64", [column(HASH), column(NUMBER)])))
+    }
+
     /// A hash of the values that decide.
     fn hash(&self, schema: &Schema) -> Result<Column> {
         let fields = match &self.by {
@@ -95,6 +114,25 @@ impl Split {
         let seed = lit(self.seed).cast(DataType::Long);
         Ok(function("xxhash64", fields.into_iter().map(hash_input).chain([seed])))
     }
+}
+
+/// Each value's number among those equal to it, in order, from 1.
+fn numbers(hashes: &[i64]) -> Vec<i64> {
+    let mut seen = HashMap::with_capacity(hashes.len());
+    let number = |hash: &i64| {
+        let number = seen.entry(*hash).or_insert(0);
+        *number += 1;
+        *number
+    };
+    hashes.iter().map(number).collect()
+}
+
+/// The batch without these columns.
+fn without(batch: &RecordBatch, names: &[&str]) -> Result<RecordBatch> {
+    let fields = batch.schema_ref().fields().iter().enumerate();
+    let kept: Vec<usize> =
+        fields.filter(|(_, field)| !names.contains(&field.name().as_str())).map(|(i, _)| i).collect();
+    batch.project(&kept).map_err(|e| Error::arrow("leaving out columns", e))
 }
 
 /// A hash as a number from 0 to below 1.
@@ -108,10 +146,16 @@ impl Transformer for Split {
         Box::pin(async move {
             let schema = frame.schema().await?;
             self.transform_schema(&schema)?;
-            let By::Class(label) = &self.by else {
-                return Ok(step::apply(frame, self.steps(&schema)?.unwrap_or_default()));
-            };
             let (hash, output) = (self.hash(&schema)?, self.parts.output_col());
+            let label = match &self.by {
+                By::Key(_) => return Ok(step::apply(frame, self.steps(&schema)?.unwrap_or_default())),
+                By::Row => {
+                    let number = expr(&format!("row_number() OVER (PARTITION BY {HASH} ORDER BY {HASH})"));
+                    let numbered = frame.with_column(HASH, hash).with_column(NUMBER, number.cast(DataType::Long));
+                    return Ok(numbered.with_column(output, self.part_of_numbered()).drop([HASH, NUMBER]));
+                }
+                By::Class(label) => label,
+            };
             let ends = self.parts.ends().into_iter().map(lit_double);
             let class = quote(&schema.require(label)?.name);
             let place = format!("row_number() OVER (PARTITION BY {class} ORDER BY {HASH}) - 0.5D");
@@ -122,22 +166,38 @@ impl Transformer for Split {
         })
     }
 
-    /// A row's place in its class is known only where all rows are.
+    /// A row's place in its class, or among its equals, is known only where all of those are.
     fn steps(&self, schema: &Schema) -> Result<Option<Vec<Step>>> {
-        if matches!(self.by, By::Class(_)) {
-            return Ok(None);
+        match &self.by {
+            By::Key(_) => {
+                Ok(Some(vec![Step::with_column(self.parts.output_col(), self.part(share(self.hash(schema)?)))]))
+            }
+            By::Row | By::Class(_) => Ok(None),
         }
-        let hash = self.hash(schema)?;
-        let ends = self.parts.ends().into_iter().map(lit_double);
-        let part = self.parts.column(ends.map(|end| share(hash.clone()).lt(end)));
-        Ok(Some(vec![Step::with_column(self.parts.output_col(), part)]))
+    }
+
+    fn transform_batch(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let rows = Rows::new(batch)?;
+        let after = self.transform_schema(rows.schema())?;
+        let steps = match &self.by {
+            By::Key(_) => self.steps(rows.schema())?.unwrap_or_default(),
+            By::Class(_) => return Err(on_the_cluster_only("a stratified Split")),
+            By::Row => {
+                let hashes = rows.whole(&self.hash(rows.schema())?)?;
+                let numbers = numbers(&hashes);
+                let numbered = rows.with_whole(HASH, hashes)?.with_whole(NUMBER, numbers)?;
+                let part = Step::with_column(self.parts.output_col(), self.part_of_numbered());
+                return without(&numbered.apply(&[part], &after)?, &[HASH, NUMBER]);
+            }
+        };
+        rows.apply(&steps, &after)
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
         match &self.by {
             By::Row => {}
             By::Key(names) if names.is_empty() => {
-                return Err(crate::Error::param("keyCols", "no column", "at least one column"));
+                return Err(Error::param("keyCols", "no column", "at least one column"));
             }
             By::Key(names) => names.iter().try_for_each(|name| schema.require(name).map(drop))?,
             By::Class(label) => drop(schema.require(label)?),

@@ -4,6 +4,7 @@ use ::gemm::Parallelism;
 
 #[cfg(target_arch = "x86_64")]
 use super::tiles;
+use super::wide;
 
 /// A matrix in a slice: how far it is to the next row and to the next column.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +37,35 @@ pub(crate) enum Threads {
     One,
     /// The pool.
     All,
+}
+
+/// Values of the right factor up to which a product without AVX-512 is summed in one order for every row. The `gemm` crate
+/// rounds the edges of such products otherwise than their middle, so that a row's result would depend on its place among
+/// the others.
+const SMALL: usize = 1024;
+
+/// `c = start + a b`, every value summed in the order of `k`.
+fn small([m, n, k]: [usize; 3], a: Matrix<'_>, b: Matrix<'_>, c: (&mut [f32], usize), start: Start<'_>) {
+    let mut right = [0.0; SMALL];
+    for (l, row) in right.chunks_exact_mut(n).take(k).enumerate() {
+        row.iter_mut().enumerate().for_each(|(j, value)| *value = b.values[l * b.row + j * b.column]);
+    }
+    let (c, stride) = c;
+    wide(|| {
+        for (i, row) in c.chunks_mut(stride.max(1)).take(m).enumerate() {
+            let row = &mut row[..n];
+            match start {
+                Start::Columns(bias) => row.copy_from_slice(&bias[..n]),
+                Start::Rows(bias) => row.fill(bias[i]),
+                Start::Zero => row.fill(0.0),
+                Start::Held => {}
+            }
+            for (l, right) in right.chunks_exact(n).take(k).enumerate() {
+                let left = a.values[i * a.row + l * a.column];
+                row.iter_mut().zip(right).for_each(|(sum, right)| *sum += left * right);
+            }
+        }
+    });
 }
 
 /// What a product is added to.
@@ -87,6 +117,9 @@ pub(crate) fn product(
         // `c` is borrowed alone.
         unsafe { tiles::multiply([m, n, k], a, b, (c.as_mut_ptr(), stride), start, threads) };
         return;
+    }
+    if n * k <= SMALL {
+        return small([m, n, k], a, b, (c, stride), start);
     }
     for (i, row) in c.chunks_mut(stride.max(1)).take(m).enumerate() {
         match start {
@@ -275,6 +308,34 @@ mod tests {
                             );
                         }
                         seen.get_or_insert(c);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn row_of_a_product_is_the_same_among_any_other_rows() {
+        for [n, k] in [[8, 2], [3, 8], [1, 5], [10, 1], [16, 40], [64, 300], [5, 2], [1, 2]] {
+            let (m, b, bias) = (150, values(k * n, 2), values(n, 4));
+            let a = values(m * k, 1);
+            for right in [Matrix::rows(&b, n), Matrix::rows(&b, k).t()] {
+                for start in [Start::Zero, Start::Columns(&bias)] {
+                    let of = |rows: std::ops::Range<usize>| {
+                        let mut c = vec![0.0; rows.len() * n];
+                        let a = Matrix::rows(&a[rows.start * k..rows.end * k], k);
+                        product([rows.len(), n, k], a, right, (&mut c, n), start, Threads::All);
+                        c
+                    };
+                    let whole = of(0..m);
+                    for rows in [0..100, 100..150, 3..40, 7..8, 1..3, 149..150] {
+                        // The `gemm` crate sums one row or two by large factors in another order.
+                        if n * k > SMALL && rows.len() < 3 {
+                            continue;
+                        }
+                        let part = of(rows.clone());
+                        let differs = part.iter().zip(&whole[rows.start * n..]).position(|(a, b)| a != b);
+                        assert_eq!(differs, None, "n {n}, k {k}, rows {rows:?}, {start:?}");
                     }
                 }
             }

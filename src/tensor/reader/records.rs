@@ -10,7 +10,9 @@ use arrow::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    super::{Decoded, Decoder, Element, OnInvalid, TensorField, cells::Cells, columns::position},
+    super::{
+        Decoded, Decoder, Element, OnInvalid, TensorField, cells::Cells, columns::position, fixed_bytes, rows_at_once,
+    },
     ColumnReader, Reader, TensorReader,
     text::texts,
 };
@@ -211,6 +213,12 @@ impl RecordReader {
     /// Values a row in all, where no row varies in length.
     pub fn width(&self) -> usize {
         self.fields.iter().map(TensorField::count).sum()
+    }
+
+    /// How many rows to read at a time, so that what is decoded stays small. Rows that vary in length are about as large
+    /// decoded as they arrive.
+    pub fn rows_at_once(&self) -> usize {
+        rows_at_once(fixed_bytes(&self.fields))
     }
 
     /// Counts rows from here on, as for a batch within a stream.

@@ -27,7 +27,7 @@ use crate::{
     model::{EpochRecord, Evaluation, History, Metric},
     nn::{InputShape, Rbm, RbmLearner, RbmSpec, RbmStack, VisibleUnits, Weights},
     stream::RecordSource,
-    tensor::{Columns, InputDecoder, Minibatch, Rows, TensorField},
+    tensor::{Columns, InputDecoder, Minibatch, Rows, TensorField, fixed_bytes, rows_at_once},
 };
 
 /// Rows that are measured together.
@@ -374,7 +374,7 @@ fn features(below: &[Rbm], rows: Vec<f32>) -> Result<Vec<f32>> {
 /// The mean reconstruction error of some rows.
 fn error(below: &[Rbm], machine: &Rbm, rows: &Rows, numbers: &[u32]) -> Result<f64> {
     let mut sum = 0.0;
-    for part in numbers.chunks(ROWS_AT_ONCE) {
+    for part in numbers.chunks(rows_at_once(fixed_bytes(rows.fields())).min(ROWS_AT_ONCE)) {
         let values = features(below, values(rows.gather(part)))?;
         sum += machine.reconstruction_error(&values)?.into_iter().sum::<f64>();
     }
