@@ -1,7 +1,7 @@
 //! The whole way, on 150 flowers: a table on Spark, a pipeline with a network, scored rows and a saved model.
 //!
-//! `cargo run --release --example iris` (or `make demo`), on the Spark of `SPARK_REMOTE` or a local one that it starts itself. Its tables
-//! are in the database `tinderbox_demo`.
+//! `cargo run --example iris` (or `make demo`), on the Spark of `SPARK_REMOTE` or a local one that it starts itself. Its
+//! tables are in the database `tinderbox_demo`.
 
 #[path = "support/arguments.rs"]
 mod arguments;

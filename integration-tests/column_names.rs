@@ -1,5 +1,11 @@
 //! Columns whose names differ in case, are repeated, or name a field of a struct.
 
+use std::sync::Arc;
+
+use arrow::{
+    array::{ArrayRef, AsArray, Int64Array, RecordBatch},
+    datatypes::Int64Type,
+};
 use futures::TryStreamExt;
 use tinderbox::{Error, dataframe::JoinType, prelude::*, stream::RecordStream};
 
@@ -67,5 +73,19 @@ async fn unused_columns_of_one_name_pass_through_and_are_refused_where_they_are_
     assert!(matches!(&error, Error::Schema { column, .. } if column == "s"), "{error}");
     let error = Pipeline::new().stage(VectorAssembler::new(["s"], "features")).fit(&frame).await.unwrap_err();
     assert!(error.to_string().contains("`s`"), "{error}");
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn uploaded_columns_keep_names_of_any_characters() {
+    let spark = session().await;
+    let names = ["a`b.c", "größe", "two words", "", "x,y STRING"];
+    let column = |i: i64| Arc::new(Int64Array::from(vec![i])) as ArrayRef;
+    let batch = RecordBatch::try_from_iter(names.iter().zip(0..).map(|(name, i)| (*name, column(i)))).unwrap();
+    let frame = spark.create_dataframe(&[batch]).await.unwrap();
+    assert_eq!(frame.schema().await.unwrap().names().collect::<Vec<_>>(), names);
+    let found = frame.collect().await.unwrap();
+    let values = found[0].columns().iter().map(|column| column.as_primitive::<Int64Type>().value(0));
+    assert_eq!(values.collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
     spark.stop().await.unwrap();
 }

@@ -32,6 +32,7 @@ mod preflight;
 mod readers;
 mod regressor;
 mod rows_from_here;
+mod sail;
 mod sequences;
 mod sessions;
 mod spark_ml;

@@ -186,3 +186,32 @@ async fn vectors_that_are_missing_are_counted_and_left_out() {
     assert_eq!(model.transform(&frame).await.unwrap().count().await.unwrap(), 39);
     spark.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn one_odd_column_among_many_is_named_with_its_counts() {
+    let spark = session().await;
+    let mut columns: Vec<String> = (0..100).map(|i| format!("id * {i}D AS c{i}")).collect();
+    columns.push("id % 2 AS label".into());
+    let good = spark.range(0, 50).select_expr(columns.iter().map(String::as_str));
+    let names: Vec<String> = (0..100).map(|i| format!("c{i}")).collect();
+    let look = async |frame: &DataFrame| Preflight::new(names.clone()).class_label("label").run(frame).await.unwrap();
+    let report = look(&good).await;
+    assert_eq!((report.rows, report.class_counts()), (50, vec![25, 25]));
+    assert!(report.columns.iter().all(|c| (c.nulls, c.nans, c.infinities) == (0, 0, 0)));
+    report.check().unwrap();
+
+    let bad = good
+        .with_column("c50", expr("IF(c1 % 10 = 3, double('NaN'), c50)"))
+        .with_column("c70", expr("IF(c1 = 7, NULL, IF(c1 = 8, double('-Infinity'), c70))"))
+        .with_column("c90", expr("16777217 + CAST(c1 AS BIGINT)"));
+    let report = look(&bad).await;
+    let counts = |name: &str| {
+        let found = report.columns.iter().find(|c| c.name == name).unwrap();
+        (found.nulls, found.nans, found.infinities)
+    };
+    assert_eq!((counts("c50"), counts("c70"), counts("c49")), ((0, 5, 0), (1, 0, 1), (0, 0, 0)));
+    let error = report.check_rows(&bad).await.unwrap_err().to_string();
+    assert!(error.starts_with("column `c50`: of 50 rows 5 are NaN"), "{error}");
+    assert!(report.warnings().iter().any(|w| w.contains("`c90`") && w.contains("16777216")), "{:?}", report.warnings());
+    spark.stop().await.unwrap();
+}

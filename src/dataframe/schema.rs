@@ -5,6 +5,7 @@ use std::fmt;
 use spark_connect::types::{DataType, StructField};
 use spark_connect_proto as proto;
 
+use super::quote;
 use crate::{Error, Result};
 
 /// The key under which Spark puts a column's metadata, as JSON text, among the metadata of an Arrow field.
@@ -93,6 +94,30 @@ impl Schema {
         Ok(Self { fields: self.fields.iter().cloned().chain([field]).collect() })
     }
 
+    /// The columns as DDL; `None` where DDL would lose something: metadata, or a type that is more than numbers, text,
+    /// binary data, dates, times and arrays of those. Every Connect server reads it, where some read no JSON.
+    pub(crate) fn to_ddl(&self) -> Option<String> {
+        fn plain(data_type: &DataType) -> bool {
+            use DataType as T;
+            match data_type {
+                T::Array { element_type, contains_null } => *contains_null && plain(element_type),
+                T::String { collation } => collation == "UTF8_BINARY",
+                T::Boolean | T::Byte | T::Short | T::Integer | T::Long | T::Float | T::Double | T::Binary | T::Date => {
+                    true
+                }
+                T::Timestamp | T::TimestampNtz | T::Decimal { .. } => true,
+                _ => false,
+            }
+        }
+        let column = |field: &StructField| {
+            let kept = !field.name.is_empty() && field.metadata.is_empty() && plain(&field.data_type);
+            let null = if field.nullable { "" } else { " NOT NULL" };
+            kept.then(|| format!("{} {}{null}", quote(&field.name), field.data_type.simple_string()))
+        };
+        let columns = self.fields.iter().map(column).collect::<Option<Vec<_>>>()?;
+        (!columns.is_empty()).then(|| columns.join(", "))
+    }
+
     /// Spark's JSON form, metadata included.
     pub fn to_json(&self) -> String {
         DataType::Struct { fields: self.fields.clone() }.json()
@@ -173,6 +198,23 @@ mod tests {
         assert_eq!(schema.get("id").unwrap().name, "id");
         assert_eq!(schema.get("GRÖSSE"), None);
         assert_eq!(schema.get("größe").unwrap().name, "Größe");
+    }
+
+    #[test]
+    fn ddl_of_plain_columns_reads_back_and_nothing_is_lost() {
+        let ddl = |text: &str| Schema::from_ddl(text).unwrap().to_ddl();
+        for text in ["a bigint, t string", "x array<array<double>>, d decimal(10,2)", "t timestamp_ntz"] {
+            let quoted: Vec<String> = text.split(", ").map(|c| format!("`{}` {}", &c[..1], &c[2..])).collect();
+            assert_eq!(ddl(text), Some(quoted.join(", ")));
+        }
+        let required = StructField { nullable: false, ..field("a") };
+        assert_eq!(Schema::new([required]).to_ddl().as_deref(), Some("`a` bigint NOT NULL"));
+        assert_eq!(Schema::new([field("")]).to_ddl(), None, "DDL has no empty name");
+        assert_eq!(Schema::new([field("a`b.c")]).to_ddl().as_deref(), Some("`a``b.c` bigint"));
+        let tagged = StructField { metadata: [("k".to_owned(), 1.into())].into_iter().collect(), ..field("a") };
+        assert_eq!(Schema::new([field("b"), tagged]).to_ddl(), None);
+        let vector = StructField { data_type: vector_type(), ..field("v") };
+        assert_eq!((Schema::new([vector]).to_ddl(), Schema::default().to_ddl()), (None, None));
     }
 
     #[test]

@@ -16,7 +16,8 @@ use crate::{
 };
 
 /// Uploads rows block by block. `before` is the schema of `frame`, where they came from; `after` has the columns that were
-/// appended too, of which vectors are arrays in `rows` and are put together over there.
+/// appended too, of which vectors are arrays in `rows` and are put together on the cluster. A Connect server without
+/// Spark ML's vectors keeps the arrays, with the same metadata.
 pub(crate) async fn upload(
     frame: &DataFrame,
     rows: RecordStream,
@@ -25,17 +26,36 @@ pub(crate) async fn upload(
 ) -> Result<DataFrame> {
     let known: HashSet<&str> = before.names().collect();
     let appended = |field: &StructField| is_vector(&field.data_type) && !known.contains(field.name.as_str());
-    let sent = Schema::new(after.fields().iter().map(|field| match appended(field) {
-        true => {
-            StructField { data_type: array(rows.schema(), &field.name), metadata: Default::default(), ..field.clone() }
-        }
-        false => field.clone(),
+    let has_vectors = after.fields().iter().any(appended) && knows_vectors(frame).await?;
+    // Metadata is put on again afterwards: a schema without it is one that every Connect server reads.
+    let sent = Schema::new(after.fields().iter().map(|field| {
+        let data_type = match appended(field) {
+            true => array(rows.schema(), &field.name),
+            false => field.data_type.clone(),
+        };
+        StructField { data_type, metadata: Default::default(), ..field.clone() }
     }));
     let uploaded = Session::new(frame.client().clone()).create_dataframe_from_stream(rows, Some(&sent)).await?;
-    Ok(uploaded.select(after.fields().iter().map(|field| match appended(field) {
-        true => vector(field),
-        false => column(&field.name),
+    Ok(uploaded.select(after.fields().iter().map(|field| {
+        let value = if appended(field) && has_vectors { vector(field) } else { column(&field.name) };
+        match field.metadata.is_empty() {
+            true => value.alias(&field.name),
+            false => with_metadata(value, &field.name, &field.metadata.clone().into_iter().collect()),
+        }
     })))
+}
+
+/// Whether the server has Spark ML's vectors.
+async fn knows_vectors(frame: &DataFrame) -> Result<bool> {
+    let vector = function("array_to_vector", [function("array", [spark_connect::lit_double(0.0)])]);
+    match frame.select([vector.alias("vector")]).schema().await {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_refusal() => {
+            tracing::info!(%error, "the server has no vectors; scores are written as arrays");
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The array type that a column of the stream travels as.
@@ -45,15 +65,13 @@ fn array(schema: &SchemaRef, name: &str) -> DataType {
         _ => false,
     });
     let element_type = if single { DataType::Float } else { DataType::Double };
-    DataType::Array { element_type: Box::new(element_type), contains_null: false }
+    DataType::Array { element_type: Box::new(element_type), contains_null: true }
 }
 
-/// An array as a vector with its metadata.
+/// An array as a vector.
 fn vector(field: &StructField) -> Column {
     let array = column(&field.name);
     // Spark's function fails on null, which is what a row that was kept without being usable has.
     let vector = function("array_to_vector", [array.clone().cast_str("array<double>")]);
-    let vector = functions::when(array.is_not_null(), vector);
-    let metadata = field.metadata.clone().into_iter().collect();
-    with_metadata(vector, &field.name, &metadata)
+    functions::when(array.is_not_null(), vector)
 }

@@ -62,7 +62,8 @@ pub struct ColumnCounts {
     pub infinities: u64,
     /// The shortest and longest vector; `None` for a column of single numbers, and when there is no vector.
     pub lengths: Option<(usize, usize)>,
-    /// The smallest and the largest number of a column of single numbers, NaN passed over.
+    /// The smallest and the largest number of a column of single numbers, NaN passed over. Of more than 64 features they
+    /// are asked for only where there is something odd.
     pub range: Option<(f64, f64)>,
     /// Rows below 0; counted of weights, and where there is a NaN or an infinity.
     pub negatives: u64,
@@ -81,6 +82,16 @@ pub struct ClassCount {
     /// Its rows.
     pub rows: u64,
 }
+
+/// Columns of numbers up to which each has figures of its own; and how many are asked for in one query where they must
+/// have.
+const TOGETHER: usize = 64;
+
+/// The largest whole number up to which single precision holds all.
+const LARGEST_WHOLE: f64 = 16_777_216.0;
+
+/// Columns of the aggregate before those of [`first_look`]: class, rows, an example of the label.
+const FIRST: usize = 3;
 
 /// More classes than this are taken for a mistake: the label is no class.
 const MOST_CLASSES: i64 = 100_000;
@@ -140,8 +151,11 @@ impl Preflight {
         let label = self.label.as_deref().map(|name| column(name).cast(DataType::Double));
         let key = label.clone().map_or_else(|| lit(0).cast(DataType::Long), class_key);
         let example = label.unwrap_or_else(|| lit_double(0.0));
-        let counts = self.columns.iter().zip(&kinds).flat_map(|(name, kind)| first_look(name, *kind));
-        let aggregates = [functions::count(lit(1)), function("any_value", [example])].into_iter().chain(counts);
+        let together = self.together(&kinds);
+        let alone = |at: &usize| !together.contains(at);
+        let counts = (0..kinds.len()).filter(alone).flat_map(|at| first_look(&self.columns[at], kinds[at]));
+        let aggregates = [functions::count(lit(1)), function("any_value", [example])].into_iter();
+        let aggregates = aggregates.chain(self.look_together(&together, &kinds)).chain(counts);
         let aggregates = aggregates.enumerate().map(|(i, aggregate)| aggregate.alias(&format!("a{i}")));
         let groups = frame.group_by([key.alias("class")]).agg(aggregates);
         let mut report = PreflightReport {
@@ -163,31 +177,83 @@ impl Preflight {
             weight: self.weight.clone(),
             bad_labels: Vec::new(),
         };
+        let mut odd_together = false;
         for batch in groups.collect().await? {
-            (0..batch.num_rows()).for_each(|row| report.add(&batch, row, &kinds));
+            for row in 0..batch.num_rows() {
+                report.add_class(&batch, row);
+                let mut figures = batch.columns()[FIRST..].iter();
+                if !together.is_empty() {
+                    odd_together |= figures.by_ref().take(2).any(|count| long(count, row) > 0);
+                }
+                let rows = long(batch.column(1), row).max(0) as u64;
+                for at in (0..kinds.len()).filter(alone) {
+                    report.columns[at].add(&mut figures, row, kinds[at], rows);
+                }
+            }
         }
         report.classes.sort_by_key(|class| class.label);
+        if odd_together {
+            for chunk in together.chunks(TOGETHER) {
+                let looks = chunk.iter().flat_map(|at| first_look(&self.columns[*at], kinds[*at]));
+                let Some(batch) = aggregated(frame, looks).await? else { continue };
+                let mut figures = batch.columns().iter();
+                for at in chunk {
+                    report.columns[*at].add(&mut figures, 0, kinds[*at], report.rows);
+                }
+            }
+        }
         self.count_odd_numbers(frame, &mut report).await?;
         Ok(report)
+    }
+
+    /// The columns of numbers that are looked at together, by their places: the features, where they are many.
+    ///
+    /// A plan with figures of its own for each of a thousand columns takes Spark longer to make than the rows to read.
+    fn together(&self, kinds: &[Numbers]) -> Vec<usize> {
+        let is_feature = |at: &usize| {
+            let name = &self.columns[*at];
+            matches!(kinds[*at], Numbers::Whole | Numbers::Real)
+                && !self.targets.contains(name)
+                && self.weight.as_ref() != Some(name)
+        };
+        let features: Vec<usize> = (0..kinds.len()).filter(is_feature).collect();
+        if features.len() > TOGETHER { features } else { Vec::new() }
+    }
+
+    /// How many rows hold, in one of these columns, something that is no finite number; or a whole number that single
+    /// precision does not hold.
+    fn look_together(&self, together: &[usize], kinds: &[Numbers]) -> Vec<Column> {
+        if together.is_empty() {
+            return Vec::new();
+        }
+        let any = |places: Vec<usize>, odd: fn(Column) -> Column| {
+            let doubles = places.into_iter().map(|at| column(&self.columns[at]).cast(DataType::Double));
+            let doubles: Vec<Column> = doubles.collect();
+            match doubles.is_empty() {
+                true => function("max", [lit(0).cast(DataType::Long)]),
+                false => functions::count_if(functions::exists(function("array", doubles), move |x| odd(x[0].clone()))),
+            }
+        };
+        let odd = |x: Column| x.clone().is_null().or(x.clone().is_nan()).or(infinite(x));
+        let large = |x: Column| functions::abs(x).gt(lit_double(LARGEST_WHOLE));
+        let whole = together.iter().copied().filter(|at| kinds[*at] == Numbers::Whole).collect();
+        vec![any(together.to_vec(), odd), any(whole, large)]
     }
 
     /// Counts what the first look found to be there: NaN, infinities, weights below 0. Most data has none, and then no
     /// row is read again.
     async fn count_odd_numbers(&self, frame: &DataFrame, report: &mut PreflightReport) -> Result<()> {
         let weight = self.weight.as_ref();
-        let odd: Vec<&mut ColumnCounts> =
+        let mut odd: Vec<&mut ColumnCounts> =
             report.columns.iter_mut().filter(|counts| counts.is_odd(weight == Some(&counts.name))).collect();
-        if odd.is_empty() {
-            return Ok(());
-        }
-        let aggregates = odd.iter().flat_map(|counts| details(&counts.name)).enumerate();
-        let aggregates = aggregates.map(|(i, aggregate)| aggregate.alias(&format!("a{i}")));
-        let batches = frame.agg(aggregates).collect().await?;
-        let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(()) };
-        for (counts, columns) in odd.into_iter().zip(batch.columns().chunks(DETAILS)) {
-            let number = |i: usize| long(&columns[i], 0).max(0) as u64;
-            (counts.nans, counts.infinities, counts.negatives) = (number(0), number(1), number(2));
-            counts.range = double(&columns[3], 0).zip(double(&columns[4], 0));
+        for chunk in odd.chunks_mut(TOGETHER) {
+            let details = chunk.iter().flat_map(|counts| details(&counts.name)).collect::<Vec<_>>();
+            let Some(batch) = aggregated(frame, details).await? else { continue };
+            for (counts, columns) in chunk.iter_mut().zip(batch.columns().chunks(DETAILS)) {
+                let number = |i: usize| long(&columns[i], 0).max(0) as u64;
+                (counts.nans, counts.infinities, counts.negatives) = (number(0), number(1), number(2));
+                counts.range = double(&columns[3], 0).zip(double(&columns[4], 0));
+            }
         }
         Ok(())
     }
@@ -264,6 +330,13 @@ fn details(name: &str) -> [Column; DETAILS] {
 
 const DETAILS: usize = 5;
 
+/// The one row of these aggregates.
+async fn aggregated(frame: &DataFrame, aggregates: impl IntoIterator<Item = Column>) -> Result<Option<RecordBatch>> {
+    let aggregates = aggregates.into_iter().enumerate();
+    let batches = frame.agg(aggregates.map(|(i, aggregate)| aggregate.alias(&format!("a{i}")))).collect().await?;
+    Ok(batches.into_iter().find(|batch| batch.num_rows() > 0))
+}
+
 fn infinite(number: Column) -> Column {
     functions::abs(number).eq(lit_double(f64::INFINITY))
 }
@@ -287,46 +360,20 @@ fn length(column: &ArrayRef, row: usize) -> Option<usize> {
 }
 
 impl PreflightReport {
-    /// Adds one group of the aggregate: the rows of one class, or of one kind of wrong label.
-    fn add(&mut self, batch: &RecordBatch, row: usize, kinds: &[Numbers]) {
-        const FIRST: usize = 3;
+    /// Adds the rows of one class, or of one kind of wrong label.
+    fn add_class(&mut self, batch: &RecordBatch, row: usize) {
         let key = long(batch.column(0), row);
         let rows = long(batch.column(1), row).max(0) as u64;
         self.rows += rows;
-        if self.label.is_some() {
-            match usize::try_from(key) {
-                Ok(label) => self.classes.push(ClassCount { label, rows }),
-                Err(_) => {
-                    let example = batch.column(2).as_primitive_opt::<Float64Type>();
-                    let example = example.filter(|e| e.is_valid(row)).map(|e| e.value(row));
-                    self.bad_labels.push((WRONG[(-1 - key) as usize % WRONG.len()], rows, example));
-                }
-            }
+        if self.label.is_none() {
+            return;
         }
-        let mut columns = batch.columns()[FIRST..].iter();
-        for (counts, kind) in self.columns.iter_mut().zip(kinds) {
-            let mut next = || columns.next().unwrap_or_else(|| batch.column(0));
-            counts.nulls += rows - (long(next(), row).max(0) as u64).min(rows);
-            match kind {
-                Numbers::Whole | Numbers::Real => {
-                    if let (Some(least), Some(most)) = (double(next(), row), double(next(), row)) {
-                        let known = counts.range.unwrap_or((least, most));
-                        // As in Spark, NaN is larger than every number.
-                        let larger = |a: f64, b: f64| if a.is_nan() || a > b { a } else { b };
-                        let smaller = |a: f64, b: f64| if b.is_nan() || a < b { a } else { b };
-                        counts.range = Some((smaller(known.0, least), larger(known.1, most)));
-                    }
-                }
-                Numbers::Vector | Numbers::Array => {
-                    if let (Some(shortest), Some(longest)) = (length(next(), row), length(next(), row))
-                        && longest > 0
-                    {
-                        let known = counts.lengths.unwrap_or((shortest, longest));
-                        counts.lengths = Some((known.0.min(shortest), known.1.max(longest)));
-                    }
-                    counts.nans += long(next(), row).max(0) as u64;
-                    counts.infinities += long(next(), row).max(0) as u64;
-                }
+        match usize::try_from(key) {
+            Ok(label) => self.classes.push(ClassCount { label, rows }),
+            Err(_) => {
+                let example = batch.column(2).as_primitive_opt::<Float64Type>();
+                let example = example.filter(|e| e.is_valid(row)).map(|e| e.value(row));
+                self.bad_labels.push((WRONG[(-1 - key) as usize % WRONG.len()], rows, example));
             }
         }
     }
@@ -430,6 +477,34 @@ impl PreflightReport {
 }
 
 impl ColumnCounts {
+    /// Adds what [`first_look`] found in so many rows.
+    fn add<'a>(&mut self, figures: &mut impl Iterator<Item = &'a ArrayRef>, row: usize, kind: Numbers, rows: u64) {
+        let count = |figure: Option<&ArrayRef>| figure.map_or(0, |figure| long(figure, row).max(0) as u64);
+        self.nulls += rows - count(figures.next()).min(rows);
+        let (least, most) = (figures.next(), figures.next());
+        match kind {
+            Numbers::Whole | Numbers::Real => {
+                let double = |figure: Option<&ArrayRef>| figure.and_then(|figure| double(figure, row));
+                if let Some((least, most)) = double(least).zip(double(most)) {
+                    let known = self.range.unwrap_or((least, most));
+                    // As in Spark, NaN is larger than every number.
+                    let larger = |a: f64, b: f64| if a.is_nan() || a > b { a } else { b };
+                    let smaller = |a: f64, b: f64| if b.is_nan() || a < b { a } else { b };
+                    self.range = Some((smaller(known.0, least), larger(known.1, most)));
+                }
+            }
+            Numbers::Vector | Numbers::Array => {
+                let length = |figure: Option<&ArrayRef>| figure.and_then(|figure| length(figure, row));
+                if let Some((shortest, longest)) = length(least).zip(length(most)).filter(|(_, longest)| *longest > 0) {
+                    let known = self.lengths.unwrap_or((shortest, longest));
+                    self.lengths = Some((known.0.min(shortest), known.1.max(longest)));
+                }
+                self.nans += count(figures.next());
+                self.infinities += count(figures.next());
+            }
+        }
+    }
+
     /// Whether there are numbers that must be counted one by one.
     fn is_odd(&self, is_weight: bool) -> bool {
         self.range.is_some_and(|(least, most)| !least.is_finite() || !most.is_finite() || (is_weight && least < 0.0))
@@ -445,7 +520,7 @@ impl ColumnCounts {
         // The distance of two neighbours in single precision.
         let step = largest * f64::from(f32::EPSILON);
         let name = &self.name;
-        if self.whole && largest > f64::from(1 << 24) {
+        if self.whole && largest > LARGEST_WHOLE {
             return Some(format!(
                 "column `{name}`: whole numbers up to {largest} are read in single precision, in which those beyond \
                  16777216 become equal to their neighbours; if they are ids, index them (StringIndexer) and learn an \
@@ -454,8 +529,8 @@ impl ColumnCounts {
         }
         (most - least < STEPS * step).then(|| {
             format!(
-                "column `{name}`: numbers from {least} to {most} are read in single precision, which tells only {} of them \
-                 apart; scale them first (StandardScaler)",
+                "column `{name}`: numbers from {least} to {most} are read in single precision, which has only {} values \
+                 between them; scale them first (StandardScaler)",
                 ((most - least) / step).ceil() + 1.0
             )
         })

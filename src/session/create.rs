@@ -103,7 +103,8 @@ impl Blocks<'_> {
     }
 
     async fn finish(mut self) -> Result<DataFrame> {
-        let schema = self.layout.spark.to_json();
+        let schema = &self.layout.spark;
+        let schema = schema.to_ddl().unwrap_or_else(|| schema.to_json());
         if self.hashes.is_empty() {
             let data = self.encode_waiting()?;
             let small = data.len() + schema.len() <= INLINE;

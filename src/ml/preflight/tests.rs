@@ -62,7 +62,7 @@ fn feature_beyond_single_precision_is_warned_of_and_a_target_is_not() {
     let ids = warnings((0.0, 16_777_217.0), true, false);
     assert!(ids.len() == 1 && ids[0].contains("column `x`") && ids[0].contains("embedding"), "{ids:?}");
     let times = warnings((1.7e9, 1.7e9 + 1000.0), false, false);
-    assert!(times.len() == 1 && times[0].contains("only 6 of them"), "{times:?}");
+    assert!(times.len() == 1 && times[0].contains("only 6 values"), "{times:?}");
     assert_eq!(warnings((1.7e9, 1.7e9 + 1000.0), false, true), [""; 0]);
     assert_eq!(warnings((-1e9, 1e9), false, false), [""; 0]);
 }
