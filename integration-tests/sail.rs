@@ -63,7 +63,7 @@ async fn iris_goes_from_table_to_scored_table_and_saved_model_on_sail() {
     let pipeline = Pipeline::new().stage(StringIndexer::new("species", "label")).stage(classifier);
     let model = pipeline.fit(&iris).await.unwrap();
     let network: &NeuralModel = model.stages()[1].as_any().downcast_ref().unwrap();
-    let Task::Classes { names } = network.model().task() else { panic!("classes are learnt") };
+    let Task::Classes { names } = network.model().task() else { panic!("a task of classes") };
     assert_eq!(names, &["setosa", "versicolor", "virginica"]);
 
     model.predict_into(&iris, "scored").await.unwrap();

@@ -11,7 +11,7 @@ use spark_connect_proto::{
 };
 
 use crate::{
-    Result,
+    Error, Result,
     connect::Client,
     dataframe::{DataFrame, ExplainMode, texts},
 };
@@ -39,31 +39,35 @@ impl SessionState {
         let place = async {
             let catalog = catalog(frame, CatType::CurrentCatalog(proto::CurrentCatalog {})).await?;
             let database = self::catalog(frame, CatType::CurrentDatabase(proto::CurrentDatabase {})).await?;
-            Ok::<_, crate::Error>((catalog_text(&catalog)?, catalog_text(&database)?))
+            Ok::<_, Error>((catalog_text(&catalog)?, catalog_text(&database)?))
         };
         let place = place.await.inspect_err(|error| tracing::debug!(%error, "the current catalog is unknown")).ok();
         Ok(Self { settings, place, analysed })
     }
 
-    /// Whether the plan means the same in this frame's session.
-    pub(super) async fn holds_for(&self, frame: &DataFrame) -> bool {
-        analysed(frame).await.is_ok_and(|found| found == self.analysed)
+    /// Whether the plan means the same in this frame's session, which may not understand it at all.
+    async fn holds_for(&self, frame: &DataFrame) -> Result<bool> {
+        match analysed(frame).await {
+            Ok(found) => Ok(found == self.analysed),
+            Err(error) if error.is_refusal() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes the frame's session, a copy of the one that was noted, mean the same as far as can be; says whether it does.
     pub(super) async fn complete_copy(&self, frame: &DataFrame) -> Result<bool> {
-        if self.holds_for(frame).await {
+        if self.holds_for(frame).await? {
             return Ok(true);
         }
-        self.restore_place(frame).await?;
-        Ok(self.holds_for(frame).await)
+        Error::pass_over(self.restore_place(frame).await, "to change the current catalog")?;
+        self.holds_for(frame).await
     }
 
     /// Gives a new session the settings, catalog and database; says whether the plan then means the same there.
     ///
     /// # Errors
-    /// [`Error::Server`](crate::Error::Server) for a catalog or database that is gone;
-    /// [`Error::Unreachable`](crate::Error::Unreachable).
+    /// [`Error::Server`] for a catalog or database that is gone;
+    /// [`Error::Unreachable`].
     pub(super) async fn restore(&self, frame: &DataFrame) -> Result<bool> {
         let client = frame.client();
         let now = settings(client).await.unwrap_or_default();
@@ -75,7 +79,7 @@ impl SessionState {
             }
         }
         self.restore_place(frame).await?;
-        Ok(self.holds_for(frame).await)
+        self.holds_for(frame).await
     }
 
     async fn restore_place(&self, frame: &DataFrame) -> Result<()> {

@@ -1,0 +1,128 @@
+//! What is in one column.
+
+use arrow::array::ArrayRef;
+
+use super::{LARGEST_WHOLE, Numbers, double, length, long};
+use crate::{Error, Result};
+
+/// What is in one column of numbers, vectors or arrays.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ColumnCounts {
+    /// The column.
+    pub name: String,
+    /// Rows that are null.
+    pub nulls: u64,
+    /// Rows with NaN in them, or a null element.
+    pub nans: u64,
+    /// Rows with an infinite number in them.
+    pub infinities: u64,
+    /// The shortest and longest vector; `None` for a column of single numbers, and when there is no vector.
+    pub lengths: Option<(usize, usize)>,
+    /// The smallest and the largest number of a column of single numbers, NaN passed over. Of more than 64 features they
+    /// are asked for only where there is something odd.
+    pub range: Option<(f64, f64)>,
+    /// Rows below 0; counted of weights, and where there is a NaN or an infinity.
+    pub negatives: u64,
+    /// Whether the column's type is one of whole numbers.
+    pub whole: bool,
+    /// Whether the column is a regression target.
+    pub is_target: bool,
+}
+
+impl ColumnCounts {
+    /// Adds what [`first_look`] found in so many rows.
+    pub(super) fn add<'a>(
+        &mut self,
+        figures: &mut impl Iterator<Item = &'a ArrayRef>,
+        row: usize,
+        kind: Numbers,
+        rows: u64,
+    ) {
+        let count = |figure: Option<&ArrayRef>| figure.map_or(0, |figure| long(figure, row).max(0) as u64);
+        self.nulls += rows - count(figures.next()).min(rows);
+        let (least, most) = (figures.next(), figures.next());
+        match kind {
+            Numbers::Whole | Numbers::Real => {
+                let double = |figure: Option<&ArrayRef>| figure.and_then(|figure| double(figure, row));
+                if let Some((least, most)) = double(least).zip(double(most)) {
+                    let known = self.range.unwrap_or((least, most));
+                    // As in Spark, NaN is larger than every number.
+                    let larger = |a: f64, b: f64| if a.is_nan() || a > b { a } else { b };
+                    let smaller = |a: f64, b: f64| if b.is_nan() || a < b { a } else { b };
+                    self.range = Some((smaller(known.0, least), larger(known.1, most)));
+                }
+            }
+            Numbers::Vector | Numbers::Array => {
+                let length = |figure: Option<&ArrayRef>| figure.and_then(|figure| length(figure, row));
+                if let Some((shortest, longest)) = length(least).zip(length(most)).filter(|(_, longest)| *longest > 0) {
+                    let known = self.lengths.unwrap_or((shortest, longest));
+                    self.lengths = Some((known.0.min(shortest), known.1.max(longest)));
+                }
+                self.nans += count(figures.next());
+                self.infinities += count(figures.next());
+            }
+        }
+    }
+
+    /// Whether there are numbers that must be counted one by one.
+    pub(super) fn is_odd(&self, is_weight: bool) -> bool {
+        self.range.is_some_and(|(least, most)| !least.is_finite() || !most.is_finite() || (is_weight && least < 0.0))
+    }
+
+    /// What is lost when the column is read in single precision, as features are: whole numbers that become equal, or
+    /// most digits of numbers that lie far from zero and close together.
+    pub(super) fn lost_precision(&self) -> Option<String> {
+        /// Steps between the smallest and the largest number that are enough for a feature.
+        const STEPS: f64 = 1024.0;
+        let (least, most) = self.range.filter(|(least, most)| least.is_finite() && most.is_finite() && least < most)?;
+        let largest = least.abs().max(most.abs());
+        // The distance of two neighbours in single precision.
+        let step = largest * f64::from(f32::EPSILON);
+        let name = &self.name;
+        if self.whole && largest > LARGEST_WHOLE {
+            return Some(format!(
+                "column `{name}`: whole numbers up to {largest} are read in single precision, in which those beyond \
+                 16777216 become equal to their neighbours; if they are ids, index them (StringIndexer) and learn an \
+                 embedding, if they are amounts, scale them first (StandardScaler)"
+            ));
+        }
+        (most - least < STEPS * step).then(|| {
+            format!(
+                "column `{name}`: numbers from {least} to {most} are read in single precision, which has only {} values \
+                 between them; scale them first (StandardScaler)",
+                ((most - least) / step).ceil() + 1.0
+            )
+        })
+    }
+
+    pub(super) fn check(&self, rows: u64) -> Result<()> {
+        let wrong = [(self.nulls, "null"), (self.nans, "NaN, or hold a NaN or a null"), (self.infinities, "infinite")];
+        let wrong: Vec<_> = wrong.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} are {what}")).collect();
+        if !wrong.is_empty() {
+            let wrong = wrong.join(", ");
+            let reason = format!("of {rows} rows {wrong}; leave them out (`filter`) or fill them in first");
+            return Err(Error::data(&self.name, reason));
+        }
+        match self.lengths {
+            Some((shortest, longest)) if shortest != longest => {
+                let reason =
+                    format!("vectors have between {shortest} and {longest} elements; all must be of one length");
+                Err(Error::data(&self.name, reason))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn check_weights(&self, rows: u64) -> Result<()> {
+        if self.negatives > 0 {
+            let least = self.range.map_or(f64::NAN, |(least, _)| least);
+            let reason = format!("of {rows} weights {} are below 0 ({least}, for one)", self.negatives);
+            return Err(Error::data(&self.name, reason));
+        }
+        if self.range.is_some_and(|(_, most)| most <= 0.0) {
+            return Err(Error::data(&self.name, format!("all {rows} weights are 0, so no row counts")));
+        }
+        Ok(())
+    }
+}
