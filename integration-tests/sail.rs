@@ -55,14 +55,15 @@ async fn iris_goes_from_table_to_scored_table_and_saved_model_on_sail() {
     let spark = Session::builder().remote(&sail.remote).create().await.unwrap();
     let iris = iris(&spark).await;
     assert_eq!(iris.count().await.unwrap(), 150);
-    let classifier = NeuralClassifier::new(Network::mlp([16]))
-        .features_cols(["sepal_length", "sepal_width", "petal_length", "petal_width"])
-        .epochs(60)
-        .learning_rate(0.01)
-        .seed(7);
-    let pipeline = Pipeline::new().stage(StringIndexer::new("species", "label")).stage(classifier);
+    let classifier = NeuralClassifier::new(Network::mlp([16])).epochs(60).learning_rate(0.01).seed(7);
+    let names = ["sepal_length", "sepal_width", "petal_length", "petal_width"];
+    let pipeline = Pipeline::new()
+        .stage(StringIndexer::new("species", "label"))
+        .stage(VectorAssembler::new(names, "raw"))
+        .stage(StandardScaler::new("raw", "features").with_mean(true))
+        .stage(classifier);
     let model = pipeline.fit(&iris).await.unwrap();
-    let network: &NeuralModel = model.stages()[1].as_any().downcast_ref().unwrap();
+    let network: &NeuralModel = model.stages()[3].as_any().downcast_ref().unwrap();
     let Task::Classes { names } = network.model().task() else { panic!("a task of classes") };
     assert_eq!(names, &["setosa", "versicolor", "virginica"]);
 
@@ -71,8 +72,11 @@ async fn iris_goes_from_table_to_scored_table_and_saved_model_on_sail() {
     let right = scored.filter_expr("species = predictedLabel").count().await.unwrap();
     assert!(right >= 140, "{right} of 150");
     // Sail has no vectors: what would be one is an array.
-    let probability = scored.schema().await.unwrap().require("probability").unwrap().data_type.clone();
-    assert!(!is_vector(&probability), "{}", probability.simple_string());
+    let schema = scored.schema().await.unwrap();
+    for name in ["features", "probability"] {
+        let data_type = &schema.require(name).unwrap().data_type;
+        assert!(!is_vector(data_type), "{name}: {}", data_type.simple_string());
+    }
 
     model.save(&spark, "models", "iris").await.unwrap();
     let loaded = PipelineModel::load(&spark, "models", "iris", None).await.unwrap();

@@ -4,8 +4,12 @@
 //! `make bench-pipeline` starts a local Spark with 4 GiB, writes the table, and runs both alternately. Jobs are counted in
 //! the server's event log. What both have learnt is compared.
 //!
+//! `cargo bench --bench pipeline -- wide` trains on 100, 400 and 2,000 plain columns beside PySpark's classifier.
+//!
 //! Environment: `ROUNDS` (3), `ROWS` (1000000), `PYTHON` (a Python with PySpark's Connect client and NumPy, installed into
 //! the cache when unset).
+
+mod wide;
 
 use std::{
     env,
@@ -46,6 +50,9 @@ async fn main() -> Outcome<()> {
     let finder = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/stream/python.sh");
     let python = Command::new(finder).stderr(Stdio::inherit()).output()?;
     let python = String::from_utf8(python.stdout)?.trim().to_owned();
+    if env::args().any(|argument| argument == "wide") {
+        return wide::run(&python, rounds).await;
+    }
     let events = tempfile::tempdir()?;
     let local = LocalSpark::builder()
         .driver_memory("4g")

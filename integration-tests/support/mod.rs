@@ -1,5 +1,6 @@
 //! What the tests share: a server, a database per test, a proxy that misbehaves.
 
+mod gate;
 mod proxy;
 mod pyspark;
 pub mod spark_ml;
@@ -15,7 +16,7 @@ use tinderbox::{
     session::Session,
 };
 
-pub use self::{proxy::Proxy, pyspark::pyspark};
+pub use self::{gate::Gate, proxy::Proxy, pyspark::pyspark};
 
 /// The connection string of the server that all tests share.
 pub async fn remote() -> String {

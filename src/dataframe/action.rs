@@ -12,7 +12,7 @@ use spark_connect_proto::{
     self as proto, analyze_plan_request as ask, analyze_plan_response as answer, relation::RelType,
 };
 
-use super::{DataFrame, METADATA_KEY, Schema};
+use super::{DataFrame, METADATA_KEY, Schema, function};
 use crate::{
     Error, Result,
     connect::{Event, Execution},
@@ -57,6 +57,28 @@ impl DataFrame {
             answer::Result::Schema(answer::Schema { schema: Some(schema) }) => Schema::from_proto(&schema),
             _ => Err(unexpected("Schema")),
         }
+    }
+
+    /// As [`schema`](Self::schema); the schema also tells whether the server has vectors, for which it is asked once a
+    /// session.
+    pub(crate) async fn schema_for_stages(&self) -> Result<Schema> {
+        Ok(self.schema().await?.on_server(self.has_vectors().await?))
+    }
+
+    /// Whether the server has Spark ML's vectors.
+    pub(crate) async fn has_vectors(&self) -> Result<bool> {
+        let ask = || async {
+            let vector = function("array_to_vector", [function("array", [spark_connect::lit_double(0.0)])]);
+            match self.select([vector.alias("vector")]).schema().await {
+                Ok(_) => Ok(true),
+                Err(error) if error.is_refusal() => {
+                    tracing::info!(%error, "the server has no vectors; arrays of doubles stand for them");
+                    Ok(false)
+                }
+                Err(error) => Err(error),
+            }
+        };
+        self.context.vectors.get_or_try_init(ask).await.copied()
     }
 
     /// Spark's account of the plan.

@@ -14,10 +14,12 @@ mod column;
 mod group;
 mod join;
 mod local;
+mod nested;
 mod reader;
 mod schema;
 mod source;
 mod transform;
+mod vectors;
 mod view;
 mod writer;
 
@@ -48,7 +50,9 @@ pub(crate) use self::{
     action::texts,
     column::{literal_array, vector_to_array},
     local::{LocalRows, lay_out},
+    nested::NestedFields,
     source::hash_input,
+    vectors::{WIDE, declared_size, indices, sparse_vector, vector_parts},
 };
 use crate::{
     Result,
@@ -61,11 +65,13 @@ use crate::{
 pub(crate) struct Context {
     client: Client,
     tags: Mutex<BTreeSet<String>>,
+    /// Whether the server has Spark ML's vectors, once somebody asked.
+    vectors: tokio::sync::OnceCell<bool>,
 }
 
 impl Context {
     pub(crate) fn new(client: Client) -> Arc<Self> {
-        Arc::new(Self { client, tags: Mutex::default() })
+        Arc::new(Self { client, tags: Mutex::default(), vectors: Default::default() })
     }
 
     pub(crate) fn client(&self) -> &Client {

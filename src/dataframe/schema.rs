@@ -2,10 +2,13 @@
 
 use std::fmt;
 
-use spark_connect::types::{DataType, StructField};
+use spark_connect::{
+    column::Column,
+    types::{DataType, StructField},
+};
 use spark_connect_proto as proto;
 
-use super::quote;
+use super::{function, quote};
 use crate::{Error, Result};
 
 /// The key under which Spark puts a column's metadata, as JSON text, among the metadata of an Arrow field.
@@ -17,12 +20,14 @@ pub const METADATA_KEY: &str = "SPARK::metadata::json";
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Schema {
     fields: Vec<StructField>,
+    /// Whether the server has no vectors, so that stages give arrays of doubles in their place.
+    arrays: bool,
 }
 
 impl Schema {
     /// A schema of these columns.
     pub fn new(fields: impl IntoIterator<Item = StructField>) -> Self {
-        Self { fields: fields.into_iter().collect() }
+        Self { fields: fields.into_iter().collect(), arrays: false }
     }
 
     /// Reads Spark's DDL, such as `id BIGINT, name STRING NOT NULL`.
@@ -31,16 +36,14 @@ impl Schema {
     /// [`Error::Param`] when the text is no DDL of columns.
     pub fn from_ddl(text: &str) -> Result<Self> {
         match DataType::from_ddl(text) {
-            Ok(DataType::Struct { fields }) => Ok(Self { fields }),
+            Ok(DataType::Struct { fields }) => Ok(Self::new(fields)),
             _ => Err(Error::param("schema", format!("`{text}`"), "columns in DDL, such as `id BIGINT, name STRING`")),
         }
     }
 
     pub(super) fn from_proto(data_type: &proto::DataType) -> Result<Self> {
         match DataType::from_proto(data_type) {
-            Ok(DataType::Struct { fields }) => {
-                Ok(Self { fields: fields.into_iter().map(with_whole_vectors).collect() })
-            }
+            Ok(DataType::Struct { fields }) => Ok(Self::new(fields.into_iter().map(with_whole_vectors))),
             Ok(other) => Err(Error::schema("(whole row)", "a struct of columns", other.simple_string())),
             Err(error) => Err(Error::schema("(whole row)", "types that this version knows", error.to_string())),
         }
@@ -56,8 +59,14 @@ impl Schema {
         self.fields.iter().map(|field| field.name.as_str())
     }
 
-    /// The column of a name: the one written exactly so, else the one that differs only in case, as Spark resolves it.
+    /// The column of a name: the one written exactly so, else the one that differs only in case, as Spark resolves it; else
+    /// the field within a struct that `a.b` leads to.
     pub fn get(&self, name: &str) -> Option<&StructField> {
+        self.top(name).or_else(|| within(&self.fields, name))
+    }
+
+    /// The column of a name, fields within structs aside.
+    pub(super) fn top(&self, name: &str) -> Option<&StructField> {
         let exact = self.fields.iter().find(|field| field.name == name);
         exact.or_else(|| self.fields.iter().find(|field| field.name.to_lowercase() == name.to_lowercase()))
     }
@@ -83,15 +92,43 @@ impl Schema {
         self.names().find(|name| !seen.insert(name.to_lowercase()))
     }
 
+    /// A schema of other columns on the same server.
+    pub(crate) fn with_fields(&self, fields: impl IntoIterator<Item = StructField>) -> Self {
+        Self { arrays: self.arrays, ..Self::new(fields) }
+    }
+
+    /// This schema, of a server that has vectors or not.
+    pub(super) fn on_server(self, has_vectors: bool) -> Self {
+        Self { arrays: !has_vectors, ..self }
+    }
+
+    /// Whether the server has Spark ML's vectors.
+    pub(crate) fn has_vectors(&self) -> bool {
+        !self.arrays
+    }
+
+    /// The type of the vectors that stages give: Spark ML's, or an array of doubles on a server without.
+    pub(crate) fn vector_type(&self) -> DataType {
+        match self.arrays {
+            true => DataType::Array { element_type: Box::new(DataType::Double), contains_null: true },
+            false => vector_type(),
+        }
+    }
+
+    /// An array of doubles as such a vector.
+    pub(crate) fn vector(&self, array: Column) -> Column {
+        if self.arrays { array } else { function("array_to_vector", [array]) }
+    }
+
     /// This schema with one more column at its end.
     ///
     /// # Errors
     /// [`Error::Schema`] when a column of the name exists.
     pub fn with(&self, field: StructField) -> Result<Self> {
-        if self.get(&field.name).is_some() {
+        if self.top(&field.name).is_some() {
             return Err(Error::schema(field.name, "no column of this name yet (it is an output)", "one that exists"));
         }
-        Ok(Self { fields: self.fields.iter().cloned().chain([field]).collect() })
+        Ok(self.with_fields(self.fields.iter().cloned().chain([field])))
     }
 
     /// The columns as DDL; `None` where DDL would lose something: metadata, or a type that is more than numbers, text,
@@ -133,6 +170,23 @@ impl fmt::Display for Schema {
         }
         Ok(())
     }
+}
+
+/// The field that a dotted path leads to.
+fn within<'a>(fields: &'a [StructField], path: &str) -> Option<&'a StructField> {
+    let find = |name: &str| {
+        let exact = fields.iter().find(|field| field.name == name);
+        exact.or_else(|| fields.iter().find(|field| field.name.to_lowercase() == name.to_lowercase()))
+    };
+    path.match_indices('.').find_map(|(dot, _)| match &find(&path[..dot])?.data_type {
+        DataType::Struct { fields } => {
+            let rest = &path[dot + 1..];
+            let exact = fields.iter().find(|field| field.name == rest);
+            let alike = || fields.iter().find(|field| field.name.to_lowercase() == rest.to_lowercase());
+            exact.or_else(alike).or_else(|| within(fields, rest))
+        }
+        _ => None,
+    })
 }
 
 const VECTOR: &str = "org.apache.spark.ml.linalg.VectorUDT";
@@ -190,6 +244,20 @@ mod tests {
 
     fn field(name: &str) -> StructField {
         StructField { name: name.into(), data_type: DataType::Long, nullable: true, metadata: Default::default() }
+    }
+
+    #[test]
+    fn dotted_name_is_a_column_before_it_is_a_field_of_a_struct() {
+        let typed = |name: &str, data_type| StructField { data_type, ..field(name) };
+        let inner = typed("c", DataType::Struct { fields: vec![typed("d", DataType::Date)] });
+        let outer = DataType::Struct { fields: vec![typed("b", DataType::Integer), inner] };
+        let schema = Schema::new([typed("a", outer), typed("A.C", DataType::Double)]);
+        let found = |name: &str| schema.get(name).map(|field| field.data_type.simple_string());
+        assert_eq!(found("a.B").as_deref(), Some("int"));
+        assert_eq!(found("a.c.d").as_deref(), Some("date"));
+        assert_eq!(found("a.c").as_deref(), Some("double"));
+        assert_eq!((found("a.x"), found("b"), found("a.b.c")), (None, None, None));
+        assert!(schema.with(field("a.b")).is_ok() && schema.with(field("a.c")).is_err());
     }
 
     #[test]

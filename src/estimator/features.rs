@@ -9,7 +9,9 @@ use super::readers;
 use crate::{
     Error, Result,
     dataframe::{DataFrame, Schema, column, is_vector, vector_to_array},
+    ml::PreflightReport,
     tensor::{Columns, reader::Readers},
+    train::TrainParams,
 };
 
 pub(super) fn is_number(data_type: &DataType) -> bool {
@@ -76,6 +78,40 @@ pub(super) fn check(schema: &Schema, columns: &Columns) -> Result<()> {
     Ok(())
 }
 
+/// Bytes of a minibatch up to which rows of mostly zeros are learnt from with their zeros.
+const DENSE_MINIBATCH: usize = 64 << 20;
+
+/// Whether the rows of a report are to stay without their zeros: they have few other values, and the network learns from
+/// those alone.
+///
+/// # Errors
+/// [`Error::Data`] when they have, the network does not, and a minibatch would take much memory.
+pub(super) fn keep_sparse(
+    columns: &Columns,
+    report: &PreflightReport,
+    params: &TrainParams,
+    takes: bool,
+) -> Result<bool> {
+    let features = || report.columns.iter().filter(|counts| columns.features.contains(&counts.name));
+    let Some(sparse) = features().find(|counts| counts.is_sparse(report.rows)) else { return Ok(false) };
+    let width = features().map(|counts| counts.lengths.map_or(1, |(_, longest)| longest)).sum::<usize>();
+    let bytes = params.batch_size.saturating_mul(width).saturating_mul(4);
+    let takes = takes && params.takes_sparse();
+    if takes || bytes <= DENSE_MINIBATCH {
+        return Ok(takes);
+    }
+    let (stored, mib) = (sparse.stored.unwrap_or_default(), bytes >> 20);
+    let reason = format!(
+        "{} rows of {width} values have {stored} that are not zero, but this network reads the zeros too: a minibatch of {} \
+         rows takes {mib} MiB, {} MiB are legal; begin the network with a linear layer and train on the processor in single \
+         precision, or hash to fewer values",
+        report.rows,
+        params.batch_size,
+        DENSE_MINIBATCH >> 20,
+    );
+    Err(Error::data(&sparse.name, reason))
+}
+
 /// Selects exactly the columns that training uses, cast on the cluster, and one more.
 pub(super) fn select(
     df: &DataFrame,
@@ -89,7 +125,8 @@ pub(super) fn select(
     }
     let mut selected = Vec::new();
     for name in &columns.features {
-        selected.push(single(schema, name)?);
+        let raw = columns.sparse && is_vector(&schema.require(name)?.data_type);
+        selected.push(if raw { column(name).alias(name) } else { single(schema, name)? });
     }
     selected.extend(label);
     selected.extend(columns.weight.iter().map(|name| column(name).cast_str("double").alias(name)));

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, Schema, SourceOptions},
+    dataframe::{DataFrame, NestedFields, Schema, SourceOptions},
     ml::{Preflight, PreflightReport},
     model::{Lineage, PredictOptions, Scaling, Task},
     nn::{InputColumn, Network, Weights},
@@ -140,6 +140,8 @@ impl Supervised {
         also: impl FnOnce(&Schema, &[&StructField]) -> Result<Option<Column>> + Send,
     ) -> Result<Prepared> {
         let schema = frame.schema().await?;
+        let (frame, schema) = NestedFields::of(&schema).open(frame, &schema);
+        let frame = &frame;
         self.check(&schema)?;
         let mut columns = self.columns.clone();
         if let Some(given) = &columns.readers {
@@ -147,6 +149,8 @@ impl Supervised {
         }
         let labels = self.labels(&schema)?;
         let report = self.preflight(frame).await?;
+        let takes = self.network.takes_sparse();
+        columns.sparse = columns.readers.is_none() && features::keep_sparse(&columns, &report, &self.training, takes)?;
         let scaling = match &labels {
             Some(labels) if self.scales() => Some(labels.scaling(frame).await?),
             _ => None,
@@ -245,9 +249,10 @@ impl Supervised {
     /// The frame whose rows are streamed here: exactly the columns that training uses, cast on the cluster.
     pub(super) async fn training_frame(&self, frame: &DataFrame) -> Result<DataFrame> {
         let schema = frame.schema().await?;
-        features::check(&schema, &self.columns)?;
-        let label: Option<Column> = self.labels(&schema)?.as_ref().map(Labels::column);
-        features::select(frame, &schema, &self.columns, label, None)
+        let (frame, schema) = &NestedFields::of(&schema).open(frame, &schema);
+        features::check(schema, &self.columns)?;
+        let label: Option<Column> = self.labels(schema)?.as_ref().map(Labels::column);
+        features::select(frame, schema, &self.columns, label, None)
     }
 
     /// Has the cluster count what is in the columns, and refuses what cannot be learnt from.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{encoder_model, features, params::policies, readers};
 use crate::{
     Result,
-    dataframe::{DataFrame, PartitionedSource, Schema, SourceOptions},
+    dataframe::{DataFrame, NestedFields, PartitionedSource, Schema, SourceOptions},
     ml::{Preflight, feature::HandleInvalid},
     model::{EncodeOptions, Lineage, RowCounts},
     stream::RecordSource,
@@ -80,6 +80,8 @@ impl Unsupervised {
     /// Checks the columns, has the cluster count what is in them, and selects exactly those.
     pub(super) async fn prepare(&self, frame: &DataFrame) -> Result<Prepared> {
         let schema = frame.schema().await?;
+        let (frame, schema) = NestedFields::of(&schema).open(frame, &schema);
+        let frame = &frame;
         self.check(&schema)?;
         let mut columns = self.columns.clone();
         if let Some(given) = &columns.readers {
@@ -89,6 +91,9 @@ impl Unsupervised {
         let report = Preflight::new(counted.iter().cloned()).run(frame).await?;
         if self.training.on_invalid == OnInvalid::Error || report.rows == 0 {
             report.check_rows(frame).await?;
+        }
+        if columns.readers.is_none() {
+            features::keep_sparse(&columns, &report, &self.training, false)?;
         }
         let rows = features::select(frame, &schema, &columns, None, None)?.source_with(self.source.clone());
         Ok(Prepared { rows, columns, count: report.rows })

@@ -26,7 +26,7 @@ pub(crate) async fn upload(
 ) -> Result<DataFrame> {
     let known: HashSet<&str> = before.names().collect();
     let appended = |field: &StructField| is_vector(&field.data_type) && !known.contains(field.name.as_str());
-    let has_vectors = after.fields().iter().any(appended) && knows_vectors(frame).await?;
+    let has_vectors = after.fields().iter().any(appended) && frame.has_vectors().await?;
     // Metadata is put on again afterwards: a schema without it is one that every Connect server reads.
     let sent = Schema::new(after.fields().iter().map(|field| {
         let data_type = match appended(field) {
@@ -43,19 +43,6 @@ pub(crate) async fn upload(
             false => with_metadata(value, &field.name, &field.metadata.clone().into_iter().collect()),
         }
     })))
-}
-
-/// Whether the server has Spark ML's vectors.
-async fn knows_vectors(frame: &DataFrame) -> Result<bool> {
-    let vector = function("array_to_vector", [function("array", [spark_connect::lit_double(0.0)])]);
-    match frame.select([vector.alias("vector")]).schema().await {
-        Ok(_) => Ok(true),
-        Err(error) if error.is_refusal() => {
-            tracing::info!(%error, "the server has no vectors; scores are written as arrays");
-            Ok(false)
-        }
-        Err(error) => Err(error),
-    }
 }
 
 /// The array type that a column of the stream travels as.

@@ -37,7 +37,7 @@ enum Round {
 impl<'a> Fitting<'a> {
     /// Checks all stages before any work.
     pub(super) async fn new(stages: &'a [PipelineStage], frame: &DataFrame) -> Result<Self> {
-        let schema = frame.schema().await?;
+        let schema = frame.schema_for_stages().await?;
         let mut fitting = Self {
             stages,
             writes: vec![Vec::new(); stages.len()],
@@ -77,7 +77,7 @@ impl<'a> Fitting<'a> {
                 }
                 Round::Together(asked) => {
                     let (places, asked): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
-                    let models = learning::learn(&self.frame, asked).await?;
+                    let models = learning::learn(&self.frame, &self.schema, asked).await?;
                     for (i, model) in places.iter().zip(models) {
                         self.fitted[*i] = Some(model.into_transformer());
                     }

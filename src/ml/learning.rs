@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, Schema, column, function, texts},
+    dataframe::{DataFrame, NestedFields, Schema, column, function, texts},
 };
 
 /// An aggregate over a column of values, such as `avg`. It must pass over nulls.
@@ -143,7 +143,8 @@ impl Elements {
 }
 
 /// Asks what all of them ask in one query over a frame, or in none when nothing is asked; then what some ask next.
-pub(super) async fn learn(frame: &DataFrame, all: Vec<Learning>) -> Result<Vec<Box<dyn Model>>> {
+pub(super) async fn learn(frame: &DataFrame, schema: &Schema, all: Vec<Learning>) -> Result<Vec<Box<dyn Model>>> {
+    let frame = &NestedFields::of(schema).open(frame, schema).0;
     let mut models: Vec<_> = all.iter().map(|_| None).collect();
     let mut waiting: Vec<_> = all.into_iter().enumerate().collect();
     while !waiting.is_empty() {
@@ -180,8 +181,8 @@ async fn ask(frame: &DataFrame, all: Vec<Learning>) -> Result<Vec<Learnt>> {
 }
 
 /// Asks for one estimator alone.
-pub(super) async fn learn_one(frame: &DataFrame, learning: Learning) -> Result<Box<dyn Model>> {
-    learn(frame, vec![learning]).await?.pop().ok_or_else(no_answer)
+pub(super) async fn learn_one(frame: &DataFrame, schema: &Schema, learning: Learning) -> Result<Box<dyn Model>> {
+    learn(frame, schema, vec![learning]).await?.pop().ok_or_else(no_answer)
 }
 
 fn answer(i: usize) -> String {

@@ -143,7 +143,7 @@ impl PipelineModel {
     /// As [`Transformer::transform`], from the first stage that does not fit; nothing is asked of the cluster before
     /// all have been checked.
     pub async fn transform(&self, frame: &DataFrame) -> Result<DataFrame> {
-        let mut schema = frame.schema().await?;
+        let mut schema = frame.schema_for_stages().await?;
         Transformer::transform_schema(self, &schema)?;
         let mut frame = frame.clone();
         for stage in &self.stages {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, Schema, column, function},
+    dataframe::{DataFrame, NestedFields, Schema, column, declared_size, function, vector_parts},
 };
 
 /// What is to be counted: one aggregate over exactly the columns that will be used, before anything is trained.
@@ -63,6 +63,12 @@ pub struct ClassCount {
 /// Columns of numbers up to which each has figures of its own; and how many are asked for in one query where they must
 /// have.
 const TOGETHER: usize = 64;
+
+/// Vectors of fewer values are looked at as they are, whatever they hold.
+const SHORT: usize = 256;
+
+/// Rows that tell whether vectors are mostly zeros.
+const LOOKED_AT: i32 = 16;
 
 /// The largest whole number up to which single precision holds all.
 const LARGEST_WHOLE: f64 = 16_777_216.0;
@@ -110,27 +116,34 @@ impl Preflight {
     /// [`Error::Schema`] for a column that is missing or has no numbers; [`Error::Server`]; [`Error::Unreachable`].
     pub async fn run(&self, frame: &DataFrame) -> Result<PreflightReport> {
         let schema = frame.schema().await?;
-        let kinds = self.columns.iter().map(|name| self.kind(&schema, name)).collect::<Result<Vec<_>>>()?;
+        let (frame, schema) = &NestedFields::of(&schema).open(frame, &schema);
+        let kinds = self.columns.iter().map(|name| self.kind(schema, name)).collect::<Result<Vec<_>>>()?;
         let class_names = match &self.label {
             Some(label) => {
-                self.single(&schema, label)?;
+                self.single(schema, label)?;
                 let attribute = Attribute::from_metadata(&schema.require(label)?.metadata);
                 attribute.and_then(|attribute| attribute.classes().map(<[String]>::to_vec))
             }
             None => None,
         };
         if let Some(weight) = &self.weight
-            && !matches!(self.kind(&schema, weight)?, Numbers::Whole | Numbers::Real)
+            && !matches!(self.kind(schema, weight)?, Numbers::Whole | Numbers::Real)
         {
             let found = schema.require(weight)?.data_type.simple_string();
             return Err(Error::schema(weight, "weights, one number a row", found));
         }
+        let sparse = self.sparse_vectors(frame, schema, &kinds).await?;
+        let frame = &with_parts(frame, &self.columns, &sparse);
+        let look = |at: usize| match sparse[at] {
+            true => sparse_look(&parts_name(at)),
+            false => first_look(&self.columns[at], kinds[at]),
+        };
         let label = self.label.as_deref().map(|name| column(name).cast(DataType::Double));
         let key = label.clone().map_or_else(|| lit(0).cast(DataType::Long), class_key);
         let example = label.unwrap_or_else(|| lit_double(0.0));
         let together = self.together(&kinds);
         let alone = |at: &usize| !together.contains(at);
-        let counts = (0..kinds.len()).filter(alone).flat_map(|at| first_look(&self.columns[at], kinds[at]));
+        let counts = (0..kinds.len()).filter(alone).flat_map(look);
         let aggregates = [functions::count(lit(1)), function("any_value", [example])].into_iter();
         let aggregates = aggregates.chain(self.look_together(&together, &kinds)).chain(counts);
         let aggregates = aggregates.enumerate().map(|(i, aggregate)| aggregate.alias(&format!("a{i}")));
@@ -141,8 +154,10 @@ impl Preflight {
                 .columns
                 .iter()
                 .zip(&kinds)
-                .map(|(name, kind)| ColumnCounts {
+                .zip(&sparse)
+                .map(|((name, kind), sparse)| ColumnCounts {
                     name: name.clone(),
+                    stored: sparse.then_some(0),
                     whole: *kind == Numbers::Whole,
                     is_target: self.targets.contains(name),
                     ..Default::default()
@@ -181,6 +196,43 @@ impl Preflight {
         }
         self.count_odd_numbers(frame, &mut report).await?;
         Ok(report)
+    }
+
+    /// Whether each column holds vectors of mostly zeros, as some of its rows tell. Where the metadata says that vectors are
+    /// short, nobody looks.
+    async fn sparse_vectors(&self, frame: &DataFrame, schema: &Schema, kinds: &[Numbers]) -> Result<Vec<bool>> {
+        let asked = |at: &usize| -> Result<bool> {
+            let field = schema.require(&self.columns[*at])?;
+            Ok(kinds[*at] == Numbers::Vector && declared_size(field).is_none_or(|size| size >= SHORT))
+        };
+        let mut sparse = vec![false; kinds.len()];
+        let mut candidates = Vec::new();
+        for at in 0..kinds.len() {
+            if asked(&at)? {
+                candidates.push(at);
+            }
+        }
+        if candidates.is_empty() {
+            return Ok(sparse);
+        }
+        let parts = candidates.iter().map(|&at| {
+            let parts = vector_parts(column(&self.columns[at]));
+            let stored = function("size", [parts.clone().get_field("values")]);
+            let size = functions::coalesce([parts.get_field("size"), stored.clone()]);
+            function("array", [stored.cast(DataType::Integer), size.cast(DataType::Integer)])
+        });
+        let parts = parts.enumerate().map(|(i, sizes)| sizes.alias(&format!("v{i}")));
+        let names = candidates.iter().map(|&at| column(&self.columns[at]));
+        for batch in frame.select(names).limit(LOOKED_AT).select(parts).collect().await? {
+            for (&at, sizes) in candidates.iter().zip(batch.columns()) {
+                let sizes = sizes.as_list::<i32>().values().as_primitive::<Int32Type>().values().clone();
+                let (stored, all) = sizes.chunks_exact(2).fold((0, 0), |(stored, all), row| {
+                    (stored + i64::from(row[0].max(0)), all + i64::from(row[1].max(0)))
+                });
+                sparse[at] |= 2 * stored < all;
+            }
+        }
+        Ok(sparse)
     }
 
     /// The columns of numbers that are looked at together, by their places: the features, where they are many.
@@ -290,6 +342,34 @@ fn first_look(name: &str, kind: Numbers) -> Vec<Column> {
             ]
         }
     }
+}
+
+/// As [`first_look`] of a vector, of one that is there without its zeros; and all values that are there.
+fn sparse_look(parts: &str) -> Vec<Column> {
+    let values = || column(parts).get_field("values");
+    let stored = || function("size", [values()]);
+    let size = functions::coalesce([column(parts).get_field("size"), stored()]);
+    let size = || function("if", [values().is_not_null(), size.clone(), no_number()]);
+    let odd = |x: &Column| x.clone().is_null().or(x.clone().is_nan());
+    vec![
+        functions::count(values()),
+        function("min", [size()]),
+        function("max", [size()]),
+        functions::count_if(functions::exists(values(), move |x| odd(&x[0]))),
+        functions::count_if(functions::exists(values(), |x| infinite(x[0].clone()))),
+        functions::sum(function("greatest", [stored().cast(DataType::Long), lit(0).cast(DataType::Long)])),
+    ]
+}
+
+/// The frame with the parts of the vectors that are sparse, so that each is taken apart once.
+fn with_parts(frame: &DataFrame, columns: &[String], sparse: &[bool]) -> DataFrame {
+    let parts = (0..columns.len()).filter(|&at| sparse[at]);
+    let parts: Vec<_> = parts.map(|at| (parts_name(at), vector_parts(column(&columns[at])))).collect();
+    if parts.is_empty() { frame.clone() } else { frame.with_columns(parts) }
+}
+
+fn parts_name(at: usize) -> String {
+    format!("tinderbox: parts of vector {at}")
 }
 
 /// Rows of a column of numbers with NaN, with infinity, below 0; the smallest and the largest number, NaN passed over.

@@ -178,9 +178,9 @@ macro_rules! learn_by_questions {
             frame: &'a $crate::dataframe::DataFrame,
         ) -> futures::future::BoxFuture<'a, $crate::Result<Box<dyn $crate::ml::Model>>> {
             Box::pin(async move {
-                let schema = frame.schema().await?;
+                let schema = frame.schema_for_stages().await?;
                 self.transform_schema(&schema)?;
-                $crate::ml::learning::learn_one(frame, self.questions(&schema)?).await
+                $crate::ml::learning::learn_one(frame, &schema, self.questions(&schema)?).await
             })
         }
 

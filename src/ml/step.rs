@@ -5,7 +5,7 @@ use spark_connect::column::Column;
 use super::stage::Transformer;
 use crate::{
     Result,
-    dataframe::{DataFrame, Schema},
+    dataframe::{DataFrame, NestedFields, Schema},
 };
 
 /// One thing that a stage does to every row by itself. The cluster does it to a frame
@@ -37,6 +37,13 @@ pub(super) fn apply(frame: &DataFrame, steps: Vec<Step>) -> DataFrame {
     })
 }
 
+/// The frame after a stage's steps, which may name fields within structs.
+pub(super) fn apply_stage(stage: &dyn Transformer, frame: &DataFrame, schema: &Schema) -> Result<Option<DataFrame>> {
+    let nested = NestedFields::of(schema);
+    let (open, schema) = nested.open(frame, schema);
+    Ok(stage.steps(&schema)?.map(|steps| nested.close(apply(&open, steps))))
+}
+
 /// The frame after a stage, and its schema. The server is asked for it only where the stage cannot tell.
 pub(super) async fn transform(
     stage: &dyn Transformer,
@@ -44,11 +51,11 @@ pub(super) async fn transform(
     schema: &Schema,
 ) -> Result<(DataFrame, Schema)> {
     let foreseen = stage.transform_schema(schema)?;
-    if let Some(steps) = stage.steps(schema)? {
-        return Ok((apply(frame, steps), foreseen));
+    if let Some(after) = apply_stage(stage, frame, schema)? {
+        return Ok((after, foreseen));
     }
     let after = stage.transform(frame).await?;
-    let schema = after.schema().await?;
+    let schema = after.schema_for_stages().await?;
     Ok((after, schema))
 }
 
@@ -60,9 +67,9 @@ macro_rules! transform_by_steps {
             frame: &'a $crate::dataframe::DataFrame,
         ) -> futures::future::BoxFuture<'a, $crate::Result<$crate::dataframe::DataFrame>> {
             Box::pin(async move {
-                let schema = frame.schema().await?;
+                let schema = frame.schema_for_stages().await?;
                 self.transform_schema(&schema)?;
-                Ok($crate::ml::step::apply(frame, self.steps(&schema)?.unwrap_or_default()))
+                Ok($crate::ml::step::apply_stage(self, frame, &schema)?.unwrap_or_else(|| frame.clone()))
             })
         }
     };

@@ -15,7 +15,7 @@ use crate::{
     Error, Result,
     nn::DeviceName,
     stream::{RecordStream, plain_batch},
-    tensor::{OnInvalid, rows_at_once},
+    tensor::OnInvalid,
 };
 
 /// What the prediction columns are called; an empty name switches one off.
@@ -128,7 +128,7 @@ impl Model {
     /// that holds a row that cannot be used, unless such rows are skipped or kept.
     pub fn predict(&self, input: RecordStream, options: &PredictOptions) -> Result<RecordStream> {
         let (schema, scorer) = self.scorer(input.schema(), options)?;
-        let input = input.in_slices(self.rows_at_once());
+        let input = input.in_slices(scorer.rows_at_once());
         Ok(append::batch_by_batch(schema, input, scorer, Scorer::score))
     }
 
@@ -140,11 +140,7 @@ impl Model {
     pub fn predict_batch(&self, batch: &RecordBatch, options: &PredictOptions) -> Result<RecordBatch> {
         let batch = plain_batch(batch)?;
         let (schema, mut scorer) = self.scorer(&batch.schema(), options)?;
-        append::in_slices(&schema, &batch, self.rows_at_once(), |slice| scorer.score(slice))
-    }
-
-    fn rows_at_once(&self) -> usize {
-        rows_at_once(4 * self.spec.inputs.count())
+        append::in_slices(&schema, &batch, scorer.rows_at_once(), |slice| scorer.score(slice))
     }
 
     /// What scores batches of a schema, and the schema of the scored ones.

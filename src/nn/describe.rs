@@ -169,6 +169,12 @@ impl Network {
         Self::default()
     }
 
+    /// Whether it learns from rows of mostly zeros without their zeros, on the processor: its first layer is linear.
+    pub fn takes_sparse(&self) -> bool {
+        let mirrors = |layer: &NetworkLayer| matches!(layer, NetworkLayer::Mirror { .. });
+        matches!(self.layers.first(), None | Some(NetworkLayer::Linear { .. })) && !self.layers.iter().any(mirrors)
+    }
+
     /// A multilayer perceptron: fully connected hidden layers of these sizes, each followed by a ReLU.
     pub fn mlp(hidden: impl IntoIterator<Item = usize>) -> Self {
         hidden.into_iter().fold(Self::new(), |net, outputs| net.linear(outputs).activate(Activation::Relu))

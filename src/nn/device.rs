@@ -82,6 +82,11 @@ impl Devices {
         matches!(&self.0, List::Named(names) if names.contains(&DeviceName::Cpu))
     }
 
+    /// Whether the processor alone is listed, once or more.
+    pub(crate) fn are_processor(&self) -> bool {
+        matches!(&self.0, List::Named(names) if names.iter().all(|name| *name == DeviceName::Cpu))
+    }
+
     /// Opens every device, in the order listed.
     ///
     /// # Errors

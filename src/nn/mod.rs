@@ -36,7 +36,7 @@ pub use device::{DeviceName, Devices};
 pub use layer::{Activation, Attention, Conv, ConvTranspose, Mode, Pool, Readout, Recurrent, Table};
 pub use network::{Parameter, Sequential};
 pub use op::cross_entropy;
-pub(crate) use op::{add_into, alone, exp, sigmoid, wide};
+pub(crate) use op::{Csr, add_into, alone, exp, sigmoid, wide};
 pub use precision::Precision;
 pub use rbm::{
     Annealing, ContrastiveDivergence, LogPartition, Rbm, RbmLearner, RbmSpec, RbmStack, RbmStep, Sparsity, VisibleUnits,

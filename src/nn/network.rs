@@ -164,6 +164,21 @@ impl Sequential {
         self.device.is_cpu() && !self.spec.is_custom() && self.precision == Precision::F32
     }
 
+    /// Whether rows of mostly zeros go through it without their zeros: on the processor, when the first layer is linear and
+    /// no later layer shares its weight.
+    pub fn takes_sparse(&self) -> bool {
+        let tied = |layer: &LayerSpec| matches!(layer, LayerSpec::Tied { .. });
+        self.has_kernels()
+            && self.stages.first().is_some_and(|stage| stage.kernel.takes_sparse())
+            && !self.spec.inputs.ragged
+            && !self.spec.layers.iter().any(tied)
+    }
+
+    /// The weight of the first layer among the parameters, where that is linear.
+    pub(crate) fn first_weight(&self) -> Option<usize> {
+        self.own.first()?.parameters.first().copied().filter(|_| self.takes_sparse())
+    }
+
     fn by_kernels(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let mut x = x.clone();
         for stage in &self.stages {

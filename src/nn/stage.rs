@@ -60,7 +60,7 @@ impl Stage {
                     Mode::Train { seed, step, first_row } => Mode::Train { seed, step, first_row: first_row * time },
                     Mode::Eval => Mode::Eval,
                 };
-                Pass { rows: whole.rows * time, x, params, mode, lengths: None }
+                Pass { rows: whole.rows * time, x, params, mode, lengths: None, csr: None }
             }
         }
     }

@@ -12,7 +12,8 @@ use rayon::prelude::*;
 
 use super::{
     Mode, Parameter, Sequential,
-    op::{Gradients, Pass, Saved, add_values, alone, room, threads},
+    op::{Csr, Gradients, Pass, Saved, add_values, alone, room, threads},
+    stage::Stage,
 };
 use crate::{Error, Result};
 
@@ -66,8 +67,33 @@ impl Tape {
     /// # Errors
     /// [`Error::Network`] when `x` is not `rows` rows of the network's inputs.
     pub fn forward(&mut self, network: &Sequential, x: &[f32], rows: usize, mode: Mode) -> Result<&[f32]> {
-        let whole = Pass { rows, x, params: &[], mode, lengths: None };
+        let whole = Pass { rows, x, params: &[], mode, lengths: None, csr: None };
         if mode == Mode::Eval { self.predict(network, whole) } else { self.apply(network, whole) }
+    }
+
+    /// Applies a network that [takes sparse rows](Sequential::takes_sparse) to some and gives `rows × outputs`.
+    ///
+    /// # Errors
+    /// [`Error::Network`] when the network takes none, or a value lies beyond a row.
+    pub(crate) fn forward_sparse(&mut self, network: &Sequential, csr: Csr<'_>) -> Result<&[f32]> {
+        let rows = csr.offsets.len().saturating_sub(1);
+        self.apply(network, Pass { rows, x: &[], params: &[], mode: Mode::Eval, lengths: None, csr: Some(csr) })
+    }
+
+    /// Learns from sparse rows, as [`learn`](Tape::learn) does from others. The gradient of the first weight is
+    /// `(columns, outputs)`, of the columns that occur.
+    ///
+    /// # Errors
+    /// As [`forward_sparse`](Tape::forward_sparse).
+    pub(crate) fn learn_sparse<T>(
+        &mut self,
+        network: &Sequential,
+        csr: Csr<'_>,
+        mode: Mode,
+        loss: impl FnOnce(&[f32], &mut [f32]) -> T,
+    ) -> Result<T> {
+        let rows = csr.offsets.len().saturating_sub(1);
+        self.go(network, Pass { rows, x: &[], params: &[], mode, lengths: None, csr: Some(csr) }, loss)
     }
 
     /// Applies the network to sequences of these lengths, each at least 1, padded to as many steps each: `x` holds
@@ -83,7 +109,7 @@ impl Tape {
         lengths: &[u32],
         mode: Mode,
     ) -> Result<&[f32]> {
-        self.apply(network, Pass { rows: lengths.len(), x, params: &[], mode, lengths: Some(lengths) })
+        self.apply(network, Pass { rows: lengths.len(), x, params: &[], mode, lengths: Some(lengths), csr: None })
     }
 
     fn apply(&mut self, network: &Sequential, whole: Pass<'_>) -> Result<&[f32]> {
@@ -103,7 +129,7 @@ impl Tape {
             for (i, stage) in stages.iter().enumerate() {
                 let (before, after) = self.outputs.split_at_mut(i);
                 let params = held.params(network, stage.layer)?;
-                let pass = stage.pass(whole, time, before.last().map_or(x, Vec::as_slice), &params);
+                let pass = pass(stage, i, whole, time, before.last().map_or(x, Vec::as_slice), &params);
                 let y = room(&mut after[0], rows * stage.outputs(time));
                 stage.kernel.forward(pass, y, &mut self.saved[i]);
             }
@@ -158,7 +184,7 @@ impl Tape {
         mode: Mode,
         loss: impl FnOnce(&[f32], &mut [f32]) -> T,
     ) -> Result<T> {
-        self.go(network, Pass { rows, x, params: &[], mode, lengths: None }, loss)
+        self.go(network, Pass { rows, x, params: &[], mode, lengths: None, csr: None }, loss)
     }
 
     /// Learns from sequences, as [`forward_sequences`](Tape::forward_sequences) takes them.
@@ -173,7 +199,7 @@ impl Tape {
         mode: Mode,
         loss: impl FnOnce(&[f32], &mut [f32]) -> T,
     ) -> Result<T> {
-        self.go(network, Pass { rows: lengths.len(), x, params: &[], mode, lengths: Some(lengths) }, loss)
+        self.go(network, Pass { rows: lengths.len(), x, params: &[], mode, lengths: Some(lengths), csr: None }, loss)
     }
 
     fn go<T>(
@@ -183,6 +209,7 @@ impl Tape {
         loss: impl FnOnce(&[f32], &mut [f32]) -> T,
     ) -> Result<T> {
         self.apply(network, whole)?;
+        self.shape_gradients(network, &whole)?;
         let mut buffers = self.gradients.iter().map(|t| take(t, Vec::new())).collect::<Result<Vec<_>>>()?;
         let count = whole.rows * network.spec().outputs;
         let outputs = self.outputs.last().map_or(&[][..], |y| &y[..count]);
@@ -192,6 +219,21 @@ impl Tape {
             take(tensor, buffer)?;
         }
         done.map(|()| told)
+    }
+
+    /// Makes the gradient of the first weight as large as sparse rows need it, or as the weight is.
+    fn shape_gradients(&mut self, network: &Sequential, whole: &Pass<'_>) -> Result<()> {
+        let Some(stage) = network.stages().first().filter(|stage| stage.kernel.takes_sparse()) else { return Ok(()) };
+        let Some(&weight) = network.own(stage.layer).parameters.first() else { return Ok(()) };
+        let dims = match whole.csr {
+            Some(csr) => vec![csr.columns.len(), stage.kernel.outputs()],
+            None => network.parameters()[weight].var.dims().to_vec(),
+        };
+        if self.gradients[weight].dims() != dims {
+            let zeros = Tensor::zeros(dims, DType::F32, network.device());
+            self.gradients[weight] = zeros.map_err(|e| Error::tensor("making room for gradients", e))?;
+        }
+        Ok(())
     }
 
     fn back(&mut self, network: &Sequential, whole: Pass<'_>, buffers: &mut [Vec<f32>]) -> Result<()> {
@@ -216,7 +258,7 @@ impl Tape {
             let mut slices: Vec<&mut [f32]> = slots.iter_mut().map(Vec::as_mut_slice).collect();
             let gradients = Gradients { x: (i > 0).then(|| room(dx, inputs)), params: &mut slices };
             let params = held.params(network, stage.layer)?;
-            let pass = stage.pass(whole, time, x, &params);
+            let pass = pass(stage, i, whole, time, x, &params);
             stage.kernel.backward(pass, &self.outputs[i][..outputs], &mut dy[..outputs], &mut self.saved[i], gradients);
             for (&p, slot) in own.iter().zip(slots) {
                 if mem::replace(&mut filled[p], true) {
@@ -243,7 +285,7 @@ impl Lane {
     fn forward(&mut self, network: &Sequential, params: &[Vec<&[f32]>], x: &[f32], y: &mut [f32]) {
         let stages = network.stages();
         let rows = y.len() / network.spec().outputs;
-        let whole = Pass { rows, x, params: &[], mode: Mode::Eval, lengths: None };
+        let whole = Pass { rows, x, params: &[], mode: Mode::Eval, lengths: None, csr: None };
         self.saved.resize_with(stages.len(), Saved::default);
         let [mut before, mut after] = mem::take(&mut self.between);
         for (i, (stage, saved)) in stages.iter().zip(&mut self.saved).enumerate() {
@@ -259,8 +301,40 @@ impl Lane {
     }
 }
 
+/// What stage `i` is called on. Sparse rows go into the first alone.
+fn pass<'a>(stage: &Stage, i: usize, whole: Pass<'a>, time: usize, x: &'a [f32], params: &'a [&'a [f32]]) -> Pass<'a> {
+    match whole.csr {
+        Some(_) if i == 0 => Pass { params, ..whole },
+        _ => stage.pass(Pass { csr: None, ..whole }, time, x, params),
+    }
+}
+
+/// Checks that sparse rows are what the network takes.
+fn check_sparse(network: &Sequential, rows: usize, csr: &Csr<'_>) -> Result<usize> {
+    let inputs = network.spec().inputs.count();
+    let refused = |got: String, fits: String| Err(Error::Network { layer: "input".into(), got, fits });
+    if !network.takes_sparse() {
+        return refused("sparse rows".into(), "a network takes them whose first layer is linear".into());
+    }
+    let ends = csr.offsets.last().map_or(0, |&end| end as usize);
+    let whole = csr.offsets.len() == rows + 1 && csr.indices.len() == ends && csr.values.len() == ends;
+    if !whole || !csr.offsets.is_sorted() {
+        return refused(
+            format!("{} sparse values for {rows} rows", csr.values.len()),
+            "as many as the rows have".into(),
+        );
+    }
+    match csr.indices.iter().find(|&&index| index as usize >= inputs) {
+        Some(index) => refused(format!("a value at position {index}"), format!("it takes rows of {inputs} values")),
+        None => Ok(1),
+    }
+}
+
 /// Checks that rows are what the network takes; gives the steps that sequences are padded to, 1 without.
 fn check(network: &Sequential, pass: &Pass<'_>) -> Result<usize> {
+    if let Some(csr) = &pass.csr {
+        return check_sparse(network, pass.rows, csr);
+    }
     let inputs = &network.spec().inputs;
     let refused = |got: String, fits: String| Err(Error::Network { layer: "input".into(), got, fits });
     if !network.has_kernels() {

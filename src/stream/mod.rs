@@ -5,11 +5,13 @@
 
 mod cache;
 pub mod ipc;
+mod nested;
 mod plain;
 mod records;
 mod source;
 
 pub use cache::{Cache, CacheOptions, CachedBatches};
+pub(crate) use nested::{nested_column, nested_field};
 pub(crate) use plain::plain_batch;
 pub use records::RecordStream;
 pub use source::{MemorySource, RecordSource};

@@ -8,7 +8,7 @@ use arrow::{
     datatypes::{ArrowNativeType, DataType, Float32Type, Float64Type, UInt8Type, UInt32Type},
 };
 
-use super::{Element, TensorField, convert::Real};
+use super::{Element, SparseRows, TensorField, convert::Real};
 use crate::{Error, Result};
 
 /// What a column's cells hold, row after row.
@@ -35,6 +35,8 @@ pub enum Values {
     U8(Vec<u8>),
     /// Ids and classes.
     U32(Vec<u32>),
+    /// Single precision, rows of mostly zeros.
+    Sparse(SparseRows),
 }
 
 /// A row that cannot be used.
@@ -54,6 +56,7 @@ impl Values {
             Values::F64(values) => values.len(),
             Values::U8(values) => values.len(),
             Values::U32(values) => values.len(),
+            Values::Sparse(rows) => rows.rows() * rows.width,
         }
     }
 
@@ -64,6 +67,7 @@ impl Values {
             Values::F64(values) => out.extend(values[range].iter().map(|v| T::from_double(*v))),
             Values::U8(values) => out.extend(values[range].iter().map(|v| T::from_single(f32::from(*v)))),
             Values::U32(values) => out.extend(values[range].iter().map(|v| T::from_double(f64::from(*v)))),
+            Values::Sparse(rows) => out.extend(rows.to_dense()[range].iter().map(|v| T::from_single(*v))),
         }
     }
 
@@ -74,6 +78,7 @@ impl Values {
             Values::F64(values) => values.into_iter().map(|v| v as f32).collect(),
             Values::U8(values) => values.into_iter().map(f32::from).collect(),
             Values::U32(values) => values.into_iter().map(|v| v as f32).collect(),
+            Values::Sparse(rows) => rows.to_dense(),
         }
     }
 
@@ -182,6 +187,7 @@ impl Cells {
             Values::F64(values) => array::<f64>(values, self.offsets, field),
             Values::U8(values) => array::<u8>(values, self.offsets, field),
             Values::U32(values) => array::<u32>(values, self.offsets, field),
+            Values::Sparse(rows) => rows.into_array(field),
         }
     }
 }

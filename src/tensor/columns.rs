@@ -4,7 +4,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use serde::{Deserialize, Serialize};
 
 use super::reader::Readers;
-use crate::{Error, Result};
+use crate::{Error, Result, stream::nested_field};
 
 /// The columns a network learns from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct Columns {
     /// after its inputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readers: Option<Readers>,
+    /// Whether rows are mostly zeros, of which only the other values are kept. Not for readers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sparse: bool,
 }
 
 impl Columns {
@@ -35,7 +38,14 @@ impl Columns {
     /// Learns `label` from several columns of features, side by side in this order.
     pub fn side_by_side(features: impl IntoIterator<Item = impl Into<String>>, label: impl Into<String>) -> Self {
         let features = features.into_iter().map(Into::into).collect();
-        Self { features, label: label.into(), weight: None, validation: None, readers: None }
+        Self { features, label: label.into(), weight: None, validation: None, readers: None, sparse: false }
+    }
+
+    /// Keeps only the values of the features that are not zero: for wide rows of mostly zeros, such as Spark ML's encoders and
+    /// hashed words. A network whose first layer is linear then trains and predicts on those alone.
+    pub fn sparse(mut self) -> Self {
+        self.sparse = true;
+        self
     }
 
     /// Learns from one column of features alone.
@@ -131,4 +141,20 @@ pub(super) fn typed(schema: &Schema, name: &str, expected: &str, fits: fn(&DataT
     let i = position(schema, name)?;
     let field: &Field = schema.field(i);
     if fits(field.data_type()) { Ok(i) } else { Err(Error::schema(name, expected, field.data_type().to_string())) }
+}
+
+/// Finds a column, or a field within a struct, and checks its type.
+pub(super) fn typed_field(
+    schema: &Schema,
+    name: &str,
+    expected: &str,
+    fits: fn(&DataType) -> bool,
+) -> Result<Vec<usize>> {
+    match nested_field(schema, name) {
+        Some((places, field)) if places.len() > 1 => match fits(field.data_type()) {
+            true => Ok(places),
+            false => Err(Error::schema(name, expected, field.data_type().to_string())),
+        },
+        _ => Ok(vec![typed(schema, name, expected, fits)?]),
+    }
 }

@@ -9,6 +9,7 @@ use arrow::{
     datatypes::{DataType, Fields, Float32Type, Float64Type, Int8Type, Int32Type},
 };
 
+use super::SparseRows;
 use crate::{Error, Result};
 
 /// Why one value of a feature column cannot be used.
@@ -222,6 +223,27 @@ impl<'a> Vectors<'a> {
     }
 }
 
+impl Vectors<'_> {
+    fn copy_sparse(&self, row: usize, width: usize, begin: usize, out: &mut SparseRows) -> Result<(), Fault> {
+        let found = self.len(row);
+        if found != width {
+            return Err(Fault::Length { found, expected: width });
+        }
+        let (offsets, positions) = self.positions;
+        let positions = &positions[offsets[row] as usize..offsets[row + 1] as usize];
+        let increasing = positions.windows(2).all(|pair| pair[0] < pair[1]);
+        let within = |position: &i32| usize::try_from(*position).is_ok_and(|position| position < width);
+        if !increasing || !positions.iter().all(within) {
+            return Err(Fault::BadVector);
+        }
+        let from = out.values.len();
+        out.values.resize(from + positions.len(), 0.0);
+        self.values.copy(row, &mut out.values[from..]).map_err(|_| Fault::BadVector)?;
+        out.indices.extend(positions.iter().map(|position| (begin + *position as usize) as u32));
+        Ok(())
+    }
+}
+
 /// One feature column of one batch: each row is a number, a list of numbers or a vector.
 pub(super) struct Column<'a> {
     rows: Rows<'a>,
@@ -284,6 +306,33 @@ impl<'a> Column<'a> {
             Rows::Vectors(vectors) => vectors.copy(row, out)?,
         }
         if all_finite(out) { Ok(()) } else { Err(Fault::NotFinite) }
+    }
+
+    /// Appends the values of a row that are not zero, at their positions from `begin` on; `width` are the row's. What was
+    /// appended of a row that cannot be used is left behind.
+    pub(super) fn copy_sparse(
+        &self,
+        row: usize,
+        width: usize,
+        begin: usize,
+        out: &mut SparseRows,
+    ) -> Result<(), Fault> {
+        if self.is_null(row) {
+            return Err(Fault::Null);
+        }
+        let from = out.values.len();
+        match &self.rows {
+            Rows::Vectors(vectors) if vectors.kinds[row] == SPARSE => vectors.copy_sparse(row, width, begin, out)?,
+            _ => {
+                let mut dense: Vec<f32> = vec![0.0; width];
+                self.copy(row, &mut dense)?;
+                for (i, value) in dense.into_iter().enumerate().filter(|(_, value)| *value != 0.0) {
+                    out.indices.push((begin + i) as u32);
+                    out.values.push(value);
+                }
+            }
+        }
+        if all_finite(&out.values[from..]) { Ok(()) } else { Err(Fault::NotFinite) }
     }
 
     /// Copies every row at once when they lie side by side in memory without nulls, `out.len()` values in all.

@@ -32,9 +32,9 @@ pub trait Decoder: Send {
 /// a thousand times as large when it is decoded.
 const DECODED_AT_ONCE: usize = 16 << 20;
 
-/// Bytes of the tensors of one row, those aside that vary in length.
+/// Bytes of the tensors of one row, those aside that vary in length or are sparse.
 pub(crate) fn fixed_bytes(fields: &[TensorField]) -> usize {
-    let fixed = fields.iter().filter(|field| !field.shape.ragged);
+    let fixed = fields.iter().filter(|field| !field.shape.ragged && !field.sparse);
     fixed.map(|field| field.count().saturating_mul(field.element.bytes())).fold(0, usize::saturating_add)
 }
 

@@ -12,7 +12,7 @@ use arrow::{
 };
 
 use super::{
-    Columns, FeatureReader, LabelKind, OnInvalid,
+    Cells, Columns, FeatureReader, LabelKind, OnInvalid, SparseBlock, Values,
     columns::typed,
     convert::{Fault, is_number},
     decode::{Decoded, Decoder},
@@ -36,6 +36,8 @@ pub struct ExampleDecoder {
     weight: Option<Scalar>,
     held_out: Option<Scalar>,
     on_invalid: OnInvalid,
+    /// Whether features stay sparse.
+    sparse: bool,
     rows_read: u64,
     skipped: u64,
     /// The dimensions of a row, when the one column of features says them.
@@ -106,12 +108,24 @@ impl ExampleDecoder {
             weight: columns.weight.as_ref().map(|name| scalar(name, "a number", is_number)).transpose()?,
             held_out: columns.validation.as_ref().map(|name| scalar(name, "a boolean", is_boolean)).transpose()?,
             on_invalid,
+            sparse: columns.sparse,
             rows_read: 0,
             skipped: 0,
             dims: dims(schema, &columns.features),
             fields: Vec::new(),
             schema: Arc::new(Schema::empty()),
         })
+    }
+
+    /// Reads the features of a batch, dense or sparse.
+    fn features(&mut self, batch: &RecordBatch) -> Result<(Values, Option<Faults>)> {
+        if self.sparse {
+            let SparseBlock { rows, faults } = self.features.read_sparse(batch)?;
+            return Ok((Values::Sparse(rows), faults));
+        }
+        let mut values = Vec::new();
+        let faults = self.features.append(batch, &mut values)?;
+        Ok((Values::F32(values), faults))
     }
 
     /// Lays out the canonical columns, once a row has shown its width.
@@ -123,7 +137,10 @@ impl ExampleDecoder {
         let scalar = |name, element| TensorField::new(name, element, RowShape::scalar());
         let dims = self.dims.take().filter(|dims| dims.iter().product::<usize>() == width);
         let shape = RowShape::fixed(dims.unwrap_or_else(|| vec![width]));
-        self.fields.push(TensorField::new(FEATURES, Element::F32, shape));
+        self.fields.push(match self.sparse {
+            true => TensorField::sparse(FEATURES, width),
+            false => TensorField::new(FEATURES, Element::F32, shape),
+        });
         match &self.label {
             Label::None => {}
             Label::Class(_) => self.fields.push(scalar(LABEL, Element::U32)),
@@ -158,8 +175,7 @@ impl Decoder for ExampleDecoder {
         let (rows, start) = (batch.num_rows(), self.rows_read);
         self.rows_read += rows as u64;
         let (weight, held_out) = (self.weight.clone(), self.held_out.clone());
-        let mut values: Vec<f32> = Vec::new();
-        let mut faults = self.features.append(batch, &mut values)?;
+        let (mut values, mut faults) = self.features(batch)?;
         let mut targets = Vec::new();
         let classes = match &mut self.label {
             Label::None => None,
@@ -200,7 +216,11 @@ impl Decoder for ExampleDecoder {
         }
         let bad = faults.map(|faults| faults.bad);
         if let Some(bad) = &bad {
-            compact(&mut values, 0, width, bad);
+            match &mut values {
+                Values::Sparse(rows) => rows.retain(|row| !bad[row]),
+                Values::F32(values) => compact(values, 0, width, bad),
+                _ => {}
+            }
         }
         let good: Vec<usize> = (0..rows).filter(|&row| bad.as_ref().is_none_or(|bad| !bad[row])).collect();
         let at: Vec<u64> = good.iter().map(|&row| start + row as u64).collect();
@@ -208,10 +228,8 @@ impl Decoder for ExampleDecoder {
             let values = array.as_primitive::<Float64Type>().values();
             good.iter().map(|&row| values[row]).collect()
         };
-        let item = Arc::new(Field::new_list_field(DataType::Float32, false));
-        let features = FixedSizeListArray::try_new(item, width as i32, Arc::new(Float32Array::from(values)), None)
-            .map_err(|e| Error::arrow("laying out features", e))?;
-        let mut columns: Vec<ArrayRef> = vec![Arc::new(features)];
+        let features = Cells { values, offsets: None, faults: Vec::new() }.into_array(&self.fields[0])?;
+        let mut columns: Vec<ArrayRef> = vec![features];
         if let Some((label, labels)) = &classes {
             let labels = numbers(labels);
             let is_class = |label: f64| (0.0..MAX_CLASSES).contains(&label) && label.fract() == 0.0;

@@ -1,14 +1,17 @@
 //! Reads the feature columns of a batch into one row-major block.
 
-use arrow::{array::RecordBatch, datatypes::Schema};
+use arrow::{
+    array::{ArrayRef, RecordBatch},
+    datatypes::Schema,
+};
 
 use super::{
-    Columns,
-    columns::typed,
+    Columns, SparseRows,
+    columns::typed_field,
     convert::{Column, Fault, Real, is_feature},
     reader::RecordReader,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, stream::nested_column};
 
 /// Reads feature columns, side by side, as single-precision rows.
 ///
@@ -25,7 +28,8 @@ pub struct FeatureReader {
 #[derive(Debug, Clone)]
 struct FeatureColumn {
     name: String,
-    index: usize,
+    /// Which column it is, or which field of which struct.
+    places: Vec<usize>,
     width: Option<usize>,
 }
 
@@ -134,8 +138,8 @@ impl FeatureReader {
         }
         let expected = "a number, a boolean, an array of numbers or a Spark ML vector";
         let columns = columns.iter().map(|name| {
-            let index = typed(schema, name, expected, is_feature)?;
-            Ok(FeatureColumn { name: name.clone(), index, width: None })
+            let places = typed_field(schema, name, expected, is_feature)?;
+            Ok(FeatureColumn { name: name.clone(), places, width: None })
         });
         Ok(Self { columns: columns.collect::<Result<_>>()?, records: None, rows_read: 0 })
     }
@@ -215,23 +219,11 @@ impl FeatureReader {
         if let Some(records) = &mut self.records {
             return append_records(records, batch, start, out);
         }
-        let mut read = Vec::with_capacity(self.columns.len());
-        for column in &mut self.columns {
-            let values = Column::new(batch.column(column.index))?;
-            if column.width.is_none() {
-                column.width = (0..rows).find(|&row| !values.is_null(row)).map(|row| values.len(row));
-            }
-            read.push((column.name.as_str(), column.width, values));
-        }
+        let arrays = self.arrays(batch)?;
+        let read = self.measure(&arrays, rows)?;
         let mut faults = None;
         let Some(width) = read.iter().map(|(_, width, _)| *width).sum::<Option<usize>>() else {
-            // Some column has shown nothing but nulls so far: no row can be laid out.
-            for row in 0..rows {
-                for (name, _, _) in read.iter().filter(|(_, _, values)| values.is_null(row)) {
-                    Faults::mark(&mut faults, rows, row, start, name, Fault::Null);
-                }
-            }
-            return Ok(faults);
+            return Ok(nulls(&read, rows, start));
         };
         let begin = out.len();
         let room = rows.checked_mul(width).filter(|&n| out.try_reserve(n).is_ok()).ok_or_else(|| {
@@ -261,6 +253,93 @@ impl FeatureReader {
         }
         Ok(faults)
     }
+}
+
+impl FeatureReader {
+    /// Finds the columns in a batch.
+    fn arrays(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        self.columns.iter().map(|column| nested_column(batch.columns(), &column.places)).collect()
+    }
+
+    /// Wraps those columns, each with its name and, as far as one of the rows has shown it, its width.
+    fn measure<'a>(
+        &'a mut self,
+        arrays: &'a [ArrayRef],
+        rows: usize,
+    ) -> Result<Vec<(&'a str, Option<usize>, Column<'a>)>> {
+        let mut read = Vec::with_capacity(self.columns.len());
+        for (column, array) in self.columns.iter_mut().zip(arrays) {
+            let values = Column::new(array)?;
+            if column.width.is_none() {
+                column.width = (0..rows).find(|&row| !values.is_null(row)).map(|row| values.len(row));
+            }
+            read.push((column.name.as_str(), column.width, values));
+        }
+        Ok(read)
+    }
+
+    /// Reads the next batch's rows, keeping only the values that are not zero; rows that cannot be used as rows of zeros.
+    pub(crate) fn read_sparse(&mut self, batch: &RecordBatch) -> Result<SparseBlock> {
+        let count = batch.num_rows();
+        let start = self.rows_read;
+        self.rows_read += count as u64;
+        let arrays = self.arrays(batch)?;
+        let read = self.measure(&arrays, count)?;
+        let Some(width) = read.iter().map(|(_, width, _)| *width).sum::<Option<usize>>() else {
+            let rows = SparseRows { offsets: vec![0; count + 1], ..SparseRows::new(0) };
+            return Ok(SparseBlock { rows, faults: nulls(&read, count, start) });
+        };
+        let (mut rows, mut faults) = (SparseRows::new(width), None);
+        for row in 0..count {
+            let (mut begin, mut valid) = (0, true);
+            for (name, width, values) in &read {
+                let width = width.unwrap_or(0);
+                if let Err(fault) = values.copy_sparse(row, width, begin, &mut rows) {
+                    Faults::mark(&mut faults, count, row, start, name, fault);
+                    valid = false;
+                }
+                begin += width;
+            }
+            if !valid {
+                rows.discard_row();
+            }
+            if i32::try_from(rows.values.len()).is_err() {
+                let reason = format!("{count} rows have more than 2³¹ values that are not zero; read smaller batches");
+                return Err(Error::data(read[0].0, reason));
+            }
+            rows.end_row();
+        }
+        Ok(SparseBlock { rows, faults })
+    }
+}
+
+/// The sparse features of one batch.
+pub(crate) struct SparseBlock {
+    pub(crate) rows: SparseRows,
+    pub(super) faults: Option<Faults>,
+}
+
+impl SparseBlock {
+    /// Refuses the block when a row cannot be used.
+    pub(crate) fn require_valid(&self) -> Result<()> {
+        self.faults.as_ref().map_or(Ok(()), |faults| Err(faults.first.error(faults.count(), self.rows.rows() as u64)))
+    }
+
+    /// Returns a flag a row, set for those that can be used; none when all can.
+    pub(crate) fn valid(&self) -> Option<Vec<bool>> {
+        self.faults.as_ref().map(|faults| faults.bad.iter().map(|bad| !bad).collect())
+    }
+}
+
+/// Marks the nulls of columns some of which have shown nothing else so far, so that no row can be laid out.
+fn nulls(read: &[(&str, Option<usize>, Column<'_>)], rows: usize, start: u64) -> Option<Faults> {
+    let mut faults = None;
+    for row in 0..rows {
+        for (name, _, _) in read.iter().filter(|(_, _, values)| values.is_null(row)) {
+            Faults::mark(&mut faults, rows, row, start, name, Fault::Null);
+        }
+    }
+    faults
 }
 
 /// Appends a batch's rows as readers make them, side by side.

@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | one number | the element's own | |
 //! | one shape for all | `FixedSizeList` of the element, row-major | the canonical extension `arrow.fixed_shape_tensor`; without it the shape is `[n]` |
+//! | one shape for all, mostly zeros | `List` of `Struct<index: UInt32, value: Float32>` | [`SPARSE_KEY`], the number of values |
 //! | ragged: only the first dimension differs between rows | `List` of the element, row-major | [`SHAPE_KEY`], as in `[null,12]` |
 
 use std::{collections::HashMap, sync::Arc};
@@ -13,6 +14,7 @@ use std::{collections::HashMap, sync::Arc};
 use arrow::datatypes::{DataType, Field};
 use serde::{Deserialize, Serialize};
 
+use super::sparse::sparse_type;
 use crate::{Error, Result};
 
 /// The name of a canonical batch's column of labels: `u32` scalars are classes, `f64` or `f32` are targets.
@@ -24,6 +26,8 @@ pub const HELD_OUT: &str = "held_out";
 
 /// The field metadata that holds a ragged column's shape: a JSON array whose first entry is null.
 pub const SHAPE_KEY: &str = "tinderbox.shape";
+/// The field metadata that holds the number of values of a sparse row, zeros included.
+pub const SPARSE_KEY: &str = "tinderbox.sparse";
 const EXTENSION_NAME: &str = "ARROW:extension:name";
 const EXTENSION_METADATA: &str = "ARROW:extension:metadata";
 const FIXED_SHAPE: &str = "arrow.fixed_shape_tensor";
@@ -108,12 +112,20 @@ pub struct TensorField {
     pub element: Element,
     /// The shape of one row.
     pub shape: RowShape,
+    /// Whether only the values that are not zero are kept, as [`SparseRows`](super::SparseRows).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sparse: bool,
 }
 
 impl TensorField {
     /// Puts a field together.
     pub fn new(name: impl Into<String>, element: Element, shape: RowShape) -> Self {
-        Self { name: name.into(), element, shape }
+        Self { name: name.into(), element, shape, sparse: false }
+    }
+
+    /// Creates a field of rows of `width` numbers in single precision, most of them zero.
+    pub fn sparse(name: impl Into<String>, width: usize) -> Self {
+        Self { sparse: true, ..Self::new(name, Element::F32, RowShape::fixed([width])) }
     }
 
     /// How many values a row has, or a step when ragged.
@@ -131,6 +143,10 @@ impl TensorField {
     pub fn to_arrow(&self) -> Field {
         let item = Arc::new(Field::new_list_field(self.element.data_type(), false));
         let RowShape { dims, ragged } = &self.shape;
+        if self.sparse {
+            let metadata = HashMap::from([(SPARSE_KEY.to_owned(), self.count().to_string())]);
+            return Field::new(&self.name, sparse_type(), false).with_metadata(metadata);
+        }
         if *ragged {
             let shape = serde_json::Value::from_iter([None].into_iter().chain(dims.iter().copied().map(Some)));
             let metadata = HashMap::from([(SHAPE_KEY.to_owned(), shape.to_string())]);
@@ -163,6 +179,13 @@ impl TensorField {
         };
         let dims = |entries: &[Option<usize>]| entries.iter().copied().collect::<Option<Vec<usize>>>();
         match field.data_type() {
+            list if *list == sparse_type() => {
+                let width = field.metadata().get(SPARSE_KEY).and_then(|width| width.parse().ok());
+                let width = width.filter(|width| *width > 0);
+                let width =
+                    width.ok_or_else(|| refused(format!("sparse rows without their width (`{SPARSE_KEY}`)")))?;
+                Ok(Self::sparse(name, width))
+            }
             DataType::FixedSizeList(item, width) => {
                 let shape = match fixed_shape(field) {
                     None => vec![*width as usize],
@@ -253,6 +276,12 @@ mod tests {
         };
         let image = TensorField::new("x", Element::U8, RowShape::fixed([3, 2])).to_arrow();
         let frames = TensorField::new("x", Element::F32, RowShape::ragged([2])).to_arrow();
+        let widthless = TensorField::sparse("x", 3).to_arrow().with_metadata(HashMap::new());
+        assert!(TensorField::from_arrow(&widthless).unwrap_err().to_string().contains("without their width"));
+        assert_eq!(
+            TensorField::from_arrow(&TensorField::sparse("x", 3).to_arrow()).unwrap(),
+            TensorField::sparse("x", 3)
+        );
         let list_of = |item| DataType::List(Arc::new(Field::new_list_field(item, false)));
         for (field, words) in [
             (Field::new("x", DataType::Utf8, false), "Utf8"),

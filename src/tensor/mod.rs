@@ -18,14 +18,17 @@ mod input_decoder;
 mod minibatch;
 pub mod reader;
 mod rows;
+mod sparse;
 
 pub use cells::{CellFault, Cells, Values};
 pub use columns::{Columns, LabelKind, OnInvalid};
 pub use decode::{Decoded, Decoder};
 pub(crate) use decode::{fixed_bytes, rows_at_once};
 pub use example_decoder::{ExampleDecoder, FEATURES};
+pub(crate) use features::SparseBlock;
 pub use features::{FeatureBlock, FeatureReader};
 pub use field::{Element, RowShape, TensorField};
 pub use input_decoder::InputDecoder;
 pub use minibatch::{Input, Minibatch, Targets};
 pub use rows::Rows;
+pub use sparse::SparseRows;

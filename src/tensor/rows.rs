@@ -7,9 +7,10 @@ use arrow::{
 };
 
 use super::{
-    Element, TensorField, Values,
+    Element, SparseRows, TensorField, Values,
     field::{HELD_OUT, LABEL, WEIGHT},
     minibatch::{Input, Minibatch, Targets},
+    sparse::SparseColumn,
 };
 use crate::{Error, Result};
 
@@ -31,6 +32,7 @@ enum Chunk {
     F64(Lanes<f64>),
     U8(Lanes<u8>),
     U32(Lanes<u32>),
+    Sparse(SparseColumn),
 }
 
 #[derive(Debug, Clone)]
@@ -56,6 +58,9 @@ impl<T: arrow::datatypes::ArrowNativeType> Lanes<T> {
 
 impl Chunk {
     fn new(field: &TensorField, array: &ArrayRef) -> Result<Self> {
+        if field.sparse {
+            return Ok(Chunk::Sparse(SparseColumn::new(&field.name, field.count(), array)?));
+        }
         let (values, bounds) = match array.data_type() {
             DataType::List(_) => {
                 let list = array.as_list::<i32>();
@@ -91,6 +96,8 @@ impl Chunk {
             Chunk::F64(lanes) => lanes.row(row).len(),
             Chunk::U8(lanes) => lanes.row(row).len(),
             Chunk::U32(lanes) => lanes.row(row).len(),
+            // An index and a value each.
+            Chunk::Sparse(column) => 2 * column.len(row),
         }
     }
 }
@@ -209,6 +216,16 @@ fn check_role(field: &TensorField) -> Result<()> {
 
 /// Copies one column of the rows at those places (batch, row within it).
 fn gather(field: &TensorField, chunks: &[Chunk], places: &[(usize, usize)]) -> Input {
+    if field.sparse {
+        let mut rows = SparseRows::new(field.count());
+        for &(batch, row) in places {
+            if let Chunk::Sparse(column) = &chunks[batch] {
+                column.copy(row, &mut rows);
+            }
+        }
+        let (shape, values) = (field.shape.dims.clone(), Values::Sparse(rows));
+        return Input { name: String::new(), values, shape, lengths: None };
+    }
     let step = field.count();
     let (mut shape, mut width, mut lengths) = (field.shape.dims.clone(), step, None);
     if field.shape.ragged {

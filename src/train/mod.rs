@@ -20,6 +20,7 @@ mod replica;
 mod replicas;
 mod row_sum;
 mod schedule;
+mod sparse;
 mod split;
 mod stop;
 mod trainer;

@@ -198,6 +198,11 @@ impl TrainParams {
         self.class_weights.check()
     }
 
+    /// Whether rows of mostly zeros may stay so: on the processor, in single precision, and as they came.
+    pub(crate) fn takes_sparse(&self) -> bool {
+        self.devices.are_processor() && self.precision == Precision::F32 && self.corruption.is_none()
+    }
+
     /// Keeps the parameters whose names begin so as they are.
     pub(crate) fn freeze(&mut self, names: impl IntoIterator<Item = impl Into<String>>) {
         self.layer_rates.extend(names.into_iter().map(|name| (name.into(), 0.0)));

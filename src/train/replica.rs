@@ -8,13 +8,16 @@ use std::{
 use candle_core::{Device, DeviceLocation, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::loss::{Objective, Target};
+use super::{
+    loss::{Objective, Target},
+    sparse::SparseShard,
+};
 use crate::{
     Error, Result,
     model::{Evaluation, Metric},
     nn::{Id, InputShape, Mode, Sequential, Tape, add_into},
     number,
-    tensor::{Element, LabelKind, Minibatch, TensorField, field::LABEL},
+    tensor::{Element, Input, LabelKind, Minibatch, SparseRows, TensorField, Values, field::LABEL},
 };
 
 /// What one step, or several, saw.
@@ -54,6 +57,8 @@ pub(super) struct Staged {
     /// What the sum of the loss is divided by.
     pub(super) weight: f64,
     pub(super) shards: Vec<Shard>,
+    /// The columns that occur in it, where rows are mostly zeros.
+    pub(super) columns: Option<Arc<Vec<u32>>>,
 }
 
 /// A replica's share of a minibatch.
@@ -71,6 +76,8 @@ enum Features {
     /// The processor: its kernels read them where they lie.
     Host(Vec<f32>),
     Device(Tensor),
+    /// The processor, and rows of mostly zeros.
+    Sparse(SparseShard),
 }
 
 /// Places minibatches on the devices; it runs ahead of the replicas, on another thread.
@@ -79,6 +86,8 @@ pub(super) struct Stager {
     pub(super) devices: Vec<Device>,
     pub(super) objective: Arc<Objective>,
     pub(super) ids: Vec<Id>,
+    /// Whether rows of mostly zeros stay so.
+    pub(super) sparse: bool,
 }
 
 impl Stager {
@@ -87,6 +96,12 @@ impl Stager {
     /// that is asked for; it is not where the network is only measured.
     pub(super) fn stage(&self, mut minibatch: Minibatch, at: Option<(usize, u64)>) -> Result<Staged> {
         let rows = minibatch.rows();
+        if self.sparse
+            && let Some(Input { values: Values::Sparse(values), .. }) = minibatch.inputs.first_mut()
+        {
+            let values = std::mem::take(values);
+            return self.stage_sparse(&minibatch, values);
+        }
         let name = minibatch.inputs.first().map(|input| input.name.clone()).unwrap_or_default();
         let (width, lengths, mut features) = features(&mut minibatch);
         self.check_ids(&name, &features, width, lengths.as_deref(), &minibatch.numbers)?;
@@ -115,7 +130,27 @@ impl Stager {
             });
         }
         shards.reverse();
-        Ok(Staged { rows, weight: target.weight, shards })
+        Ok(Staged { rows, weight: target.weight, shards, columns: None })
+    }
+
+    fn stage_sparse(&self, minibatch: &Minibatch, values: SparseRows) -> Result<Staged> {
+        let rows = minibatch.rows();
+        let target = self.objective.target(minibatch, &[])?;
+        let all = SparseShard::new(values);
+        let count = self.devices.len().min(rows);
+        let shard = |i: usize| {
+            let (begin, end) = (rows * i / count, rows * (i + 1) / count);
+            let features = Features::Sparse(all.slice(begin, end));
+            Shard {
+                features,
+                lengths: None,
+                target: target.part(begin, end, rows),
+                rows: end - begin,
+                first_row: begin,
+            }
+        };
+        let (shards, columns) = ((0..count).map(shard).collect(), Some(all.columns().clone()));
+        Ok(Staged { rows, weight: target.weight, shards, columns })
     }
 }
 
@@ -263,6 +298,10 @@ impl Replica {
                 placed = Tensor::from_slice(values, shape, self.network.device()).map_err(failed)?;
                 &placed
             }
+            Features::Sparse(_) => {
+                let fits = "only networks on the processor take them".to_owned();
+                return Err(Error::Network { layer: "input".into(), got: "sparse rows".into(), fits });
+            }
         };
         let logits = match &shard.lengths {
             None => self.network.forward(features, mode)?,
@@ -278,13 +317,16 @@ impl Replica {
 
     /// The outputs for a shard as they are predicted, and the weighted sum of its loss.
     pub(super) fn outputs(&self, objective: &Objective, shard: &Shard, tape: &mut Tape) -> Result<(Vec<f32>, f64)> {
-        let (Features::Host(features), Some(_)) = (&shard.features, &self.tape) else {
-            let (outputs, sum) = self.loss(objective, shard, Mode::Eval)?;
-            return Ok((host(&outputs)?, scalar(&sum)?));
-        };
-        let outputs = match &shard.lengths {
-            Some(lengths) => tape.forward_sequences(&self.network, features, lengths, Mode::Eval),
-            None => tape.forward(&self.network, features, shard.rows, Mode::Eval),
+        let outputs = match (&shard.features, &self.tape, &shard.lengths) {
+            (Features::Sparse(rows), ..) => tape.forward_sparse(&self.network, rows.csr()),
+            (Features::Host(x), Some(_), Some(lengths)) => {
+                tape.forward_sequences(&self.network, x, lengths, Mode::Eval)
+            }
+            (Features::Host(x), Some(_), None) => tape.forward(&self.network, x, shard.rows, Mode::Eval),
+            _ => {
+                let (outputs, sum) = self.loss(objective, shard, Mode::Eval)?;
+                return Ok((host(&outputs)?, scalar(&sum)?));
+            }
         }?;
         let sum = objective.learn(outputs, &shard.target, &mut vec![0.0; outputs.len()]);
         Ok((outputs.to_vec(), sum))
@@ -347,15 +389,17 @@ impl Replica {
             return Err(Error::tensor("a training step", "CUDA_ERROR_OUT_OF_MEMORY"));
         }
         let begun = Instant::now();
-        if let (Some(tape), Features::Host(features)) = (&mut self.tape, &shard.features) {
+        if let (Some(tape), Features::Host(_) | Features::Sparse(_)) = (&mut self.tape, &shard.features) {
             let learn = |outputs: &[f32], gradient: &mut [f32]| {
                 let forward = begun.elapsed();
                 let loss = objective.learn(outputs, &shard.target, gradient);
                 (loss, objective.measure(outputs, &shard.target), forward, Instant::now())
             };
-            let (loss, measured, forward, turned) = match &shard.lengths {
-                Some(lengths) => tape.learn_sequences(&self.network, features, lengths, mode, learn),
-                None => tape.learn(&self.network, features, shard.rows, mode, learn),
+            let (loss, measured, forward, turned) = match (&shard.features, &shard.lengths) {
+                (Features::Sparse(rows), _) => tape.learn_sparse(&self.network, rows.csr(), mode, learn),
+                (Features::Host(x), Some(lengths)) => tape.learn_sequences(&self.network, x, lengths, mode, learn),
+                (Features::Host(x), None) => tape.learn(&self.network, x, shard.rows, mode, learn),
+                (Features::Device(_), _) => return Err(Error::tensor("a training step", "features on a device")),
             }?;
             let gradients = tape.gradients().to_vec();
             return Ok(Found { loss, measured, gradients, forward, backward: turned.elapsed() });
@@ -395,6 +439,7 @@ impl Shard {
                 Features::Host(values[begin * width..end * width].to_vec())
             }
             Features::Device(features) => Features::Device(features.narrow(0, begin, end - begin).map_err(failed)?),
+            Features::Sparse(rows) => Features::Sparse(rows.slice(begin, end)),
         };
         let target = self.target.part(begin, end, self.rows);
         let lengths = self.lengths.as_ref().map(|lengths| lengths[begin..end].to_vec());

@@ -8,6 +8,7 @@ use super::{
     MicroBatch, OptimizerState, StepParts, TrainParams, Updater,
     loss::Objective,
     loss_scale::{LossScale, are_finite},
+    optimizer::Touched,
     replica::{Alone, Found, Replica, Shard, Staged, Stager, Tally, failed},
 };
 use crate::{
@@ -85,7 +86,20 @@ impl Replicas {
     pub(super) fn stager(&self) -> Stager {
         let devices = self.replicas.iter().map(|replica| replica.network.device().clone()).collect();
         let ids = self.replicas[0].network.spec().ids();
-        Stager { devices, objective: self.objective.clone(), ids }
+        let sparse =
+            self.replicas.iter().all(|replica| replica.network.takes_sparse()) && self.objective.takes_sparse();
+        Stager { devices, objective: self.objective.clone(), ids, sparse }
+    }
+
+    /// The weight that sparse rows go into, among the parameters.
+    fn touched<'a>(&self, columns: &'a [u32]) -> Touched<'a> {
+        Touched { parameter: self.replicas[0].network.first_weight().unwrap_or(0), columns }
+    }
+
+    /// Takes the steps that columns of a weight have missed, before all of it is read.
+    fn settle(&mut self) -> Result<()> {
+        let Self { optimizers, replicas, .. } = self;
+        optimizers.iter_mut().try_for_each(|(first, updater)| updater.settle(replicas[*first].network.parameters()))
     }
 
     /// Takes one step. Nothing moves when the loss is not finite, when all rows weigh nothing, or when gradients of half
@@ -100,6 +114,13 @@ impl Replicas {
         }
         if let Some(scale) = &self.scale {
             self.replicas.iter_mut().for_each(|replica| replica.loss_factor = scale.factor());
+        }
+        if let Some(columns) = &staged.columns {
+            let touched = self.touched(columns);
+            let Self { optimizers, replicas, .. } = self;
+            for (first, updater) in optimizers {
+                updater.catch_up(replicas[*first].network.parameters(), touched)?;
+            }
         }
         let found = loop {
             match self.learn(&staged.shards, step) {
@@ -130,7 +151,7 @@ impl Replicas {
             seen.parts.reduce = begun.elapsed();
             let begun = Instant::now();
             if usable {
-                self.update(&gradients, learning_rate)?;
+                self.update(&gradients, learning_rate, staged.columns.as_deref())?;
             } else if self.scale.is_some_and(|scale| scale.is_exhausted()) {
                 seen.tally.loss = f64::NAN;
             }
@@ -200,14 +221,18 @@ impl Replicas {
     }
 
     /// Steps every set of parameters by the same gradients.
-    fn update(&mut self, gradients: &[Tensor], learning_rate: f64) -> Result<()> {
+    fn update(&mut self, gradients: &[Tensor], learning_rate: f64, columns: Option<&Vec<u32>>) -> Result<()> {
+        let touched = columns.map(|columns| self.touched(columns));
         for (first, optimizer) in &mut self.optimizers {
             optimizer.set_learning_rate(learning_rate);
             let network = &self.replicas[*first].network;
             let there =
                 gradients.iter().map(|g| g.to_device(network.device())).collect::<candle_core::Result<Vec<_>>>();
             let there = there.map_err(|e| on_device(failed(e), *first, &self.replicas[*first].device()))?;
-            optimizer.step(network.parameters(), &there)?;
+            match touched {
+                Some(touched) => optimizer.step_sparse(network.parameters(), &there, touched)?,
+                None => optimizer.step(network.parameters(), &there)?,
+            }
         }
         Ok(())
     }
@@ -240,7 +265,8 @@ impl Replicas {
 
     /// Measures the network on some rows, dropout off, on the first device; counts what is taken for what where there are
     /// classes.
-    pub(super) fn evaluate(&self, rows: &Rows, numbers: &[u32]) -> Result<(Evaluation, Option<ConfusionMatrix>)> {
+    pub(super) fn evaluate(&mut self, rows: &Rows, numbers: &[u32]) -> Result<(Evaluation, Option<ConfusionMatrix>)> {
+        self.settle()?;
         let mut tally = Tally::default();
         let objective = &self.objective;
         let mut tape = Tape::default();
@@ -248,7 +274,9 @@ impl Replicas {
         let stager = Stager { devices: vec![self.replicas[0].network.device().clone()], ..self.stager() };
         let inputs = &self.replicas[0].network.spec().inputs;
         let most = if inputs.ragged { SEQUENCES_AT_ONCE } else { ROWS_AT_ONCE };
-        for part in numbers.chunks((BYTES_AT_ONCE / (4 * inputs.count()).max(1)).clamp(1, most)) {
+        let dense = !(stager.sparse && rows.fields().iter().any(|field| field.sparse));
+        let fitting = if dense { BYTES_AT_ONCE / (4 * inputs.count()).max(1) } else { most };
+        for part in numbers.chunks(fitting.clamp(1, most)) {
             let Staged { weight, shards, .. } = stager.stage(rows.gather(part), None)?;
             let Some(shard) = shards.first() else { continue };
             let (outputs, loss) = self.replicas[0].outputs(objective, shard, &mut tape)?;
@@ -263,12 +291,14 @@ impl Replicas {
         Ok((tally.evaluation(self.metric()), matrix))
     }
 
-    pub(super) fn weights(&self) -> Result<Weights> {
+    pub(super) fn weights(&mut self) -> Result<Weights> {
+        self.settle()?;
         self.replicas[0].network.weights()
     }
 
     /// The optimizer's state, the same for all replicas.
-    pub(super) fn optimizer(&self) -> Result<OptimizerState> {
+    pub(super) fn optimizer(&mut self) -> Result<OptimizerState> {
+        self.settle()?;
         self.optimizers[0].1.state()
     }
 

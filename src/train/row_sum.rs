@@ -27,6 +27,8 @@ pub(super) struct RowSummer {
 struct ColumnHasher {
     lengths: Hasher,
     values: Hasher,
+    /// Of the fields of a struct.
+    fields: Vec<ColumnHasher>,
 }
 
 impl RowSummer {
@@ -41,16 +43,20 @@ impl RowSummer {
     pub(super) fn sum(&self) -> RowSum {
         let mut all = Hasher::new();
         for column in &self.columns {
-            let ColumnHasher { lengths, values } = column.clone();
-            all.update(&lengths.finalize().to_le_bytes());
-            all.update(&values.finalize().to_le_bytes());
+            column.clone().finish(&mut all);
         }
         RowSum { rows: self.rows, checksum: all.finalize() }
     }
 }
 
 impl ColumnHasher {
-    /// Adds a canonical column: numbers, fixed-size lists or lists of them, without nulls.
+    fn finish(self, all: &mut Hasher) {
+        all.update(&self.lengths.finalize().to_le_bytes());
+        all.update(&self.values.finalize().to_le_bytes());
+        self.fields.into_iter().for_each(|field| field.finish(all));
+    }
+
+    /// Adds a canonical column: numbers, fixed-size lists or lists of them or of structs of them, without nulls.
     fn add(&mut self, column: &ArrayRef) {
         match column.data_type() {
             DataType::List(_) => {
@@ -59,6 +65,11 @@ impl ColumnHasher {
                 let offsets = list.value_offsets();
                 let (begin, end) = (offsets[0] as usize, offsets[offsets.len() - 1] as usize);
                 self.add(&list.values().slice(begin, end - begin));
+            }
+            DataType::Struct(fields) => {
+                self.fields.resize_with(fields.len(), ColumnHasher::default);
+                let columns = column.as_struct().columns().iter();
+                columns.zip(&mut self.fields).for_each(|(column, hasher)| hasher.add(column));
             }
             DataType::FixedSizeList(..) => self.add(column.as_fixed_size_list().values()),
             _ => {

@@ -279,4 +279,7 @@ mod tests;
 mod sequence_tests;
 
 #[cfg(test)]
+mod sparse_tests;
+
+#[cfg(test)]
 mod accuracy_tests;

@@ -6,6 +6,7 @@
 mod archive;
 mod find;
 mod install;
+mod memory;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -122,7 +123,7 @@ impl LocalSpark {
 /// | `spark_home` | `SPARK_HOME`; else the cache; else the `pyspark` (4.0 or later) that `python3` imports; else installed into the cache |
 /// | `master` | `local[*]` |
 /// | `conf` | see [`conf`](Self::conf) |
-/// | `driver_memory` | `1g` |
+/// | `driver_memory` | a quarter of the machine's memory, at least 1 GiB and at most 8 |
 /// | `cache_dir` | `TINDERBOX_CACHE`, else `$XDG_CACHE_HOME/tinderbox`, else `~/.cache/tinderbox` |
 /// | `start_timeout` | 120 s, an installation not counted |
 ///
@@ -144,7 +145,7 @@ impl Default for LocalSparkBuilder {
             spark_home: None,
             master: "local[*]".into(),
             conf: BTreeMap::new(),
-            driver_memory: "1g".into(),
+            driver_memory: memory::default_heap(),
             cache_dir: None,
             start_timeout: Duration::from_secs(120),
         }

@@ -3,7 +3,10 @@
 
 use spark_connect::{column::Column, functions, lit, lit_string, types::DataType};
 
-use crate::dataframe::{Schema, column, function, is_vector, vector_to_array};
+use crate::dataframe::{
+    Schema, column, function, is_vector, vector_to_array,
+    vectors::{WIDE, declared_size, vector_text},
+};
 
 /// Bytes of the offset that a value of varying length has.
 const OFFSET: i64 = 4;
@@ -21,7 +24,11 @@ pub(super) fn row_size(schema: &Schema) -> RowSize {
         match width(&field.data_type) {
             Some(width) => size.fixed += width,
             None => {
-                let bytes = bytes(column(&field.name), &field.data_type);
+                let wide = declared_size(field).is_some_and(|size| size >= WIDE);
+                let bytes = match wide {
+                    true => wide_vector(column(&field.name)),
+                    false => bytes(column(&field.name), &field.data_type),
+                };
                 size.varying = Some(match size.varying.take() {
                     Some(sum) => sum + bytes,
                     None => bytes,
@@ -44,6 +51,12 @@ fn width(data_type: &DataType) -> Option<u64> {
         T::Struct { fields } => fields.iter().map(|field| width(&field.data_type)).sum::<Option<u64>>()?,
         _ => return None,
     })
+}
+
+/// Bytes of a vector of mostly zeros: 12 a value that is none, which its text comes close to.
+fn wide_vector(vector: Column) -> Column {
+    let text = function("octet_length", [vector_text(vector)]);
+    functions::coalesce([text.cast(DataType::Long), lit(0).cast(DataType::Long)])
 }
 
 /// Bytes of a value, 0 for null.

@@ -142,8 +142,9 @@ stage_params!(Imputer, |_| Ok(()), {
 impl Estimator for Imputer {
     fn fit<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Box<dyn Model>>> {
         Box::pin(async move {
-            self.transform_schema(&frame.schema().await?)?;
-            learning::learn_one(frame, self.questions()).await
+            let schema = frame.schema_for_stages().await?;
+            self.transform_schema(&schema)?;
+            learning::learn_one(frame, &schema, self.questions()).await
         })
     }
 

@@ -92,7 +92,7 @@ stage_params!(MinMaxScaler, MinMaxScaler::check, {
 impl Estimator for MinMaxScaler {
     fn fit<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Box<dyn Model>>> {
         Box::pin(async move {
-            let schema = frame.schema().await?;
+            let schema = frame.schema_for_stages().await?;
             self.transform_schema(&schema)?;
             self.figures().fit(frame, &schema).await
         })

@@ -93,7 +93,7 @@ impl Transformer for Normalizer {
                 functions::when(length[0].clone().eq(lit_double(0.0)), x[0].clone()).otherwise(divided)
             })
         });
-        let vector = function("array_to_vector", [function("get", [scaled, spark_connect::lit(0)])]);
+        let vector = schema.vector(function("get", [scaled, spark_connect::lit(0)]));
         Ok(Some(vec![Step::with_column(&self.output_col, with_metadata(vector, &self.output_col, &metadata))]))
     }
 

@@ -1,5 +1,6 @@
 //! Classes to vectors with a single 1.
 
+use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 use spark_connect::{
     column::Column,
@@ -10,10 +11,11 @@ use spark_connect::{
 use super::{HandleInvalid, check_pairs, number, raise, text};
 use crate::{
     Error, Result,
-    dataframe::{Schema, column, function, vector_type, with_metadata},
+    dataframe::{Schema, column, function, sparse_vector, with_metadata},
     ml::{
         attribute::{Attribute, AttributeGroup, AttributeKind},
         learning::{Aggregate, Answers, Learning, doubles},
+        local::Rows,
         param::stage_params,
         stage::{Estimator, Model, Transformer, learn_by_questions, plain_data},
         step::{Step, transform_by_steps},
@@ -24,7 +26,7 @@ use crate::{
 ///
 /// | param | default | purpose |
 /// |---|---|---|
-/// | `inputCols`, `outputCols` | | class indices; a vector of zeros with a 1 at the index, always dense |
+/// | `inputCols`, `outputCols` | | class indices; a vector of zeros with a 1 at the index; sparse from 64 elements on |
 /// | `dropLast` | true | the last class gets zeros only, so that elements do not add up to 1 |
 /// | `handleInvalid` | `error` | what becomes of an index not seen when fitting; `keep` gives it an element of its own |
 ///
@@ -97,6 +99,9 @@ impl OneHotEncoder {
     }
 }
 
+/// Vectors of so many elements and more are made without their zeros.
+const LONG: usize = 64;
+
 /// Classes of a column at most: each has a name in the output's metadata and an element in every row.
 const MOST: usize = 1 << 20;
 
@@ -166,7 +171,7 @@ impl Estimator for OneHotEncoder {
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
         check(&self.input_cols, &self.output_cols, self.handle_invalid, schema)?;
         self.output_cols.iter().try_fold(schema.clone(), |result, output| {
-            let (data_type, metadata) = (vector_type(), Default::default());
+            let (data_type, metadata) = (schema.vector_type(), Default::default());
             result.with(StructField { name: output.clone(), data_type, nullable: true, metadata })
         })
     }
@@ -224,7 +229,8 @@ impl OneHotEncoderModel {
         Ok(names)
     }
 
-    fn encoded(&self, input: &str, size: usize, length: usize) -> Column {
+    /// The vector of a class: without its zeros where it is long, unless `dense`.
+    fn encoded(&self, schema: &Schema, input: &str, size: usize, length: usize, dense: bool) -> Column {
         let value = column(input).cast(DataType::Double);
         let place = value.clone().cast(DataType::Integer);
         let known = value.clone().ge(lit_double(0.0)).and(value.clone().lt(lit_double(size as f64)));
@@ -232,10 +238,17 @@ impl OneHotEncoderModel {
             HandleInvalid::Keep => functions::when(known.clone(), place).otherwise(lit(size as i64)),
             _ => place,
         };
-        let vector = functions::transform(functions::sequence(lit(0), lit(length as i64 - 1)), |i| {
-            functions::when(i[0].clone().eq(place.clone()), lit_double(1.0)).otherwise(lit_double(0.0))
-        });
-        let vector = function("array_to_vector", [vector]);
+        let vector = if dense || length < LONG || !schema.has_vectors() {
+            let vector = functions::transform(functions::sequence(lit(0), lit(length as i64 - 1)), |i| {
+                functions::when(i[0].clone().eq(place.clone()), lit_double(1.0)).otherwise(lit_double(0.0))
+            });
+            schema.vector(vector)
+        } else {
+            // The class that is dropped has none.
+            let end = lit(length as i64).cast(DataType::Integer);
+            let indices = functions::filter(function("array", [place]), |i| i[0].clone().lt(end));
+            sparse_vector(length, indices.clone(), functions::transform(indices, |_| lit_double(1.0)))
+        };
         if self.keeps() {
             return functions::when(value.is_not_null(), vector);
         }
@@ -246,18 +259,33 @@ impl OneHotEncoderModel {
     }
 }
 
-impl Transformer for OneHotEncoderModel {
-    transform_by_steps!();
-
-    fn steps(&self, schema: &Schema) -> Result<Option<Vec<Step>>> {
+impl OneHotEncoderModel {
+    fn encode(&self, schema: &Schema, dense: bool) -> Result<Vec<Step>> {
         let after = self.transform_schema(schema)?;
         let mut outputs = Vec::new();
         for ((input, output), size) in self.input_cols.iter().zip(&self.output_cols).zip(&self.category_sizes) {
             let metadata = after.require(output)?.metadata.clone().into_iter().collect();
             let length = self.names(schema.require(input)?, *size)?.len();
-            outputs.push((output.clone(), with_metadata(self.encoded(input, *size, length), output, &metadata)));
+            outputs.push((
+                output.clone(),
+                with_metadata(self.encoded(schema, input, *size, length, dense), output, &metadata),
+            ));
         }
-        Ok(Some(vec![Step::WithColumns(outputs)]))
+        Ok(vec![Step::WithColumns(outputs)])
+    }
+}
+
+impl Transformer for OneHotEncoderModel {
+    transform_by_steps!();
+
+    fn steps(&self, schema: &Schema) -> Result<Option<Vec<Step>>> {
+        self.encode(schema, false).map(Some)
+    }
+
+    fn transform_batch(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let rows = Rows::new(batch)?;
+        let schema = rows.schema().clone();
+        rows.apply(&self.encode(&schema, true)?, &self.transform_schema(&schema)?)
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
@@ -273,7 +301,7 @@ impl Transformer for OneHotEncoderModel {
                 |name| Attribute { name: Some(name), index: None, kind: AttributeKind::Binary { values: None } };
             let group = AttributeGroup::Attributes(names.into_iter().map(binary).collect());
             let metadata = group.to_metadata().into_iter().collect();
-            result.with(StructField { name: output.clone(), data_type: vector_type(), nullable: true, metadata })
+            result.with(StructField { name: output.clone(), data_type: schema.vector_type(), nullable: true, metadata })
         })
     }
 

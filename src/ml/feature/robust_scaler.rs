@@ -120,7 +120,7 @@ stage_params!(RobustScaler, RobustScaler::check, {
 impl Estimator for RobustScaler {
     fn fit<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Box<dyn Model>>> {
         Box::pin(async move {
-            let schema = frame.schema().await?;
+            let schema = frame.schema_for_stages().await?;
             self.transform_schema(&schema)?;
             self.figures().fit(frame, &schema).await
         })

@@ -13,7 +13,7 @@ use spark_connect::{
 use super::{Numbers, as_array, numbers, raise, text};
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, Schema, column, function, vector_type, with_metadata},
+    dataframe::{DataFrame, Schema, column, function, with_metadata},
     ml::{
         attribute::AttributeGroup,
         learning::{Aggregate, Answers, Element, Elements, Learning, Learnt, doubles},
@@ -218,11 +218,11 @@ pub(super) fn vector_input(name: &str, schema: &Schema) -> Result<Numbers> {
     }
 }
 
-/// A column of vectors of a size, if it is known.
-pub(super) fn vector_field(name: &str, size: Option<usize>) -> StructField {
+/// A column of vectors of a size, if it is known, beside those of a schema.
+pub(super) fn vector_field(schema: &Schema, name: &str, size: Option<usize>) -> StructField {
     let metadata = size.map(|size| AttributeGroup::Size(size).to_metadata()).unwrap_or_default();
     let metadata = metadata.into_iter().collect();
-    StructField { name: name.to_owned(), data_type: vector_type(), nullable: true, metadata }
+    StructField { name: name.to_owned(), data_type: schema.vector_type(), nullable: true, metadata }
 }
 
 /// The number of elements that a column's metadata tells of.
@@ -233,7 +233,7 @@ pub(super) fn size_of(name: &str, schema: &Schema) -> Result<Option<usize>> {
 /// The schema with the output of an estimator of vectors.
 pub(super) fn estimator_schema(input: &str, output: &str, schema: &Schema) -> Result<Schema> {
     vector_input(input, schema)?;
-    schema.with(vector_field(output, size_of(input, schema)?))
+    schema.with(vector_field(schema, output, size_of(input, schema)?))
 }
 
 /// A fitted scaler's columns, and the number of elements it was fitted to.
@@ -254,7 +254,7 @@ impl Fitted<'_> {
             let expected = format!("vectors of {} elements, as fitted", self.size);
             return Err(Error::schema(self.input_col, expected, format!("vectors of {size} elements")));
         }
-        schema.with(vector_field(self.output_col, Some(self.size)))
+        schema.with(vector_field(schema, self.output_col, Some(self.size)))
     }
 
     /// Adds what a formula makes of each row's array; a row whose vector has another length fails.
@@ -267,7 +267,7 @@ impl Fitted<'_> {
         let wrong = raise([column_text, found, text(" elements"), text(&length)]);
         let fits = size.eq(lit(self.size as i64));
         let checked = functions::when(fits, formula(values)).otherwise(wrong);
-        let vector = function("array_to_vector", [checked]);
+        let vector = schema.vector(checked);
         let metadata = AttributeGroup::Size(self.size).to_metadata();
         Ok(vec![Step::with_column(self.output_col, with_metadata(vector, self.output_col, &metadata))])
     }

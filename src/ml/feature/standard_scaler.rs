@@ -99,7 +99,7 @@ stage_params!(StandardScaler, |_| Ok(()), {
 impl Estimator for StandardScaler {
     fn fit<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Box<dyn Model>>> {
         Box::pin(async move {
-            let schema = frame.schema().await?;
+            let schema = frame.schema_for_stages().await?;
             self.transform_schema(&schema)?;
             self.figures().fit(frame, &schema).await
         })
@@ -189,7 +189,7 @@ mod tests {
         let (mean, std) = (vec![0.0; 3], vec![1.0; 3]);
         let (input_col, output_col) = ("raw".to_owned(), "features".to_owned());
         let model = StandardScalerModel { input_col, output_col, with_mean: true, with_std: true, mean, std };
-        let schema = |size| Schema::new([vector_field("raw", Some(size))]);
+        let schema = |size| Schema::new([vector_field(&Schema::default(), "raw", Some(size))]);
         assert!(model.transform_schema(&schema(3)).is_ok());
         assert!(model.transform_schema(&schema(4)).unwrap_err().to_string().contains("vectors of 4 elements"));
     }

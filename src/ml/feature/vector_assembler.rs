@@ -15,9 +15,11 @@ use spark_connect::{
 use super::{HandleInvalid, Numbers, as_array, numbers, raise, text, text_literals};
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, Schema, column, function, vector_type, with_metadata},
+    dataframe::{
+        DataFrame, NestedFields, Schema, WIDE, column, function, indices, sparse_vector, vector_parts, with_metadata,
+    },
     ml::{
-        attribute::{Attribute, AttributeGroup},
+        attribute::{Attribute, AttributeGroup, AttributeKind},
         learning::{Element, Elements},
         local::Rows,
         param::stage_params,
@@ -31,7 +33,7 @@ use crate::{
 /// | param | default | purpose |
 /// |---|---|---|
 /// | `inputCols` | | numbers, booleans, Spark ML vectors; also arrays of numbers |
-/// | `outputCol` | | the vector, always dense |
+/// | `outputCol` | | the vector: dense, unless a vector of 4096 values or more, or of 64 that are yes or no, goes into it |
 /// | `handleInvalid` | `error` | what to do with a null, or NaN in a column of numbers; `keep` makes it NaN |
 ///
 /// The output's metadata names every element: `a` for column `a`, `v_0` or `v_name` for those of vector `v`. The length
@@ -50,6 +52,27 @@ struct Input<'a> {
     kind: Numbers,
     /// `None` while the length of a vector is unknown.
     attributes: Option<Vec<Attribute>>,
+}
+
+impl Input<'_> {
+    /// Whether a vector is taken for one of mostly zeros: it is very wide, or all its values are yes or no.
+    fn is_sparse(&self) -> bool {
+        let binary = |attribute: &Attribute| matches!(attribute.kind, AttributeKind::Binary { .. });
+        self.kind == Numbers::Vector
+            && self
+                .attributes
+                .as_ref()
+                .is_some_and(|all| all.len() >= WIDE || all.len() >= LONG && all.iter().all(binary))
+    }
+}
+
+/// Vectors of so many values that are all yes or no are taken for sparse.
+const LONG: usize = 64;
+
+/// Indices moved by `begin`.
+fn shifted(places: Column, begin: usize) -> Column {
+    let begin = lit(begin as i64).cast(DataType::Integer);
+    functions::transform(places, move |x| x[0].clone() + begin)
 }
 
 /// Vectors of unknown length: their names, whether all are there in a row, their lengths in it.
@@ -80,7 +103,7 @@ impl VectorAssembler {
             let expected = "numbers, booleans, a vector or an array of numbers";
             let kind = numbers(&field.data_type)
                 .ok_or_else(|| Error::schema(name, expected, field.data_type.simple_string()))?;
-            Ok(Input { name, kind, attributes: attributes(field, kind) })
+            Ok(Input { name, kind, attributes: attributes(name, field, kind) })
         };
         self.input_cols.iter().map(input).collect()
     }
@@ -158,7 +181,11 @@ impl VectorAssembler {
     }
 
     fn elements(&self, input: &Input<'_>) -> Column {
-        let values = as_array(column(input.name), input.kind);
+        self.present(input, as_array(column(input.name), input.kind))
+    }
+
+    /// The values of a vector or an array, or what stands for them where there is none.
+    fn present(&self, input: &Input<'_>, values: Column) -> Column {
         let length = input.attributes.as_ref().map_or(0, Vec::len) as i64;
         match self.handle_invalid {
             HandleInvalid::Skip => values,
@@ -175,8 +202,35 @@ impl VectorAssembler {
         }
     }
 
-    /// What it does to rows of this schema, vectors of unknown lengths among them.
-    fn assembled(&self, schema: &Schema) -> Result<Vec<Step>> {
+    /// The vector of a row, put together from the values of sparse vectors without their zeros.
+    fn sparse(&self, inputs: &[Input<'_>]) -> Column {
+        let (mut places, mut values, mut begin) = (Vec::new(), Vec::new(), 0);
+        let mut rest = inputs;
+        while let Some(first) = rest.first() {
+            let scalars = rest.iter().take_while(|input| is_scalar(input)).count();
+            let count = if scalars > 0 { scalars } else { first.attributes.as_ref().map_or(0, Vec::len) };
+            if first.is_sparse() {
+                let parts = vector_parts(column(first.name));
+                let own = self.present(first, parts.clone().get_field("values"));
+                places.push(functions::coalesce([
+                    shifted(parts.get_field("indices"), begin),
+                    indices(own.clone(), begin),
+                ]));
+                values.push(own);
+            } else {
+                let own = if scalars > 0 { self.scalars(&rest[..scalars]) } else { self.elements(first) };
+                places.push(indices(own.clone(), begin));
+                values.push(own);
+            }
+            begin += count;
+            rest = &rest[scalars.max(1)..];
+        }
+        sparse_vector(begin, function("concat", places), function("concat", values))
+    }
+
+    /// What it does to rows of this schema, vectors of unknown lengths among them; to a dense vector if so asked, else to
+    /// a sparse one where inputs are.
+    fn assembled(&self, schema: &Schema, dense: bool) -> Result<Vec<Step>> {
         let inputs = self.inputs(schema)?;
         let mut steps = Vec::new();
         if self.handle_invalid == HandleInvalid::Skip {
@@ -190,15 +244,18 @@ impl VectorAssembler {
                 steps.push(Step::Filter(!bad));
             }
         }
-        let vector = function("array_to_vector", [self.values(&inputs)]);
+        let vector = match !dense && schema.has_vectors() && inputs.iter().any(Input::is_sparse) {
+            true => self.sparse(&inputs),
+            false => schema.vector(self.values(&inputs)),
+        };
         let metadata = self.transform_schema(schema)?.require(&self.output_col)?.metadata.clone().into_iter().collect();
         steps.push(Step::with_column(&self.output_col, with_metadata(vector, &self.output_col, &metadata)));
         Ok(steps)
     }
 
-    fn output(&self, metadata: serde_json::Map<String, serde_json::Value>) -> StructField {
+    fn output(&self, data_type: DataType, metadata: serde_json::Map<String, serde_json::Value>) -> StructField {
         let metadata = metadata.into_iter().collect();
-        StructField { name: self.output_col.clone(), data_type: vector_type(), nullable: true, metadata }
+        StructField { name: self.output_col.clone(), data_type, nullable: true, metadata }
     }
 }
 
@@ -210,7 +267,7 @@ fn unknown_length(names: &[&str], why: &str) -> Error {
 fn with_lengths(schema: &Schema, names: &[&str], lengths: &[usize]) -> Schema {
     let known = |name: &str| schema.get(name).map(|field| field.name.clone());
     let lengths: Vec<_> = names.iter().map(|name| known(name)).zip(lengths).collect();
-    Schema::new(schema.fields().iter().cloned().map(|field| {
+    schema.with_fields(schema.fields().iter().cloned().map(|field| {
         match lengths.iter().find(|(name, _)| name.as_deref() == Some(field.name.as_str())) {
             Some((_, length)) => {
                 let metadata = AttributeGroup::Size(**length).to_metadata().into_iter().collect();
@@ -231,13 +288,12 @@ fn doubles(inputs: &[Input<'_>]) -> Column {
 }
 
 /// The names and kinds of a column's numbers, as Spark ML's assembler derives them.
-fn attributes(field: &StructField, kind: Numbers) -> Option<Vec<Attribute>> {
-    let name = &field.name;
+fn attributes(name: &str, field: &StructField, kind: Numbers) -> Option<Vec<Attribute>> {
     let renamed = |attribute: Attribute, name: String| Attribute { name: Some(name), index: None, ..attribute };
     match kind {
         Numbers::Real if field.data_type == DataType::Double => {
             let attribute = Attribute::from_metadata(&field.metadata).unwrap_or_default();
-            Some(vec![renamed(attribute, name.clone())])
+            Some(vec![renamed(attribute, name.to_owned())])
         }
         Numbers::Whole | Numbers::Real => Some(vec![Attribute::numeric(name)]),
         Numbers::Vector | Numbers::Array => Some(match AttributeGroup::from_metadata(&field.metadata)? {
@@ -262,29 +318,31 @@ stage_params!(VectorAssembler, |_| Ok(()), {
 impl Transformer for VectorAssembler {
     fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
         Box::pin(async move {
-            let schema = frame.schema().await?;
+            let schema = frame.schema_for_stages().await?;
             self.transform_schema(&schema)?;
-            let schema = self.measured(frame, schema).await?;
-            Ok(step::apply(frame, self.assembled(&schema)?))
+            let nested = NestedFields::of(&schema);
+            let (open, schema) = nested.open(frame, &schema);
+            let schema = self.measured(&open, schema).await?;
+            Ok(nested.close(step::apply(&open, self.assembled(&schema, false)?)))
         })
     }
 
     fn transform_batch(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let rows = Rows::new(batch)?;
         let schema = self.measured_here(&rows)?;
-        rows.apply(&self.assembled(&schema)?, &self.transform_schema(&schema)?)
+        rows.apply(&self.assembled(&schema, true)?, &self.transform_schema(&schema)?)
     }
 
     /// Where all lengths are known: else the rows are looked at first.
     fn steps(&self, schema: &Schema) -> Result<Option<Vec<Step>>> {
         let known = self.inputs(schema)?.iter().all(|input| input.attributes.is_some());
-        known.then(|| self.assembled(schema)).transpose()
+        known.then(|| self.assembled(schema, false)).transpose()
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
         let known: Option<Vec<_>> = self.inputs(schema)?.into_iter().map(|input| input.attributes).collect();
         let attributes = known.map(|lists| AttributeGroup::Attributes(lists.concat()).to_metadata());
-        schema.with(self.output(attributes.unwrap_or_default()))
+        schema.with(self.output(schema.vector_type(), attributes.unwrap_or_default()))
     }
 
     /// Where no row goes.
@@ -329,8 +387,9 @@ mod tests {
             .unwrap();
         let inner = AttributeGroup::Attributes(vec![Attribute::numeric("p"), Attribute::default()]);
         let metadata = inner.to_metadata().into_iter().collect();
-        schema =
-            schema.with(StructField { name: "v".into(), data_type: vector_type(), nullable: true, metadata }).unwrap();
+        schema = schema
+            .with(StructField { name: "v".into(), data_type: schema.vector_type(), nullable: true, metadata })
+            .unwrap();
         let out = VectorAssembler::new(["a", "b", "c", "v"], "features").transform_schema(&schema).unwrap();
         let expected = serde_json::json!({
             "attrs": {

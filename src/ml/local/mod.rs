@@ -29,7 +29,7 @@ use self::{
 use super::Step;
 use crate::{
     Error, Result,
-    dataframe::{LocalRows, METADATA_KEY, Schema, lay_out},
+    dataframe::{LocalRows, METADATA_KEY, NestedFields, Schema, lay_out},
 };
 
 /// Rows that are here, with the columns that Spark would see.
@@ -37,6 +37,8 @@ use crate::{
 pub(in crate::ml) struct Rows {
     batch: RecordBatch,
     layout: LocalRows,
+    /// Fields within structs, which are columns as long as stages are at work.
+    nested: NestedFields,
 }
 
 impl Rows {
@@ -45,7 +47,9 @@ impl Rows {
     /// # Errors
     /// [`Error::Schema`] for a column of a type that Spark cannot read, or metadata that is no JSON.
     pub(in crate::ml) fn new(batch: &RecordBatch) -> Result<Self> {
-        Ok(Self { layout: lay_out(&batch.schema(), None)?, batch: batch.clone() })
+        let nested = NestedFields::of(&lay_out(&batch.schema(), None)?.spark);
+        let batch = nested.open_batch(batch)?;
+        Ok(Self { layout: lay_out(&batch.schema(), None)?, batch, nested })
     }
 
     pub(in crate::ml) fn schema(&self) -> &Schema {
@@ -71,14 +75,14 @@ impl Rows {
             };
             self.layout = lay_out(&self.batch.schema(), None)?;
         }
-        Ok(self.batch)
+        self.nested.close_batch(&self.batch)
     }
 
     /// These whole numbers of the first row for which the condition holds.
     pub(in crate::ml) fn first_whole(&self, condition: &Column, numbers: &[Column]) -> Result<Option<Vec<usize>>> {
         let found = self.values([condition])?;
         let Some(row) = found[0].iter().position(|value| matches!(value, Value::Bool(true))) else { return Ok(None) };
-        let here = Rows { batch: self.batch.slice(row, 1), layout: self.layout.clone() };
+        let here = Rows { batch: self.batch.slice(row, 1), layout: self.layout.clone(), nested: self.nested.clone() };
         let values = here.values(numbers)?;
         let whole = |values: Vec<Value>| match values.first() {
             Some(Value::Whole(number)) => usize::try_from(*number).unwrap_or_default(),

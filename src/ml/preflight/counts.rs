@@ -24,6 +24,8 @@ pub struct ColumnCounts {
     pub range: Option<(f64, f64)>,
     /// Rows below 0; counted of weights, and where there is a NaN or an infinity.
     pub negatives: u64,
+    /// Values that the vectors hold besides their zeros, where a look at some rows found them to be mostly zeros.
+    pub stored: Option<u64>,
     /// Whether the column's type is one of whole numbers.
     pub whole: bool,
     /// Whether the column is a regression target.
@@ -61,8 +63,17 @@ impl ColumnCounts {
                 }
                 self.nans += count(figures.next());
                 self.infinities += count(figures.next());
+                if let Some(stored) = &mut self.stored {
+                    *stored += count(figures.next());
+                }
             }
         }
+    }
+
+    /// Whether less than half of the values of the vectors, in so many rows, are not zero.
+    pub fn is_sparse(&self, rows: u64) -> bool {
+        let values = |(_, longest): (usize, usize)| rows.saturating_mul(longest as u64);
+        self.stored.zip(self.lengths).is_some_and(|(stored, lengths)| stored.saturating_mul(2) < values(lengths))
     }
 
     /// Whether there are numbers that must be counted one by one.

@@ -6,7 +6,7 @@ use spark_connect::{column::Column, functions, lit, lit_boolean};
 use super::{ColumnCounts, PreflightReport, as_array, class_key, infinite, numbers};
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, Schema, column, function, texts},
+    dataframe::{DataFrame, NestedFields, Schema, column, function, texts},
     ml::feature::{Numbers, text},
 };
 
@@ -34,7 +34,8 @@ impl PreflightReport {
     /// The first row that is refused, in the columns that were looked at.
     async fn bad_row(&self, frame: &DataFrame) -> Result<Option<String>> {
         let schema = frame.schema().await?;
-        let Some(bad) = self.what_is_bad(&schema)? else { return Ok(None) };
+        let (frame, schema) = &NestedFields::of(&schema).open(frame, &schema);
+        let Some(bad) = self.what_is_bad(schema)? else { return Ok(None) };
         let mut shown = Vec::new();
         for name in self.columns.iter().map(|counts| &counts.name).chain(&self.label) {
             if !shown.contains(&name) {

@@ -61,7 +61,7 @@ impl Repartition {
 impl Transformer for Repartition {
     fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
         Box::pin(async move {
-            self.transform_schema(&frame.schema().await?)?;
+            self.transform_schema(&frame.schema_for_stages().await?)?;
             let columns = self.columns().iter().map(|name| column(name));
             Ok(match &self.by {
                 By::Key(_) => frame.repartition_by(self.partitions, columns),

@@ -144,11 +144,11 @@ pub(in crate::ml) fn share(hash: Column) -> Column {
 impl Transformer for Split {
     fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>> {
         Box::pin(async move {
-            let schema = frame.schema().await?;
+            let schema = frame.schema_for_stages().await?;
             self.transform_schema(&schema)?;
             let (hash, output) = (self.hash(&schema)?, self.parts.output_col());
             let label = match &self.by {
-                By::Key(_) => return Ok(step::apply(frame, self.steps(&schema)?.unwrap_or_default())),
+                By::Key(_) => return Ok(step::apply_stage(self, frame, &schema)?.unwrap_or_else(|| frame.clone())),
                 By::Row => {
                     let number = expr(&format!("row_number() OVER (PARTITION BY {HASH} ORDER BY {HASH})"));
                     let numbered = frame.with_column(HASH, hash).with_column(NUMBER, number.cast(DataType::Long));

@@ -12,10 +12,11 @@ use super::{PredictOptions, columns};
 use crate::{
     Error, Result,
     model::{Model, Task},
-    nn::{Mode, Sequential, Tape},
+    nn::{Csr, Mode, Sequential, Tape},
     tensor::{
-        FeatureReader, OnInvalid,
+        FeatureReader, OnInvalid, SparseBlock, SparseRows,
         reader::{ReadRows, RecordReader},
+        rows_at_once,
     },
 };
 
@@ -39,6 +40,8 @@ pub(super) struct Scorer {
 enum Reader {
     /// Rows of one shape.
     Rows(FeatureReader),
+    /// Rows of mostly zeros.
+    Sparse(FeatureReader),
     /// Sequences of any length.
     Sequences(RecordReader),
 }
@@ -47,8 +50,13 @@ impl Scorer {
     /// Scores batches of schema `input` into ones of `schema`.
     pub(super) fn new(model: &Model, options: &PredictOptions, input: &Schema, schema: SchemaRef) -> Result<Self> {
         let inputs = &model.spec.inputs;
+        let network = model.network(&options.device.open()?)?;
         let reader = match (&model.columns.readers, inputs.ragged) {
-            (_, false) => Reader::Rows(FeatureReader::of(input, &model.columns)?.with_width(inputs.count())?),
+            (_, false) => {
+                let rows = FeatureReader::of(input, &model.columns)?.with_width(inputs.count())?;
+                let sparse = model.columns.sparse && network.takes_sparse();
+                if sparse { Reader::Sparse(rows) } else { Reader::Rows(rows) }
+            }
             (Some(readers), true) => {
                 let reader = RecordReader::inputs(input, readers)?;
                 match reader.fields() {
@@ -65,7 +73,6 @@ impl Scorer {
                 return Err(Error::schema(model.columns.features.join(", "), expected, "none"));
             }
         };
-        let network = model.network(&options.device.open()?)?;
         Ok(Self { network, tape: Tape::default(), reader, task: model.task.clone(), options: options.clone(), schema })
     }
 
@@ -76,7 +83,46 @@ impl Scorer {
                 self.sequences(batch, rows)
             }
             Reader::Rows(_) => self.rows(batch),
+            Reader::Sparse(reader) => {
+                let block = reader.read_sparse(batch)?;
+                self.sparse(batch, block)
+            }
         }
+    }
+
+    /// How many rows are scored at a time: as many as are decoded in bounded memory.
+    pub(super) fn rows_at_once(&self) -> usize {
+        match self.reader {
+            Reader::Sparse(_) => ROWS_AT_ONCE,
+            _ => rows_at_once(4 * self.network.spec().inputs.count()),
+        }
+    }
+
+    fn sparse(&mut self, batch: &RecordBatch, block: SparseBlock) -> Result<RecordBatch> {
+        let inputs = self.network.spec().inputs.count();
+        let Reader::Sparse(reader) = &self.reader else { return Ok(batch.clone()) };
+        if block.rows.rows() > 0 && reader.width().is_some_and(|width| width != inputs) {
+            let found = format!("rows have {} values; the network takes {inputs}", block.rows.width);
+            return Err(Error::data(&reader.names(), found));
+        }
+        let SparseRows { offsets, indices, values, .. } = &block.rows;
+        let csr = Csr { offsets, indices, values, columns: &[], places: &[] };
+        let outputs = self.network.spec().outputs;
+        match (self.options.on_invalid, block.valid()) {
+            (OnInvalid::Error, _) => block.require_valid()?,
+            (OnInvalid::Skip, Some(valid)) => {
+                let raw = self.tape.forward_sparse(&self.network, csr)?.chunks_exact(outputs).zip(&valid);
+                let raw = raw.filter(|(_, valid)| **valid).flat_map(|(row, _)| row).map(|v| f64::from(*v)).collect();
+                return self.append(&only(batch, valid)?, raw, None);
+            }
+            (OnInvalid::Keep, Some(valid)) => {
+                let raw = self.tape.forward_sparse(&self.network, csr)?.iter().map(|v| f64::from(*v)).collect();
+                return self.append(batch, raw, Some(valid.into()));
+            }
+            (_, None) => {}
+        }
+        let raw = self.tape.forward_sparse(&self.network, csr)?.iter().map(|v| f64::from(*v)).collect();
+        self.append(batch, raw, None)
     }
 
     fn rows(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {

@@ -43,7 +43,7 @@ pub(crate) fn look(
     let params: Vec<&[f32]> = owned.iter().map(Vec::as_slice).collect();
     let (rows, mut saved) = (x.dim(0)?, Saved::default());
     with_values(x, |x| {
-        let pass = Pass { rows, x, params: &params, mode, lengths: None };
+        let pass = Pass { rows, x, params: &params, mode, lengths: None, csr: None };
         kernel.forward(pass, &mut vec![0.0; rows * kernel.outputs()], &mut saved);
         Ok(saved)
     })
@@ -89,7 +89,14 @@ impl Op {
     fn forward(&self, x: (&CpuStorage, &Layout), trained: &[&[f32]]) -> Result<(CpuStorage, Shape)> {
         let (rows, outputs) = (self.rows(x.1)?, self.kernel.outputs());
         let mut y = vec![0.0; rows * outputs];
-        let pass = Pass { rows, x: values(x.0, x.1)?, params: &self.params(trained), mode: self.mode, lengths: None };
+        let pass = Pass {
+            rows,
+            x: values(x.0, x.1)?,
+            params: &self.params(trained),
+            mode: self.mode,
+            lengths: None,
+            csr: None,
+        };
         if rows > 0 {
             self.kernel.forward(pass, &mut y, &mut Saved::default());
         }
@@ -107,7 +114,7 @@ impl Op {
         let mut dparams: Vec<Vec<f32>> = owned.iter().map(|p| vec![0.0; p.len()]).collect();
         if rows > 0 {
             with_values(x, |x| {
-                let pass = Pass { rows, x, params: &params, mode: self.mode, lengths: None };
+                let pass = Pass { rows, x, params: &params, mode: self.mode, lengths: None, csr: None };
                 let mut saved = Saved::default();
                 self.kernel.forward(pass, &mut vec![0.0; dy.len()], &mut saved);
                 let mut slices: Vec<&mut [f32]> = dparams.iter_mut().map(Vec::as_mut_slice).collect();

@@ -1,7 +1,7 @@
 //! A fully connected layer with the activation that follows it.
 
 use super::{
-    Gradients, Kernel, Pass, Saved, activation, add_columns,
+    Gradients, Kernel, Pass, Saved, activation, add_columns, csr,
     gemm::{Matrix, Start, Threads, gemm, product},
     over_rows,
 };
@@ -39,7 +39,14 @@ impl Kernel for Dense {
         self.outputs
     }
 
+    fn takes_sparse(&self) -> bool {
+        !self.turned
+    }
+
     fn forward(&self, pass: Pass<'_>, y: &mut [f32], _: &mut Saved) {
+        if let Some(rows) = pass.csr {
+            return csr::forward(self, rows, pass, y);
+        }
         let Self { inputs, outputs, activation, .. } = *self;
         let (x, weight) = (Matrix::rows(pass.x, inputs), self.weight(pass.params[0]));
         let bias = Start::Columns(pass.params[1]);
@@ -50,6 +57,9 @@ impl Kernel for Dense {
     }
 
     fn backward(&self, pass: Pass<'_>, y: &[f32], dy: &mut [f32], _: &mut Saved, gradients: Gradients<'_, '_>) {
+        if let Some(rows) = pass.csr {
+            return csr::backward(self, rows, pass.rows, y, dy, gradients);
+        }
         let Self { inputs, outputs, activation, turned } = *self;
         if let Some(function) = activation {
             over_rows(dy, outputs, |row, dy| activation::chain(function, &y[row * outputs..][..dy.len()], dy));

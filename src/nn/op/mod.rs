@@ -12,6 +12,7 @@ mod by_row;
 mod conv;
 mod conv_transpose;
 mod cross_entropy;
+mod csr;
 mod custom;
 mod dropout;
 pub(crate) mod gemm;
@@ -34,6 +35,7 @@ pub(crate) use attention::Mixing;
 pub(crate) use conv::Convolution;
 pub(crate) use conv_transpose::TransposedConvolution;
 pub use cross_entropy::cross_entropy;
+pub(crate) use csr::Csr;
 pub(crate) use custom::{apply, look};
 pub(crate) use dropout::{Drop, mask as dropout_mask};
 pub(crate) use linear::Dense;
@@ -62,6 +64,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) mode: Mode,
     /// How many steps each row has, where rows are sequences that vary in length: `x` is padded to the longest.
     pub(crate) lengths: Option<&'a [u32]>,
+    /// The rows in place of `x`, where they are mostly zeros; [`Dense`] alone takes such.
+    pub(crate) csr: Option<Csr<'a>>,
 }
 
 impl Pass<'_> {
@@ -117,6 +121,11 @@ pub(crate) trait Kernel: Debug + Send + Sync {
 
     /// Values of a row that come out.
     fn outputs(&self) -> usize;
+
+    /// Whether it takes rows of mostly zeros as [`Csr`].
+    fn takes_sparse(&self) -> bool {
+        false
+    }
 
     /// Fills `y`, `rows × outputs`.
     fn forward(&self, pass: Pass<'_>, y: &mut [f32], saved: &mut Saved);

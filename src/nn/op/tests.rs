@@ -163,7 +163,7 @@ fn dropped(p: f64, layer: u32, rows: usize, first_row: usize, step: u64) -> Vec<
     let drop = Drop { p, layer, width: 50 };
     let (x, mode) = (vec![1.0; rows * 50], Mode::Train { seed: 3, step, first_row });
     let mut y = vec![0.0; rows * 50];
-    drop.forward(Pass { rows, x: &x, params: &[], mode, lengths: None }, &mut y, &mut Saved::default());
+    drop.forward(Pass { rows, x: &x, params: &[], mode, lengths: None, csr: None }, &mut y, &mut Saved::default());
     y
 }
 

@@ -65,7 +65,7 @@ impl TensorCodec {
             let expected = format!("tensors of shape {}", show(&tensor.shape));
             return Err(Error::schema(name, expected, column.data_type().to_string()));
         }
-        let field = TensorField { name: name.clone(), element: tensor.dtype.element(), shape };
+        let field = TensorField::new(name, tensor.dtype.element(), shape);
         Ok(Self { field, form, dtype: tensor.dtype, fill: None })
     }
 

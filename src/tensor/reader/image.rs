@@ -250,7 +250,7 @@ impl ColumnReader for ImageReader {
             ImageLayout::Hwc => vec![h, w, self.channels()],
         };
         let element = if self.bytes { Element::U8 } else { Element::F32 };
-        Ok(TensorField { name: name.to_owned(), element, shape: RowShape { dims, ragged: false } })
+        Ok(TensorField::new(name, element, RowShape::fixed(dims)))
     }
 
     fn read(&self, batch: &RecordBatch) -> Result<Cells> {

@@ -69,7 +69,7 @@ impl ColumnReader for OneHotReader {
             is_text(found) || found.is_integer() || *found == DataType::Boolean
         })?;
         let shape = RowShape { dims: vec![self.categories.len()], ragged: false };
-        Ok(TensorField { name: name.to_owned(), element: Element::F32, shape })
+        Ok(TensorField::new(name, Element::F32, shape))
     }
 
     fn read(&self, batch: &RecordBatch) -> Result<Cells> {

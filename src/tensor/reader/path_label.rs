@@ -86,7 +86,7 @@ impl ColumnReader for PathLabel {
         }
         typed(schema, &self.column, "text: a path", is_text)?;
         let shape = RowShape { dims: vec![], ragged: false };
-        Ok(TensorField { name: name.to_owned(), element: Element::U32, shape })
+        Ok(TensorField::new(name, Element::U32, shape))
     }
 
     fn read(&self, batch: &RecordBatch) -> Result<Cells> {

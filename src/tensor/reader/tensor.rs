@@ -113,7 +113,7 @@ fn refuse_infinite(cells: &mut Cells, count: usize, rows: usize) {
     let odd = match &cells.values {
         Values::F32(values) => not_finite(values, offsets, count, rows),
         Values::F64(values) => not_finite(values, offsets, count, rows),
-        Values::U8(_) | Values::U32(_) => return,
+        Values::U8(_) | Values::U32(_) | Values::Sparse(_) => return,
     };
     if odd.is_empty() {
         return;

@@ -111,7 +111,7 @@ impl ColumnReader for TextReader {
         typed(schema, &self.column, "text", is_text)?;
         let dims = if self.ragged { vec![] } else { vec![self.length] };
         let shape = RowShape { dims, ragged: self.ragged };
-        Ok(TensorField { name: name.to_owned(), element: Element::U32, shape })
+        Ok(TensorField::new(name, Element::U32, shape))
     }
 
     fn read(&self, batch: &RecordBatch) -> Result<Cells> {

@@ -99,7 +99,7 @@ impl<'a> Keeper<'a> {
         self.earlier + self.begun.elapsed().as_secs_f64()
     }
 
-    pub(in crate::train) fn step_is_over(&mut self, course: &Course, replicas: &Replicas) -> Result<()> {
+    pub(in crate::train) fn step_is_over(&mut self, course: &Course, replicas: &mut Replicas) -> Result<()> {
         match self.checkpoints {
             Some(c) if c.is_due_after_step(course.step, self.saved) => self.save(course, replicas),
             _ => Ok(()),
@@ -109,7 +109,7 @@ impl<'a> Keeper<'a> {
     pub(in crate::train) fn epoch_is_over(
         &mut self,
         course: &mut Course,
-        replicas: &Replicas,
+        replicas: &mut Replicas,
         last: bool,
     ) -> Result<()> {
         let Some(checkpoints) = self.checkpoints else { return Ok(()) };
@@ -122,7 +122,7 @@ impl<'a> Keeper<'a> {
 
     /// Writes a checkpoint, if there is a place for it. Weights that are no numbers are not worth keeping: the run is about
     /// to fail, and the last good checkpoint stays.
-    pub(in crate::train) fn save(&mut self, course: &Course, replicas: &Replicas) -> Result<()> {
+    pub(in crate::train) fn save(&mut self, course: &Course, replicas: &mut Replicas) -> Result<()> {
         let Some(checkpoints) = self.checkpoints else { return Ok(()) };
         let weights = replicas.weights()?;
         if !is_finite(&weights) {

@@ -80,6 +80,11 @@ impl Objective {
         self.classes.is_some()
     }
 
+    /// Whether rows of mostly zeros may stay so: their zeros are neither learnt nor corrupted.
+    pub(in crate::train) fn takes_sparse(&self) -> bool {
+        !self.of_input && self.corruption.is_none()
+    }
+
     pub(in crate::train) fn metric(&self) -> Metric {
         self.loss.metric(self.of_input)
     }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
+use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::rule::{Rule, StepSize};
@@ -57,7 +57,31 @@ impl InplaceOp2 for OnePass<'_> {
     }
 }
 
-fn step(rule: &Rule, size: &StepSize, theta: &mut [f32], gradient: &[f32], slots: &mut [Vec<f32>]) -> Result<()> {
+/// Calls `f` with the values of a parameter on the processor.
+pub(super) fn with_values(parameter: &Parameter, f: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {
+    struct Once<F>(RefCell<Option<F>>);
+    impl<F: FnOnce(&mut [f32]) -> Result<()>> InplaceOp1 for Once<F> {
+        fn name(&self) -> &'static str {
+            "optimizer"
+        }
+
+        fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+            match (storage, layout.contiguous_offsets(), self.0.take()) {
+                (CpuStorage::F32(values), Some((start, end)), Some(f)) => f(&mut values[start..end]),
+                _ => bail!("parameters are contiguous and single precision"),
+            }
+        }
+    }
+    parameter.var.inplace_op1(&Once(RefCell::new(Some(f))))
+}
+
+pub(super) fn step(
+    rule: &Rule,
+    size: &StepSize,
+    theta: &mut [f32],
+    gradient: &[f32],
+    slots: &mut [Vec<f32>],
+) -> Result<()> {
     let clipping = size.clipping;
     let (rate, decay) = (size.learning_rate as f32, size.weight_decay as f32);
     match (*rule, slots) {
@@ -165,6 +189,9 @@ impl Means {
 
 /// Visits every value with its gradient and one value of state.
 fn one(theta: &mut [f32], gradient: &[f32], a: &mut [f32], each: impl Fn(&mut f32, f32, &mut f32) + Sync) {
+    if theta.len() <= RUN {
+        return wide(|| theta.iter_mut().zip(gradient).zip(a).for_each(|((theta, &g), a)| each(theta, g, a)));
+    }
     theta.par_chunks_mut(RUN).zip(gradient.par_chunks(RUN)).zip(a.par_chunks_mut(RUN)).for_each(
         |((theta, gradient), a)| {
             wide(|| theta.iter_mut().zip(gradient).zip(a).for_each(|((theta, &g), a)| each(theta, g, a)));
@@ -180,6 +207,10 @@ fn two(
     b: &mut [f32],
     each: impl Fn(&mut f32, f32, &mut f32, &mut f32) + Sync,
 ) {
+    if theta.len() <= RUN {
+        let values = theta.iter_mut().zip(gradient).zip(a).zip(b);
+        return wide(|| values.for_each(|(((theta, &g), a), b)| each(theta, g, a, b)));
+    }
     let runs = theta.par_chunks_mut(RUN).zip(gradient.par_chunks(RUN));
     runs.zip(a.par_chunks_mut(RUN)).zip(b.par_chunks_mut(RUN)).for_each(|(((theta, gradient), a), b)| {
         wide(|| theta.iter_mut().zip(gradient).zip(a).zip(b).for_each(|(((theta, &g), a), b)| each(theta, g, a, b)));

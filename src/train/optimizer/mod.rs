@@ -6,13 +6,17 @@
 
 mod device;
 mod host;
+mod lazy;
 mod rule;
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 pub use self::rule::{Decayed, Optimizer};
-use self::rule::{Rule, StepSize};
+use self::{
+    lazy::Lazy,
+    rule::{Rule, StepSize},
+};
 use super::{TrainParams, clip::Clip};
 use crate::{Error, Result, nn::Parameter};
 
@@ -28,6 +32,17 @@ pub struct Updater {
     /// Of each parameter.
     shares: Vec<f64>,
     slots: Vec<Place>,
+    /// The weight that sparse rows go into, once there were any.
+    lazy: Option<(usize, Lazy)>,
+}
+
+/// Columns of a weight `(outputs, inputs)` on the processor that rows of mostly zeros have something in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Touched<'a> {
+    /// Position of the weight among the parameters.
+    pub(crate) parameter: usize,
+    /// The columns, in increasing order.
+    pub(crate) columns: &'a [u32],
 }
 
 /// The state of one parameter, where it is used.
@@ -94,7 +109,8 @@ impl Updater {
             }
         }
         let shares = parameters.iter().map(|parameter| params.layer_rate(&parameter.name)).collect();
-        Ok(Self { rule, clip, decayed, learning_rate, weight_decay, step: state.step, shares, slots })
+        let step = state.step;
+        Ok(Self { rule, clip, decayed, learning_rate, weight_decay, step, shares, slots, lazy: None })
     }
 
     /// Copies the state to the host.
@@ -123,10 +139,63 @@ impl Updater {
     /// # Errors
     /// [`Error::Tensor`] when a gradient is not shaped as its parameter or a device fails.
     pub fn step(&mut self, parameters: &[Parameter], gradients: &[Tensor]) -> Result<()> {
+        self.settle(parameters)?;
+        self.step_by(parameters, gradients, None)
+    }
+
+    /// Takes the steps that columns of a weight have missed, before they are read.
+    pub(crate) fn catch_up(&mut self, parameters: &[Parameter], touched: Touched<'_>) -> Result<()> {
+        let Self { rule, shares, slots, step, lazy, .. } = self;
+        let Touched { parameter, columns } = touched;
+        let (&[outputs, inputs], Place::Host(slots)) = (parameters[parameter].var.dims(), &mut slots[parameter]) else {
+            return Ok(());
+        };
+        if !rule.is_elementwise() || shares[parameter] <= 0.0 {
+            return Ok(());
+        }
+        let (_, lazy) = lazy.get_or_insert_with(|| (parameter, Lazy::new((outputs, inputs), *step, slots)));
+        let done = host::with_values(&parameters[parameter], |theta| lazy.catch_up(rule, columns, theta, slots));
+        done.map_err(|e| Error::tensor(format!("stepping `{}`", parameters[parameter].name), e))
+    }
+
+    /// Takes one step as [`step`](Self::step), where the gradient of one weight is `(columns, outputs)` of the columns that
+    /// were [caught up](Self::catch_up). The other columns take it when they are next needed.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub(crate) fn step_sparse(
+        &mut self,
+        parameters: &[Parameter],
+        gradients: &[Tensor],
+        touched: Touched<'_>,
+    ) -> Result<()> {
+        if self.lazy.is_some() || self.shares[touched.parameter] <= 0.0 {
+            return self.step_by(parameters, gradients, Some(touched));
+        }
+        let mut dense = gradients.to_vec();
+        dense[touched.parameter] =
+            spread(&parameters[touched.parameter], &gradients[touched.parameter], touched.columns)
+                .map_err(|e| Error::tensor("spreading a sparse gradient", e))?;
+        self.step_by(parameters, &dense, None)
+    }
+
+    /// Takes all steps that columns have missed, so that parameters and state can be read.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] when a parameter is not on the processor.
+    pub fn settle(&mut self, parameters: &[Parameter]) -> Result<()> {
+        let Self { rule, slots, lazy: Some((parameter, lazy)), .. } = self else { return Ok(()) };
+        let Place::Host(slots) = &mut slots[*parameter] else { return Ok(()) };
+        let done = host::with_values(&parameters[*parameter], |theta| lazy.settle(rule, theta, slots));
+        done.map_err(|e| Error::tensor(format!("stepping `{}`", parameters[*parameter].name), e))
+    }
+
+    fn step_by(&mut self, parameters: &[Parameter], gradients: &[Tensor], touched: Option<Touched<'_>>) -> Result<()> {
         self.step += 1;
         let clipping = self.clip.resolve(gradients).map_err(|e| Error::tensor("the norm of the gradients", e))?;
-        let shares = parameters.iter().zip(gradients).zip(&mut self.slots).zip(&self.shares);
-        for (((parameter, gradient), place), &share) in shares.filter(|(_, share)| **share > 0.0) {
+        let Self { lazy, rule, shares, slots, .. } = self;
+        let shares = parameters.iter().zip(gradients).zip(slots).zip(shares).enumerate();
+        for (i, (((parameter, gradient), place), &mut share)) in shares.filter(|(_, (_, share))| **share > 0.0) {
             let decays = self.decayed.includes(parameter.var.rank());
             let size = StepSize {
                 step: self.step,
@@ -134,14 +203,33 @@ impl Updater {
                 weight_decay: if decays { self.weight_decay } else { 0.0 },
                 clipping,
             };
-            let done = match place {
-                Place::Host(slots) => host::update(&self.rule, size, parameter, gradient, slots),
-                Place::Device(slots) => device::update(&self.rule, size, parameter, gradient, slots),
+            let columns = touched.filter(|touched| touched.parameter == i).map(|touched| touched.columns);
+            let done = match (place, columns, &mut *lazy) {
+                (Place::Host(slots), Some(columns), Some((_, lazy))) => {
+                    let mut step = |gradient: &[f32]| {
+                        let step = |theta: &mut [f32]| lazy.step(rule, size, (columns, gradient), theta, slots);
+                        host::with_values(parameter, step)
+                    };
+                    gradient.flatten_all().and_then(|gradient| gradient.to_vec1()).and_then(|g: Vec<f32>| step(&g))
+                }
+                (Place::Host(slots), ..) => host::update(rule, size, parameter, gradient, slots),
+                (Place::Device(slots), ..) => device::update(rule, size, parameter, gradient, slots),
             };
             done.map_err(|e| Error::tensor(format!("stepping `{}`", parameter.name), e))?;
         }
         Ok(())
     }
+}
+
+/// A gradient of some columns, `(columns, outputs)`, as one of the whole weight.
+fn spread(parameter: &Parameter, gradient: &Tensor, columns: &[u32]) -> candle_core::Result<Tensor> {
+    let (outputs, inputs) = parameter.var.dims2()?;
+    let own: Vec<f32> = gradient.flatten_all()?.to_vec1()?;
+    let mut all = vec![0.0; outputs * inputs];
+    for (&column, own) in columns.iter().zip(own.chunks_exact(outputs)) {
+        own.iter().enumerate().for_each(|(output, value)| all[output * inputs + column as usize] = *value);
+    }
+    Tensor::from_vec(all, (outputs, inputs), parameter.var.device())
 }
 
 #[cfg(test)]

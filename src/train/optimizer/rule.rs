@@ -127,6 +127,54 @@ pub(super) enum Rule {
     Rmsprop { alpha: f64, momentum: f64, eps: f64 },
 }
 
+impl Rule {
+    /// Whether a value's step follows from its own gradient and state alone.
+    pub(super) fn is_elementwise(&self) -> bool {
+        !matches!(self, Rule::Lamb { .. })
+    }
+
+    /// How steps without a gradient move a value, where most of them need not be taken one by one; `decay` is the weight
+    /// decay of the steps.
+    pub(super) fn idling(&self, decay: f64) -> Option<Idling> {
+        let steps =
+            |share: f64| if share > 0.0 { (f64::from(NEGLIGIBLE).ln() / share.ln()).ceil() as usize } else { 1 };
+        let (remembered, shrink) = match *self {
+            Rule::Adam { betas, decoupled, .. } if decoupled || decay == 0.0 => {
+                let share = betas.0 / betas.1.sqrt();
+                (if share < 1.0 { steps(share) } else { return None }, vec![betas.0, betas.1])
+            }
+            _ if decay != 0.0 => return None,
+            Rule::Sgd { momentum: 0.0, .. } => (0, vec![]),
+            Rule::Sgd { momentum, .. } => (steps(momentum), vec![momentum]),
+            Rule::Adagrad { .. } => (0, vec![1.0]),
+            Rule::Rmsprop { alpha, momentum: 0.0, .. } => (0, vec![alpha]),
+            Rule::Rmsprop { alpha, momentum, .. } => (steps(momentum), vec![alpha, momentum]),
+            Rule::Adam { .. } | Rule::Lamb { .. } => return None,
+        };
+        Some(Idling { remembered, shrink })
+    }
+
+    /// The share of a value that is left by a step's decoupled weight decay.
+    pub(super) fn kept(&self, size: &StepSize) -> f64 {
+        match self {
+            Rule::Adam { decoupled: true, .. } => 1.0 - size.learning_rate * size.weight_decay,
+            _ => 1.0,
+        }
+    }
+}
+
+/// What is left of a running mean, as a share, when it no longer moves a value of single precision.
+const NEGLIGIBLE: f32 = f32::EPSILON / 2.0;
+
+/// Steps of a value that has no gradient.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Idling {
+    /// Steps after which the running means no longer move the value.
+    pub(super) remembered: usize,
+    /// Share of each slot that a step leaves.
+    pub(super) shrink: Vec<f64>,
+}
+
 /// The numbers of one step of one parameter.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StepSize {

@@ -185,3 +185,50 @@ fn settings_are_checked_and_written_as_words() {
     assert_eq!(sgd, NESTEROV);
     assert_eq!(serde_json::to_string(&Optimizer::Adamw).unwrap(), r#""adamw""#);
 }
+
+#[test]
+fn columns_moved_when_needed_end_where_dense_steps_take_them() {
+    const STEPS: usize = 400;
+    // Columns 4 and 5 never have a gradient, column 0 has one at the beginning only.
+    let columns = |step: usize| -> Vec<u32> {
+        (0..4).filter(|c| if *c == 0 { step < 2 } else { step % (90 * *c as usize) < 3 }).collect()
+    };
+    for (name, params) in cases() {
+        for decay in [0.0, 0.1] {
+            let params = TrainParams { weight_decay: decay, decayed: Decayed::All, ..params.clone() };
+            let start: Vec<f32> = (0..18).map(|i| (i as f32 * 0.7).sin()).collect();
+            let new = || {
+                let var = Var::from_slice(&start, (3, 6), &Device::Cpu).unwrap();
+                vec![Parameter { name: "weight".into(), var }]
+            };
+            let (dense, sparse) = (new(), new());
+            let mut by_step = Updater::new(&params, &dense).unwrap();
+            let mut by_column = Updater::new(&params, &sparse).unwrap();
+            for step in 0..STEPS {
+                let columns = columns(step);
+                let own: Vec<f32> = (0..3 * columns.len()).map(|i| ((i + 5 * step) as f32).cos()).collect();
+                let own = Tensor::from_vec(own, (columns.len(), 3), &Device::Cpu).unwrap();
+                let all = spread(&dense[0], &own, &columns).unwrap();
+                let touched = Touched { parameter: 0, columns: &columns };
+                let rate = 0.05 / (1.0 + step as f64);
+                by_step.set_learning_rate(rate);
+                by_column.set_learning_rate(rate);
+                by_step.step(&dense, &[all]).unwrap();
+                by_column.catch_up(&sparse, touched).unwrap();
+                by_column.step_sparse(&sparse, &[own], touched).unwrap();
+                if step == 37 {
+                    by_column.settle(&sparse).unwrap();
+                    by_column = Updater::resume(&params, &sparse, by_column.state().unwrap()).unwrap();
+                }
+            }
+            by_column.settle(&sparse).unwrap();
+            let values = |p: &[Parameter]| p[0].var.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-6 + 1e-5 * b.abs());
+            assert!(near(&values(&sparse), &values(&dense)), "{name}, decay {decay}");
+            let (ours, theirs) = (by_column.state().unwrap(), by_step.state().unwrap());
+            assert_eq!(ours.step, theirs.step);
+            let slots = ours.slots[0].iter().zip(&theirs.slots[0]);
+            assert!(slots.into_iter().all(|(a, b)| near(a, b)), "the state of {name}, decay {decay}");
+        }
+    }
+}

@@ -127,7 +127,7 @@ impl<'a> Training<'a> {
         let mut asked = Instant::now();
         loop {
             if self.is_to_end() {
-                self.keeper.save(&self.course, &self.replicas)?;
+                self.keeper.save(&self.course, &mut self.replicas)?;
                 return Ok(Passed { ended: true, ..passed });
             }
             let Some(staged) = minibatches.next() else { return Ok(passed) };
@@ -173,7 +173,7 @@ impl<'a> Training<'a> {
         self.trainer.observers.iter().for_each(|o| o.step(&record));
         self.course.step += 1;
         self.course.step_in_epoch += 1;
-        self.keeper.step_is_over(&self.course, &self.replicas)?;
+        self.keeper.step_is_over(&self.course, &mut self.replicas)?;
         Ok(learning_rate)
     }
 
@@ -203,7 +203,7 @@ impl<'a> Training<'a> {
         course.over |= has_converged(&course.history, self.params.tol);
         (course.epoch, course.step_in_epoch) = (epoch + 1, 0);
         let last = course.epoch == self.params.epochs;
-        self.keeper.epoch_is_over(course, &self.replicas, last)
+        self.keeper.epoch_is_over(course, &mut self.replicas, last)
     }
 
     /// The model that the run gives.

@@ -72,6 +72,7 @@ fn kernels_give_the_outputs_and_gradients_of_pytorch() {
             params: &params,
             mode: Mode::Eval,
             lengths: Some(&case.lengths),
+            csr: None,
         };
         // What is there already must not show through.
         let (mut y, mut dx) = (vec![f32::NAN; case.y.len()], vec![f32::NAN; case.x.len()]);
