@@ -11,6 +11,7 @@ mod checkpoint_tables;
 mod classifier;
 mod column_names;
 mod databases;
+mod deep_plans;
 mod errors;
 mod evaluation;
 mod faults;

@@ -53,7 +53,7 @@ impl DataFrame {
     /// # Errors
     /// [`Error::Server`] when Spark cannot analyse the plan; [`Error::Unreachable`].
     pub async fn schema(&self) -> Result<Schema> {
-        match self.client().analyze(ask::Analyze::Schema(ask::Schema { plan: Some(self.plan()) })).await? {
+        match self.client().analyze(ask::Analyze::Schema(ask::Schema { plan: Some(self.plan()?) })).await? {
             answer::Result::Schema(answer::Schema { schema: Some(schema) }) => Schema::from_proto(&schema),
             _ => Err(unexpected("Schema")),
         }
@@ -93,7 +93,7 @@ impl DataFrame {
             ExplainMode::Cost => ask::explain::ExplainMode::Cost,
             ExplainMode::Formatted => ask::explain::ExplainMode::Formatted,
         };
-        let explain = ask::Explain { plan: Some(self.plan()), explain_mode: mode.into() };
+        let explain = ask::Explain { plan: Some(self.plan()?), explain_mode: mode.into() };
         match self.client().analyze(ask::Analyze::Explain(explain)).await? {
             answer::Result::Explain(explain) => Ok(explain.explain_string),
             _ => Err(unexpected("Explain")),
@@ -110,7 +110,7 @@ impl DataFrame {
     /// [`Error::Server`] when Spark cannot run the plan, [`Error::Unreachable`], [`Error::Incomplete`] when rows would
     /// be lost, [`Error::Arrow`] for data that cannot be decoded; the stream's items fail likewise.
     pub async fn stream(&self) -> Result<RecordStream> {
-        let mut events = self.context.execute(self.plan());
+        let mut events = self.context.execute(self.plan()?);
         let mut decoder = ipc::Decoder::default();
         let mut spark_schema = None;
         let first = loop {

@@ -74,6 +74,6 @@ impl DataFrame {
             using_columns,
             join_data_type: None,
         };
-        self.derive(RelType::Join(Box::new(join)))
+        self.derive_with(other, RelType::Join(Box::new(join)))
     }
 }

@@ -55,7 +55,7 @@ pub(crate) use self::{
     vectors::{WIDE, declared_size, indices, sparse_vector, vector_parts},
 };
 use crate::{
-    Result,
+    Error, Result,
     connect::{Client, ExecuteOptions, Execution},
     stream::{RecordSource, RecordStream},
 };
@@ -103,12 +103,18 @@ impl Context {
 pub struct DataFrame {
     context: Arc<Context>,
     relation: Arc<proto::Relation>,
+    /// How many transformations lie one on the other.
+    depth: usize,
 }
+
+/// Transformations that may lie one on the other. A server reads 1,024 messages within each other, of which a transformation
+/// takes two; Spark's own analysis may end earlier (`spark.sql.analyzer.maxIterations`).
+const DEEPEST: usize = 400;
 
 impl DataFrame {
     /// A frame over a relation of the protocol, for what this crate has no method for.
     pub fn from_relation(like: &DataFrame, relation: proto::Relation) -> DataFrame {
-        DataFrame { context: like.context.clone(), relation: Arc::new(relation) }
+        DataFrame { context: like.context.clone(), relation: Arc::new(relation), depth: like.depth }
     }
 
     /// Runs a command in the frame's session.
@@ -116,6 +122,7 @@ impl DataFrame {
         &self,
         command: CommandType,
     ) -> Result<Vec<proto::execute_plan_response::ResponseType>> {
+        self.check_depth()?;
         self.context.command(command).await
     }
 
@@ -123,7 +130,7 @@ impl DataFrame {
         static NEXT: AtomicI64 = AtomicI64::new(0);
         let plan_id = Some(NEXT.fetch_add(1, Ordering::Relaxed));
         let common = Some(proto::RelationCommon { plan_id, ..Default::default() });
-        Self { context, relation: Arc::new(proto::Relation { common, rel_type: Some(kind) }) }
+        Self { context, relation: Arc::new(proto::Relation { common, rel_type: Some(kind) }), depth: 0 }
     }
 
     /// The plan, in the protocol's terms.
@@ -150,7 +157,7 @@ impl DataFrame {
         let context = Context::new(client.clone());
         let tags = self.context.tags(|tags| tags.clone());
         context.tags(|own| *own = tags);
-        DataFrame { context, relation: self.relation.clone() }
+        DataFrame { context, relation: self.relation.clone(), depth: self.depth }
     }
 
     /// Reads tables and files, in this frame's session.
@@ -163,15 +170,36 @@ impl DataFrame {
     }
 
     fn derive(&self, kind: RelType) -> DataFrame {
-        DataFrame::new(self.context.clone(), kind)
+        DataFrame { depth: self.depth + 1, ..DataFrame::new(self.context.clone(), kind) }
+    }
+
+    /// As [`derive`](Self::derive), from another frame too.
+    fn derive_with(&self, other: &DataFrame, kind: RelType) -> DataFrame {
+        DataFrame { depth: self.depth.max(other.depth) + 1, ..self.derive(kind) }
     }
 
     fn input(&self) -> Option<Box<proto::Relation>> {
-        Some(Box::new(proto::Relation::clone(&self.relation)))
+        // What no server takes need not grow: actions refuse it by its depth.
+        let relation = if self.depth > DEEPEST { Default::default() } else { proto::Relation::clone(&self.relation) };
+        Some(Box::new(relation))
     }
 
-    fn plan(&self) -> proto::Plan {
-        proto::Plan { op_type: Some(proto::plan::OpType::Root(proto::Relation::clone(&self.relation))) }
+    fn check_depth(&self) -> Result<()> {
+        if self.depth <= DEEPEST {
+            return Ok(());
+        }
+        let legal = format!(
+            "at most {DEEPEST}, which servers read; write the rows to a table in between, or add many columns at once \
+             (`with_columns`)"
+        );
+        Err(Error::param("plan", format!("{} transformations one on the other", self.depth), legal))
+    }
+
+    /// # Errors
+    /// [`Error::Param`] for a plan that is too deep for any server.
+    fn plan(&self) -> Result<proto::Plan> {
+        self.check_depth()?;
+        Ok(proto::Plan { op_type: Some(proto::plan::OpType::Root(proto::Relation::clone(&self.relation))) })
     }
 }
 

@@ -42,7 +42,7 @@ impl DataFrame {
     async fn name_view(&self, name: &str, is_global: bool, replace: bool) -> Result<()> {
         let input = Some(proto::Relation::clone(&self.relation));
         let view = proto::CreateDataFrameViewCommand { input, name: name.to_owned(), is_global, replace };
-        self.context.command(CommandType::CreateDataframeView(view)).await.map(drop)
+        self.command(CommandType::CreateDataframeView(view)).await.map(drop)
     }
 
     /// Takes a name from the session; the frame stays what it is.
@@ -65,6 +65,7 @@ impl DataFrame {
             replication: 1,
         };
         let relation = Some(proto::Relation::clone(&self.relation));
+        self.check_depth()?;
         self.client().analyze(ask::Analyze::Persist(ask::Persist { relation, storage_level: Some(level) })).await?;
         Ok(())
     }

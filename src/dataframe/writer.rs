@@ -127,6 +127,6 @@ impl DataFrameWriter {
             options: self.options,
             ..Default::default()
         };
-        self.frame.context.command(CommandType::WriteOperation(write)).await.map(drop)
+        self.frame.command(CommandType::WriteOperation(write)).await.map(drop)
     }
 }

@@ -1,4 +1,12 @@
 //! Networks as stages of a pipeline: parameters, `fit` on a frame of the cluster, and the model that comes of it.
+//!
+//! A column name may lead into a struct: `features_col("a.b")` reads field `b` of column `a`, unless a column is itself
+//! named `a.b`.
+//!
+//! Vectors of 256 values or more that are mostly zeros, as some rows and the count before training tell, stay sparse: in the
+//! stream, in the cache, and in the first layer where that is linear and trained on the processor in single precision. The
+//! model predicts from them so too. Any other network gets the zeros back, a minibatch at a time, and is refused
+//! ([`Error::Data`](crate::Error::Data)) where a minibatch would take more than 64 MiB.
 
 mod autoencoder;
 mod decoded;

@@ -140,7 +140,7 @@ fn query(like: &DataFrame, text: &str) -> DataFrame {
 async fn command(like: &DataFrame, text: &str) -> Result<()> {
     let input = Some(proto::Relation { rel_type: Some(sql(text)), ..Default::default() });
     let command = CommandType::SqlCommand(proto::SqlCommand { input, ..Default::default() });
-    like.context.command(command).await.map(drop)
+    like.command(command).await.map(drop)
 }
 
 #[cfg(test)]

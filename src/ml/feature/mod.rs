@@ -119,7 +119,14 @@ fn double_literals(values: impl IntoIterator<Item = f64>) -> Column {
     literal_array(DataType::Double, values.into_iter().map(spark_connect::lit_double))
 }
 
+/// A constant array of texts. Many are one literal, which Spark reads at once where as many literals take its analysis
+/// seconds.
 fn text_literals<'a>(values: impl IntoIterator<Item = &'a str>) -> Column {
+    const FEW: usize = 1000;
+    let values: Vec<&str> = values.into_iter().collect();
+    if values.len() > FEW {
+        return function("from_json", [text(&serde_json::Value::from(values).to_string()), text("array<string>")]);
+    }
     literal_array(DataType::String { collation: "UTF8_BINARY".into() }, values.into_iter().map(text))
 }
 

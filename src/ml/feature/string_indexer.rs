@@ -10,7 +10,7 @@ use spark_connect::{
 use super::{HandleInvalid, Numbers, check_pairs, numbers, raise, text, text_literals};
 use crate::{
     Error, Result,
-    dataframe::{Schema, column, function, literal_array, with_metadata},
+    dataframe::{Schema, column, function, with_metadata},
     ml::{
         attribute::Attribute,
         learning::{Answers, Learning, no_text},
@@ -232,20 +232,19 @@ fn index_of(value: Column, labels: &[String]) -> Column {
     let buckets = labels.len().div_ceil(8);
     let mut texts = vec![Vec::new(); buckets];
     let mut indices = vec![Vec::new(); buckets];
-    for (label, index) in labels.iter().zip(0i64..) {
+    for (index, label) in labels.iter().enumerate() {
         let bucket = crc32fast::hash(label.as_bytes()) as usize % buckets;
-        texts[bucket].push(text(label));
-        indices[bucket].push(lit(index).cast(DataType::Long));
+        texts[bucket].push(label.as_str());
+        indices[bucket].push(index);
     }
-    let list_of = |element_type| DataType::Array { element_type: Box::new(element_type), contains_null: false };
-    let lists = |element_type: DataType, lists: Vec<Vec<Column>>| {
-        let lists = lists.into_iter().map(|list| literal_array(element_type.clone(), list));
-        literal_array(list_of(element_type.clone()), lists)
+    // One literal of a hundred thousand classes is read at once, where as many literals take Spark's analysis seconds.
+    let lists = |lists: serde_json::Value, element: &str| {
+        function("from_json", [text(&lists.to_string()), text(&format!("array<array<{element}>>"))])
     };
     let hash = function("crc32", [value.clone().cast(DataType::Binary)]);
     let bucket = hash.modulo(lit(buckets as i64)).cast(DataType::Integer);
-    let place = function("array_position", [function("get", [lists(string_type(), texts), bucket.clone()]), value]);
-    let indices = function("get", [lists(DataType::Long, indices), bucket]);
+    let place = function("array_position", [function("get", [lists(texts.into(), "string"), bucket.clone()]), value]);
+    let indices = function("get", [lists(indices.into(), "bigint"), bucket]);
     let found = function("get", [indices, place.clone().sub(lit(1)).cast(DataType::Integer)]);
     functions::when(place.is_null(), function("nullif", [lit(0), lit(0)]))
         .otherwise(function("coalesce", [found, lit(-1)]))

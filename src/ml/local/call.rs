@@ -31,6 +31,7 @@ pub(super) enum Function {
     Get,
     Sequence,
     Crc32,
+    FromJson,
     UnixDate,
     UnixMicros,
 }
@@ -90,6 +91,7 @@ impl Function {
             ("get", 2) => F::Get,
             ("sequence", 2) => F::Sequence,
             ("crc32", 1) => F::Crc32,
+            ("from_json", 2) => F::FromJson,
             ("unix_date", 1) => F::UnixDate,
             ("unix_micros", 1) => F::UnixMicros,
             _ => return None,
@@ -200,12 +202,26 @@ impl Function {
                 })
             }
             (F::Crc32, [Value::Binary(bytes)]) => Value::Whole(crc32fast::hash(bytes).into()),
+            (F::FromJson, [Value::Text(json), Value::Text(data_type)])
+                if ["array<string>", "array<array<string>>", "array<array<bigint>>"].contains(&&**data_type) =>
+            {
+                serde_json::from_str(json).ok().and_then(lists).ok_or_else(|| unknown("from_json", values))?
+            }
             (F::UnixDate, [Value::Date(days)]) => Value::Whole((*days).into()),
             (F::UnixMicros, [Value::Micros(micros)]) => Value::Whole(*micros),
             (_, [spelled @ Value::Spelled(_), ..]) => return Err(unsure(&self.name(), spelled)),
             _ => return refuse(),
         })
     }
+}
+
+/// Lists of texts or whole numbers within each other.
+fn lists(json: serde_json::Value) -> Option<Value> {
+    Some(match json {
+        serde_json::Value::Array(elements) => Value::Array(elements.into_iter().map(lists).collect::<Option<_>>()?),
+        serde_json::Value::String(text) => Value::Text(text.into()),
+        number => Value::Whole(number.as_i64()?),
+    })
 }
 
 /// The length of an array that is to be made, before its memory is taken; none below 0.

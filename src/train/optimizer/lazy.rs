@@ -11,6 +11,10 @@ use super::{
     host,
     rule::{Idling, Rule, StepSize},
 };
+use crate::nn::wide;
+
+/// Values that are moved side by side.
+const LANES: usize = 32;
 
 /// Columns of a weight whose missed steps are taken at once.
 const COLUMNS_AT_ONCE: usize = 4096;
@@ -31,6 +35,8 @@ pub(super) struct Lazy {
     sizes: Vec<StepSize>,
     /// What weight decay leaves of a value after so many of them.
     kept: Vec<f64>,
+    /// Of each of them, by what Adam multiplies a mean, and the root of a mean square, once their own shrinking is counted.
+    means: Vec<(f64, f64)>,
     /// Steps taken before those.
     before: u64,
 }
@@ -42,7 +48,16 @@ impl Lazy {
         for row in slots.iter().filter(|_| step > 0).flat_map(|slot| slot.chunks_exact(inputs)) {
             touched.iter_mut().zip(row).for_each(|(touched, value)| *touched |= *value != 0.0);
         }
-        Self { outputs, inputs, taken: vec![step; inputs], touched, sizes: Vec::new(), kept: vec![1.0], before: step }
+        Self {
+            outputs,
+            inputs,
+            taken: vec![step; inputs],
+            touched,
+            sizes: Vec::new(),
+            kept: vec![1.0],
+            means: Vec::new(),
+            before: step,
+        }
     }
 
     /// Takes the steps that these columns have missed.
@@ -78,6 +93,41 @@ impl Lazy {
         Ok(())
     }
 
+    /// Takes the steps that one column has missed by Adam's running means, all at once: only their shares change from step to
+    /// step, so that a step costs a division a value.
+    fn coast(&self, betas: (f64, f64), eps: f64, remembered: usize, share: &mut Share<'_>) {
+        let (first, end) = ((self.taken[share.column] - self.before) as usize, self.sizes.len());
+        let (mut mean_left, mut root_left) = (1.0, 1.0);
+        let moved = first..end.min(first + remembered);
+        let moves: Vec<(f32, f32)> = moved
+            .map(|i| {
+                let (mean, root) = self.means[i];
+                (mean_left, root_left) = (mean_left * betas.0, root_left * betas.1.sqrt());
+                let kept = self.kept[end] / self.kept[i + 1];
+                ((mean * mean_left * kept) as f32, (root * root_left) as f32)
+            })
+            .collect();
+        let left = |beta: f64| beta.powi(i32::try_from(end - first).unwrap_or(i32::MAX)) as f32;
+        let (mean_left, square_left) = (left(betas.0), left(betas.1));
+        let (eps, kept) = (eps as f32, (self.kept[end] / self.kept[first]) as f32);
+        let [mean, square] = share.slots.as_mut_slice() else { return };
+        wide(|| {
+            let values = share.theta.chunks_mut(LANES).zip(mean.chunks_mut(LANES)).zip(square.chunks_mut(LANES));
+            for ((theta, mean), square) in values {
+                let (mut roots, mut sums) = ([0.0f32; LANES], [0.0f32; LANES]);
+                roots.iter_mut().zip(&*square).for_each(|(root, square)| *root = square.sqrt());
+                for (mean, root) in &moves {
+                    sums.iter_mut().zip(&roots).for_each(|(sum, r)| *sum += mean / (r * root + eps));
+                }
+                for ((theta, mean), sum) in theta.iter_mut().zip(&mut *mean).zip(sums) {
+                    *theta = kept * *theta - *mean * sum;
+                    *mean *= mean_left;
+                }
+                square.iter_mut().for_each(|square| *square *= square_left);
+            }
+        });
+    }
+
     /// Takes the steps that one column has missed.
     fn replay(&self, rule: &Rule, idling: Option<&Idling>, share: &mut Share<'_>) -> Result<()> {
         let first = (self.taken[share.column] - self.before) as usize;
@@ -86,6 +136,10 @@ impl Lazy {
             Some(idling) => idling.remembered,
             None => self.sizes.len(),
         };
+        if let (Rule::Adam { betas, eps, .. }, Some(_)) = (rule, idling) {
+            self.coast(*betas, *eps, remembered, share);
+            return Ok(());
+        }
         let alone = self.sizes.len().min(first + remembered);
         if alone > first {
             let zeros = vec![0.0; share.theta.len()];
@@ -129,6 +183,10 @@ impl Lazy {
         self.scatter(columns, &own, theta);
         state.iter().zip(slots).for_each(|(own, slot)| self.scatter(columns, own, slot));
         self.kept.push(self.kept[self.sizes.len()] * rule.kept(&size));
+        if let Rule::Adam { betas, .. } = rule {
+            let (mean, square) = size.corrections(*betas);
+            self.means.push((size.learning_rate / mean, 1.0 / square.sqrt()));
+        }
         self.sizes.push(size);
         let now = self.before + self.sizes.len() as u64;
         for (i, &c) in columns.iter().enumerate() {
@@ -154,6 +212,7 @@ impl Lazy {
         self.taken.fill(now);
         self.sizes.clear();
         self.kept.truncate(1);
+        self.means.clear();
         self.before = now;
         Ok(())
     }
