@@ -30,7 +30,7 @@ async fn pipelines_work_on_a_server_that_allows_no_housekeeping() {
 
     // Groups of rows that the cluster may not keep are read all at once.
     let table = spark.table(&scored);
-    let options = SourceOptions { strategy: Strategy::Persisted, cap: Some(16 << 10), ..SourceOptions::default() };
+    let options = SourceOptions { strategy: Strategy::Persisted, cap: Some(64 << 10), ..SourceOptions::default() };
     let source = table.source_with(options);
     let read = source.stream().await.unwrap().collect().await.unwrap();
     assert_eq!(read.iter().map(|batch| batch.num_rows()).sum::<usize>(), 900);

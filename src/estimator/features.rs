@@ -78,7 +78,7 @@ pub(super) fn check(schema: &Schema, columns: &Columns) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of a minibatch up to which rows of mostly zeros are learnt from with their zeros.
+/// Bytes of a minibatch up to which networks may train on the zeros of sparse rows.
 const DENSE_MINIBATCH: usize = 64 << 20;
 
 /// Whether the rows of a report are to stay without their zeros: they have few other values, and the network learns from

@@ -50,9 +50,9 @@ pub(super) async fn transform(
     frame: &DataFrame,
     schema: &Schema,
 ) -> Result<(DataFrame, Schema)> {
-    let foreseen = stage.transform_schema(schema)?;
+    let expected = stage.transform_schema(schema)?;
     if let Some(after) = apply_stage(stage, frame, schema)? {
-        return Ok((after, foreseen));
+        return Ok((after, expected));
     }
     let after = stage.transform(frame).await?;
     let schema = after.schema_for_stages().await?;

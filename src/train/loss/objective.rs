@@ -80,7 +80,7 @@ impl Objective {
         self.classes.is_some()
     }
 
-    /// Whether rows of mostly zeros may stay so: their zeros are neither learnt nor corrupted.
+    /// Whether sparse rows may stay sparse: their zeros are neither targets nor corrupted.
     pub(in crate::train) fn takes_sparse(&self) -> bool {
         !self.of_input && self.corruption.is_none()
     }
