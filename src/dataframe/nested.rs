@@ -73,6 +73,9 @@ impl NestedFields {
     /// # Errors
     /// [`Error::Arrow`](crate::Error::Arrow) when a batch cannot be without them.
     pub(crate) fn close_batch(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        if self.fields.is_empty() {
+            return Ok(batch.clone());
+        }
         let hidden: HashSet<&str> = self.names().collect();
         let schema = batch.schema();
         let kept: Vec<usize> =

@@ -67,8 +67,7 @@ impl Schema {
 
     /// The column of a name, fields within structs aside.
     pub(super) fn top(&self, name: &str) -> Option<&StructField> {
-        let exact = self.fields.iter().find(|field| field.name == name);
-        exact.or_else(|| self.fields.iter().find(|field| field.name.to_lowercase() == name.to_lowercase()))
+        find(&self.fields, name)
     }
 
     /// The column of a name.
@@ -172,19 +171,16 @@ impl fmt::Display for Schema {
     }
 }
 
+/// The field of a name: the one written exactly so, else the one that differs only in case.
+fn find<'a>(fields: &'a [StructField], name: &str) -> Option<&'a StructField> {
+    let exact = fields.iter().find(|field| field.name == name);
+    exact.or_else(|| fields.iter().find(|field| field.name.to_lowercase() == name.to_lowercase()))
+}
+
 /// The field that a dotted path leads to.
 fn within<'a>(fields: &'a [StructField], path: &str) -> Option<&'a StructField> {
-    let find = |name: &str| {
-        let exact = fields.iter().find(|field| field.name == name);
-        exact.or_else(|| fields.iter().find(|field| field.name.to_lowercase() == name.to_lowercase()))
-    };
-    path.match_indices('.').find_map(|(dot, _)| match &find(&path[..dot])?.data_type {
-        DataType::Struct { fields } => {
-            let rest = &path[dot + 1..];
-            let exact = fields.iter().find(|field| field.name == rest);
-            let alike = || fields.iter().find(|field| field.name.to_lowercase() == rest.to_lowercase());
-            exact.or_else(alike).or_else(|| within(fields, rest))
-        }
+    path.match_indices('.').find_map(|(dot, _)| match &find(fields, &path[..dot])?.data_type {
+        DataType::Struct { fields } => find(fields, &path[dot + 1..]).or_else(|| within(fields, &path[dot + 1..])),
         _ => None,
     })
 }

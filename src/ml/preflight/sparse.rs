@@ -24,14 +24,11 @@ impl Preflight {
         schema: &Schema,
         kinds: &[Numbers],
     ) -> Result<Vec<bool>> {
-        let asked = |at: &usize| -> Result<bool> {
-            let field = schema.require(&self.columns[*at])?;
-            Ok(kinds[*at] == Numbers::Vector && declared_size(field).is_none_or(|size| size >= SHORT))
-        };
         let mut sparse = vec![false; kinds.len()];
         let mut candidates = Vec::new();
-        for at in 0..kinds.len() {
-            if asked(&at)? {
+        for (at, name) in self.columns.iter().enumerate() {
+            let size = declared_size(schema.require(name)?);
+            if kinds[at] == Numbers::Vector && size.is_none_or(|size| size >= SHORT) {
                 candidates.push(at);
             }
         }

@@ -108,21 +108,21 @@ impl Scorer {
         let SparseRows { offsets, indices, values, .. } = &block.rows;
         let csr = Csr { offsets, indices, values, columns: &[], places: &[] };
         let outputs = self.network.spec().outputs;
-        match (self.options.on_invalid, block.valid()) {
-            (OnInvalid::Error, _) => block.require_valid()?,
-            (OnInvalid::Skip, Some(valid)) => {
-                let raw = self.tape.forward_sparse(&self.network, csr)?.chunks_exact(outputs).zip(&valid);
-                let raw = raw.filter(|(_, valid)| **valid).flat_map(|(row, _)| row).map(|v| f64::from(*v)).collect();
-                return self.append(&only(batch, valid)?, raw, None);
-            }
-            (OnInvalid::Keep, Some(valid)) => {
-                let raw = self.tape.forward_sparse(&self.network, csr)?.iter().map(|v| f64::from(*v)).collect();
-                return self.append(batch, raw, Some(valid.into()));
-            }
-            (_, None) => {}
+        let policy = self.options.on_invalid;
+        if policy == OnInvalid::Error {
+            block.require_valid()?;
         }
-        let raw = self.tape.forward_sparse(&self.network, csr)?.iter().map(|v| f64::from(*v)).collect();
-        self.append(batch, raw, None)
+        let raw = self.tape.forward_sparse(&self.network, csr)?.iter().map(|v| f64::from(*v));
+        match (policy, block.valid()) {
+            (OnInvalid::Skip, Some(valid)) => {
+                let raw = raw.enumerate().filter(|(i, _)| valid[i / outputs]).map(|(_, v)| v).collect();
+                self.append(&only(batch, valid)?, raw, None)
+            }
+            (_, valid) => {
+                let raw = raw.collect();
+                self.append(batch, raw, valid.map(Into::into))
+            }
+        }
     }
 
     fn rows(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {

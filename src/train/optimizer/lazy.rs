@@ -19,6 +19,9 @@ const LANES: usize = 32;
 /// Columns of a weight whose missed steps are taken at once.
 const COLUMNS_AT_ONCE: usize = 4096;
 
+/// Share of a value, left by weight decay, below which all columns are moved.
+const VANISHING: f64 = 1e-100;
+
 /// Fewer values than this are not worth a second thread.
 const WORTH_SHARING: usize = 1 << 15;
 
@@ -37,6 +40,8 @@ pub(super) struct Lazy {
     kept: Vec<f64>,
     /// Of each of them, by what Adam multiplies a mean, and the root of a mean square, once their own shrinking is counted.
     means: Vec<(f64, f64)>,
+    /// Whether weight decay was the same in all of them and left something of a value.
+    steady: bool,
     /// Steps taken before those.
     before: u64,
 }
@@ -56,6 +61,7 @@ impl Lazy {
             sizes: Vec::new(),
             kept: vec![1.0],
             means: Vec::new(),
+            steady: true,
             before: step,
         }
     }
@@ -164,7 +170,7 @@ impl Lazy {
     /// How all steps that were missed move values without a gradient; none where some do so otherwise than others.
     fn idling(&self, rule: &Rule) -> Option<Idling> {
         let decay = self.sizes.first().map_or(0.0, |size| size.weight_decay);
-        rule.idling(decay).filter(|_| self.sizes.iter().all(|size| size.weight_decay == decay))
+        rule.idling(decay).filter(|_| self.steady)
     }
 
     /// Takes the next step: these columns by their gradient, `(columns, outputs)`; the others take it later.
@@ -181,8 +187,10 @@ impl Lazy {
         let mut state: Vec<Vec<f32>> = slots.iter().map(|slot| self.gather(columns, slot)).collect();
         host::step(rule, &size, &mut own, gradient, &mut state)?;
         self.scatter(columns, &own, theta);
-        state.iter().zip(slots).for_each(|(own, slot)| self.scatter(columns, own, slot));
-        self.kept.push(self.kept[self.sizes.len()] * rule.kept(&size));
+        state.iter().zip(&mut *slots).for_each(|(own, slot)| self.scatter(columns, own, slot));
+        let kept = self.kept[self.sizes.len()] * rule.kept(&size);
+        self.steady &= kept > 0.0 && self.sizes.first().is_none_or(|first| first.weight_decay == size.weight_decay);
+        self.kept.push(kept);
         if let Rule::Adam { betas, .. } = rule {
             let (mean, square) = size.corrections(*betas);
             self.means.push((size.learning_rate / mean, 1.0 / square.sqrt()));
@@ -194,7 +202,8 @@ impl Lazy {
             self.taken[c as usize] = now;
             self.touched[c as usize] |= state.iter().any(|slot| slot[own.clone()].iter().any(|value| *value != 0.0));
         }
-        Ok(())
+        // Shares of what is left are quotients, which must not come from numbers that vanish.
+        if kept < VANISHING { self.settle(rule, theta, slots) } else { Ok(()) }
     }
 
     /// Takes every step that any column has missed.
@@ -213,6 +222,7 @@ impl Lazy {
         self.sizes.clear();
         self.kept.truncate(1);
         self.means.clear();
+        self.steady = true;
         self.before = now;
         Ok(())
     }
