@@ -66,8 +66,10 @@ async fn patient(remote: &str) -> Client {
 
 #[tokio::test]
 async fn connections_that_are_cut_and_stall_lose_no_row_of_any_group() {
-    let spark =
-        own_server().conf("spark.connect.execute.reattachable.senderMaxStreamSize", "300k").start().await.unwrap();
+    // Messages of about 250 KB, so that some pass before a connection is cut.
+    let server = own_server().conf("spark.sql.execution.arrow.maxRecordsPerBatch", "2000");
+    let server = server.conf("spark.connect.execute.reattachable.senderMaxStreamSize", "300k");
+    let spark = server.start().await.unwrap();
     let proxy = Proxy::to(&spark.remote()).await;
     let session = through(&proxy).await;
     let folder = tempfile::tempdir().unwrap();

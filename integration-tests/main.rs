@@ -18,6 +18,7 @@ mod faults;
 mod frames;
 mod here_and_there;
 mod joined_columns;
+mod large_uploads;
 mod layering;
 mod local;
 mod locked_down;

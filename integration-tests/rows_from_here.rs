@@ -32,8 +32,10 @@ fn numbers(from: i64, count: i64, width: usize) -> RecordBatch {
 #[tokio::test]
 async fn rows_arrive_whole_however_they_travel() {
     let spark = session().await;
-    // Within the plan, as one upload, and as many: 10 KB, 1 MB, 70 MB.
-    for (batches, per_batch, width) in [(2, 10, 500), (2, 1000, 500), (14, 10_000, 500)] {
+    // Within the plan, as an upload, and through a staging table, whose columns may all be null: 10 KB, 1 MB, 70 MB.
+    for (batches, per_batch, width, id) in
+        [(2, 10, 500, "bigint not null"), (2, 1000, 500, "bigint not null"), (14, 10_000, 500, "bigint")]
+    {
         let sent: Vec<_> = (0..batches).map(|i| numbers(i * per_batch, per_batch, width)).collect();
         let frame = spark.create_dataframe(&sent).await.unwrap();
         let check = frame.select_expr([
@@ -45,7 +47,7 @@ async fn rows_arrive_whole_however_they_travel() {
         let n = batches * per_batch;
         assert_eq!(rows(&check).await, [format!("{n}|{}|{n}|{width}", n * (n - 1) / 2)]);
         let schema = frame.schema().await.unwrap();
-        assert_eq!(schema.to_string(), "id: bigint not null\nte.xt: string\n");
+        assert_eq!(schema.to_string(), format!("id: {id}\nte.xt: string\n"));
         assert_eq!(schema.fields()[0].metadata["note"], serde_json::json!({"a": [1, 2]}));
     }
     spark.stop().await.unwrap();

@@ -313,6 +313,12 @@ impl ServerError {
     pub fn is(&self, class: &str) -> bool {
         self.class.strip_prefix(class).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
+
+    /// Whether the plan was refused before it ran; anything else may succeed when it is tried again.
+    pub(crate) fn is_refused_plan(&self) -> bool {
+        let refusals = ["AnalysisException", "ParseException", "AccessControlException"];
+        refusals.iter().any(|refusal| self.exception.ends_with(refusal))
+    }
 }
 
 impl fmt::Display for ServerError {

@@ -17,6 +17,9 @@ mod local;
 mod nested;
 mod reader;
 mod schema;
+mod scratch;
+mod server_limits;
+mod sink;
 mod source;
 mod transform;
 mod vectors;
@@ -43,7 +46,8 @@ pub use self::{
     join::JoinType,
     reader::DataFrameReader,
     schema::{METADATA_KEY, Schema, is_vector, vector_type},
-    source::{PartitionedSource, Scratch, SourceOptions, SourcePlan, Strategy},
+    scratch::Scratch,
+    source::{PartitionedSource, SourceOptions, SourcePlan, Strategy},
     writer::{DataFrameWriter, SaveMode},
 };
 pub(crate) use self::{
@@ -51,6 +55,7 @@ pub(crate) use self::{
     column::{literal_array, vector_to_array},
     local::{LocalRows, lay_out},
     nested::NestedFields,
+    sink::{Uploaded, upload},
     source::hash_input,
     vectors::{WIDE, declared_size, indices, sparse_vector, vector_parts},
 };
@@ -67,11 +72,13 @@ pub(crate) struct Context {
     tags: Mutex<BTreeSet<String>>,
     /// Whether the server has Spark ML's vectors, once somebody asked.
     vectors: tokio::sync::OnceCell<bool>,
+    /// Staging tables behind frames of this session.
+    staged: Mutex<Vec<sink::Staging>>,
 }
 
 impl Context {
     pub(crate) fn new(client: Client) -> Arc<Self> {
-        Arc::new(Self { client, tags: Mutex::default(), vectors: Default::default() })
+        Arc::new(Self { client, tags: Mutex::default(), vectors: Default::default(), staged: Mutex::default() })
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -81,6 +88,22 @@ impl Context {
     /// The tags, for reading or change.
     pub(crate) fn tags<T>(&self, work: impl FnOnce(&mut BTreeSet<String>) -> T) -> T {
         work(&mut self.tags.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn keep(&self, staging: sink::Staging) {
+        self.staged.lock().unwrap_or_else(PoisonError::into_inner).push(staging);
+    }
+
+    /// Drops the staging tables behind frames of this session, whose rows are then gone.
+    ///
+    /// # Errors
+    /// [`Error::Server`]; [`Error::Unreachable`].
+    pub(crate) async fn drop_staged(&self) -> Result<()> {
+        let staged = std::mem::take(&mut *self.staged.lock().unwrap_or_else(PoisonError::into_inner));
+        for staging in staged {
+            staging.close().await?;
+        }
+        Ok(())
     }
 
     fn execute(&self, plan: proto::Plan) -> Execution {
@@ -131,6 +154,10 @@ impl DataFrame {
         let plan_id = Some(NEXT.fetch_add(1, Ordering::Relaxed));
         let common = Some(proto::RelationCommon { plan_id, ..Default::default() });
         Self { context, relation: Arc::new(proto::Relation { common, rel_type: Some(kind) }), depth: 0 }
+    }
+
+    pub(crate) fn context(&self) -> &Arc<Context> {
+        &self.context
     }
 
     /// The plan, in the protocol's terms.

@@ -98,7 +98,7 @@ impl EncoderModel {
     async fn encoded_frame(&self, frame: &DataFrame) -> Result<DataFrame> {
         let before = frame.schema().await?;
         let after = self.output_schema(&before)?;
-        upload(frame, self.encode(frame).await?, &before, &after).await
+        Ok(upload(frame, self.encode(frame).await?, &before, &after, None).await?.into_frame())
     }
 
     fn output_schema(&self, schema: &Schema) -> Result<Schema> {

@@ -100,7 +100,7 @@ impl NeuralModel {
         let before = frame.schema().await?;
         let outputs = &self.prediction.outputs;
         let after = output_schema(&before, outputs, self.model.task())?;
-        upload(frame, self.score(frame).await?, &before, &after).await
+        Ok(upload(frame, self.score(frame).await?, &before, &after, None).await?.into_frame())
     }
 }
 

@@ -10,20 +10,20 @@ use spark_connect::{
 
 use crate::{
     Result,
-    dataframe::{DataFrame, Schema, column, function, is_vector, with_metadata},
-    session::Session,
+    dataframe::{self, DataFrame, Schema, Scratch, Uploaded, column, function, is_vector, with_metadata},
     stream::RecordStream,
 };
 
 /// Uploads rows block by block. `before` is the schema of `frame`, where they came from; `after` has the columns that were
 /// appended too, of which vectors are arrays in `rows` and are put together on the cluster. A Connect server without
-/// Spark ML's vectors keeps the arrays, with the same metadata.
+/// Spark ML's vectors keeps the arrays, with the same metadata. Many rows are staged in `scratch`, or in the current database.
 pub(crate) async fn upload(
     frame: &DataFrame,
     rows: RecordStream,
     before: &Schema,
     after: &Schema,
-) -> Result<DataFrame> {
+    scratch: Option<&Scratch>,
+) -> Result<Uploaded> {
     let known: HashSet<&str> = before.names().collect();
     let appended = |field: &StructField| is_vector(&field.data_type) && !known.contains(field.name.as_str());
     let has_vectors = after.fields().iter().any(appended) && frame.has_vectors().await?;
@@ -35,14 +35,15 @@ pub(crate) async fn upload(
         };
         StructField { data_type, metadata: Default::default(), ..field.clone() }
     }));
-    let uploaded = Session::new(frame.client().clone()).create_dataframe_from_stream(rows, Some(&sent)).await?;
-    Ok(uploaded.select(after.fields().iter().map(|field| {
+    let uploaded = dataframe::upload(frame.context(), rows, Some(&sent), scratch).await?;
+    let columns = after.fields().iter().map(|field| {
         let value = if appended(field) && has_vectors { vector(field) } else { column(&field.name) };
         match field.metadata.is_empty() {
             true => value.alias(&field.name),
             false => with_metadata(value, &field.name, &field.metadata.clone().into_iter().collect()),
         }
-    })))
+    });
+    Ok(uploaded.map(|frame| frame.select(columns)))
 }
 
 /// The array type that a column of the stream travels as.

@@ -5,7 +5,7 @@ use futures::StreamExt;
 
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, SaveMode, SourceOptions},
+    dataframe::{DataFrame, SaveMode, Scratch, SourceOptions},
     estimator::{local, upload},
     ml::{PipelineModel, Transformer},
     session::Session,
@@ -77,7 +77,8 @@ impl PipelineModel {
 
     /// Scores a frame's rows and writes them, with all their columns, to a new table.
     ///
-    /// The table is written by one command once every row has been scored and uploaded, so there is no half-written one.
+    /// Many rows are staged first, in a table `tinderbox_stage_…` of the same database. The table itself is written by one
+    /// command once every row has been scored and uploaded, so there is no half-written one.
     /// Raw predictions and probabilities are Spark ML vectors; the prediction carries the classes' names (`ml_attr`).
     /// Dropping the future interrupts the work.
     ///
@@ -108,11 +109,15 @@ impl PipelineModel {
         }
         self.transform_schema(&schema)?;
         let (there, here) = split(self);
-        let mut frame = transform(there, frame).await?;
+        let frame = transform(there, frame).await?;
         if !here.is_empty() {
             let before = frame.schema().await?;
             let after = here.iter().try_fold(before.clone(), |schema, stage| stage.transform_schema(&schema))?;
-            frame = upload(&frame, append(&frame, here, SourceOptions::default()).await?, &before, &after).await?;
+            let rows = append(&frame, here, SourceOptions::default()).await?;
+            let scratch = Scratch::beside(table);
+            let scored = upload(&frame, rows, &before, &after, scratch.as_ref()).await?;
+            scored.frame().write().mode(mode).save_as_table(table).await?;
+            return scored.close().await;
         }
         frame.write().mode(mode).save_as_table(table).await
     }

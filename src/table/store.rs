@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arrow::{
     array::{Array, AsArray, RecordBatch},
+    compute::cast,
     datatypes::{DataType, Int64Type},
 };
 use spark_connect::{functions, lit, lit_string};
@@ -15,7 +16,7 @@ use super::{
     manifest as read_manifest,
 };
 use crate::{
-    Error, Result, ServerError,
+    Error, Result,
     dataframe::{DataFrame, SaveMode, column, function},
     nn::Weights,
     session::Session,
@@ -82,13 +83,14 @@ impl ModelTable {
             let created_at = micros(SystemTime::now());
             let batches = encode(name, version, created_at, &manifest, weights)?;
             match self.append(&batches).await {
-                // No lock spans the reading of the newest number and the write: look whether someone else was as quick.
-                Ok(()) if self.copies(name, version).await?.len() == 1 => return Ok(version),
+                // No lock spans the reading of the newest number and the write, and another's commit may remove what this
+                // one wrote without an error.
+                Ok(()) if self.holds_only(name, version, created_at, &batches).await? => return Ok(version),
                 Ok(()) => {
-                    tracing::info!(table = self.table, model = name, version, "the number was taken meanwhile");
+                    tracing::info!(table = self.table, model = name, version, "another save took the number");
                     manifest.withdrawn.push(Withdrawn { version, created_at });
                 }
-                Err(Error::Server(error)) if attempt < ATTEMPTS && may_be_a_conflict(&error) => {
+                Err(Error::Server(error)) if attempt < ATTEMPTS && !error.is_refused_plan() => {
                     // Another's commit may have taken rows of this one along.
                     manifest.withdrawn.push(Withdrawn { version, created_at });
                     tracing::info!(table = self.table, model = name, version, %error, "the write failed; trying again");
@@ -98,6 +100,19 @@ impl ModelTable {
             tokio::time::sleep(pause(attempt)).await;
         }
         Err(self.bad(format!("model `{name}` was saved by others at each of {ATTEMPTS} attempts; save it again")))
+    }
+
+    /// Whether the rows that were written as a version are all there, and no others.
+    async fn holds_only(&self, name: &str, version: i64, created_at: i64, written: &[RecordBatch]) -> Result<bool> {
+        let rows = self.model(name).filter(column("version").eq(lit(version)));
+        let time = function("unix_micros", [column("created_at")]).alias("created_at");
+        let found = rows.select(PARTS.map(column).into_iter().chain([time])).collect().await?;
+        for batch in &found {
+            if self.numbers_of(batch, PARTS.len())?.iter().any(|time| *time != created_at) {
+                return Ok(false);
+            }
+        }
+        Ok(parts(&found)? == parts(written)?)
     }
 
     async fn append(&self, batches: &[RecordBatch]) -> Result<()> {
@@ -327,16 +342,33 @@ impl ModelTable {
 /// How often a save is tried that others get in the way of.
 const ATTEMPTS: u32 = 6;
 
+/// The columns that say what a row of a version holds, without its data.
+const PARTS: [&str; 3] = ["name", "chunk", "sha256"];
+
+/// What the rows of a version hold, in an order of their own.
+fn parts(batches: &[RecordBatch]) -> Result<Vec<String>> {
+    let mut parts = Vec::new();
+    for batch in batches {
+        let mut columns = Vec::new();
+        for name in PARTS {
+            let index = batch.schema().index_of(name).map_err(|e| Error::arrow("reading a version back", e))?;
+            let texts = cast(batch.column(index), &DataType::Utf8);
+            columns.push(texts.map_err(|e| Error::arrow("reading a version back", e))?);
+        }
+        let texts: Vec<_> = columns.iter().map(|column| column.as_string::<i32>()).collect();
+        parts.extend(
+            (0..batch.num_rows())
+                .map(|row| texts.iter().map(|column| column.value(row)).collect::<Vec<_>>().join("\0")),
+        );
+    }
+    parts.sort_unstable();
+    Ok(parts)
+}
+
 /// One of the manifests under a number.
 struct Copy {
     json: String,
     created_at: i64,
-}
-
-/// Whether a write may have failed because of another at the same moment: anything but a refusal of the plan.
-fn may_be_a_conflict(error: &ServerError) -> bool {
-    let refusals = ["AnalysisException", "ParseException", "AccessControlException"];
-    !refusals.iter().any(|refusal| error.exception.ends_with(refusal))
 }
 
 /// A pause of random length, so that two who got in each other's way part.

@@ -1,4 +1,4 @@
-//! Rows dealt out to groups, one partition a group.
+//! Rows dealt out to groups, each in partitions of its own.
 
 use spark_connect::{
     column::Column,
@@ -10,6 +10,10 @@ use crate::dataframe::{DataFrame, Schema, column, function};
 
 /// The column of a row's group, while the rows are kept.
 pub(super) const GROUP: &str = "__tinderbox_group";
+
+/// The column of a row's partition, by number and by a key that Spark's hash partitioning puts there, while rows are dealt.
+const PIECE: &str = "__tinderbox_piece";
+const KEY: &str = "__tinderbox_key";
 
 /// The column of a hash of a row's values, while the rows are kept.
 const HASH: &str = "__tinderbox_hash";
@@ -31,9 +35,9 @@ pub(super) enum Deal {
     ByPlace,
 }
 
-/// The frame's rows in as many partitions as there are groups, each partition one group in an order that is the same
-/// whenever it is computed; and the groups' keys, which are in column [`GROUP`].
-pub(super) fn deal(frame: &DataFrame, schema: &Schema, groups: usize, by: Deal) -> (DataFrame, Vec<i32>) {
+/// The frame's rows with their group, a number from 0, in column [`GROUP`]. A group has `pieces` partitions of its own,
+/// each in an order that is the same whenever it is computed.
+pub(super) fn deal(frame: &DataFrame, schema: &Schema, groups: usize, pieces: usize, by: Deal) -> DataFrame {
     let hashed = frame.with_column(HASH, hash(schema));
     let (ranked, rank) = match by {
         Deal::ByValue => (hashed, HASH),
@@ -42,15 +46,17 @@ pub(super) fn deal(frame: &DataFrame, schema: &Schema, groups: usize, by: Deal) 
             (sorted.with_column(PLACE, function("monotonically_increasing_id", [])).drop([HASH]), PLACE)
         }
     };
-    let keys = partition_keys(groups);
-    let choices = function("array", keys.iter().map(|key| lit(i64::from(*key)).cast(DataType::Integer)));
-    let any = function("pmod", [function("xxhash64", [column(rank)]), lit(groups as i64)]) + lit(1);
-    let key = function("element_at", [choices, any.cast(DataType::Integer)]);
-    let dealt = ranked
-        .with_column(GROUP, key)
-        .repartition_by(Some(groups as i32), [column(GROUP)])
-        .sort_within_partitions([column(GROUP), column(rank)]);
-    (dealt, keys)
+    let partitions = groups * pieces;
+    let keys = partition_keys(partitions).into_iter().map(|key| lit(i64::from(key)).cast(DataType::Integer));
+    let any = function("pmod", [function("xxhash64", [column(rank)]), lit(partitions as i64)]);
+    let key = function("element_at", [function("array", keys), (column(PIECE) + lit(1)).cast(DataType::Integer)]);
+    ranked
+        .with_column(PIECE, any)
+        .with_column(KEY, key)
+        .repartition_by(Some(partitions as i32), [column(KEY)])
+        .sort_within_partitions([column(PIECE), column(rank)])
+        .with_column(GROUP, function("div", [column(PIECE), lit(pieces as i64)]).cast(DataType::Integer))
+        .drop([KEY, PIECE])
 }
 
 /// A hash of all values of a row.
@@ -87,7 +93,7 @@ pub(super) fn group_is(key: i32) -> Column {
 
 /// A number for each partition that Spark's hash partitioning puts there, so that no partition has two groups and none is
 /// empty. Were Spark to hash otherwise some day, the groups would still be right, and only less even.
-fn partition_keys(partitions: usize) -> Vec<i32> {
+pub(super) fn partition_keys(partitions: usize) -> Vec<i32> {
     let mut keys = vec![None; partitions];
     let mut missing = partitions;
     for candidate in 0.. {

@@ -10,7 +10,7 @@ use spark_connect::{
     types::{DataType, StructField},
 };
 
-use super::measure::Tally;
+use super::measure::{Tally, sum};
 use crate::{
     Error, Result,
     dataframe::{DataFrame, column, function},
@@ -22,7 +22,8 @@ pub(super) struct Group {
     pub(super) frame: DataFrame,
     /// Its rows by the server's count; `None` when they were not counted.
     pub(super) rows: Option<u64>,
-    pub(super) bytes: u64,
+    /// Its rows as they were measured.
+    pub(super) tally: Tally,
 }
 
 /// Runs of neighbours, each of at most `cap` bytes if no single one has more.
@@ -85,12 +86,12 @@ pub(super) fn of_values(
         let within = key().ge(literal(run.start)?).and(key().le(literal(run.end - 1)?));
         groups.push(group(frame.filter(within), &tallies[run]));
     }
-    match groups.iter().find(|group| group.bytes > cap && group.rows != Some(1)) {
+    match groups.iter().find(|group| group.tally.bytes > cap && group.rows != Some(1)) {
         Some(large) => Err(Error::data(
             &field.name,
             format!(
                 "one value has {} of rows, and a group may have {}; name a column of more values, or choose another strategy",
-                mib(large.bytes),
+                mib(large.tally.bytes),
                 mib(cap)
             ),
         )),
@@ -99,8 +100,8 @@ pub(super) fn of_values(
 }
 
 pub(super) fn group(frame: DataFrame, tallies: &[Tally]) -> Group {
-    let (rows, bytes) = tallies.iter().fold((0, 0), |(rows, bytes), tally| (rows + tally.rows, bytes + tally.bytes));
-    Group { frame, rows: Some(rows), bytes }
+    let tally = sum(tallies.iter().copied());
+    Group { frame, rows: Some(tally.rows), tally }
 }
 
 pub(super) fn mib(bytes: u64) -> String {
@@ -153,7 +154,7 @@ mod tests {
     use super::*;
 
     fn of(bytes: &[u64]) -> Vec<Tally> {
-        bytes.iter().map(|&bytes| Tally { rows: 1, bytes, largest: bytes }).collect()
+        bytes.iter().map(|&bytes| Tally { rows: 1, bytes, largest: bytes, ..Tally::default() }).collect()
     }
 
     #[test]
@@ -166,11 +167,11 @@ mod tests {
     #[test]
     fn rows_are_dealt_to_more_groups_the_more_their_sizes_may_vary() {
         let mib = 1 << 20;
-        let even = Tally { rows: 1 << 20, bytes: 1 << 30, largest: 1 << 10 };
+        let even = Tally { rows: 1 << 20, bytes: 1 << 30, largest: 1 << 10, ..Tally::default() };
         assert_eq!(deal(&even, 128 * mib), 9);
         let uneven = Tally { largest: 8 * mib, ..even };
         assert!((20..40).contains(&deal(&uneven, 128 * mib)), "{}", deal(&uneven, 128 * mib));
-        let huge = Tally { rows: 5, bytes: 5 << 30, largest: 1 << 30 };
+        let huge = Tally { rows: 5, bytes: 5 << 30, largest: 1 << 30, ..Tally::default() };
         assert_eq!(deal(&huge, 128 * mib), 5, "no more groups than rows");
         assert_eq!(deal(&Tally::default(), 128 * mib), 1);
     }

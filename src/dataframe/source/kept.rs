@@ -8,17 +8,15 @@ use spark_connect::{functions, lit};
 use uuid::Uuid;
 
 use super::{
-    Scratch,
     deal::{Deal, GROUP, deal, group_is, of_group},
     groups::{self, Group},
     limits,
     measure::Tally,
-    scratch,
 };
 use crate::{
     Error, Result,
     connect::Client,
-    dataframe::{DataFrame, ExplainMode, SaveMode, Schema, column},
+    dataframe::{DataFrame, ExplainMode, SaveMode, Schema, Scratch, column, scratch},
 };
 
 /// Where the copy is, and how it goes.
@@ -66,25 +64,25 @@ pub(super) async fn persist(
     persist_dealt(frame, schema, tally, cap, Deal::ByPlace).await
 }
 
-/// Has the cluster write the rows once, as files, a folder a group.
+/// Has the cluster write the rows once, as files: a folder a group, files of about `task` bytes of rows.
 pub(super) async fn stage(
     frame: &DataFrame,
     schema: &Schema,
     tally: &Tally,
-    cap: u64,
+    [cap, task]: [u64; 2],
     place: &Scratch,
 ) -> Result<(Kept, Vec<Group>)> {
-    let (kept, groups) = stage_dealt(frame, schema, tally, cap, place, Deal::ByValue).await?;
+    let (kept, groups) = stage_dealt(frame, schema, tally, [cap, task], place, Deal::ByValue).await?;
     if are_even(&groups, cap) {
         return Ok((kept, groups));
     }
     kept.release().await?;
-    stage_dealt(frame, schema, tally, cap, place, Deal::ByPlace).await
+    stage_dealt(frame, schema, tally, [cap, task], place, Deal::ByPlace).await
 }
 
 /// Whether no group is larger than the cap because many rows are alike.
 fn are_even(groups: &[Group], cap: u64) -> bool {
-    groups.iter().all(|group| group.bytes <= cap || group.rows == Some(1))
+    groups.iter().all(|group| group.tally.bytes <= cap || group.rows == Some(1))
 }
 
 async fn persist_dealt(
@@ -94,7 +92,8 @@ async fn persist_dealt(
     cap: u64,
     by: Deal,
 ) -> Result<Option<(Kept, Vec<Group>)>> {
-    let (dealt, keys) = deal(frame, schema, groups::deal(tally, limits::aim(tally.bytes, cap)), by);
+    // One partition a group: every partition is looked at for every group.
+    let dealt = deal(frame, schema, groups::deal(tally, limits::aim(tally.bytes, cap)), 1, by);
     let view = format!("tinderbox_{}", Uuid::new_v4().simple());
     // A plan that draws at random draws anew each time it is analysed; a view is analysed once.
     dealt.create_temp_view(&view).await?;
@@ -109,12 +108,12 @@ async fn persist_dealt(
     }
     let kept = Kept::Persisted { rows: rows.clone(), view };
     let read = async {
-        let plan = rows.filter(group_is(keys[0])).explain(ExplainMode::Simple).await?;
+        let plan = rows.filter(group_is(0)).explain(ExplainMode::Simple).await?;
         if !plan.contains("InMemoryTableScan") {
             let reason = "the server does not use what it was asked to keep; stage the rows instead".into();
             return Err(Error::Incomplete { operation: "persisting rows".into(), reason });
         }
-        count(&rows, tally, |key| of_group(&rows, key)).await
+        count(&rows, tally, 1, |key| of_group(&rows, key)).await
     };
     match read.await {
         Ok(groups) => Ok(Some((kept, groups))),
@@ -129,11 +128,13 @@ async fn stage_dealt(
     frame: &DataFrame,
     schema: &Schema,
     tally: &Tally,
-    cap: u64,
+    [cap, task]: [u64; 2],
     place: &Scratch,
     by: Deal,
 ) -> Result<(Kept, Vec<Group>)> {
-    let (dealt, _) = deal(frame, schema, groups::deal(tally, limits::aim(tally.bytes, cap)), by);
+    let aim = limits::aim(tally.bytes, cap);
+    let pieces = aim.div_ceil(task) as usize;
+    let dealt = deal(frame, schema, groups::deal(tally, aim), pieces, by);
     let table = scratch::table(frame, place).await?;
     let kept = Kept::Staged { like: frame.clone(), table: table.clone() };
     // Parquet's writer looks at its memory every so many rows.
@@ -148,7 +149,7 @@ async fn stage_dealt(
             let folder = format!("{}/{GROUP}={key}", location.trim_end_matches('/'));
             frame.read().schema(schema).format("parquet").load([folder])
         };
-        count(&frame.read().table(&table), tally, folder).await
+        count(&frame.read().table(&table), tally, pieces as u64, folder).await
     };
     match read.await {
         Ok(groups) => Ok((kept, groups)),
@@ -160,7 +161,7 @@ async fn stage_dealt(
 }
 
 /// The groups that have rows, with their counts.
-async fn count(rows: &DataFrame, tally: &Tally, frame: impl Fn(i32) -> DataFrame) -> Result<Vec<Group>> {
+async fn count(rows: &DataFrame, tally: &Tally, pieces: u64, frame: impl Fn(i32) -> DataFrame) -> Result<Vec<Group>> {
     let counts = rows.group_by([column(GROUP)]).agg([functions::count(lit(1))]).order_by([column(GROUP)]);
     let mut groups = Vec::new();
     for batch in counts.collect().await? {
@@ -172,7 +173,10 @@ async fn count(rows: &DataFrame, tally: &Tally, frame: impl Fn(i32) -> DataFrame
         };
         for (key, count) in keys.values().iter().zip(counts.values()) {
             let rows = *count as u64;
-            groups.push(Group { frame: frame(*key), rows: Some(rows), bytes: rows * tally.average() });
+            let (bytes, task_rows) = (rows * tally.average(), rows.div_ceil(pieces));
+            let task = task_rows * tally.average();
+            let tally = Tally { rows, bytes, largest: tally.largest, task, task_rows, tasks: pieces };
+            groups.push(Group { frame: frame(*key), rows: Some(rows), tally });
         }
     }
     Ok(groups)

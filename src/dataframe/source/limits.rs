@@ -3,7 +3,7 @@
 use spark_connect_proto::{config_request as ask, config_request::operation::OpType};
 
 use super::measure::Tally;
-use crate::{Error, Result, connect::Client};
+use crate::{Error, Result, connect::Client, dataframe::server_limits::ServerLimits};
 
 /// Bytes of a group, unless something is in the way.
 const CAP: u64 = 128 << 20;
@@ -20,6 +20,15 @@ const OF_MEMORY: u64 = 12;
 /// A group's share of the limit on one query's results, which counts them with overhead.
 const OF_RESULT: u64 = 3;
 
+/// A task's share of the memory, and the bounds of its result: it is held several times over, by several tasks at once.
+const TASK_OF_MEMORY: u64 = 128;
+const SMALLEST_TASK: u64 = 1 << 20;
+const LARGEST_TASK: u64 = 32 << 20;
+
+/// The share of the memory that kept rows may take. Spark gives 60 % of the heap to what is kept and what is computed, and
+/// guarantees half of that to what is kept.
+const KEPT_OF_MEMORY: f64 = 0.3;
+
 /// Bytes of rows that one batch of a reader may have.
 const BATCH: u64 = 8 << 20;
 
@@ -31,23 +40,28 @@ const ROWS_A_BATCH: [(&str, u64); 4] = [
     ("spark.sql.execution.arrow.maxRecordsPerBatch", 10_000),
 ];
 
-/// Bytes that a group may have on this server.
-pub(super) async fn cap(client: &Client) -> Result<u64> {
-    let keys = ["spark.driver.memory", "spark.driver.maxResultSize"].map(str::to_owned).to_vec();
-    let answer = match client.config(OpType::GetOption(ask::GetOption { keys })).await {
-        Err(error) if error.is_refusal() => {
-            tracing::debug!(%error, "the server does not tell its limits; taking Spark's defaults");
-            Default::default()
-        }
-        answer => answer?,
-    };
-    let set = |key| {
-        let value = answer.pairs.iter().find(|pair| pair.key == key).and_then(|pair| pair.value.as_deref());
-        value.and_then(bytes)
-    };
-    let memory = set("spark.driver.memory").unwrap_or(1 << 30) / OF_MEMORY;
-    let result = set("spark.driver.maxResultSize").filter(|limit| *limit > 0).unwrap_or(1 << 30) / OF_RESULT;
-    Ok(CAP.min(memory).min(result).max(1 << 20))
+/// Bytes that rows on their way may have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Of a group.
+    pub(super) cap: u64,
+    /// Of the rows that one task gives.
+    pub(super) task: u64,
+    /// Of all rows, where the cluster keeps them in memory.
+    pub(super) kept: u64,
+}
+
+impl Limits {
+    /// Asks the server; `cap` is the user's choice.
+    pub(super) async fn of(client: &Client, cap: Option<u64>) -> Result<Self> {
+        let server = ServerLimits::of(client).await?;
+        let own = CAP.min(server.driver_memory / OF_MEMORY).min(server.result_size / OF_RESULT).max(1 << 20);
+        Ok(Self {
+            cap: cap.unwrap_or(own),
+            task: (server.memory / TASK_OF_MEMORY).clamp(SMALLEST_TASK, LARGEST_TASK),
+            kept: (server.memory as f64 * KEPT_OF_MEMORY) as u64,
+        })
+    }
 }
 
 /// Bytes that a group should have where rows can be divided at will.
@@ -55,41 +69,45 @@ pub(super) fn aim(bytes: u64, cap: u64) -> u64 {
     (bytes / GROUPS).max(WORTH).min(cap)
 }
 
-/// "512m", "2g", "1024" (bytes) as Spark writes them.
-fn bytes(text: &str) -> Option<u64> {
-    let text = text.trim().to_ascii_lowercase();
-    let text = text.strip_suffix('b').filter(|rest| rest.ends_with(char::is_alphabetic)).unwrap_or(&text);
-    let digits = text.trim_end_matches(char::is_alphabetic);
-    let unit = match &text[digits.len()..] {
-        "" | "b" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        "t" => 40,
-        _ => return None,
-    };
-    digits.trim().parse::<u64>().ok()?.checked_mul(1 << unit)
+/// Rows that a batch of each reader has, as the session was set before.
+#[derive(Debug, Clone)]
+pub(super) struct BatchSizes(Vec<(&'static str, u64)>);
+
+impl BatchSizes {
+    /// Asks the session.
+    pub(super) async fn of(client: &Client) -> Result<Self> {
+        let keys = ROWS_A_BATCH.iter().map(|(key, _)| (*key).to_owned()).collect();
+        let answer = match client.config(OpType::GetOption(ask::GetOption { keys })).await {
+            Err(error) if error.is_refusal() => Default::default(),
+            answer => answer?,
+        };
+        let set = |key: &str| answer.pairs.iter().find(|pair| pair.key == key)?.value.as_deref()?.parse().ok();
+        Ok(Self(ROWS_A_BATCH.iter().map(|(key, default)| (*key, set(key).unwrap_or(*default))).collect()))
+    }
+
+    /// Has the readers of the session hold no more rows at a time than their size allows.
+    pub(super) async fn suit(&self, client: &Client, rows: &Tally) -> Result<()> {
+        let fit = (BATCH / rows.average()).min(4 * BATCH / rows.largest.max(1)).max(1);
+        let pair = |(key, before): &(&str, u64)| {
+            // Not positive means no limit.
+            let rows = if *before == 0 { fit } else { fit.min(*before) };
+            spark_connect_proto::KeyValue { key: (*key).to_owned(), value: Some(rows.to_string()) }
+        };
+        tracing::debug!(fit, average = rows.average(), largest = rows.largest, "rows a batch of the cluster's readers");
+        let pairs = self.0.iter().map(pair).collect();
+        let set = client.config(OpType::Set(ask::Set { pairs, ..Default::default() })).await;
+        Error::pass_over(set.map(drop), "settings for large rows")
+    }
 }
 
-/// Has the readers of this session hold but a few rows at a time, where rows are large.
-pub(super) async fn suit(client: &Client, rows: &Tally) -> Result<()> {
-    let fit = (BATCH / rows.average()).min(4 * BATCH / rows.largest.max(1)).max(1);
-    let pairs = ROWS_A_BATCH
-        .iter()
-        .filter(|(_, default)| fit < *default)
-        .map(|(key, _)| spark_connect_proto::KeyValue { key: (*key).to_owned(), value: Some(fit.to_string()) });
-    let pairs: Vec<_> = pairs.collect();
-    if pairs.is_empty() {
-        return Ok(());
-    }
-    tracing::debug!(
-        rows = fit,
-        average = rows.average(),
-        largest = rows.largest,
-        "rows a batch of the cluster's readers"
-    );
-    let set = client.config(OpType::Set(ask::Set { pairs, ..Default::default() })).await;
-    Error::pass_over(set.map(drop), "settings for large rows")
+/// Has each file be read by tasks of its own, so that a task's rows are those that were measured.
+pub(super) async fn one_file_a_task(client: &Client) -> Result<()> {
+    let pair = spark_connect_proto::KeyValue {
+        key: "spark.sql.files.openCostInBytes".into(),
+        value: Some((1u64 << 40).to_string()),
+    };
+    let set = client.config(OpType::Set(ask::Set { pairs: vec![pair], ..Default::default() })).await;
+    Error::pass_over(set.map(drop), "a task for each file")
 }
 
 #[cfg(test)]
@@ -103,14 +121,5 @@ mod tests {
         assert_eq!(aim(mib(960), mib(128)), mib(60));
         assert_eq!(aim(mib(130), mib(128)), mib(16));
         assert_eq!(aim(mib(130), mib(1)), mib(1));
-    }
-
-    #[test]
-    fn sizes_are_read_as_spark_writes_them() {
-        assert_eq!(
-            ["1g", "512m", "2gb", "100", "7 k", "0"].map(bytes),
-            [Some(1 << 30), Some(512 << 20), Some(2 << 30), Some(100), Some(7 << 10), Some(0)]
-        );
-        assert_eq!(["", "m", "-1", "1x", "99999999999999999999", "9999999999999t"].map(bytes), [None; 6]);
     }
 }

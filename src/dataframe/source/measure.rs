@@ -19,6 +19,11 @@ pub(super) struct Tally {
     pub(super) bytes: u64,
     /// Bytes of the largest row.
     pub(super) largest: u64,
+    /// Bytes and rows of the largest partition, which one task computes.
+    pub(super) task: u64,
+    pub(super) task_rows: u64,
+    /// How many partitions there are.
+    pub(super) tasks: u64,
 }
 
 impl Tally {
@@ -26,6 +31,9 @@ impl Tally {
         self.rows += other.rows;
         self.bytes += other.bytes;
         self.largest = self.largest.max(other.largest);
+        self.task = self.task.max(other.task);
+        self.task_rows = self.task_rows.max(other.task_rows);
+        self.tasks += other.tasks;
     }
 
     pub(super) fn average(&self) -> u64 {
@@ -33,27 +41,42 @@ impl Tally {
     }
 }
 
+/// Of rows measured in parts.
+pub(super) fn sum(tallies: impl Iterator<Item = Tally>) -> Tally {
+    tallies.fold(Tally::default(), |mut sum, tally| {
+        sum.add(tally);
+        sum
+    })
+}
+
 const KEY: &str = "key";
 const SIZE: &str = "size";
+const PARTITION: &str = "partition";
 
 /// Of all rows.
 pub(super) async fn all(frame: &DataFrame, schema: &Schema) -> Result<Tally> {
-    let sized = sized(frame, schema, None);
-    let mut tallies = read(&sized.0.agg(aggregates()), sized.1).await?.into_iter();
-    Ok(tallies.next().map(|(_, _, tally)| tally).unwrap_or_default())
+    total(sized(frame, schema, None)).await
 }
 
 /// Of a few rows, for a first idea: no row but those is read.
 pub(super) async fn few(frame: &DataFrame, schema: &Schema, rows: i32) -> Result<Tally> {
-    let sized = sized(frame, schema, None);
-    let mut tallies = read(&sized.0.limit(rows).agg(aggregates()), sized.1).await?.into_iter();
-    Ok(tallies.next().map(|(_, _, tally)| tally).unwrap_or_default())
+    let (sizes, fixed) = sized(frame, schema, None);
+    total((sizes.limit(rows), fixed)).await
 }
 
 /// Of the rows of each value of `key`, in order of the values, null first: a value is a row of an array.
 pub(super) async fn by(frame: &DataFrame, schema: &Schema, key: Column) -> Result<Vec<(ArrayRef, usize, Tally)>> {
-    let (frame, fixed) = sized(frame, schema, Some(key));
-    read(&frame.group_by([column(KEY)]).agg(aggregates()).order_by([column(KEY)]), fixed).await
+    let (sizes, fixed) = sized(frame, schema, Some(key));
+    let partitions = sizes.group_by([column(KEY), column(PARTITION)]).agg(of_partition());
+    let tallies = partitions.group_by([column(KEY)]).agg(of_partitions(fixed, functions::count(lit(1))));
+    read(&tallies.order_by([column(KEY)]), fixed).await
+}
+
+async fn total((sizes, fixed): (DataFrame, u64)) -> Result<Tally> {
+    let partitions = sizes.group_by([column(PARTITION)]).agg(of_partition());
+    let last = functions::max(column(PARTITION)).cast(DataType::Long) + lit(1);
+    let mut tallies = read(&partitions.agg(of_partitions(fixed, last)), fixed).await?.into_iter();
+    Ok(tallies.next().map(|(_, _, tally)| tally).unwrap_or_default())
 }
 
 /// The one whole number of a result.
@@ -64,16 +87,32 @@ pub(super) async fn number(frame: &DataFrame) -> Result<u64> {
     Ok(number.unwrap_or_default().max(0) as u64)
 }
 
-/// The rows' sizes, with their keys; and what every row has besides.
+/// The rows' sizes, with their keys and partitions; and what every row has besides.
 fn sized(frame: &DataFrame, schema: &Schema, key: Option<Column>) -> (DataFrame, u64) {
     let size = row_size(schema);
     let varying = size.varying.unwrap_or_else(|| lit(0).cast(DataType::Long));
     let key = key.map(|key| key.alias(KEY));
-    (frame.select(key.into_iter().chain([varying.alias(SIZE)])), size.fixed)
+    let partition = function("spark_partition_id", []).alias(PARTITION);
+    (frame.select(key.into_iter().chain([varying.alias(SIZE), partition])), size.fixed)
 }
 
-fn aggregates() -> [Column; 3] {
-    [functions::count(lit(1)).alias("rows"), function("sum", [column(SIZE)]), function("max", [column(SIZE)])]
+/// Rows of a partition, the sum of their sizes and the largest.
+fn of_partition() -> [Column; 3] {
+    let [sum, max] = ["sum", "max"].map(|name| function(name, [column(SIZE)]).alias(name));
+    [functions::count(lit(1)).alias("rows"), sum, max]
+}
+
+/// The fields of a [`Tally`], over partitions; sizes are still without what every row has besides.
+fn of_partitions(fixed: u64, count: Column) -> [Column; 6] {
+    let bytes = column("sum") + column("rows") * lit(fixed as i64);
+    [
+        function("sum", [column("rows")]),
+        function("sum", [column("sum")]),
+        functions::max(column("max")),
+        functions::max(bytes),
+        functions::max(column("rows")),
+        count,
+    ]
 }
 
 async fn read(frame: &DataFrame, fixed: u64) -> Result<Vec<(ArrayRef, usize, Tally)>> {
@@ -86,15 +125,16 @@ async fn read(frame: &DataFrame, fixed: u64) -> Result<Vec<(ArrayRef, usize, Tal
     Ok(tallies)
 }
 
-/// From the last three columns.
+/// From the last six columns.
 fn tally(batch: &RecordBatch, row: usize, fixed: u64) -> Result<Tally> {
     let number = |from_end: usize| {
         let numbers = batch.columns().iter().nth_back(from_end)?.as_primitive_opt::<Int64Type>()?;
         Some(if numbers.is_null(row) { 0 } else { numbers.value(row).max(0) as u64 })
     };
-    let (Some(rows), Some(sum), Some(max)) = (number(2), number(1), number(0)) else {
+    let numbers = [5, 4, 3, 2, 1, 0].map(number);
+    let [Some(rows), Some(sum), Some(max), Some(task), Some(task_rows), Some(tasks)] = numbers else {
         let reason = format!("the measurement gave {:?}", batch.schema());
         return Err(Error::Incomplete { operation: "measuring rows".into(), reason });
     };
-    Ok(Tally { rows, bytes: sum + rows * fixed, largest: max + fixed })
+    Ok(Tally { rows, bytes: sum + rows * fixed, largest: max + fixed, task, task_rows, tasks })
 }

@@ -10,10 +10,10 @@ mod groups;
 mod kept;
 mod limits;
 mod measure;
+mod pieces;
 mod prepare;
 mod ranges;
 mod read;
-mod scratch;
 mod size;
 mod state;
 
@@ -24,7 +24,7 @@ use tokio::sync::Mutex;
 
 pub(crate) use self::deal::hash_input;
 use self::prepare::Prepared;
-use super::DataFrame;
+use super::{DataFrame, Scratch};
 use crate::{
     Error, Result,
     stream::{RecordSource, RecordStream},
@@ -34,8 +34,9 @@ use crate::{
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Strategy {
-    /// One plan when all rows fit under the cap; else [`Files`](Self::Files) where the plan allows it, else
-    /// [`Persisted`](Self::Persisted).
+    /// One plan when all rows fit under the cap; else [`Files`](Self::Files) where the plan allows it; else
+    /// [`Persisted`](Self::Persisted), or [`Staged`](Self::Staged) in the current database where that is more than a third
+    /// of an executor's memory and the user may write there.
     #[default]
     Auto,
     /// One plan, whatever its size. What broke off after rows were handed on cannot be read again.
@@ -52,17 +53,6 @@ pub enum Strategy {
     Persisted,
     /// The rows computed once and written, one folder a group: survives a restart of the server.
     Staged(Scratch),
-}
-
-/// Where staged rows are written: Parquet files of a table named `tinderbox_stage_…`, which is dropped with the source; what
-/// a process that died left behind is dropped by the next that stages there. No other table is ever dropped.
-#[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scratch {
-    /// In a database that exists; the name is SQL.
-    Database(String),
-    /// Under a folder of the cluster's, by a database `tinderbox_scratch_…` that is made for it.
-    Path(String),
 }
 
 /// How rows are read.

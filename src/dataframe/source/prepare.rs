@@ -13,8 +13,8 @@ use super::{
     SourceOptions, SourcePlan, Strategy, files,
     groups::{self, Group, mib},
     kept::{self, Kept},
-    limits,
-    measure::{self, Tally},
+    limits::{self, BatchSizes, Limits},
+    measure::{self, Tally, sum},
     ranges::of_many_values,
     read::{self, Sessions},
     size::row_size,
@@ -23,7 +23,7 @@ use super::{
 use crate::{
     Error, Result,
     connect::Client,
-    dataframe::{DataFrame, Schema, column},
+    dataframe::{DataFrame, Schema, Scratch, column, scratch},
     stream::RecordStream,
 };
 
@@ -85,10 +85,7 @@ impl Prepared {
         let sessions = Arc::new(Sessions::new(client.clone(), frame.clone(), state));
         // From here on, whatever fails, the session is ended.
         let hold = Hold(Mutex::new(Some(Held { kept: None, sessions: sessions.clone(), own_session, origin })));
-        let cap = match options.cap {
-            Some(cap) => cap,
-            None => limits::cap(&client).await?,
-        };
+        let limits = Limits::of(&client, options.cap).await?;
         let mut here = frame.in_session(&client);
         let mut schema = here.schema().await?;
         let names = schema.repeated_name().is_some().then(|| schema.names().map(str::to_owned).collect::<Vec<_>>());
@@ -98,12 +95,18 @@ impl Prepared {
             here = here.rename(own);
             schema = here.schema().await?;
         }
-        let deciding = Deciding { frame: &here, schema, own_session, cap };
+        let batches = if own_session { Some(BatchSizes::of(&client).await?) } else { None };
+        let deciding = Deciding { frame: &here, schema, batches, limits };
         let Decision { strategy, reason, groups, kept, tally } = deciding.run(&options.strategy).await?;
         if matches!(strategy, Strategy::Persisted) {
             sessions.cannot_be_replaced();
         }
         hold.add(kept);
+        if own_session && matches!(strategy, Strategy::Files | Strategy::Staged(_)) {
+            limits::one_file_a_task(&client).await?;
+        }
+        sessions.limit_tasks(limits.task);
+        let cap = limits.cap;
         let plan = SourcePlan { strategy, reason, groups: groups.len(), rows: tally.rows, bytes: tally.bytes, cap };
         tracing::info!(
             strategy = ?plan.strategy,
@@ -200,8 +203,9 @@ impl Drop for Hold {
 struct Deciding<'a> {
     frame: &'a DataFrame,
     schema: Schema,
-    own_session: bool,
-    cap: u64,
+    /// What was set before, where the session is the source's own and its settings may be changed.
+    batches: Option<BatchSizes>,
+    limits: Limits,
 }
 
 impl Deciding<'_> {
@@ -225,13 +229,13 @@ impl Deciding<'_> {
         let all = format!("{} rows, {}", tally.rows, mib(tally.bytes));
         match (wanted, by_path.zip(files)) {
             (Strategy::Single, _) => Ok(self.single(tally, "as asked".into())),
-            (Strategy::Auto, _) if tally.bytes <= self.cap || tally.rows == 0 => {
+            (Strategy::Auto, _) if tally.bytes <= self.limits.cap || tally.rows == 0 => {
                 Ok(self.single(tally, format!("{all}: under the cap")))
             }
             (Strategy::Auto | Strategy::Files, Some((frame, files))) => {
                 let largest = files.iter().map(|(_, _, tally)| tally.bytes).max().unwrap_or_default();
-                if largest <= self.cap {
-                    let groups = groups::of_files(&frame, PATH, &files, limits::aim(tally.bytes, self.cap));
+                if largest <= self.limits.cap {
+                    let groups = groups::of_files(&frame, PATH, &files, limits::aim(tally.bytes, self.limits.cap));
                     let reason = format!("{all} in {} files that are read row by row", files.len());
                     return Ok(Decision { strategy: Strategy::Files, reason, groups, kept: None, tally });
                 }
@@ -240,7 +244,7 @@ impl Deciding<'_> {
                     Strategy::Files => {
                         Err(Error::param("strategy", "files", format!("another, or a larger cap: {large}")))
                     }
-                    _ => self.persisted(tally, format!("{all}, and {large}")).await,
+                    _ => self.kept(tally, format!("{all}, and {large}")).await,
                 }
             }
             (Strategy::Files, None) => {
@@ -248,21 +252,50 @@ impl Deciding<'_> {
                 Err(Error::param("strategy", "files", legal))
             }
             (Strategy::Staged(place), _) => {
-                let (kept, groups) = kept::stage(self.frame, &self.schema, &tally, self.cap, place).await?;
+                let (kept, groups) = self.stage(&tally, place).await?;
                 let tally = counted(&groups, tally);
                 Ok(Decision { strategy: wanted.clone(), reason: all, groups, kept: Some(kept), tally })
             }
-            _ => self.persisted(tally, format!("{all}, not just read from files row by row")).await,
+            (Strategy::Persisted, _) => self.persisted(tally, all).await,
+            _ => self.kept(tally, format!("{all}, not just read from files row by row")).await,
         }
     }
 
+    /// Has the cluster keep the rows: in its memory what fits there, as files what does not.
+    async fn kept(&self, tally: Tally, reason: String) -> Result<Decision> {
+        if tally.bytes <= self.limits.kept {
+            return self.persisted(tally, reason).await;
+        }
+        let staged = async {
+            let place = Scratch::Database(scratch::current_database(self.frame).await?);
+            Ok::<_, Error>((self.stage(&tally, &place).await?, place))
+        };
+        match staged.await {
+            Ok(((kept, groups), place)) => {
+                let tally = counted(&groups, tally);
+                let reason = format!("{reason}; more than the cluster's memory keeps");
+                let strategy = Strategy::Staged(place);
+                Ok(Decision { strategy, reason, groups, kept: Some(kept), tally })
+            }
+            Err(error) if error.is_refusal() => {
+                tracing::info!(%error, "no rows can be staged in the current database; the cluster's storage keeps them");
+                self.persisted(tally, reason).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn stage(&self, tally: &Tally, place: &Scratch) -> Result<(Kept, Vec<Group>)> {
+        kept::stage(self.frame, &self.schema, tally, [self.limits.cap, self.limits.task], place).await
+    }
+
     fn single(&self, tally: Tally, reason: String) -> Decision {
-        let groups = vec![Group { frame: self.frame.clone(), rows: None, bytes: tally.bytes }];
+        let groups = vec![Group { frame: self.frame.clone(), rows: None, tally }];
         Decision { strategy: Strategy::Single, reason, groups, kept: None, tally }
     }
 
     async fn persisted(&self, tally: Tally, reason: String) -> Result<Decision> {
-        let kept = kept::persist(self.frame, &self.schema, &tally, self.cap).await?;
+        let kept = kept::persist(self.frame, &self.schema, &tally, self.limits.cap).await?;
         let Some((kept, groups)) = kept else {
             tracing::warn!("the server keeps no rows (persist is refused); reading {reason} by one query");
             return Ok(self.single(tally, format!("{reason}; the server keeps no rows")));
@@ -280,7 +313,7 @@ impl Deciding<'_> {
         if distinct > MOST_VALUES {
             let tally = measure::all(self.frame, &self.schema).await?;
             self.suit(&tally).await?;
-            let groups = of_many_values(self.frame, &self.schema, &field, distinct, &tally, self.cap).await?;
+            let groups = of_many_values(self.frame, &self.schema, &field, distinct, &tally, self.limits.cap).await?;
             let tally = counted(&groups, tally);
             let reason = format!("{} rows, {}; about {distinct} values, as asked", tally.rows, mib(tally.bytes));
             return Ok(Decision { strategy, reason, groups, kept: None, tally });
@@ -291,7 +324,7 @@ impl Deciding<'_> {
             return Ok(self.single(tally, "there are no rows".into()));
         }
         self.suit(&tally).await?;
-        let groups = groups::of_values(self.frame, &field, &values, self.cap)?;
+        let groups = groups::of_values(self.frame, &field, &values, self.limits.cap)?;
         let reason = format!("{} rows, {}; {} values, as asked", tally.rows, mib(tally.bytes), values.len());
         Ok(Decision { strategy, reason, groups, kept: None, tally })
     }
@@ -317,28 +350,24 @@ impl Deciding<'_> {
 
     /// Looks at a few rows first, where rows may be so large that the readers' usual batches would kill the cluster.
     async fn glance(&self, frame: &DataFrame) -> Result<()> {
-        if !self.own_session || row_size(&self.schema).varying.is_none() {
+        if self.batches.is_none() || row_size(&self.schema).varying.is_none() {
             return Ok(());
         }
-        let cautious = Tally { rows: 1, bytes: GLANCE_ROW, largest: GLANCE_ROW };
-        limits::suit(frame.client(), &cautious).await?;
+        let cautious = Tally { rows: 1, bytes: GLANCE_ROW, largest: GLANCE_ROW, ..Tally::default() };
+        self.suit(&cautious).await?;
         let few = measure::few(frame, &self.schema, GLANCE).await?;
         self.suit(&few).await
     }
 
     async fn suit(&self, rows: &Tally) -> Result<()> {
-        if self.own_session { limits::suit(self.frame.client(), rows).await } else { Ok(()) }
+        match &self.batches {
+            Some(batches) => batches.suit(self.frame.client(), rows).await,
+            None => Ok(()),
+        }
     }
 }
 
 type Files = Vec<(ArrayRef, usize, Tally)>;
-
-fn sum(tallies: impl Iterator<Item = Tally>) -> Tally {
-    tallies.fold(Tally::default(), |mut sum, tally| {
-        sum.add(tally);
-        sum
-    })
-}
 
 /// With the rows that were in fact kept.
 fn counted(groups: &[Group], tally: Tally) -> Tally {

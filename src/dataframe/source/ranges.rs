@@ -67,13 +67,13 @@ pub(super) async fn of_many_values(
         };
         groups.push(group(frame.filter(within), &tallies[run.clone()]));
     }
-    match groups.iter().find(|group| group.bytes > cap && group.rows != Some(1)) {
+    match groups.iter().find(|group| group.tally.bytes > cap && group.rows != Some(1)) {
         Some(large) => Err(Error::data(
             &field.name,
             format!(
                 "a narrow range of its values has {} of rows, and a group may have {}; name a column whose rows are spread \
                  more evenly, or choose another strategy",
-                mib(large.bytes),
+                mib(large.tally.bytes),
                 mib(cap)
             ),
         )),

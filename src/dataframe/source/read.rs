@@ -4,7 +4,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -14,11 +14,14 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use futures::{StreamExt, TryStreamExt};
 use tokio::{sync::Mutex, task::JoinHandle};
 
-use super::{groups::Group, state::SessionState};
+use super::{groups::Group, pieces, state::SessionState};
 use crate::{Error, Result, connect::Client, dataframe::DataFrame, stream::RecordStream};
 
 /// How often a group is tried.
 const ATTEMPTS: u32 = 5;
+
+/// Groups that fail are cut into smaller tasks, down to these bytes.
+const SMALLEST_TASK: u64 = 256 << 10;
 
 /// Time before a group is tried again, growing with every attempt.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -29,6 +32,8 @@ pub(super) struct Sessions {
     current: Mutex<Client>,
     /// Whether the groups are of this session alone.
     bound: AtomicBool,
+    /// Bytes of rows that one task gives at most.
+    task: AtomicU64,
     /// The frame that is read, and what it depends on in its session.
     frame: DataFrame,
     state: Arc<SessionState>,
@@ -36,7 +41,13 @@ pub(super) struct Sessions {
 
 impl Sessions {
     pub(super) fn new(client: Client, frame: DataFrame, state: Arc<SessionState>) -> Self {
-        Self { current: Mutex::new(client), bound: AtomicBool::new(false), frame, state }
+        Self {
+            current: Mutex::new(client),
+            bound: AtomicBool::new(false),
+            task: AtomicU64::new(u64::MAX),
+            frame,
+            state,
+        }
     }
 
     pub(super) fn state(&self) -> &SessionState {
@@ -48,6 +59,16 @@ impl Sessions {
         self.bound.store(true, Ordering::Relaxed);
     }
 
+    /// Has groups be cut into tasks that give so many bytes at most.
+    pub(super) fn limit_tasks(&self, bytes: u64) {
+        self.task.store(bytes, Ordering::Relaxed);
+    }
+
+    /// The group as a frame of a session, cut into small tasks.
+    fn frame(&self, group: &Group, client: &Client) -> DataFrame {
+        pieces::cut(&group.frame.in_session(client), &group.tally, self.task.load(Ordering::Relaxed))
+    }
+
     pub(super) async fn current(&self) -> Client {
         self.current.lock().await.clone()
     }
@@ -56,6 +77,15 @@ impl Sessions {
     async fn recover(&self, failed: &Client, error: Error) -> Result<()> {
         match &error {
             Error::Incomplete { .. } => Ok(()),
+            // Spark has no condition of its own for a result that was lost, an executor that died, or too large a result.
+            Error::Server(failed) if failed.class.is_empty() && !failed.is_refused_plan() => {
+                let task = self.task.load(Ordering::Relaxed);
+                if task <= SMALLEST_TASK {
+                    return Err(error);
+                }
+                self.limit_tasks((task / 4).max(SMALLEST_TASK));
+                Ok(())
+            }
             error if error.is_session_lost() && !self.bound.load(Ordering::Relaxed) => {
                 let mut current = self.current.lock().await;
                 if current.session_id() == failed.session_id() {
@@ -130,7 +160,7 @@ fn changed(expected: &SchemaRef, found: &SchemaRef) -> Error {
 /// The stream of one group, as it comes: what breaks before it begins is tried again.
 pub(super) async fn open(group: &Group, sessions: &Sessions) -> Result<RecordStream> {
     again(sessions, "1 of 1", |client| {
-        let frame = group.frame.in_session(&client);
+        let frame = sessions.frame(group, &client);
         async move { frame.stream().await }
     })
     .await
@@ -138,7 +168,7 @@ pub(super) async fn open(group: &Group, sessions: &Sessions) -> Result<RecordStr
 
 async fn read(group: &Group, sessions: &Sessions, at: usize, total: usize) -> Result<Rows> {
     let name = format!("{} of {total}", at + 1);
-    again(sessions, &name, |client| collect(group.clone(), client, name.clone())).await
+    again(sessions, &name, |client| collect(sessions.frame(group, &client), group.rows, name.clone())).await
 }
 
 /// Tries, and tries again, as long as there is hope.
@@ -164,12 +194,12 @@ where
     }
 }
 
-async fn collect(group: Group, client: Client, name: String) -> Result<Rows> {
-    let stream = group.frame.in_session(&client).stream().await?;
+async fn collect(frame: DataFrame, expected: Option<u64>, name: String) -> Result<Rows> {
+    let stream = frame.stream().await?;
     let schema = stream.schema().clone();
     let batches: Vec<_> = stream.try_filter(|batch| std::future::ready(batch.num_rows() > 0)).try_collect().await?;
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-    match group.rows {
+    match expected {
         Some(counted) if counted != rows as u64 => Err(Error::Data {
             column: format!("group {name}"),
             reason: format!(

@@ -7,11 +7,26 @@ use sha2::{Digest, Sha256};
 use spark_connect_proto::{self as proto, command::CommandType, relation::RelType};
 use uuid::Uuid;
 
-use super::Scratch;
-use crate::{
-    Error, Result,
-    dataframe::{DataFrame, quote, texts},
-};
+use super::{DataFrame, quote, texts};
+use crate::{Error, Result};
+
+/// Where staged rows are written: Parquet files of a table named `tinderbox_stage_…`, which is dropped with the source; what
+/// a process that died left behind is dropped by the next that stages there. No other table is ever dropped.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scratch {
+    /// In a database that exists; the name is SQL.
+    Database(String),
+    /// Under a folder of the cluster's, by a database `tinderbox_scratch_…` that is made for it.
+    Path(String),
+}
+
+impl Scratch {
+    /// The database of a table, if its (SQL) name has one.
+    pub(crate) fn beside(table: &str) -> Option<Self> {
+        database_of(table).map(|database| Scratch::Database(database.to_owned()))
+    }
+}
 
 /// What the names of staged tables begin with; no other table is ever dropped.
 const PREFIX: &str = "tinderbox_stage_";
@@ -103,6 +118,28 @@ pub(super) async fn table(like: &DataFrame, scratch: &Scratch) -> Result<String>
     Ok(format!("{database}.{}", now.table()))
 }
 
+/// The session's current database with its catalog, as SQL.
+pub(super) async fn current_database(like: &DataFrame) -> Result<String> {
+    let names = query(like, "SELECT current_catalog(), current_database()").collect().await?;
+    match names.iter().find(|batch| batch.num_rows() > 0) {
+        Some(row) => Ok(format!("{}.{}", quote(texts(row, 0)?.value(0)), quote(texts(row, 1)?.value(0)))),
+        None => {
+            let reason = "the server does not name the current database".into();
+            Err(Error::Incomplete { operation: "staging".into(), reason })
+        }
+    }
+}
+
+/// The database of a table, as far as the table's (SQL) name has one.
+fn database_of(table: &str) -> Option<&str> {
+    let mut quoted = false;
+    let last = table.char_indices().filter(|(_, c)| {
+        quoted ^= *c == '`';
+        *c == '.' && !quoted
+    });
+    last.last().map(|(at, _)| table[..at].trim())
+}
+
 /// Drops a staged table; nothing happens when there is none.
 pub(super) async fn drop_table(like: &DataFrame, name: &str) -> Result<()> {
     command(like, &format!("DROP TABLE IF EXISTS {name}")).await
@@ -146,6 +183,14 @@ async fn command(like: &DataFrame, text: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_database_is_what_stands_before_the_last_dot_outside_of_quotes() {
+        assert_eq!(database_of("scored"), None);
+        assert_eq!(database_of("`a.b`"), None);
+        assert_eq!(database_of("lab.scored"), Some("lab"));
+        assert_eq!(database_of("main.`my.lab`.`a``.b`"), Some("main.`my.lab`"));
+    }
 
     #[test]
     fn only_tables_of_processes_that_are_gone_are_left_behind() {

@@ -1,0 +1,225 @@
+//! A staging table, written block by block.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use arrow::{array::AsArray, datatypes::Int64Type};
+use spark_connect::{functions, lit, types::DataType};
+use spark_connect_proto::{self as proto, relation::RelType};
+
+use super::blocks::Block;
+use crate::{
+    Error, Result,
+    connect::Client,
+    dataframe::{Context, DataFrame, SaveMode, Scratch, column, local::LocalRows, scratch},
+};
+
+/// The column of a row's block.
+const BLOCK: &str = "__tinderbox_block";
+
+/// How often a block is tried.
+const ATTEMPTS: u32 = 4;
+
+/// Time before a block is tried again, growing with every attempt.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// Bytes that one copy of the session uploads before it is released, and they with it.
+const BYTES_A_SESSION: usize = 64 << 20;
+
+/// A table of rows on their way; dropped with this value, in the background.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    /// The session that owns the rows.
+    like: DataFrame,
+    table: String,
+    layout: LocalRows,
+    /// The copy of the session that uploads go through, and the bytes that it holds.
+    carrier: Option<(Carrier, usize)>,
+    /// Rows by block, of those that were written.
+    written: BTreeMap<i64, u64>,
+    next_block: i64,
+    dropped: bool,
+}
+
+impl Staging {
+    /// Chooses a name. The first block makes the table.
+    pub(super) async fn create(context: &Arc<Context>, layout: &LocalRows, place: Option<&Scratch>) -> Result<Self> {
+        let like = DataFrame::new(context.clone(), RelType::LocalRelation(proto::LocalRelation::default()));
+        let place = match place {
+            Some(place) => place.clone(),
+            None => Scratch::Database(scratch::current_database(&like).await?),
+        };
+        let table = scratch::table(&like, &place).await?;
+        tracing::debug!(table, "staging rows");
+        Ok(Self {
+            like,
+            table,
+            layout: layout.clone(),
+            carrier: None,
+            written: BTreeMap::new(),
+            next_block: 0,
+            dropped: false,
+        })
+    }
+
+    /// Writes a block; tries again, under another number, what may succeed then.
+    pub(super) async fn append(&mut self, block: Block) -> Result<()> {
+        let mut attempt = 1;
+        loop {
+            let number = self.next_block;
+            self.next_block += 1;
+            let error = match self.write(&block, number).await {
+                Ok(()) => {
+                    self.written.insert(number, block.rows);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            if attempt == ATTEMPTS || !may_succeed_later(&error) {
+                return Err(error);
+            }
+            tracing::warn!(table = self.table, block = number, attempt, %error, "a block of rows was not written; trying again");
+            self.carrier = None;
+            if error.is_session_lost() {
+                let renewed = self.like.client().renewed().await?;
+                self.like = self.like.in_session(&renewed);
+            }
+            tokio::time::sleep(PAUSE * attempt).await;
+            attempt += 1;
+        }
+    }
+
+    async fn write(&mut self, block: &Block, number: i64) -> Result<()> {
+        let client = self.carrier(block.data.len()).await?;
+        let piece = Block { data: block.data.clone(), rows: block.rows };
+        let rows = DataFrame::new(Context::new(client.clone()), relation(&client, &self.layout, vec![piece]).await?);
+        let rows = rows.with_column(BLOCK, lit(number).cast(DataType::Long));
+        rows.write().mode(SaveMode::Append).save_as_table(&self.table).await
+    }
+
+    /// The session to upload through: a copy, so that what was uploaded goes with it.
+    async fn carrier(&mut self, bytes: usize) -> Result<Client> {
+        if let Some((carrier, held)) = &mut self.carrier
+            && *held + bytes <= BYTES_A_SESSION
+        {
+            *held += bytes;
+            return Ok(carrier.client.clone());
+        }
+        self.carrier = None;
+        let origin = self.like.client();
+        let carrier = match origin.fork().await {
+            Ok(client) => Carrier { client, is_copy: true },
+            Err(error) if error.is_refusal() => {
+                tracing::debug!(%error, "the server does not copy sessions; uploads stay in this one until it ends");
+                Carrier { client: origin.clone(), is_copy: false }
+            }
+            Err(error) => return Err(error),
+        };
+        let client = carrier.client.clone();
+        self.carrier = Some((carrier, bytes));
+        Ok(client)
+    }
+
+    /// The rows of the table, which must be those that were written.
+    pub(super) async fn finish(&mut self) -> Result<DataFrame> {
+        self.carrier = None;
+        let rows = self.like.read().table(&self.table);
+        let mut found = BTreeMap::new();
+        let counts = rows.group_by([column(BLOCK)]).agg([functions::count(lit(1))]);
+        for batch in counts.collect().await? {
+            let columns = [0, 1].map(|at| batch.column(at).as_primitive_opt::<Int64Type>());
+            let [Some(blocks), Some(counts)] = columns else {
+                return Err(self.incomplete(format!("the count of its rows gave {:?}", batch.schema())));
+            };
+            found.extend(blocks.values().iter().copied().zip(counts.values().iter().map(|count| *count as u64)));
+        }
+        for (block, rows) in &self.written {
+            let there = found.get(block).copied().unwrap_or_default();
+            if there != *rows {
+                return Err(self.incomplete(format!("block {block} has {there} rows, and {rows} were written")));
+            }
+        }
+        let failed: Vec<i64> = found.into_keys().filter(|block| !self.written.contains_key(block)).collect();
+        let rows = failed
+            .into_iter()
+            .fold(rows, |rows, block| rows.filter(!column(BLOCK).eq(lit(block).cast(DataType::Long))));
+        Ok(rows.drop([BLOCK]))
+    }
+
+    fn incomplete(&self, reason: String) -> Error {
+        Error::Incomplete { operation: format!("staging rows in {}", self.table), reason }
+    }
+
+    /// Drops the table.
+    pub(crate) async fn close(mut self) -> Result<()> {
+        self.dropped = true;
+        scratch::drop_table(&self.like, &self.table).await
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if self.dropped {
+            return;
+        }
+        let (like, table) = (self.like.clone(), std::mem::take(&mut self.table));
+        self.like.client().in_background(async move {
+            if let Err(error) = scratch::drop_table(&like, &table).await {
+                tracing::warn!(%error, table, "a staging table is left; the next program that stages there drops it");
+            }
+        });
+    }
+}
+
+/// A session that uploads go through; released when dropped, in the background, if it is a copy.
+#[derive(Debug)]
+struct Carrier {
+    client: Client,
+    is_copy: bool,
+}
+
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        if self.is_copy {
+            let client = self.client.clone();
+            self.client.in_background(async move {
+                if let Err(error) = client.release_session().await {
+                    tracing::debug!(%error, "a session that uploaded rows is not released");
+                }
+            });
+        }
+    }
+}
+
+/// Uploads blocks as one relation of the client's session.
+pub(super) async fn relation(client: &Client, layout: &LocalRows, blocks: Vec<Block>) -> Result<RelType> {
+    use prost::Message;
+    let schema = schema_text(layout);
+    let mut data: Vec<_> = blocks.into_iter().map(|block| block.data).collect();
+    let hash = |hashes: Vec<String>| {
+        hashes.into_iter().next().ok_or_else(|| Error::Incomplete {
+            operation: "AddArtifacts".into(),
+            reason: "the upload has no hash".into(),
+        })
+    };
+    if data.len() == 1 && !client.version().at_least(4, 1) {
+        let local = proto::LocalRelation { data: data.pop(), schema: Some(schema) };
+        let hash = hash(client.upload(vec![local.encode_to_vec().into()]).await?)?;
+        return Ok(RelType::CachedLocalRelation(proto::CachedLocalRelation { hash }));
+    }
+    let data_hashes = client.upload(data).await?;
+    let schema_hash = Some(hash(client.upload(vec![schema.into()]).await?)?);
+    Ok(RelType::ChunkedCachedLocalRelation(proto::ChunkedCachedLocalRelation { data_hashes, schema_hash }))
+}
+
+/// The schema as the server reads it with the rows.
+pub(super) fn schema_text(layout: &LocalRows) -> String {
+    layout.spark.to_ddl().unwrap_or_else(|| layout.spark.to_json())
+}
+
+/// Whether a write may succeed when it is tried again: anything but a refusal of the plan.
+fn may_succeed_later(error: &Error) -> bool {
+    match error {
+        Error::Server(error) => !error.is_refused_plan(),
+        _ => false,
+    }
+}
