@@ -9,6 +9,7 @@ mod bad_input;
 mod both_ways;
 mod checkpoint_tables;
 mod classifier;
+mod cluster_scoring;
 mod column_names;
 mod databases;
 mod deep_plans;

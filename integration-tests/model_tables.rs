@@ -6,12 +6,13 @@ use tinderbox::{
     dataframe::{SaveMode, column},
     model::{History, Lineage, PredictOptions},
     nn::{Network, Sequential, Weights},
+    session::Session,
     table::{Manifest, ModelTable, Withdrawn, encode},
     tensor::Columns,
     train::TrainParams,
 };
 
-use crate::support::{database_for, session};
+use crate::support::{database_for, own_server, session};
 
 /// A manifest and weights of an untrained network.
 fn untrained(hidden: usize, seed: u64) -> (Manifest, Weights) {
@@ -116,6 +117,23 @@ async fn a_version_that_is_not_whole_is_passed_over_and_named_when_asked_for() {
     let versions: Vec<i64> = models.versions("iris").await.unwrap().iter().map(|entry| entry.version).collect();
     assert_eq!(versions, [4, 3, 2, 1]);
     spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn model_larger_than_the_servers_spare_memory_is_saved_and_loaded() {
+    let server = own_server().start().await.unwrap();
+    let spark = Session::builder().remote(server.remote()).create().await.unwrap();
+    // 30 million single-precision numbers: 120 MB through a driver of 600 MB.
+    let (manifest, _) = untrained(5, 2);
+    let network = Network::new().linear(5_000).linear(6_000).resolve(4, 3).unwrap();
+    let weights = Sequential::init(&network, 2, &Device::Cpu).unwrap().weights().unwrap();
+    let models = ModelTable::new(&spark, "models");
+    assert_eq!(models.save("large", &Manifest { network, ..manifest }, &weights).await.unwrap(), 1);
+    assert!(models.load("large", None).await.unwrap().2 == weights, "other weights came back");
+    let left = spark.sql("SHOW TABLES LIKE 'tinderbox_stage_*'").await.unwrap();
+    assert_eq!(left.count().await.unwrap(), 0);
+    spark.stop().await.unwrap();
+    server.stop().await;
 }
 
 #[tokio::test]

@@ -70,6 +70,20 @@ pub enum Error {
         reason: String,
     },
 
+    /// The server is connected and says nothing of an operation, see [`SilencePolicy`](crate::connect::SilencePolicy).
+    #[error(
+        "no news of operation {operation} for {} s: {state}; look at the server's log for what ended its work, such as an OutOfMemoryError, and start it again",
+        waited.as_secs()
+    )]
+    Silent {
+        /// The server's operation id.
+        operation: String,
+        /// Time since the last news.
+        waited: Duration,
+        /// What the server says of the operation.
+        state: String,
+    },
+
     /// A column is missing or has a type that does not fit.
     #[error("column `{column}`: expected {expected}, found {found}")]
     Schema {

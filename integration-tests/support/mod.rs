@@ -15,6 +15,7 @@ use tinderbox::{
     dataframe::DataFrame,
     session::Session,
 };
+use tokio::sync::OnceCell;
 
 pub use self::{gate::Gate, proxy::Proxy, pyspark::pyspark};
 
@@ -22,8 +23,16 @@ pub use self::{gate::Gate, proxy::Proxy, pyspark::pyspark};
 pub async fn remote() -> String {
     match env::var("SPARK_REMOTE") {
         Ok(remote) if !remote.is_empty() => remote,
-        _ => LocalSpark::shared().await.expect("a local Spark for the tests").remote(),
+        _ => shared().await.remote(),
     }
+}
+
+/// A server with Python workers. It ends with the process.
+async fn shared() -> &'static LocalSpark {
+    static SHARED: OnceCell<LocalSpark> = OnceCell::const_new();
+    let start =
+        || async { LocalSpark::builder().python_workers(true).start().await.expect("a local Spark for the tests") };
+    SHARED.get_or_init(start).await
 }
 
 /// A server of a test's own, for settings that the shared one does not have.

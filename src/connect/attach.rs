@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use spark_connect_proto::{self as proto, execute_plan_response as response};
 use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle, time::timeout};
 use tonic::{Status, Streaming};
@@ -16,6 +17,7 @@ use super::{
     client::{Client, Interrupt, OperationState, request},
     execute::{Event, Outlet},
     retry::{Retries, is_transport_failure, server_wish},
+    silence::Silence,
     status,
 };
 use crate::{Error, Result};
@@ -48,6 +50,7 @@ pub(super) struct Attachment {
     has_schema: bool,
     assembler: Assembler,
     retries: Retries,
+    silence: Silence,
     unreleased: usize,
     releasing: Option<JoinHandle<()>>,
 }
@@ -60,7 +63,7 @@ enum Ended {
 
 impl Attachment {
     pub(super) fn new(client: Client, request: proto::ExecutePlanRequest) -> Self {
-        let retries = client.retries();
+        let (retries, silence) = (client.retries(), client.silence());
         Self {
             client,
             request,
@@ -70,6 +73,7 @@ impl Attachment {
             has_schema: false,
             assembler: Assembler::default(),
             retries,
+            silence,
             unreleased: 0,
             releasing: None,
         }
@@ -85,7 +89,7 @@ impl Attachment {
         };
         self.stream = None;
         let reachable = !matches!(outcome, Some(Err(Error::Unreachable { .. })));
-        let abandoned = outcome.is_none();
+        let abandoned = matches!(outcome, None | Some(Err(Error::Silent { .. })));
         if let Some(Err(error)) = outcome {
             outlet.send(Err(error));
         }
@@ -108,46 +112,62 @@ impl Attachment {
     async fn receive(&mut self) -> Result<proto::ExecutePlanResponse> {
         loop {
             let since = Instant::now();
-            let ended = match self.attached().await {
+            let ended = match self.next_message().await? {
+                Ok(Some(response)) => {
+                    self.retries.progress();
+                    return Ok(response);
+                }
+                Ok(None) => Ended::ByServer { lived: since.elapsed() },
                 Err(failure) => Ended::ByFailure(failure),
-                Ok(stream) => match stream.message().await {
-                    Ok(Some(response)) => {
-                        self.retries.progress();
-                        return Ok(response);
-                    }
-                    Ok(None) => Ended::ByServer { lived: since.elapsed() },
-                    Err(failure) => Ended::ByFailure(failure),
-                },
             };
             self.stream = None;
             self.recover(ended).await?;
         }
     }
 
-    /// The stream of responses: the open one, or one opened now.
-    async fn attached(&mut self) -> Result<&mut Streaming<proto::ExecutePlanResponse>, Status> {
-        let stream = match self.stream.take() {
-            Some(stream) => stream,
-            None if self.started => self.reattach().await?,
-            None => {
-                self.started = true;
-                let request = self.client.wrap(self.request.clone());
-                self.client.stub().execute_plan(request).await?.into_inner()
+    /// The next message of the stream, which is opened if there is none; asks about the operation while the server says
+    /// nothing. Servers may not even open the stream before they have something to say.
+    async fn next_message(&mut self) -> Result<Result<Option<proto::ExecutePlanResponse>, Status>> {
+        if self.stream.is_none() {
+            let mut opening = self.open();
+            loop {
+                tokio::select! {
+                    biased;
+                    opened = &mut opening => match opened {
+                        Ok(stream) => break self.stream = Some(stream),
+                        Err(failure) => return Ok(Err(failure)),
+                    },
+                    () = self.silence.lasts() => self.silence.ask(&self.client, self.request.operation_id()).await?,
+                }
             }
-        };
-        Ok(self.stream.insert(stream))
+        }
+        let Some(stream) = &mut self.stream else { return Ok(Ok(None)) };
+        loop {
+            tokio::select! {
+                biased;
+                message = stream.message() => return Ok(message),
+                () = self.silence.lasts() => self.silence.ask(&self.client, self.request.operation_id()).await?,
+            }
+        }
     }
 
-    async fn reattach(&self) -> Result<Streaming<proto::ExecutePlanResponse>, Status> {
+    /// Begins the execution, or attaches to it.
+    fn open(&mut self) -> BoxFuture<'static, Result<Streaming<proto::ExecutePlanResponse>, Status>> {
+        let client = self.client.clone();
+        if !std::mem::replace(&mut self.started, true) {
+            let request = client.wrap(self.request.clone());
+            return Box::pin(async move { Ok(client.stub().execute_plan(request).await?.into_inner()) });
+        }
         tracing::debug!(operation = self.operation_id(), after = self.last_response, "attaching again");
         let message = request!(
-            self.client,
+            client,
             ReattachExecuteRequest {
                 operation_id: self.operation_id().to_owned(),
                 last_response_id: self.last_response.clone(),
             }
         );
-        Ok(self.client.stub().reattach_execute(self.client.wrap(message)).await?.into_inner())
+        let request = client.wrap(message);
+        Box::pin(async move { Ok(client.stub().reattach_execute(request).await?.into_inner()) })
     }
 
     /// Decides what a stream's end means: carry on (after a delay where due), or give up.
@@ -196,6 +216,10 @@ impl Attachment {
         if !response.response_id.is_empty() {
             self.last_response = Some(response.response_id);
         }
+        match &response.response_type {
+            Some(response::ResponseType::ExecutionProgress(_)) | None => {}
+            Some(_) => self.silence.broken(),
+        }
         if let Some(schema) = response.schema
             && !std::mem::replace(&mut self.has_schema, true)
         {
@@ -216,6 +240,7 @@ impl Attachment {
             }
             Some(response::ResponseType::ExecutionProgress(message)) => {
                 let progress = message.into();
+                self.silence.reported(&progress);
                 self.client.progress_handlers().tell(&progress);
                 outlet.send(Ok(Event::Progress(progress)));
             }
@@ -228,9 +253,12 @@ impl Attachment {
     async fn room(&mut self, bytes: usize, outlet: &Outlet) -> OwnedSemaphorePermit {
         loop {
             match timeout(STAY_ATTACHED, outlet.room(bytes)).await {
-                Ok(share) => return share,
+                Ok(share) => {
+                    self.silence.broken();
+                    return share;
+                }
                 // A failure here shows again, and is dealt with, when the next response is received.
-                Err(_) => self.stream = self.reattach().await.ok(),
+                Err(_) => self.stream = self.open().await.ok(),
             }
         }
     }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
-use super::{retry::RetryPolicy, url::ConnectUrl};
+use super::{retry::RetryPolicy, silence::SilencePolicy, url::ConnectUrl};
 use crate::{Error, Result};
 
 /// Bytes one result stream may have under way.
@@ -37,6 +37,7 @@ const TCP_PROBE: Duration = Duration::from_secs(10);
 /// | `connect_timeout` | 15 s | longest time until the server has answered a first request |
 /// | `wait_for_server` | `connect_timeout` of the connection string, else 0 | time during which refused and broken first connections are tried again, for a server that is still starting; 0: fail after a moment |
 /// | `retry` | [`RetryPolicy::default`] | what happens when the connection breaks later |
+/// | `silence` | [`SilencePolicy::default`] | what happens when the server says nothing of a running operation |
 /// | `ca_file` | the system's roots | PEM file of the certificate authorities to trust, with TLS |
 /// | `tls_domain` | the host | name that the server's certificate must carry |
 /// | `tcp_keep_alive` | 30 s | idle time after which the operating system probes the connection |
@@ -52,6 +53,8 @@ pub struct ConnectOptions {
     pub wait_for_server: Duration,
     /// What happens when the connection breaks later.
     pub retry: RetryPolicy,
+    /// What happens when the server says nothing of a running operation.
+    pub silence: SilencePolicy,
     /// PEM file of certificate authorities, instead of the system's.
     pub ca_file: Option<PathBuf>,
     /// Name in the server's certificate, instead of the host.
@@ -80,6 +83,7 @@ impl ConnectOptions {
             url,
             connect_timeout: Duration::from_secs(15),
             retry: RetryPolicy::default(),
+            silence: SilencePolicy::default(),
             ca_file: None,
             tls_domain: None,
             tcp_keep_alive: Duration::from_secs(30),

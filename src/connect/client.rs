@@ -25,6 +25,7 @@ use super::{
     progress::ProgressHandlers,
     retry::{Retries, RetryPolicy, is_transport_failure, server_wish},
     settle::Settling,
+    silence::{Silence, SilencePolicy},
     status,
     version::SparkVersion,
 };
@@ -50,6 +51,7 @@ pub(super) struct Inner {
     client_type: String,
     headers: Vec<(MetadataKey<Ascii>, MetadataValue<Ascii>)>,
     retry: RetryPolicy,
+    silence: SilencePolicy,
     /// The server's own id of the session: sent with every request, so that a restarted server says so.
     server_session: Mutex<Option<String>>,
     version: OnceLock<SparkVersion>,
@@ -72,6 +74,7 @@ impl Inner {
             client_type: self.client_type.clone(),
             headers: self.headers.clone(),
             retry: self.retry.clone(),
+            silence: self.silence.clone(),
             server_session: Mutex::new(None),
             version: self.version.clone(),
             settings: Mutex::new(self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()),
@@ -132,6 +135,7 @@ impl Client {
             client_type: options.url.client_type(),
             headers: headers(&options)?,
             retry: options.retry.clone(),
+            silence: options.silence.clone(),
             server_session: Mutex::new(None),
             version: OnceLock::new(),
             settings: Mutex::default(),
@@ -309,6 +313,10 @@ impl Client {
 
     pub(super) fn retries(&self) -> Retries {
         Retries::new(self.0.retry.clone())
+    }
+
+    pub(super) fn silence(&self) -> Silence {
+        Silence::new(self.0.silence.clone())
     }
 
     pub(super) fn stub(&self) -> Stub {

@@ -150,8 +150,13 @@ impl FakeServer {
 
     /// A client that gives up after a second without progress.
     pub(super) async fn client(&self) -> Client {
+        self.client_with(|_| {}).await
+    }
+
+    pub(super) async fn client_with(&self, change: impl FnOnce(&mut ConnectOptions)) -> Client {
         let mut options = ConnectOptions::new(self.remote.parse().unwrap());
         options.retry = RetryPolicy { give_up_after: Duration::from_secs(1), ..RetryPolicy::default() };
+        change(&mut options);
         Client::connect(options).await.unwrap()
     }
 

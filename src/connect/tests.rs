@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::{
-    Client, ConnectOptions, Event, ExecuteOptions, Execution, RetryPolicy,
+    Client, ConnectOptions, Event, ExecuteOptions, Execution, RetryPolicy, SilencePolicy,
     fake::{Call, End, FakeServer, Turn, batch, chunk, complete},
 };
 use crate::{Error, Result};
@@ -124,6 +124,19 @@ async fn a_server_that_only_ever_hangs_up_is_given_up_on() {
     assert!(error.to_string().contains("again and again"), "{error}");
     client.settle().await;
     server.replace_script(vec![]);
+}
+
+#[tokio::test]
+async fn silent_server_is_asked_about_the_operation_and_given_up_as_the_policy_says() {
+    let script = vec![Turn::execute(vec![batch("r1", 0, 2, b"ab")], End::Hang)];
+    let server = FakeServer::start("4.1.0", script).await;
+    let (warn_after, end) = (Duration::from_millis(50), Duration::from_millis(200));
+    let client = server.client_with(|o| o.silence = SilencePolicy { warn_after, give_up_after: Some(end) }).await;
+    let Err(Error::Silent { waited, state, .. }) = read(execute(&client)).await else { panic!("it is silent") };
+    assert!(waited >= end, "{waited:?}");
+    assert_eq!(state, "the server answers, and says that it is running, as far as it says");
+    client.settle().await;
+    assert_eq!(server.calls(), [Call::Interrupt, Call::ReleaseAll]);
 }
 
 #[tokio::test]

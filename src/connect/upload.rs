@@ -27,6 +27,20 @@ impl Client {
         Ok(hashes)
     }
 
+    /// Puts a file beside the session's Python functions, unless it is there; returns its name.
+    ///
+    /// # Errors
+    /// As [`upload`](Self::upload).
+    pub(crate) async fn upload_file(&self, content: Bytes) -> Result<String> {
+        let file = format!("tinderbox-{}", hex(&Sha256::digest(&content)));
+        let name = format!("files/{file}");
+        let present = self.artifacts_present(vec![name.clone()]).await?;
+        if !present.get(&name).copied().unwrap_or(false) {
+            self.upload_block(name, content).await?;
+        }
+        Ok(file)
+    }
+
     async fn upload_block(&self, name: String, block: Bytes) -> Result<()> {
         let pieces = pieces(&name, &block);
         let messages: Vec<_> =

@@ -15,6 +15,8 @@ mod group;
 mod join;
 mod local;
 mod nested;
+mod observe;
+mod python;
 mod reader;
 mod schema;
 mod scratch;
@@ -55,6 +57,7 @@ pub(crate) use self::{
     column::{literal_array, vector_to_array},
     local::{LocalRows, lay_out},
     nested::NestedFields,
+    python::{Global, PythonFunction, Workers},
     sink::{Uploaded, upload},
     source::hash_input,
     vectors::{WIDE, declared_size, indices, sparse_vector, vector_parts},

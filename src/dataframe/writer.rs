@@ -8,7 +8,7 @@ use spark_connect_proto::{
     write_operation::{SaveTable, SaveType, save_table::TableSaveMethod},
 };
 
-use super::DataFrame;
+use super::{DataFrame, observe::Observed};
 use crate::Result;
 
 /// What a write does when there is something already.
@@ -86,6 +86,14 @@ impl DataFrameWriter {
         self.into_table(name, TableSaveMethod::SaveAsTable).await
     }
 
+    /// As [`save_as_table`](Self::save_as_table); returns what the frame [observes](DataFrame::observed).
+    pub(crate) async fn save_as_observed_table(self, name: &str) -> Result<Observed> {
+        let target = SaveTable { table_name: name.to_owned(), save_method: TableSaveMethod::SaveAsTable.into() };
+        self.frame.check_depth()?;
+        let context = self.frame.context.clone();
+        context.observe(self.command(SaveType::Table(target))).await
+    }
+
     /// Adds the rows to a table that exists, by position of the columns; replaces its rows with
     /// [`SaveMode::Overwrite`].
     ///
@@ -111,6 +119,11 @@ impl DataFrameWriter {
     }
 
     async fn run(self, target: SaveType) -> Result<()> {
+        let frame = self.frame.clone();
+        frame.command(self.command(target)).await.map(drop)
+    }
+
+    fn command(self, target: SaveType) -> CommandType {
         use proto::write_operation::SaveMode as Mode;
         let mode = match self.mode {
             SaveMode::ErrorIfExists => Mode::ErrorIfExists,
@@ -118,7 +131,7 @@ impl DataFrameWriter {
             SaveMode::Overwrite => Mode::Overwrite,
             SaveMode::Ignore => Mode::Ignore,
         };
-        let write = proto::WriteOperation {
+        CommandType::WriteOperation(proto::WriteOperation {
             input: Some(proto::Relation::clone(&self.frame.relation)),
             source: self.format,
             save_type: Some(target),
@@ -126,7 +139,6 @@ impl DataFrameWriter {
             partitioning_columns: self.partition_by,
             options: self.options,
             ..Default::default()
-        };
-        self.frame.command(CommandType::WriteOperation(write)).await.map(drop)
+        })
     }
 }

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 use spark_connect::types::{DataType, StructField};
 
-use super::{Autoencoder, NeuralClassifier, features, upload::upload};
+use super::{Autoencoder, NeuralClassifier, features, on_cluster::ClusterStage, upload::upload};
 use crate::{
     Result,
     dataframe::{DataFrame, Schema, vector_type},
@@ -28,9 +28,9 @@ const MOST_NAMES: usize = 4096;
 /// [`RestrictedBoltzmannMachine`](super::RestrictedBoltzmannMachine) has learnt: features of rows, and how well rows are made
 /// up of them.
 ///
-/// As a transformer it reads its frame's rows at once, encodes them in this process and uploads them again, so that a later
-/// stage finds the features on the cluster. The last stages of a pipeline that compute here do so one after another, without
-/// that way: see [`PipelineModel::predict`](crate::ml::PipelineModel::predict).
+/// As a transformer it gives a lazy frame, which the cluster's Python workers compute, as a
+/// [`NeuralModel`](super::NeuralModel) does; where they cannot, it reads the frame's rows at once, encodes them in this
+/// process and uploads them, so that a later stage finds the features on the cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EncoderModel {
     encoder: Encoder,
@@ -94,10 +94,14 @@ impl EncoderModel {
         self.encoder.encode(frame.source().stream().await?, &self.options)
     }
 
-    /// Encodes the rows here and uploads them, block by block.
+    /// The frame with the encoder's columns: computed by the cluster's workers where they can, else here and uploaded.
     async fn encoded_frame(&self, frame: &DataFrame) -> Result<DataFrame> {
         let before = frame.schema().await?;
         let after = self.output_schema(&before)?;
+        match self.cluster_stage().transform(frame, &before, &after).await? {
+            Ok(encoded) => return Ok(encoded),
+            Err(reason) => tracing::info!(reason, "the network is computed here, not by the cluster"),
+        }
         Ok(upload(frame, self.encode(frame).await?, &before, &after, None).await?.into_frame())
     }
 
@@ -142,6 +146,17 @@ impl EncoderModel {
             .layer_index(self.encoder.layer_index())
             .initial_weights(self.encoder.weights().clone())
             .loss(loss)
+    }
+}
+
+impl EncoderModel {
+    pub(super) fn cluster_stage(&self) -> ClusterStage {
+        ClusterStage {
+            network: self.encoder.numpy(&self.options),
+            on_invalid: self.options.on_invalid,
+            name: "encoder_model",
+            number: DataType::Float,
+        }
     }
 }
 

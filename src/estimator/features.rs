@@ -40,7 +40,7 @@ pub(super) fn typed<'a>(
 }
 
 /// A feature column as `array<float>` (a number as `float`): vectors travel at half the size, and as nothing but values.
-fn single(schema: &Schema, name: &str) -> Result<Column> {
+pub(super) fn single(schema: &Schema, name: &str) -> Result<Column> {
     let expected = "a Spark ML vector, an array of numbers or a number";
     let fits: fn(&DataType) -> bool = |data_type| match data_type {
         DataType::Array { element_type, .. } => is_number(element_type),

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 use spark_connect::types::{DataType, StructField};
 
-use super::upload::upload;
+use super::{on_cluster::ClusterStage, upload::upload};
 use crate::{
     Result,
     dataframe::{DataFrame, Schema, vector_type},
@@ -23,9 +23,10 @@ use crate::{
 
 /// What an estimator of networks has learnt: classes, labels or values, see [`Model::task`](model::Model::task).
 ///
-/// As a transformer it reads its frame's rows at once, scores them in this process and uploads them again: the result is
-/// a frame of scored rows, not a plan over the frame. Use
-/// [`PipelineModel::predict`](crate::ml::PipelineModel::predict) for rows that are needed here only.
+/// As a transformer it gives a lazy frame, which the cluster's Python workers compute when it is read: they need Spark 4.1 or
+/// later, numpy and pyarrow, and nothing of ours. Where they cannot (custom networks, readers of images, texts and bytes,
+/// rows that stay sparse), it reads the frame's rows at once, scores them in this process and uploads them, and says so in
+/// the log. Use [`PipelineModel::predict`](crate::ml::PipelineModel::predict) for rows that are needed here only.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NeuralModel {
     model: model::Model,
@@ -95,12 +96,27 @@ impl NeuralModel {
         self.model.predict(frame.source().stream().await?, &self.prediction)
     }
 
-    /// Scores the rows here and uploads them, block by block.
+    /// The frame with the prediction columns: computed by the cluster's workers where they can, else here and uploaded.
     async fn scored_frame(&self, frame: &DataFrame) -> Result<DataFrame> {
         let before = frame.schema().await?;
         let outputs = &self.prediction.outputs;
         let after = output_schema(&before, outputs, self.model.task())?;
+        match self.cluster_stage().transform(frame, &before, &after).await? {
+            Ok(scored) => return Ok(scored),
+            Err(reason) => tracing::info!(reason, "the network is computed here, not by the cluster"),
+        }
         Ok(upload(frame, self.score(frame).await?, &before, &after, None).await?.into_frame())
+    }
+}
+
+impl NeuralModel {
+    pub(super) fn cluster_stage(&self) -> ClusterStage {
+        ClusterStage {
+            network: self.model.numpy(&self.prediction),
+            on_invalid: self.prediction.on_invalid,
+            name: "neural_model",
+            number: DataType::Double,
+        }
     }
 }
 

@@ -3,14 +3,13 @@
 use std::collections::HashSet;
 
 use arrow::datatypes::{DataType as Arrow, SchemaRef};
-use spark_connect::{
-    Column, functions,
-    types::{DataType, StructField},
-};
+use spark_connect::types::{DataType, StructField};
+
+use super::on_cluster::vector;
 
 use crate::{
     Result,
-    dataframe::{self, DataFrame, Schema, Scratch, Uploaded, column, function, is_vector, with_metadata},
+    dataframe::{self, DataFrame, Schema, Scratch, Uploaded, column, is_vector, with_metadata},
     stream::RecordStream,
 };
 
@@ -37,7 +36,7 @@ pub(crate) async fn upload(
     }));
     let uploaded = dataframe::upload(frame.context(), rows, Some(&sent), scratch).await?;
     let columns = after.fields().iter().map(|field| {
-        let value = if appended(field) && has_vectors { vector(field) } else { column(&field.name) };
+        let value = if appended(field) && has_vectors { vector(column(&field.name)) } else { column(&field.name) };
         match field.metadata.is_empty() {
             true => value.alias(&field.name),
             false => with_metadata(value, &field.name, &field.metadata.clone().into_iter().collect()),
@@ -54,12 +53,4 @@ fn array(schema: &SchemaRef, name: &str) -> DataType {
     });
     let element_type = if single { DataType::Float } else { DataType::Double };
     DataType::Array { element_type: Box::new(element_type), contains_null: true }
-}
-
-/// An array as a vector.
-fn vector(field: &StructField) -> Column {
-    let array = column(&field.name);
-    // Spark's function fails on null, which is what a row that was kept without being usable has.
-    let vector = function("array_to_vector", [array.clone().cast_str("array<double>")]);
-    functions::when(array.is_not_null(), vector)
 }

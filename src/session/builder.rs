@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use super::Session;
 use crate::{
     Result,
-    connect::{Client, ConnectOptions, Identity, LocalSpark, RetryPolicy},
+    connect::{Client, ConnectOptions, Identity, LocalSpark, RetryPolicy, SilencePolicy},
 };
 
 /// Longest time that the shared session's server may take to say whether the session is still there.
@@ -33,6 +33,7 @@ static CREATING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 /// | `remote` | `SPARK_REMOTE`, else a local Spark that is started on first use |
 /// | `connect_timeout` | 15 s |
 /// | `wait_for_server` | `connect_timeout` of the connection string, else 0 |
+/// | `silence` | [`SilencePolicy::default`] |
 /// | `retry` | [`RetryPolicy::default`] |
 /// | `ca_file` | the system's certificates |
 /// | `keep_alive` | 5 min |
@@ -43,6 +44,7 @@ pub struct SessionBuilder {
     connect_timeout: Option<Duration>,
     wait_for_server: Option<Duration>,
     retry: Option<RetryPolicy>,
+    silence: Option<SilencePolicy>,
     ca_file: Option<PathBuf>,
     keep_alive: Option<Duration>,
     config: Vec<(String, String)>,
@@ -70,6 +72,12 @@ impl SessionBuilder {
     /// How a broken connection is retried.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.retry = Some(policy);
+        self
+    }
+
+    /// What happens when the server says nothing of a running operation.
+    pub fn silence(mut self, policy: SilencePolicy) -> Self {
+        self.silence = Some(policy);
         self
     }
 
@@ -160,6 +168,7 @@ impl SessionBuilder {
         options.connect_timeout = self.connect_timeout.unwrap_or(options.connect_timeout);
         options.wait_for_server = self.wait_for_server.unwrap_or(options.wait_for_server);
         options.retry = self.retry.clone().unwrap_or(options.retry);
+        options.silence = self.silence.clone().unwrap_or(options.silence);
         options.ca_file = self.ca_file.clone();
         options.session_keep_alive = self.keep_alive.unwrap_or(options.session_keep_alive);
         Ok(options)

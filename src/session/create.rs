@@ -5,7 +5,7 @@ use arrow::array::RecordBatch;
 use super::Session;
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, Schema, upload},
+    dataframe::{DataFrame, Schema, Scratch, Uploaded, upload},
     stream::RecordStream,
 };
 
@@ -48,5 +48,10 @@ impl Session {
         schema: Option<&Schema>,
     ) -> Result<DataFrame> {
         Ok(upload(&self.context, stream, schema, None).await?.into_frame())
+    }
+
+    /// Rows on their way to a table, beside which many of them are staged.
+    pub(crate) async fn upload(&self, rows: RecordStream, table: &str) -> Result<Uploaded> {
+        upload(&self.context, rows, None, Scratch::beside(table).as_ref()).await
     }
 }

@@ -1,6 +1,7 @@
 //! Checkpoints as rows of a table of the cluster.
 
 use std::{
+    collections::BTreeMap,
     fmt, io,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
@@ -14,11 +15,12 @@ use spark_connect::{functions, lit_string};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::layout::CHUNK_BYTES;
+use super::layout::WRITTEN_CHUNK_BYTES;
 use crate::{
     Error, Result,
     dataframe::{SaveMode, column},
     session::Session,
+    stream::RecordStream,
     train::CheckpointPlace,
 };
 
@@ -26,7 +28,7 @@ use crate::{
 /// `Checkpoints::at(Arc::new(CheckpointTable::new(&spark, "lab.run_7")))`.
 ///
 /// Columns: `attempt` string, one for each time that bytes were written; `written_at` bigint, microseconds since 1970;
-/// `chunk` and `chunks` int; `data` binary, at most 32 MiB a row; `name` string, by which the table is partitioned. Every
+/// `chunk` and `chunks` int; `data` binary, at most 4 MiB a row; `name` string, by which the table is partitioned. Every
 /// checkpoint is written by one command, and one of which rows are missing is as if it were not there. Old ones are removed
 /// by `DELETE`, or by dropping their partition where the table's format has no `DELETE`.
 ///
@@ -86,7 +88,7 @@ impl CheckpointTable {
     async fn write_rows(&self, name: &str, bytes: Vec<u8>) -> Result<()> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
         let (attempt, written_at) = (Uuid::new_v4().to_string(), i64::try_from(since).unwrap_or(i64::MAX));
-        let chunks = i32::try_from(bytes.len().div_ceil(CHUNK_BYTES)).map_err(|_| self.bad("too many rows"))?;
+        let chunks = i32::try_from(bytes.len().div_ceil(WRITTEN_CHUNK_BYTES)).map_err(|_| self.bad("too many rows"))?;
         let batch = |(chunk, data): (usize, &[u8])| {
             let columns: [(&str, ArrayRef); 6] = [
                 ("attempt", Arc::new(StringArray::from_iter_values([&attempt]))),
@@ -98,9 +100,11 @@ impl CheckpointTable {
             ];
             RecordBatch::try_from_iter(columns).map_err(|e| Error::arrow("a checkpoint as rows", e))
         };
-        let batches = bytes.chunks(CHUNK_BYTES).enumerate().map(batch).collect::<Result<Vec<_>>>()?;
-        let rows = self.spark.create_dataframe(&batches).await?;
-        rows.write().mode(SaveMode::Append).partition_by(["name"]).save_as_table(&self.table).await
+        let batches = bytes.chunks(WRITTEN_CHUNK_BYTES).enumerate().map(batch).collect::<Result<Vec<_>>>()?;
+        let Some(first) = batches.first() else { return Err(self.bad("rows")) };
+        let rows = self.spark.upload(RecordStream::from_batches(first.schema(), batches.clone()), &self.table).await?;
+        rows.write().mode(SaveMode::Append).partition_by(["name"]).save_as_table(&self.table).await?;
+        rows.close().await
     }
 
     async fn read_rows(&self, name: &str) -> Result<Vec<u8>> {
@@ -114,12 +118,15 @@ impl CheckpointTable {
         };
         let rows = self.spark.table(&self.table).filter(column("attempt").eq(lit_string(&attempt)));
         let rows = rows.filter(column("name").eq(lit_string(name)));
-        let mut bytes = Vec::new();
-        for batch in rows.order_by([column("chunk")]).select([column("data")]).collect().await? {
-            let data = batch.column(0).as_binary_opt::<i32>().ok_or_else(|| self.bad("data"))?;
-            data.iter().flatten().for_each(|chunk| bytes.extend_from_slice(chunk));
+        let source = rows.select([column("chunk"), column("data")]).source();
+        let mut chunks = BTreeMap::new();
+        for batch in source.stream().await?.collect().await? {
+            let numbers = batch.column(0).as_primitive_opt::<Int32Type>().ok_or_else(|| self.bad("chunks"))?;
+            let data = batch.column(1).as_binary_opt::<i32>().ok_or_else(|| self.bad("data"))?;
+            chunks.extend(numbers.values().iter().copied().zip(data.iter().flatten().map(<[u8]>::to_vec)));
         }
-        Ok(bytes)
+        source.close().await?;
+        Ok(chunks.into_values().flatten().collect())
     }
 
     async fn remove_rows(&self, names: &[String]) -> Result<()> {

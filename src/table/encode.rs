@@ -7,7 +7,7 @@ use arrow::array::{
     TimestampMicrosecondBuilder,
 };
 
-use super::layout::{self, CHUNK_BYTES, DTYPE, FORMAT, LIBRARY, MANIFEST, Manifest, TENSOR, TensorEntry};
+use super::layout::{self, DTYPE, FORMAT, LIBRARY, MANIFEST, Manifest, TENSOR, TensorEntry, WRITTEN_CHUNK_BYTES};
 use crate::{
     Error, Result,
     nn::{NamedTensor, Weights},
@@ -16,7 +16,7 @@ use crate::{
 /// Turns one version of a model into rows of [`layout::schema`].
 ///
 /// The manifest's `format`, `library`, `tensors` and `checksum` are filled in here. `created_at` is in microseconds since
-/// 1970. Batches hold at most 32 MiB of tensor data each, the manifest is in the first.
+/// 1970. Batches hold at most 4 MiB of tensor data each, the manifest is in the first.
 ///
 /// # Errors
 /// [`Error::Network`] when the weights do not fit the network, [`Error::Arrow`] when a batch cannot be built.
@@ -27,7 +27,7 @@ pub fn encode(
     manifest: &Manifest,
     weights: &Weights,
 ) -> Result<Vec<RecordBatch>> {
-    encode_in_chunks(model, version, created_at, manifest, weights, CHUNK_BYTES)
+    encode_in_chunks(model, version, created_at, manifest, weights, WRITTEN_CHUNK_BYTES)
 }
 
 fn encode_in_chunks(

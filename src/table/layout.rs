@@ -39,6 +39,9 @@ pub const FORMAT: u32 = 1;
 /// Data per row at most, in bytes; a multiple of the size of every dtype.
 pub const CHUNK_BYTES: usize = 32 << 20;
 
+/// Data per row as this library writes it, in bytes: little for a server of 1 GiB.
+pub(super) const WRITTEN_CHUNK_BYTES: usize = 4 << 20;
+
 /// The one dtype of format 1: single precision, as safetensors names it.
 pub const DTYPE: &str = "F32";
 

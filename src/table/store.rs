@@ -20,6 +20,7 @@ use crate::{
     dataframe::{DataFrame, SaveMode, column, function},
     nn::Weights,
     session::Session,
+    stream::RecordStream,
 };
 
 /// A table of models, such as `lab.models`; the name is SQL.
@@ -116,8 +117,10 @@ impl ModelTable {
     }
 
     async fn append(&self, batches: &[RecordBatch]) -> Result<()> {
-        let rows = self.spark.create_dataframe(batches).await?;
-        rows.write().mode(SaveMode::Append).save_as_table(&self.table).await
+        let rows = RecordStream::from_batches(layout::schema(), batches.to_vec());
+        let rows = self.spark.upload(rows, &self.table).await?;
+        rows.write().mode(SaveMode::Append).save_as_table(&self.table).await?;
+        rows.close().await
     }
 
     /// Reads a version of a model, the newest whole one when no version is asked for; gives its number too.
@@ -235,7 +238,11 @@ impl ModelTable {
         }
         let layout = layout::schema();
         let names = layout.fields().iter().map(|field| column(field.name()));
-        decode(&self.table, name, version, &rows.select(names).collect().await?)
+        // In partition groups: a version may be larger than what a server gives by one query.
+        let source = rows.select(names).source();
+        let batches = source.stream().await?.collect().await?;
+        source.close().await?;
+        decode(&self.table, name, version, &batches)
     }
 
     /// The manifest under a number, and when it was written; none when the version is not whole.

@@ -66,6 +66,7 @@ async fn make(home: &SparkHome, java: &Java, file: &Path) -> Result<()> {
     let began = Instant::now();
     let launch = Launch {
         home,
+        python: None,
         java,
         master: "local[2]",
         driver_memory: "1g",

@@ -21,7 +21,7 @@ use super::{
 use crate::{Error, Result};
 
 /// How the names of folders begin that are still being filled.
-const PARTIAL: &str = ".partial-";
+pub(super) const PARTIAL: &str = ".partial-";
 
 /// Installs the wanted release, or waits for another process that is doing so. Blocks.
 ///
@@ -75,7 +75,7 @@ pub(super) fn lock(cache: &Path) -> Result<File> {
 }
 
 /// Makes the Python environment.
-fn environment(python: &Path, folder: &Path, search: &Search) -> Result<()> {
+pub(super) fn environment(python: &Path, folder: &Path, search: &Search) -> Result<()> {
     let out = Command::new(python).args(["-m", "venv"]).arg(folder).stdin(Stdio::null()).output();
     let out = out.map_err(|e| failed(format!("{} does not run: {e}", python.display())))?;
     if out.status.success() {
@@ -95,9 +95,16 @@ fn environment(python: &Path, folder: &Path, search: &Search) -> Result<()> {
 /// Lets pip bring the package, with its own words and progress on standard error.
 fn pyspark(folder: &Path, search: &Search) -> Result<()> {
     let package = format!("pyspark=={}", search.wanted());
+    let remedy = "or set SPARK_HOME to a Spark 4.0 or later, or SPARK_REMOTE to a server";
+    packages(folder, &[&package], remedy)
+}
+
+/// Lets pip bring packages into an environment.
+pub(super) fn packages(folder: &Path, packages: &[&str], remedy: &str) -> Result<()> {
     // pip's cache would keep the package twice more: as downloaded and as built.
     let status = Command::new(folder.join("bin/python"))
-        .args(["-m", "pip", "install", "--no-input", "--no-cache-dir", "--disable-pip-version-check", &package])
+        .args(["-m", "pip", "install", "--no-input", "--no-cache-dir", "--disable-pip-version-check"])
+        .args(packages)
         .stdin(Stdio::null())
         .stdout(io::stderr())
         .status()
@@ -105,9 +112,9 @@ fn pyspark(folder: &Path, search: &Search) -> Result<()> {
     if status.success() {
         return Ok(());
     }
+    let packages = packages.join(", ");
     Err(failed(format!(
-        "pip could not install {package} ({status}; its words are above); check the network and the version, or set \
-         SPARK_HOME to a Spark 4.0 or later, or SPARK_REMOTE to a server"
+        "pip could not install {packages} ({status}; its words are above); check the network and the version, {remedy}"
     )))
 }
 
@@ -134,7 +141,7 @@ fn clear(cache: &Path) -> Result<()> {
     Ok(())
 }
 
-fn remove(folder: &Path) -> Result<()> {
+pub(super) fn remove(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(folder, e)),
         _ => Ok(()),

@@ -10,6 +10,7 @@ mod memory;
 mod server;
 #[cfg(test)]
 mod tests;
+mod workers;
 
 use std::{
     collections::BTreeMap,
@@ -137,6 +138,7 @@ pub struct LocalSparkBuilder {
     driver_memory: String,
     cache_dir: Option<PathBuf>,
     start_timeout: Duration,
+    python_workers: bool,
 }
 
 impl Default for LocalSparkBuilder {
@@ -148,6 +150,7 @@ impl Default for LocalSparkBuilder {
             driver_memory: memory::default_heap(),
             cache_dir: None,
             start_timeout: Duration::from_secs(120),
+            python_workers: false,
         }
     }
 }
@@ -187,6 +190,13 @@ impl LocalSparkBuilder {
         self
     }
 
+    /// Whether Python functions run in an environment with numpy and pyarrow, which networks that the cluster scores need;
+    /// not unless set. The environment is made in the cache when it is first needed (250 MB).
+    pub fn python_workers(mut self, wanted: bool) -> Self {
+        self.python_workers = wanted;
+        self
+    }
+
     /// How long the server may take until it answers.
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.start_timeout = timeout;
@@ -204,7 +214,13 @@ impl LocalSparkBuilder {
     pub async fn start(self) -> Result<LocalSpark> {
         let began = Instant::now();
         let search = Search::from_env(self.spark_home, self.cache_dir);
-        let (home, java) = tokio::task::spawn_blocking(move || locate(&search))
+        let with_workers = self.python_workers;
+        let locate = move || {
+            let (home, java) = locate(&search)?;
+            let python = with_workers.then(|| workers::install(&search)).transpose()?;
+            Ok::<_, Error>((home, java, python))
+        };
+        let (home, java, python) = tokio::task::spawn_blocking(locate)
             .await
             .map_err(|e| failed(format!("the search for Spark broke off: {e}")))??;
         info!(spark = %home.path.display(), version = home.version, java = java.version, "found Spark and Java");
@@ -212,6 +228,7 @@ impl LocalSparkBuilder {
         let archive = archive::archive(&home, &java).await?;
         let launch = Launch {
             home: &home,
+            python: python.as_deref(),
             java: &java,
             master: &self.master,
             driver_memory: &self.driver_memory,

@@ -60,6 +60,8 @@ pub(super) enum ClassArchive<'a> {
 #[derive(Debug)]
 pub(super) struct Launch<'a> {
     pub(super) home: &'a SparkHome,
+    /// The Python of its workers; that of the environment or of the installation unless given.
+    pub(super) python: Option<&'a Path>,
     pub(super) java: &'a Java,
     pub(super) master: &'a str,
     pub(super) driver_memory: &'a str,
@@ -110,7 +112,8 @@ impl Launch<'_> {
 
         command.env("SPARK_HOME", &self.home.path).env("JAVA_HOME", &self.java.home);
         command.env("SPARK_LOCAL_IP", "127.0.0.1").env("SPARK_LOCAL_DIRS", folder.join("local"));
-        if let Some(python) = self.home.python.as_ref().filter(|_| env::var_os("PYSPARK_PYTHON").is_none()) {
+        let found = || self.home.python.as_deref().filter(|_| env::var_os("PYSPARK_PYTHON").is_none());
+        if let Some(python) = self.python.or_else(found) {
             command.env("PYSPARK_PYTHON", python);
         }
         // These speak to clients, or would have the server ask for a token that nobody here knows of.

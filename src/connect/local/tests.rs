@@ -165,6 +165,7 @@ async fn start(folder: &Path, submit: &str, timeout: Duration) -> Result<Server>
     let home = spark_home(folder, "4.2.1", submit);
     let launch = Launch {
         home: &SparkHome { path: home, version: "4.2.1".into(), python: None, installation: None },
+        python: None,
         java: &Java { home: folder.join("java"), version: 17, build: "17".into() },
         master: "local[1]",
         driver_memory: "1g",

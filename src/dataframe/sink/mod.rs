@@ -18,7 +18,7 @@ use self::{
     staging::{relation, schema_text},
 };
 use super::{
-    Context, DataFrame, Schema, Scratch,
+    Context, DataFrame, DataFrameWriter, Schema, Scratch,
     local::{LocalRows, lay_out},
     server_limits::ServerLimits,
 };
@@ -33,6 +33,10 @@ const BLOCK_OF_MEMORY: u64 = 64;
 const SMALLEST_BLOCK: u64 = 1 << 20;
 const LARGEST_BLOCK: u64 = 16 << 20;
 
+/// Bytes from which a row is large, and bytes that a file of large rows has.
+const LARGE_ROW: u64 = 64 << 10;
+const LARGEST_FILE: u64 = 16 << 20;
+
 /// Blocks up to which rows are one local relation.
 const BLOCKS_AT_ONCE: usize = 2;
 
@@ -43,17 +47,25 @@ const BLOCKS_AT_ONCE: usize = 2;
 pub(crate) struct Uploaded {
     frame: DataFrame,
     staging: Option<Staging>,
+    /// Bytes of a row in Arrow, on average.
+    row_bytes: u64,
 }
 
 impl Uploaded {
-    /// The rows.
-    pub(crate) fn frame(&self) -> &DataFrame {
-        &self.frame
-    }
-
     /// The rows, changed by the cluster when they are read.
     pub(crate) fn map(self, change: impl FnOnce(&DataFrame) -> DataFrame) -> Self {
-        Self { frame: change(&self.frame), staging: self.staging }
+        Self { frame: change(&self.frame), ..self }
+    }
+
+    /// Writes the rows. Large ones go to files of few rows, which tasks of little memory write and read.
+    pub(crate) fn write(&self) -> DataFrameWriter {
+        let write = self.frame.write();
+        if self.row_bytes < LARGE_ROW {
+            return write;
+        }
+        // Parquet's writer otherwise holds a hundred rows before it looks at its memory.
+        let write = write.option("parquet.page.size.row.check.min", 1).option("parquet.block.size.row.check.min", 1);
+        write.option("maxRecordsPerFile", (LARGEST_FILE / self.row_bytes).max(1))
     }
 
     /// The rows for as long as the session, or a frame of it, is there.
@@ -94,7 +106,7 @@ pub(crate) async fn upload(
     if !blocks.fill(INLINE).await? {
         let (data, schema) = (Some(blocks.close()?.data), Some(schema_text(&blocks.layout)));
         let inline = RelType::LocalRelation(proto::LocalRelation { data, schema });
-        return Ok(Uploaded { frame: DataFrame::new(context.clone(), inline), staging: None });
+        return Ok(Uploaded { frame: DataFrame::new(context.clone(), inline), staging: None, row_bytes: 0 });
     }
     let memory = ServerLimits::of(context.client()).await?.driver_memory;
     let bytes = (memory / BLOCK_OF_MEMORY).clamp(SMALLEST_BLOCK, LARGEST_BLOCK) as usize;
@@ -137,11 +149,14 @@ async fn stage(mut staging: Staging, waiting: Vec<Block>, mut blocks: Blocks, by
         };
         ((), current) = future::try_join(staging.append(block), following).await?;
     }
-    let frame = staging.finish().await?;
-    Ok(Uploaded { frame, staging: Some(staging) })
+    let (frame, row_bytes) = (staging.finish().await?, staging.row_bytes());
+    Ok(Uploaded { frame, staging: Some(staging), row_bytes })
 }
 
 async fn one_relation(context: &Arc<Context>, layout: &LocalRows, blocks: Vec<Block>) -> Result<Uploaded> {
+    let (rows, bytes) =
+        blocks.iter().fold((0, 0), |(rows, bytes), block| (rows + block.rows, bytes + block.data.len()));
     let relation = relation(context.client(), layout, blocks).await?;
-    Ok(Uploaded { frame: DataFrame::new(context.clone(), relation), staging: None })
+    let row_bytes = bytes as u64 / rows.max(1);
+    Ok(Uploaded { frame: DataFrame::new(context.clone(), relation), staging: None, row_bytes })
 }

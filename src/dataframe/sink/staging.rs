@@ -22,8 +22,8 @@ const ATTEMPTS: u32 = 4;
 /// Time before a block is tried again, growing with every attempt.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// Bytes that one copy of the session uploads before it is released, and they with it.
-const BYTES_A_SESSION: usize = 64 << 20;
+/// Blocks that one copy of the session uploads before it is released, and they with it.
+const BLOCKS_A_SESSION: u32 = 2;
 
 /// A table of rows on their way; dropped with this value, in the background.
 #[derive(Debug)]
@@ -32,11 +32,13 @@ pub(crate) struct Staging {
     like: DataFrame,
     table: String,
     layout: LocalRows,
-    /// The copy of the session that uploads go through, and the bytes that it holds.
-    carrier: Option<(Carrier, usize)>,
+    /// The copy of the session that uploads go through, and the blocks that it holds.
+    carrier: Option<(Carrier, u32)>,
     /// Rows by block, of those that were written.
     written: BTreeMap<i64, u64>,
     next_block: i64,
+    /// Bytes of Arrow that were written.
+    bytes: u64,
     dropped: bool,
 }
 
@@ -57,6 +59,7 @@ impl Staging {
             carrier: None,
             written: BTreeMap::new(),
             next_block: 0,
+            bytes: 0,
             dropped: false,
         })
     }
@@ -70,6 +73,7 @@ impl Staging {
             let error = match self.write(&block, number).await {
                 Ok(()) => {
                     self.written.insert(number, block.rows);
+                    self.bytes += block.data.len() as u64;
                     return Ok(());
                 }
                 Err(error) => error,
@@ -89,7 +93,7 @@ impl Staging {
     }
 
     async fn write(&mut self, block: &Block, number: i64) -> Result<()> {
-        let client = self.carrier(block.data.len()).await?;
+        let client = self.carrier().await?;
         let piece = Block { data: block.data.clone(), rows: block.rows };
         let rows = DataFrame::new(Context::new(client.clone()), relation(&client, &self.layout, vec![piece]).await?);
         let rows = rows.with_column(BLOCK, lit(number).cast(DataType::Long));
@@ -97,11 +101,11 @@ impl Staging {
     }
 
     /// The session to upload through: a copy, so that what was uploaded goes with it.
-    async fn carrier(&mut self, bytes: usize) -> Result<Client> {
+    async fn carrier(&mut self) -> Result<Client> {
         if let Some((carrier, held)) = &mut self.carrier
-            && *held + bytes <= BYTES_A_SESSION
+            && *held < BLOCKS_A_SESSION
         {
-            *held += bytes;
+            *held += 1;
             return Ok(carrier.client.clone());
         }
         self.carrier = None;
@@ -115,7 +119,7 @@ impl Staging {
             Err(error) => return Err(error),
         };
         let client = carrier.client.clone();
-        self.carrier = Some((carrier, bytes));
+        self.carrier = Some((carrier, 1));
         Ok(client)
     }
 
@@ -143,6 +147,11 @@ impl Staging {
             .into_iter()
             .fold(rows, |rows, block| rows.filter(!column(BLOCK).eq(lit(block).cast(DataType::Long))));
         Ok(rows.drop([BLOCK]))
+    }
+
+    /// Bytes of a row in Arrow, on average.
+    pub(super) fn row_bytes(&self) -> u64 {
+        self.bytes / self.written.values().sum::<u64>().max(1)
     }
 
     fn incomplete(&self, reason: String) -> Error {

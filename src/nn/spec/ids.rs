@@ -17,6 +17,11 @@ pub(crate) struct Id {
 }
 
 impl Id {
+    /// How many ids there are.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
     /// The row's value, if the table lacks it.
     pub(crate) fn missing(&self, row: &[f32]) -> Option<f32> {
         row.get(self.place).copied().filter(|value| !op::has_line(*value, self.count))

@@ -74,6 +74,16 @@ impl TensorReader {
         self.tensor.as_ref()
     }
 
+    /// The column it reads.
+    pub(crate) fn column(&self) -> &str {
+        &self.column
+    }
+
+    /// Whether a column of numbers, or of arrays of them, is read as it is.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.fill.is_none() && self.gives_single()
+    }
+
     /// Whether the numbers are taken in single precision.
     pub fn gives_single(&self) -> bool {
         let element = self.element.or(self.tensor.as_ref().map(|tensor| tensor.dtype.element()));

@@ -1,18 +1,17 @@
-//! Rows streamed here, scored, and written back.
+//! Rows streamed here and scored.
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use futures::StreamExt;
 
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, SaveMode, Scratch, SourceOptions},
-    estimator::{local, upload},
+    dataframe::{DataFrame, SourceOptions},
+    estimator::network_stage,
     ml::{PipelineModel, Transformer},
-    session::Session,
     stream::RecordStream,
 };
 
-type Stage = Box<dyn Transformer>;
+pub(super) type Stage = Box<dyn Transformer>;
 
 impl PipelineModel {
     /// Streams a frame's rows through all stages: networks at the end of the pipeline run here, one after another, the
@@ -69,64 +68,17 @@ impl PipelineModel {
     /// As [`transform_batch`](Transformer::transform_batch), for stages and columns that do not fit; the stream then fails
     /// with the first row that does.
     pub fn predict_rows(&self, rows: RecordStream) -> Result<RecordStream> {
-        self.stages().iter().try_fold(rows, |rows, stage| match local(&**stage) {
+        self.stages().iter().try_fold(rows, |rows, stage| match network_stage(&**stage) {
             Some(network) => network.append(rows),
             None => transform_rows(stage.duplicate(), rows),
         })
     }
-
-    /// Scores a frame's rows and writes them, with all their columns, to a new table.
-    ///
-    /// Many rows are staged first, in a table `tinderbox_stage_…` of the same database. The table itself is written by one
-    /// command once every row has been scored and uploaded, so there is no half-written one.
-    /// Raw predictions and probabilities are Spark ML vectors; the prediction carries the classes' names (`ml_attr`).
-    /// Dropping the future interrupts the work.
-    ///
-    /// # Errors
-    /// [`Error::Param`] when the table exists, before any row is scored; otherwise as
-    /// [`PipelineModel::transform`] and
-    /// [`DataFrameWriter::save_as_table`](crate::dataframe::DataFrameWriter::save_as_table).
-    pub async fn predict_into(&self, frame: &DataFrame, table: &str) -> Result<()> {
-        self.predict_into_with(frame, table, SaveMode::ErrorIfExists).await
-    }
-
-    /// As [`predict_into`](Self::predict_into), for a table that may exist: `mode` says what becomes of it.
-    ///
-    /// # Errors
-    /// As [`predict_into`](Self::predict_into).
-    pub async fn predict_into_with(&self, frame: &DataFrame, table: &str, mode: SaveMode) -> Result<()> {
-        if mode == SaveMode::ErrorIfExists && Session::new(frame.client().clone()).table_exists(table).await? {
-            return Err(Error::param(
-                "table",
-                format!("`{table}`"),
-                "a table that does not exist yet; or choose a SaveMode",
-            ));
-        }
-        let schema = frame.schema().await?;
-        if let Some(name) = schema.repeated_name() {
-            let found = "several, which no table can hold; drop or rename all but one before scoring";
-            return Err(Error::schema(name, "one column of this name", found));
-        }
-        self.transform_schema(&schema)?;
-        let (there, here) = split(self);
-        let frame = transform(there, frame).await?;
-        if !here.is_empty() {
-            let before = frame.schema().await?;
-            let after = here.iter().try_fold(before.clone(), |schema, stage| stage.transform_schema(&schema))?;
-            let rows = append(&frame, here, SourceOptions::default()).await?;
-            let scratch = Scratch::beside(table);
-            let scored = upload(&frame, rows, &before, &after, scratch.as_ref()).await?;
-            scored.frame().write().mode(mode).save_as_table(table).await?;
-            return scored.close().await;
-        }
-        frame.write().mode(mode).save_as_table(table).await
-    }
 }
 
 /// The stages that run on the cluster, or send rows back to it, and those at the end that compute here.
-fn split(pipeline: &PipelineModel) -> (&[Stage], &[Stage]) {
+pub(super) fn split(pipeline: &PipelineModel) -> (&[Stage], &[Stage]) {
     let stages = pipeline.stages();
-    let first = stages.iter().rposition(|stage| local(&**stage).is_none()).map_or(0, |last| last + 1);
+    let first = stages.iter().rposition(|stage| network_stage(&**stage).is_none()).map_or(0, |last| last + 1);
     stages.split_at(first)
 }
 
@@ -144,7 +96,7 @@ fn transform_rows(stage: Stage, rows: RecordStream) -> Result<RecordStream> {
     Ok(RecordStream::new(schema, batches))
 }
 
-async fn transform(stages: &[Stage], frame: &DataFrame) -> Result<DataFrame> {
+pub(super) async fn transform(stages: &[Stage], frame: &DataFrame) -> Result<DataFrame> {
     let mut frame = frame.clone();
     for stage in stages {
         frame = stage.transform(&frame).await?;
@@ -153,7 +105,7 @@ async fn transform(stages: &[Stage], frame: &DataFrame) -> Result<DataFrame> {
 }
 
 /// A frame's rows with the columns of stages that compute here.
-async fn append(frame: &DataFrame, stages: &[Stage], source: SourceOptions) -> Result<RecordStream> {
+pub(super) async fn append(frame: &DataFrame, stages: &[Stage], source: SourceOptions) -> Result<RecordStream> {
     let rows = frame.source_with(source).stream().await?;
-    stages.iter().filter_map(|stage| local(&**stage)).try_fold(rows, |rows, stage| stage.append(rows))
+    stages.iter().filter_map(|stage| network_stage(&**stage)).try_fold(rows, |rows, stage| stage.append(rows))
 }

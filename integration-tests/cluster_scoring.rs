@@ -1,0 +1,336 @@
+//! Networks computed by the cluster's Python workers, held against the same networks computed here.
+
+use std::collections::BTreeMap;
+
+use arrow::{
+    array::{Array, AsArray, RecordBatch},
+    datatypes::{Float32Type, Float64Type, Int64Type},
+};
+use candle_core::Device;
+use tinderbox::{
+    Error,
+    dataframe::{DataFrame, ExplainMode},
+    ml::Transformer,
+    model::{self, EncodeOptions, Encoder, History, Lineage, Link, Outputs, PredictOptions, Scaling, Task},
+    nn::{
+        Activation, Attention, Conv, ConvTranspose, InputShape, Network, Pool, Readout, Recurrent, Sequential, Table,
+        Weights,
+    },
+    prelude::*,
+    score::{ScoreOptions, Scored, Scoring},
+    tensor::{
+        Columns, OnInvalid,
+        reader::{Readers, TensorReader},
+    },
+    train::TrainParams,
+};
+
+use crate::support::{database_for, own_server, rows, session};
+
+/// Weights from a seed; of normalisations too, which begin as nothing.
+fn weights(network: &tinderbox::nn::NetworkSpec, seed: u64) -> Weights {
+    let drawn = Sequential::init(network, seed, &Device::Cpu).unwrap().weights().unwrap();
+    let tensors = drawn.tensors().iter().cloned().map(|mut tensor| {
+        if tensor.name.contains("running") || tensor.name.contains("norm") || tensor.shape.len() == 1 {
+            let values = tensor.values.iter().enumerate();
+            tensor.values = values.map(|(i, value)| value + 0.3 + 0.1 * (i as f32 * 0.7).sin()).collect();
+        }
+        tensor
+    });
+    Weights::new(tensors.collect()).unwrap()
+}
+
+/// A fitted stage that nobody trained.
+fn untrained(network: Network, input: impl Into<InputShape>, columns: Columns, task: Task) -> NeuralModel {
+    let outputs = match &task {
+        Task::Classes { names } | Task::Labels { names } | Task::Values { names, .. } => names.len(),
+        Task::Input { .. } => unreachable!(),
+    };
+    let spec = network.resolve(input, outputs).unwrap();
+    let weights = weights(&spec, 7);
+    let model = model::Model::new(spec, weights, columns, task, History::default()).unwrap();
+    let lineage = Lineage { source: "a test".into(), rows: 0, plan_hash: None };
+    NeuralModel::new(model, TrainParams::default(), PredictOptions::default(), lineage).unwrap()
+}
+
+fn classes() -> Task {
+    Task::Classes { names: ["a", "größe", "c'"].map(String::from).to_vec() }
+}
+
+/// All numbers of a row's columns from `first` on, by the row's id.
+fn numbers(batches: &[RecordBatch], first: usize) -> BTreeMap<i64, Vec<f64>> {
+    let mut all = BTreeMap::new();
+    for batch in batches {
+        let ids = batch.column_by_name("id").unwrap().as_primitive::<Int64Type>();
+        for row in 0..batch.num_rows() {
+            let mut values = Vec::new();
+            for column in &batch.columns()[first..] {
+                push(column.as_ref(), row, &mut values);
+            }
+            all.insert(ids.value(row), values);
+        }
+    }
+    all
+}
+
+fn push(column: &dyn Array, row: usize, values: &mut Vec<f64>) {
+    use arrow::datatypes::DataType as T;
+    match column.data_type() {
+        _ if column.is_null(row) => values.push(f64::NAN),
+        T::Float64 => values.push(column.as_primitive::<Float64Type>().value(row)),
+        T::Float32 => values.push(column.as_primitive::<Float32Type>().value(row).into()),
+        T::Utf8 => values.extend(column.as_string::<i32>().value(row).bytes().map(f64::from)),
+        T::List(_) => {
+            let list = column.as_list::<i32>().value(row);
+            (0..list.len()).for_each(|i| push(list.as_ref(), i, values));
+        }
+        // A vector as it travels: its numbers.
+        T::Struct(_) => push(column.as_struct().column(3).as_ref(), row, values),
+        other => panic!("a column of {other}"),
+    }
+}
+
+/// The largest difference between what the cluster and what this process computes.
+async fn difference(stage: &dyn Transformer, local: Vec<RecordBatch>, frame: &DataFrame) -> f64 {
+    let width = frame.schema().await.unwrap().fields().len();
+    let lazy = stage.transform(frame).await.unwrap();
+    let plan = lazy.explain(ExplainMode::Simple).await.unwrap();
+    assert!(plan.contains("ArrowEvalPython"), "the cluster does not compute it: {plan}");
+    let there = numbers(&lazy.collect().await.unwrap(), width);
+    let here = numbers(&local, width);
+    assert!(!here.is_empty() && here.keys().eq(there.keys()), "{} rows and {}", here.len(), there.len());
+    let mut largest = 0f64;
+    for (id, ours) in &here {
+        let theirs = &there[id];
+        assert_eq!(ours.len(), theirs.len(), "row {id}");
+        for (a, b) in ours.iter().zip(theirs) {
+            assert_eq!(a.is_nan(), b.is_nan(), "row {id}: {ours:?} and {theirs:?}");
+            largest = largest.max(if a.is_nan() { 0.0 } else { (a - b).abs() });
+        }
+    }
+    largest
+}
+
+/// Rows of so many numbers around 0, as `features`.
+async fn dense(spark: &Session, width: usize) -> DataFrame {
+    let text = format!(
+        "SELECT id, transform(sequence(1, {width}), i -> CAST(sin(id * 1.7 + i * i * 0.9) AS FLOAT)) AS features \
+         FROM range(0, 300, 1, 3)"
+    );
+    spark.sql(&text).await.unwrap()
+}
+
+#[tokio::test]
+async fn every_layer_gives_on_the_cluster_what_it_gives_here() {
+    let spark = session().await;
+    let conv = |kernel| Conv { padding: 1, ..Conv::new(6, kernel) };
+    let image = || Network::new().conv2d(conv(3));
+    let dilated = Conv { stride: 2, dilation: 2, groups: 2, padding: 2, ..Conv::new(4, 3) };
+    let grown = ConvTranspose { stride: 2, padding: 1, output_padding: 1, ..ConvTranspose::new(3, 3) };
+    let pool = Pool { stride: Some(2), padding: 1, ..Pool::new(3) };
+    let mut networks: Vec<(String, Network, InputShape)> = vec![
+        ("linear".into(), Network::new(), 12.into()),
+        ("conv1d".into(), Network::new().conv1d(Conv { groups: 2, ..conv(3) }), [2, 9].into()),
+        ("conv2d".into(), image(), [2, 5, 6].into()),
+        ("conv2d, dilated, in groups".into(), Network::new().conv2d(dilated), [2, 7, 6].into()),
+        ("conv_transpose2d".into(), Network::new().conv_transpose2d(grown), [2, 4, 3].into()),
+        ("max_pool1d".into(), Network::new().max_pool1d(pool), [2, 9].into()),
+        ("max_pool2d".into(), image().max_pool2d(pool), [2, 6, 5].into()),
+        ("avg_pool1d".into(), Network::new().avg_pool1d(pool), [2, 9].into()),
+        ("avg_pool2d".into(), image().avg_pool2d(pool), [2, 6, 5].into()),
+        ("global_max_pool".into(), image().global_max_pool(), [2, 6, 5].into()),
+        ("global_avg_pool".into(), image().global_avg_pool(), [2, 6, 5].into()),
+        ("batch_norm".into(), Network::new().linear(8).batch_norm(), 12.into()),
+        ("batch_norm over channels".into(), image().batch_norm(), [2, 5, 6].into()),
+        ("layer_norm".into(), image().layer_norm(), [2, 5, 6].into()),
+        ("residual".into(), Network::new().residual(Network::mlp([7]).batch_norm()), 12.into()),
+        ("residual over channels".into(), Network::new().residual(image().batch_norm()), [2, 5, 6].into()),
+        ("dropout".into(), Network::mlp([16]).dropout(0.5), 12.into()),
+    ];
+    for function in [
+        Activation::Relu,
+        Activation::LeakyRelu,
+        Activation::Elu,
+        Activation::Gelu,
+        Activation::Silu,
+        Activation::Tanh,
+        Activation::Sigmoid,
+        Activation::Softplus,
+    ] {
+        networks.push((format!("{function:?}"), Network::mlp([16]).activation(function), 12.into()));
+    }
+    for readout in [Readout::Last, Readout::Mean, Readout::Max, Readout::All] {
+        let settings = Recurrent { layers: 2, bidirectional: true, output: readout, ..Recurrent::new(5) };
+        networks.push((format!("lstm, {readout:?}"), Network::new().lstm_layer(settings), [6, 3].into()));
+        networks.push((format!("gru, {readout:?}"), Network::new().gru_layer(settings), [6, 3].into()));
+        networks.push((format!("rnn, {readout:?}"), Network::new().rnn_layer(settings), [6, 3].into()));
+        let settings =
+            Attention { width: Some(8), positions: true, feed_forward: Some(6), output: readout, ..Attention::new(2) };
+        networks.push((format!("attention, {readout:?}"), Network::new().attention(settings), [6, 3].into()));
+    }
+    for (name, network, shape) in networks {
+        let frame = dense(&spark, shape.count()).await;
+        let stage = untrained(network, shape, Columns::new("features", ""), classes());
+        let local = stage.score(&frame).await.unwrap().collect().await.unwrap();
+        let difference = difference(&stage, local, &frame).await;
+        println!("{name}: {difference:.1e}");
+        assert!(difference < 1e-5, "{name}: {difference}");
+    }
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn sequences_of_any_length_and_ids_are_computed_on_the_cluster() {
+    let spark = session().await;
+    let text = "SELECT id, transform(sequence(1, 1 + CAST(id % 9 AS INT)), s -> transform(sequence(1, 3), i -> \
+                sin(id * 0.7 + s * 1.3 + i))) AS steps, transform(sequence(1, 1 + CAST(id % 5 AS INT)), s -> \
+                CAST((id + s * 3) % 11 AS INT)) AS words, id % 11 AS city, id % 4 AS plan, sin(id) AS x \
+                FROM range(0, 300, 1, 3)";
+    let frame = spark.sql(text).await.unwrap();
+    let steps = || Columns::new("steps", "").read_by(Readers::new().input(TensorReader::sequence("steps", [3])));
+    let words = || Columns::new("words", "").read_by(Readers::new().input(TensorReader::sequence("words", [1])));
+    let last = |network: Network| network.gru_layer(Recurrent::new(4));
+    let attention = Attention { positions: true, feed_forward: Some(6), width: Some(8), ..Attention::new(2) };
+    let mut networks = vec![
+        ("layer_norm of steps", last(Network::new().layer_norm().activate(Activation::Tanh)), steps()),
+        ("attention, then gru", last(Network::new().attention(attention)), steps()),
+        ("embedding of steps", last(Network::new().embedding(Table::new(11, 5))), words()),
+    ];
+    for output in [Readout::Last, Readout::Mean, Readout::Max] {
+        let lstm = Recurrent { layers: 2, bidirectional: true, output, ..Recurrent::new(5) };
+        networks.push(("lstm", Network::new().lstm_layer(lstm), steps()));
+        networks.push(("attention", Network::new().attention(Attention { output, ..attention }), steps()));
+    }
+    for (name, network, columns) in networks {
+        let ragged = InputShape::sequence([if columns.features == ["words"] { 1 } else { 3 }]);
+        let stage = untrained(network, ragged, columns, classes());
+        let local = stage.score(&frame).await.unwrap().collect().await.unwrap();
+        let difference = difference(&stage, local, &frame).await;
+        println!("{name}: {difference:.1e}");
+        assert!(difference < 1e-5, "{name}: {difference}");
+    }
+    let columns = Columns::side_by_side(["city", "plan", "x"], "");
+    let network = Network::new().categories([Table::new(11, 3), Table::new(4, 2)]).linear(6);
+    let stage = untrained(network, 3, columns, classes());
+    let local = stage.score(&frame).await.unwrap().collect().await.unwrap();
+    assert!(difference(&stage, local, &frame).await < 1e-5);
+    // A category that the network does not know is an error there as here.
+    let unknown = frame.with_column("plan", tinderbox::dataframe::column("id"));
+    let error = stage.transform(&unknown).await.unwrap().collect().await.unwrap_err();
+    assert!(error.to_string().contains("where the network knows 4 categories: 0 to 3"), "{error}");
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn outputs_of_every_task_are_those_computed_here() {
+    let spark = session().await;
+    let frame = dense(&spark, 6).await;
+    let names = |count: usize| (0..count).map(|i| format!("n{i}")).collect::<Vec<_>>();
+    let scaling = |count: usize| Some(Scaling { mean: vec![1e6; count], std: vec![10.0; count] });
+    let values = |count, link| Task::Values { names: names(count), scaling: scaling(count), link };
+    let tasks = [
+        (Task::Labels { names: names(4) }, Outputs::default(), Some(vec![0.5, 0.2, 0.7, 0.5])),
+        (classes(), Outputs::default(), Some(vec![0.2, 0.0, 1.5])),
+        (values(1, Link::Identity), Outputs::values(), None),
+        (values(3, Link::Exp), Outputs::values(), None),
+        (values(2, Link::Sigmoid), Outputs::values(), None),
+    ];
+    for (task, outputs, thresholds) in tasks {
+        let stage = untrained(Network::mlp([8]), 6, Columns::new("features", ""), task.clone());
+        let options = PredictOptions { outputs, thresholds, ..PredictOptions::default() };
+        let stage = stage.with_prediction(options).unwrap();
+        let local = stage.score(&frame).await.unwrap().collect().await.unwrap();
+        let difference = difference(&stage, local, &frame).await;
+        assert!(difference < 1e-4, "{task:?}: {difference}");
+    }
+    let spec = Network::autoencoder([5], 2).resolve(6, 6).unwrap();
+    let drawn = weights(&spec, 3);
+    let encoder = Encoder::new(spec, drawn, Columns::unlabelled("features"), 3, History::default()).unwrap();
+    let mut options = EncodeOptions::default();
+    options.outputs.reconstruction = "again".into();
+    let lineage = Lineage { source: "a test".into(), rows: 0, plan_hash: None };
+    let stage = EncoderModel::new(encoder, TrainParams::default(), options, lineage);
+    let local = stage.encode(&frame).await.unwrap().collect().await.unwrap();
+    assert!(difference(&stage, local, &frame).await < 1e-5);
+    spark.stop().await.unwrap();
+}
+
+/// Rows of which some cannot be used.
+const ODD: &str = "SELECT id, CASE id % 10 WHEN 3 THEN NULL WHEN 5 THEN array(1D, 2D) WHEN 7 THEN array(1D, NULL, 3D) \
+                   WHEN 8 THEN array(1D, double('NaN'), 2D) WHEN 9 THEN array(1e300D, 1D, 2D) \
+                   ELSE array(sin(id), cos(id), 1D) END AS `fea.tures` FROM range(0, 100, 1, 2)";
+
+#[tokio::test]
+async fn rows_that_cannot_be_used_are_refused_skipped_or_kept_on_the_cluster() {
+    let spark = session().await;
+    let database = database_for("rows_that_cannot_be_used_are_refused_skipped_or_kept_on_the_cluster").await;
+    let frame = spark.sql(ODD).await.unwrap();
+    let stage = untrained(Network::mlp([4]), 3, Columns::new("fea.tures", ""), classes());
+    let with =
+        |on_invalid| stage.clone().with_prediction(PredictOptions { on_invalid, ..PredictOptions::default() }).unwrap();
+    for policy in [OnInvalid::Skip, OnInvalid::Keep] {
+        let stage = with(policy);
+        let local = stage.score(&frame).await.unwrap().collect().await.unwrap();
+        assert!(difference(&stage, local, &frame).await < 1e-5, "{policy:?}");
+    }
+    let error = with(OnInvalid::Error).transform(&frame).await.unwrap().collect().await.unwrap_err();
+    assert!(
+        error.to_string().contains("column `fea.tures`") && error.to_string().contains("cannot be used"),
+        "{error}"
+    );
+
+    let table = database.table("scored");
+    for (policy, scoring, counts) in [
+        (OnInvalid::Skip, Scoring::OnCluster, (50, 50, 0)),
+        (OnInvalid::Skip, Scoring::Local, (50, 50, 0)),
+        (OnInvalid::Keep, Scoring::OnCluster, (100, 0, 50)),
+        (OnInvalid::Keep, Scoring::Local, (100, 0, 50)),
+    ] {
+        let model = PipelineModel::new([Box::new(with(policy)) as Box<dyn Transformer>]);
+        let options = ScoreOptions::new().mode(SaveMode::Overwrite).scoring(scoring);
+        let Scored { rows, skipped, without_prediction, scoring: way, .. } =
+            model.predict_into_with(&frame, &table, options).await.unwrap();
+        assert_eq!(((rows, skipped, without_prediction), way), (counts, scoring), "{policy:?}");
+        assert_eq!(spark.table(&table).count().await.unwrap(), rows);
+    }
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_scored_frame_is_lazy_and_works_in_views_joins_and_sql() {
+    let spark = session().await;
+    let frame = dense(&spark, 12).await;
+    // More weights than travel within the plan.
+    let stage = untrained(Network::mlp([400, 400]), 12, Columns::new("features", ""), classes());
+    let lazy = stage.transform(&frame).await.unwrap();
+    lazy.create_temp_view("scored").await.unwrap();
+    let text = "SELECT count(*), count(DISTINCT s.id), min(predictedLabel IN ('a', 'größe', 'c''')) FROM scored s \
+                JOIN range(100) r ON s.id = r.id WHERE prediction >= 0";
+    assert_eq!(rows(&spark.sql(text).await.unwrap()).await, ["100|100|true"]);
+    let local = stage.score(&frame).await.unwrap().collect().await.unwrap();
+    assert!(difference(&stage, local, &frame).await < 1e-5);
+    let schema = lazy.schema().await.unwrap();
+    assert_eq!(schema.get("prediction").unwrap().metadata["ml_attr"]["vals"][1], "größe");
+    // Read in groups, in a session of the reader's own, which needs the weights too.
+    let groups = lazy.source().cap(64 << 10).stream().await.unwrap().collect().await.unwrap();
+    assert_eq!(groups.iter().map(RecordBatch::num_rows).sum::<usize>(), 300);
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn workers_without_numpy_are_named_and_the_rows_scored_here() {
+    let server = own_server().start().await.unwrap();
+    let spark = Session::builder().remote(server.remote()).create().await.unwrap();
+    let frame = dense(&spark, 6).await;
+    let stage = untrained(Network::mlp([8]), 6, Columns::new("features", ""), classes());
+    let model = PipelineModel::new([Box::new(stage) as Box<dyn Transformer>]);
+    let options = ScoreOptions::new().scoring(Scoring::OnCluster);
+    let error = model.predict_into_with(&frame, "scored", options).await.unwrap_err();
+    println!("{error}");
+    assert!(matches!(&error, Error::Param { name, .. } if name == "scoring"), "{error}");
+    assert!(error.to_string().contains("pyarrow") || error.to_string().contains("numpy"), "{error}");
+    let scored = model.predict_into(&frame, "scored").await.unwrap();
+    assert_eq!((scored.rows, scored.scoring), (300, Scoring::Local));
+    spark.stop().await.unwrap();
+    server.stop().await;
+}

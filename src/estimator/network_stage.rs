@@ -1,0 +1,53 @@
+//! Stages that are networks: computed in this process, or by the cluster's workers.
+
+use futures::future::BoxFuture;
+
+use super::{EncoderModel, NeuralModel};
+use crate::{Result, dataframe::DataFrame, ml::Transformer, stream::RecordStream};
+
+/// A stage that appends a network's columns.
+pub(crate) trait NetworkStage: Transformer {
+    /// The rows with the stage's columns, computed here.
+    ///
+    /// # Errors
+    /// As the stage's own scoring of a frame.
+    fn append(&self, rows: RecordStream) -> Result<RecordStream>;
+
+    /// The frame with the stage's columns, computed on the cluster when it is read; or why the cluster cannot.
+    fn on_cluster<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Result<DataFrame, String>>>;
+}
+
+impl NetworkStage for NeuralModel {
+    fn append(&self, rows: RecordStream) -> Result<RecordStream> {
+        self.model().predict(rows, self.prediction())
+    }
+
+    fn on_cluster<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Result<DataFrame, String>>> {
+        Box::pin(async move {
+            let before = frame.schema().await?;
+            let after = self.transform_schema(&before)?;
+            self.cluster_stage().transform(frame, &before, &after).await
+        })
+    }
+}
+
+impl NetworkStage for EncoderModel {
+    fn append(&self, rows: RecordStream) -> Result<RecordStream> {
+        self.encoder().encode(rows, self.options())
+    }
+
+    fn on_cluster<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Result<DataFrame, String>>> {
+        Box::pin(async move {
+            let before = frame.schema().await?;
+            let after = self.transform_schema(&before)?;
+            self.cluster_stage().transform(frame, &before, &after).await
+        })
+    }
+}
+
+/// The stage as a network, if it is one.
+pub(crate) fn network_stage(stage: &dyn Transformer) -> Option<&dyn NetworkStage> {
+    let stage = stage.as_any();
+    let network = stage.downcast_ref::<NeuralModel>().map(|stage| stage as &dyn NetworkStage);
+    network.or_else(|| stage.downcast_ref::<EncoderModel>().map(|stage| stage as &dyn NetworkStage))
+}

@@ -1,0 +1,104 @@
+//! How a table of predictions is made, and what came of it.
+
+use std::{fmt, time::Duration};
+
+use crate::dataframe::{SaveMode, Scratch, SourceOptions};
+
+/// Where the networks at the end of a pipeline are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scoring {
+    /// On the cluster if its Python workers can compute all of them, else locally.
+    #[default]
+    Auto,
+    /// By the cluster's Python workers, which need numpy and pyarrow and nothing of ours; no row leaves the cluster. Not for
+    /// custom networks, rows that stay sparse, and readers of images, texts and bytes.
+    OnCluster,
+    /// In this process: rows are streamed here, scored and uploaded.
+    Local,
+}
+
+impl fmt::Display for Scoring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Scoring::Auto => "automatic",
+            Scoring::OnCluster => "on the cluster",
+            Scoring::Local => "local",
+        })
+    }
+}
+
+/// How a table of predictions is made.
+///
+/// | field | default | purpose |
+/// |---|---|---|
+/// | `mode` | [`SaveMode::ErrorIfExists`] | what to do when the table exists |
+/// | `scoring` | [`Scoring::Auto`] | where networks are computed |
+/// | `source` | [`SourceOptions::default`] | how rows are read that are scored locally |
+/// | `scratch` | the table's database | where many rows that are scored locally are staged |
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ScoreOptions {
+    /// What to do when the table exists.
+    pub mode: SaveMode,
+    /// Where networks are computed.
+    pub scoring: Scoring,
+    /// How rows are read that are scored locally.
+    pub source: SourceOptions,
+    /// Where many rows that are scored locally are staged; `None` for the table's database.
+    pub scratch: Option<Scratch>,
+}
+
+impl ScoreOptions {
+    /// Returns the defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets what to do when the table exists.
+    pub fn mode(mut self, mode: SaveMode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Sets where networks are computed.
+    pub fn scoring(mut self, scoring: Scoring) -> Self {
+        self.scoring = scoring;
+        self
+    }
+
+    /// Sets how rows are read that are scored locally.
+    pub fn source(mut self, source: SourceOptions) -> Self {
+        self.source = source;
+        self
+    }
+
+    /// Sets where many rows that are scored locally are staged.
+    pub fn scratch(mut self, scratch: Scratch) -> Self {
+        self.scratch = Some(scratch);
+        self
+    }
+}
+
+impl From<SaveMode> for ScoreOptions {
+    fn from(mode: SaveMode) -> Self {
+        Self::new().mode(mode)
+    }
+}
+
+/// What came of a table of predictions.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scored {
+    /// The table, as it was named.
+    pub table: String,
+    /// Rows that were written.
+    pub rows: u64,
+    /// Rows that were read and not written: stages that skip invalid rows left them out.
+    pub skipped: u64,
+    /// Rows that were written without a prediction: networks that keep invalid rows could not score them.
+    pub without_prediction: u64,
+    /// Where the networks were computed; never [`Scoring::Auto`].
+    pub scoring: Scoring,
+    /// How long it took.
+    pub took: Duration,
+}
