@@ -13,8 +13,8 @@ use tinderbox::{
     ml::Transformer,
     model::{self, EncodeOptions, Encoder, History, Lineage, Link, Outputs, PredictOptions, Scaling, Task},
     nn::{
-        Activation, Attention, Conv, ConvTranspose, InputShape, Network, Pool, Readout, Recurrent, Sequential, Table,
-        Weights,
+        Activation, Attention, Conv, ConvTranspose, InputColumn, InputShape, Network, NetworkLayer, NetworkSpec, Pool,
+        Readout, Recurrent, Sequential, Table, Weights,
     },
     prelude::*,
     score::{ScoreOptions, Scored, Scoring},
@@ -28,7 +28,7 @@ use tinderbox::{
 use crate::support::{database_for, own_server, rows, session};
 
 /// Weights from a seed; of normalisations too, which begin as nothing.
-fn weights(network: &tinderbox::nn::NetworkSpec, seed: u64) -> Weights {
+fn weights(network: &NetworkSpec, seed: u64) -> Weights {
     let drawn = Sequential::init(network, seed, &Device::Cpu).unwrap().weights().unwrap();
     let tensors = drawn.tensors().iter().cloned().map(|mut tensor| {
         if tensor.name.contains("running") || tensor.name.contains("norm") || tensor.shape.len() == 1 {
@@ -46,7 +46,10 @@ fn untrained(network: Network, input: impl Into<InputShape>, columns: Columns, t
         Task::Classes { names } | Task::Labels { names } | Task::Values { names, .. } => names.len(),
         Task::Input { .. } => unreachable!(),
     };
-    let spec = network.resolve(input, outputs).unwrap();
+    fitted(network.resolve(input, outputs).unwrap(), columns, task)
+}
+
+fn fitted(spec: NetworkSpec, columns: Columns, task: Task) -> NeuralModel {
     let weights = weights(&spec, 7);
     let model = model::Model::new(spec, weights, columns, task, History::default()).unwrap();
     let lineage = Lineage { source: "a test".into(), rows: 0, plan_hash: None };
@@ -168,6 +171,17 @@ async fn every_layer_gives_on_the_cluster_what_it_gives_here() {
             Attention { width: Some(8), positions: true, feed_forward: Some(6), output: readout, ..Attention::new(2) };
         networks.push((format!("attention, {readout:?}"), Network::new().attention(settings), [6, 3].into()));
     }
+    let relu = NetworkLayer::RnnRelu(Recurrent::new(5));
+    networks.push(("rnn_relu".into(), Network::new().layer(relu), [6, 3].into()));
+    let tied = Network::new().conv2d(conv(3)).max_pool2d(Pool::new(2)).activation(Activation::Tanh).mirror(true);
+    networks.push(("mirror of convolutions, tied".into(), tied.linear(5), [2, 6, 4].into()));
+    let tied = Network::new().linear(7).activate(Activation::Tanh).mirror(true);
+    networks.push(("mirror of linear layers, tied".into(), tied.linear(5), 12.into()));
+    networks.push((
+        "unflatten".into(),
+        Network::new().layer(NetworkLayer::Unflatten { dims: vec![2, 2, 3] }).conv2d(conv(3)),
+        12.into(),
+    ));
     for (name, network, shape) in networks {
         let frame = dense(&spark, shape.count()).await;
         let stage = untrained(network, shape, Columns::new("features", ""), classes());
@@ -214,6 +228,15 @@ async fn sequences_of_any_length_and_ids_are_computed_on_the_cluster() {
     let stage = untrained(network, 3, columns, classes());
     let local = stage.score(&frame).await.unwrap().collect().await.unwrap();
     assert!(difference(&stage, local, &frame).await < 1e-5);
+    // Branches of columns, each through layers of its own.
+    let known = [InputColumn::category("city", 0, 11), InputColumn::category("plan", 1, 4)];
+    let rest = InputColumn { name: "x".into(), begin: 2, dims: Vec::new(), categories: None };
+    let network = Network::tabular(["city", "plan"], [8]);
+    let spec = network.resolve_columns(&[&known[..], &[rest]].concat(), 3, 3).unwrap();
+    let columns = Columns::side_by_side(["city", "plan", "x"], "");
+    let joined = fitted(spec, columns, classes());
+    let local = joined.score(&frame).await.unwrap().collect().await.unwrap();
+    assert!(difference(&joined, local, &frame).await < 1e-5);
     // A category that the network does not know is an error there as here.
     let unknown = frame.with_column("plan", tinderbox::dataframe::column("id"));
     let error = stage.transform(&unknown).await.unwrap().collect().await.unwrap_err();

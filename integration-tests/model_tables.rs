@@ -12,7 +12,7 @@ use tinderbox::{
     train::TrainParams,
 };
 
-use crate::support::{database_for, own_server, session};
+use crate::support::{database_for, own_server, rows, session};
 
 /// A manifest and weights of an untrained network.
 fn untrained(hidden: usize, seed: u64) -> (Manifest, Weights) {
@@ -78,6 +78,25 @@ async fn models_are_saved_listed_and_loaded_by_version() {
     assert!(message.contains("no version 7") && message.contains("2, 1"), "{message}");
     let message = models.load("ohara", None).await.unwrap_err().to_string();
     assert!(message.contains("größe, o'hara"), "{message}");
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn sql_of_the_documentation_tells_models_and_tensors() {
+    let spark = session().await;
+    let database = database_for("sql_of_the_documentation_tells_models_and_tensors").await;
+    spark.sql(&format!("USE {database}")).await.unwrap();
+    let (manifest, weights) = untrained(5, 1);
+    ModelTable::new(&spark, "models").save("iris", &manifest, &weights).await.unwrap();
+    let text = include_str!("../docs/model-table.md");
+    let queries = text.split("```sql").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let mut answers = Vec::new();
+    for query in queries.split(';').filter(|query| !query.trim().is_empty()) {
+        answers.push(rows(&spark.sql(query).await.unwrap()).await);
+    }
+    let [models, tensors] = &answers[..] else { panic!("{} queries", answers.len()) };
+    assert!(models[0].starts_with("iris|1|") && models[0].ends_with("|a test|3|0.3333333333333333"), "{models:?}");
+    assert_eq!(tensors[..2], ["0.bias|[5]|20", "0.weight|[5, 4]|80"]);
     spark.stop().await.unwrap();
 }
 

@@ -4,11 +4,15 @@
 //! `make bench-pipeline` starts a local Spark with 4 GiB, writes the table, and runs both alternately. Jobs are counted in
 //! the server's event log. What both have learnt is compared.
 //!
+//! `cargo bench --bench pipeline -- score` scores a table of 5,000,000 rows into another, beside PySpark with PyTorch and with
+//! NumPy.
+//!
 //! `cargo bench --bench pipeline -- wide` trains on 100, 400 and 2,000 plain columns beside PySpark's classifier.
 //!
 //! Environment: `ROUNDS` (3), `ROWS` (1000000), `PYTHON` (a Python with PySpark's Connect client and NumPy, installed into
 //! the cache when unset).
 
+mod score;
 mod wide;
 
 use std::{
@@ -47,6 +51,9 @@ struct Reading {
 async fn main() -> Outcome<()> {
     let number = |name: &str, default: usize| env::var(name).map_or(Ok(default), |n| n.parse());
     let (rounds, rows) = (number("ROUNDS", 3)?, number("ROWS", 1_000_000)?);
+    if env::args().any(|argument| argument == "score") {
+        return score::run(rounds).await;
+    }
     let finder = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/stream/python.sh");
     let python = Command::new(finder).stderr(Stdio::inherit()).output()?;
     let python = String::from_utf8(python.stdout)?.trim().to_owned();

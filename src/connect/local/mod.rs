@@ -139,6 +139,7 @@ pub struct LocalSparkBuilder {
     cache_dir: Option<PathBuf>,
     start_timeout: Duration,
     python_workers: bool,
+    python: Option<PathBuf>,
 }
 
 impl Default for LocalSparkBuilder {
@@ -151,6 +152,7 @@ impl Default for LocalSparkBuilder {
             cache_dir: None,
             start_timeout: Duration::from_secs(120),
             python_workers: false,
+            python: None,
         }
     }
 }
@@ -197,6 +199,13 @@ impl LocalSparkBuilder {
         self
     }
 
+    /// The interpreter of Python functions, in place of the one that [`python_workers`](Self::python_workers) or the
+    /// environment (`PYSPARK_PYTHON`) gives.
+    pub fn python(mut self, interpreter: impl Into<PathBuf>) -> Self {
+        self.python = Some(interpreter.into());
+        self
+    }
+
     /// How long the server may take until it answers.
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.start_timeout = timeout;
@@ -214,10 +223,13 @@ impl LocalSparkBuilder {
     pub async fn start(self) -> Result<LocalSpark> {
         let began = Instant::now();
         let search = Search::from_env(self.spark_home, self.cache_dir);
-        let with_workers = self.python_workers;
+        let (with_workers, interpreter) = (self.python_workers, self.python);
         let locate = move || {
             let (home, java) = locate(&search)?;
-            let python = with_workers.then(|| workers::install(&search)).transpose()?;
+            let python = match interpreter {
+                Some(python) => Some(python),
+                None => with_workers.then(|| workers::install(&search)).transpose()?,
+            };
             Ok::<_, Error>((home, java, python))
         };
         let (home, java, python) = tokio::task::spawn_blocking(locate)

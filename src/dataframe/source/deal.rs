@@ -1,4 +1,4 @@
-//! Rows dealt out to groups, each in partitions of its own.
+//! Rows dealt out to groups, one partition a group.
 
 use spark_connect::{
     column::Column,
@@ -11,8 +11,7 @@ use crate::dataframe::{DataFrame, Schema, column, function};
 /// The column of a row's group, while the rows are kept.
 pub(super) const GROUP: &str = "__tinderbox_group";
 
-/// The column of a row's partition, by number and by a key that Spark's hash partitioning puts there, while rows are dealt.
-const PIECE: &str = "__tinderbox_piece";
+/// The column of a key that Spark's hash partitioning puts into the group's partition, while rows are dealt.
 const KEY: &str = "__tinderbox_key";
 
 /// The column of a hash of a row's values, while the rows are kept.
@@ -35,9 +34,9 @@ pub(super) enum Deal {
     ByPlace,
 }
 
-/// The frame's rows with their group, a number from 0, in column [`GROUP`]. A group has `pieces` partitions of its own,
-/// each in an order that is the same whenever it is computed.
-pub(super) fn deal(frame: &DataFrame, schema: &Schema, groups: usize, pieces: usize, by: Deal) -> DataFrame {
+/// The frame's rows with their group, a number from 0, in column [`GROUP`]. A group is one partition, in an order that is the
+/// same whenever it is computed.
+pub(super) fn deal(frame: &DataFrame, schema: &Schema, groups: usize, by: Deal) -> DataFrame {
     let hashed = frame.with_column(HASH, hash(schema));
     let (ranked, rank) = match by {
         Deal::ByValue => (hashed, HASH),
@@ -46,17 +45,15 @@ pub(super) fn deal(frame: &DataFrame, schema: &Schema, groups: usize, pieces: us
             (sorted.with_column(PLACE, function("monotonically_increasing_id", [])).drop([HASH]), PLACE)
         }
     };
-    let partitions = groups * pieces;
-    let keys = partition_keys(partitions).into_iter().map(|key| lit(i64::from(key)).cast(DataType::Integer));
-    let any = function("pmod", [function("xxhash64", [column(rank)]), lit(partitions as i64)]);
-    let key = function("element_at", [function("array", keys), (column(PIECE) + lit(1)).cast(DataType::Integer)]);
+    let keys = partition_keys(groups).into_iter().map(|key| lit(i64::from(key)).cast(DataType::Integer));
+    let any = function("pmod", [function("xxhash64", [column(rank)]), lit(groups as i64)]);
+    let key = function("element_at", [function("array", keys), column(GROUP) + lit(1).cast(DataType::Integer)]);
     ranked
-        .with_column(PIECE, any)
+        .with_column(GROUP, any.cast(DataType::Integer))
         .with_column(KEY, key)
-        .repartition_by(Some(partitions as i32), [column(KEY)])
-        .sort_within_partitions([column(PIECE), column(rank)])
-        .with_column(GROUP, function("div", [column(PIECE), lit(pieces as i64)]).cast(DataType::Integer))
-        .drop([KEY, PIECE])
+        .repartition_by(Some(groups as i32), [column(KEY)])
+        .sort_within_partitions([column(GROUP), column(rank)])
+        .drop([KEY])
 }
 
 /// A hash of all values of a row.

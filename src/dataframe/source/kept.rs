@@ -1,7 +1,7 @@
 //! A copy of the rows that the cluster keeps while they are read: in executor storage, or as files.
 
 use arrow::{
-    array::AsArray,
+    array::{ArrayRef, AsArray},
     datatypes::{Int32Type, Int64Type},
 };
 use spark_connect::{functions, lit};
@@ -9,15 +9,19 @@ use uuid::Uuid;
 
 use super::{
     deal::{Deal, GROUP, deal, group_is, of_group},
+    files,
     groups::{self, Group},
     limits,
-    measure::Tally,
+    measure::{self, Tally},
 };
 use crate::{
     Error, Result,
     connect::Client,
     dataframe::{DataFrame, ExplainMode, SaveMode, Schema, Scratch, column, scratch},
 };
+
+/// The column of a row's file, while staged rows are measured.
+const PATH: &str = "__tinderbox_path";
 
 /// Where the copy is, and how it goes.
 #[derive(Debug)]
@@ -64,7 +68,8 @@ pub(super) async fn persist(
     persist_dealt(frame, schema, tally, cap, Deal::ByPlace).await
 }
 
-/// Has the cluster write the rows once, as files: a folder a group, files of about `task` bytes of rows.
+/// Has the cluster write the rows once, as files of about `task` bytes of rows. What was written does not change, so a file
+/// may hold any rows.
 pub(super) async fn stage(
     frame: &DataFrame,
     schema: &Schema,
@@ -72,12 +77,43 @@ pub(super) async fn stage(
     [cap, task]: [u64; 2],
     place: &Scratch,
 ) -> Result<(Kept, Vec<Group>)> {
-    let (kept, groups) = stage_dealt(frame, schema, tally, [cap, task], place, Deal::ByValue).await?;
-    if are_even(&groups, cap) {
-        return Ok((kept, groups));
+    let table = scratch::table(frame, place).await?;
+    let kept = Kept::Staged { like: frame.clone(), table: table.clone() };
+    // Parquet's writer looks at its memory every so many rows.
+    let rows_between_looks = (1u64 << 20).div_ceil(tally.average()).clamp(1, 100);
+    let write = frame.write().mode(SaveMode::ErrorIfExists).format("parquet");
+    let write = write.option("parquet.page.size.row.check.min", rows_between_looks);
+    let aim = limits::aim(tally.bytes, cap);
+    let write = write.option("maxRecordsPerFile", (task.min(aim / 2) / tally.average()).max(1));
+    let read = async {
+        write.save_as_table(&table).await?;
+        let staged = frame.read().table(&table);
+        let location = scratch::location(frame, &table).await?;
+        let Some(by_path) = files::with_path(&staged, PATH) else { return Ok(Vec::new()) };
+        let found = measure::by(&by_path, schema, column(PATH)).await?;
+        // Read by path: no catalog is asked, so that a server that was started again, and forgot the table, serves it.
+        let path = |(paths, row, _): &(ArrayRef, usize, Tally)| {
+            let path = paths.as_string_opt::<i32>().map_or("", |paths| paths.value(*row));
+            format!("{}/{}", location.trim_end_matches('/'), path.rsplit('/').next().unwrap_or_default())
+        };
+        let tallies: Vec<_> = found.iter().map(|(_, _, tally)| *tally).collect();
+        let group = |run: std::ops::Range<usize>| {
+            let files = found[run.clone()].iter().map(path);
+            groups::group(frame.read().schema(schema).format("parquet").load(files), &tallies[run])
+        };
+        let groups: Vec<Group> = groups::pack(&tallies, aim).into_iter().map(group).collect();
+        match groups.is_empty() {
+            true => Ok(vec![groups::group(staged, &[])]),
+            false => Ok(groups),
+        }
+    };
+    match read.await {
+        Ok(groups) => Ok((kept, groups)),
+        Err(error) => {
+            _ = kept.release().await;
+            Err(error)
+        }
     }
-    kept.release().await?;
-    stage_dealt(frame, schema, tally, [cap, task], place, Deal::ByPlace).await
 }
 
 /// Whether no group is larger than the cap because many rows are alike.
@@ -92,8 +128,7 @@ async fn persist_dealt(
     cap: u64,
     by: Deal,
 ) -> Result<Option<(Kept, Vec<Group>)>> {
-    // One partition a group: every partition is looked at for every group.
-    let dealt = deal(frame, schema, groups::deal(tally, limits::aim(tally.bytes, cap)), 1, by);
+    let dealt = deal(frame, schema, groups::deal(tally, limits::aim(tally.bytes, cap)), by);
     let view = format!("tinderbox_{}", Uuid::new_v4().simple());
     // A plan that draws at random draws anew each time it is analysed; a view is analysed once.
     dealt.create_temp_view(&view).await?;
@@ -113,7 +148,7 @@ async fn persist_dealt(
             let reason = "the server does not use what it was asked to keep; stage the rows instead".into();
             return Err(Error::Incomplete { operation: "persisting rows".into(), reason });
         }
-        count(&rows, tally, 1, |key| of_group(&rows, key)).await
+        count(&rows, tally, |key| of_group(&rows, key)).await
     };
     match read.await {
         Ok(groups) => Ok(Some((kept, groups))),
@@ -124,44 +159,8 @@ async fn persist_dealt(
     }
 }
 
-async fn stage_dealt(
-    frame: &DataFrame,
-    schema: &Schema,
-    tally: &Tally,
-    [cap, task]: [u64; 2],
-    place: &Scratch,
-    by: Deal,
-) -> Result<(Kept, Vec<Group>)> {
-    let aim = limits::aim(tally.bytes, cap);
-    let pieces = aim.div_ceil(task) as usize;
-    let dealt = deal(frame, schema, groups::deal(tally, aim), pieces, by);
-    let table = scratch::table(frame, place).await?;
-    let kept = Kept::Staged { like: frame.clone(), table: table.clone() };
-    // Parquet's writer looks at its memory every so many rows.
-    let rows_between_looks = (1u64 << 20).div_ceil(tally.average()).clamp(1, 100);
-    let write = dealt.write().mode(SaveMode::ErrorIfExists).format("parquet").partition_by([GROUP]);
-    let write = write.option("parquet.page.size.row.check.min", rows_between_looks);
-    let read = async {
-        write.save_as_table(&table).await?;
-        let location = scratch::location(frame, &table).await?;
-        // Read by folder: no catalog is asked, so that a server that was started again, and forgot the table, serves it.
-        let folder = |key| {
-            let folder = format!("{}/{GROUP}={key}", location.trim_end_matches('/'));
-            frame.read().schema(schema).format("parquet").load([folder])
-        };
-        count(&frame.read().table(&table), tally, pieces as u64, folder).await
-    };
-    match read.await {
-        Ok(groups) => Ok((kept, groups)),
-        Err(error) => {
-            _ = kept.release().await;
-            Err(error)
-        }
-    }
-}
-
 /// The groups that have rows, with their counts.
-async fn count(rows: &DataFrame, tally: &Tally, pieces: u64, frame: impl Fn(i32) -> DataFrame) -> Result<Vec<Group>> {
+async fn count(rows: &DataFrame, tally: &Tally, frame: impl Fn(i32) -> DataFrame) -> Result<Vec<Group>> {
     let counts = rows.group_by([column(GROUP)]).agg([functions::count(lit(1))]).order_by([column(GROUP)]);
     let mut groups = Vec::new();
     for batch in counts.collect().await? {
@@ -173,9 +172,8 @@ async fn count(rows: &DataFrame, tally: &Tally, pieces: u64, frame: impl Fn(i32)
         };
         for (key, count) in keys.values().iter().zip(counts.values()) {
             let rows = *count as u64;
-            let (bytes, task_rows) = (rows * tally.average(), rows.div_ceil(pieces));
-            let task = task_rows * tally.average();
-            let tally = Tally { rows, bytes, largest: tally.largest, task, task_rows, tasks: pieces };
+            let bytes = rows * tally.average();
+            let tally = Tally { rows, bytes, largest: tally.largest, task: bytes, task_rows: rows, tasks: 1 };
             groups.push(Group { frame: frame(*key), rows: Some(rows), tally });
         }
     }

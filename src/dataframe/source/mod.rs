@@ -51,7 +51,7 @@ pub enum Strategy {
     /// the server is started again; an epoch that was under way then cannot go on. What goes with an executor is computed
     /// again, so the plan's values must not hang on the order of its rows, as `rand()` after a shuffle does: stage those.
     Persisted,
-    /// The rows computed once and written, one folder a group: survives a restart of the server.
+    /// The rows computed once and written, in files of some MiB: survives a restart of the server.
     Staged(Scratch),
 }
 
