@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 use spark_connect::types::{DataType, StructField};
 
-use super::{Autoencoder, NeuralClassifier, features, on_cluster::ClusterStage, upload::upload};
+use super::{Autoencoder, NeuralClassifier, features, network_stage::NetworkStage, upload::upload};
 use crate::{
     Result,
     dataframe::{DataFrame, Schema, vector_type},
@@ -146,17 +146,6 @@ impl EncoderModel {
             .layer_index(self.encoder.layer_index())
             .initial_weights(self.encoder.weights().clone())
             .loss(loss)
-    }
-}
-
-impl EncoderModel {
-    pub(super) fn cluster_stage(&self) -> ClusterStage {
-        ClusterStage {
-            network: self.encoder.numpy(&self.options),
-            on_invalid: self.options.on_invalid,
-            name: "encoder_model",
-            number: DataType::Float,
-        }
     }
 }
 

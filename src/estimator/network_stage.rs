@@ -1,8 +1,9 @@
 //! Stages that are networks: computed in this process, or by the cluster's workers.
 
 use futures::future::BoxFuture;
+use spark_connect::types::DataType;
 
-use super::{EncoderModel, NeuralModel};
+use super::{EncoderModel, NeuralModel, on_cluster::ClusterStage};
 use crate::{Result, dataframe::DataFrame, ml::Transformer, stream::RecordStream};
 
 /// A stage that appends a network's columns.
@@ -13,8 +14,17 @@ pub(crate) trait NetworkStage: Transformer {
     /// As the stage's own scoring of a frame.
     fn append(&self, rows: RecordStream) -> Result<RecordStream>;
 
+    /// The stage as the cluster's workers compute it.
+    fn cluster_stage(&self) -> ClusterStage;
+
     /// The frame with the stage's columns, computed on the cluster when it is read; or why the cluster cannot.
-    fn on_cluster<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Result<DataFrame, String>>>;
+    fn on_cluster<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Result<DataFrame, String>>> {
+        Box::pin(async move {
+            let before = frame.schema().await?;
+            let after = self.transform_schema(&before)?;
+            self.cluster_stage().transform(frame, &before, &after).await
+        })
+    }
 }
 
 impl NetworkStage for NeuralModel {
@@ -22,12 +32,13 @@ impl NetworkStage for NeuralModel {
         self.model().predict(rows, self.prediction())
     }
 
-    fn on_cluster<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Result<DataFrame, String>>> {
-        Box::pin(async move {
-            let before = frame.schema().await?;
-            let after = self.transform_schema(&before)?;
-            self.cluster_stage().transform(frame, &before, &after).await
-        })
+    fn cluster_stage(&self) -> ClusterStage {
+        ClusterStage {
+            network: self.model().numpy(self.prediction()),
+            on_invalid: self.prediction().on_invalid,
+            name: "neural_model",
+            number: DataType::Double,
+        }
     }
 }
 
@@ -36,12 +47,13 @@ impl NetworkStage for EncoderModel {
         self.encoder().encode(rows, self.options())
     }
 
-    fn on_cluster<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Result<DataFrame, String>>> {
-        Box::pin(async move {
-            let before = frame.schema().await?;
-            let after = self.transform_schema(&before)?;
-            self.cluster_stage().transform(frame, &before, &after).await
-        })
+    fn cluster_stage(&self) -> ClusterStage {
+        ClusterStage {
+            network: self.encoder().numpy(self.options()),
+            on_invalid: self.options().on_invalid,
+            name: "encoder_model",
+            number: DataType::Float,
+        }
     }
 }
 

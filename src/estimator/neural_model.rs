@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 use spark_connect::types::{DataType, StructField};
 
-use super::{on_cluster::ClusterStage, upload::upload};
+use super::{network_stage::NetworkStage, upload::upload};
 use crate::{
     Result,
     dataframe::{DataFrame, Schema, vector_type},
@@ -106,17 +106,6 @@ impl NeuralModel {
             Err(reason) => tracing::info!(reason, "the network is computed here, not by the cluster"),
         }
         Ok(upload(frame, self.score(frame).await?, &before, &after, None).await?.into_frame())
-    }
-}
-
-impl NeuralModel {
-    pub(super) fn cluster_stage(&self) -> ClusterStage {
-        ClusterStage {
-            network: self.model.numpy(&self.prediction),
-            on_invalid: self.prediction.on_invalid,
-            name: "neural_model",
-            number: DataType::Double,
-        }
     }
 }
 
