@@ -10,7 +10,7 @@ use futures::TryStreamExt;
 use tinderbox::{
     Error, Result,
     connect::OperationState,
-    dataframe::{DataFrame, PartitionedSource, Scratch, Strategy},
+    dataframe::{DataFrame, PartitionedSource, Scratch, Strategy, column},
     session::Session,
     stream::{RecordSource, RecordStream},
 };
@@ -95,6 +95,29 @@ async fn few_rows_and_none_are_one_plan() {
     let error = spark.range(0, 9).source().in_flight(0).plan().await.unwrap_err().to_string();
     assert!(error.contains("`in_flight` = 0"), "{error}");
     spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn one_large_partition_is_cut_into_small_tasks_that_keep_the_order() {
+    let server = own_server().start().await.unwrap();
+    let spark = Session::builder().remote(server.remote()).create().await.unwrap();
+    // 24 MB in one partition, which is more than one task of this server may give, in descending order.
+    let frame = spark.range_with(0, 200_000, 1, Some(4)).select_expr(["id", "repeat('x', 100) AS t"]);
+    let ordered = frame.order_by([column("id").desc()]).coalesce(1);
+    let source = ordered.source();
+    assert_eq!(source.plan().await.unwrap().strategy, Strategy::Single);
+    let mut next = 200_000;
+    let mut stream = source.stream().await.unwrap();
+    while let Some(batch) = stream.try_next().await.unwrap() {
+        for id in batch.column(0).as_primitive::<Int64Type>().values() {
+            next -= 1;
+            assert_eq!(*id, next);
+        }
+    }
+    assert_eq!(next, 0);
+    source.close().await.unwrap();
+    spark.stop().await.unwrap();
+    server.stop().await;
 }
 
 #[tokio::test]

@@ -119,6 +119,9 @@ impl ConnectOptions {
         if self.http2_keep_alive.is_zero() {
             return Err(Error::param("http2_keep_alive", "0", "more than 0"));
         }
+        if self.silence.warn_after.is_zero() {
+            return Err(Error::param("silence.warn_after", "0", "more than 0"));
+        }
         if self.ca_file.is_some() && !self.url.use_ssl() {
             return Err(Error::param(
                 "ca_file",
