@@ -58,3 +58,21 @@ async fn stream_that_fails_half_way_leaves_no_staging_table() {
     assert_eq!(staging_tables(&spark, &database.to_string()).await, [""; 0]);
     spark.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn staged_frame_that_is_dropped_with_its_session_takes_its_table_along() {
+    let spark = session().await;
+    let database = database_for("staged_frame_that_is_dropped_with_its_session_takes_its_table_along").await;
+    spark.sql(&format!("USE {database}")).await.unwrap();
+    let batches = stream::iter((0..60).map(|i| Ok(batch(i * 10_000, 10_000))));
+    let frame =
+        spark.create_dataframe_from_stream(RecordStream::new(batch(0, 1).schema(), batches), None).await.unwrap();
+    assert_eq!(frame.count().await.unwrap(), 600_000);
+    assert_eq!(staging_tables(&spark, &database.to_string()).await.len(), 1);
+    let client = spark.client().clone();
+    drop((spark, frame));
+    client.settle().await;
+    let after = session().await;
+    assert_eq!(staging_tables(&after, &database.to_string()).await, [""; 0]);
+    after.stop().await.unwrap();
+}

@@ -21,8 +21,9 @@ const WIDTH: usize = 20;
 /// Runs all ways in turn; `ROWS` is 5,000,000 unless set.
 pub async fn run(rounds: usize) -> Outcome<()> {
     let rows: u64 = env::var("ROWS").map_or(Ok(5_000_000), |rows| rows.parse())?;
-    let finder = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/pipeline/score_python.sh");
-    let python = Command::new(finder).stderr(Stdio::inherit()).output()?;
+    let finder = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/stream/python.sh");
+    let packages = ["bench-score", "pyspark[connect]==4.2.1", "torch==2.15.0", "numpy==2.4.6"];
+    let python = Command::new(finder).args(packages).stderr(Stdio::inherit()).output()?;
     let python = String::from_utf8(python.stdout)?.trim().to_owned();
     let server = LocalSpark::builder().driver_memory("2g").python(&python).start().await?;
     let spark = Session::builder().remote(server.remote()).create().await?;

@@ -37,7 +37,7 @@ impl PipelineModel {
     pub async fn predict_with(&self, frame: &DataFrame, source: SourceOptions) -> Result<RecordStream> {
         self.transform_schema(&frame.schema().await?)?;
         let (there, here) = split(self);
-        append(&transform(there, frame).await?, here, source).await
+        append(transform(there, frame).await?.source_with(source).stream().await?, here)
     }
 
     /// Applies all stages to rows that are here, batch by batch: no server is asked. One batch at once:
@@ -104,8 +104,7 @@ pub(super) async fn transform(stages: &[Stage], frame: &DataFrame) -> Result<Dat
     Ok(frame)
 }
 
-/// A frame's rows with the columns of stages that compute here.
-pub(super) async fn append(frame: &DataFrame, stages: &[Stage], source: SourceOptions) -> Result<RecordStream> {
-    let rows = frame.source_with(source).stream().await?;
-    stages.iter().filter_map(|stage| network_stage(&**stage)).try_fold(rows, |rows, stage| stage.append(rows))
+/// Rows with the columns of networks, computed here.
+pub(super) fn append(rows: RecordStream, networks: &[Stage]) -> Result<RecordStream> {
+    networks.iter().filter_map(|stage| network_stage(&**stage)).try_fold(rows, |rows, stage| stage.append(rows))
 }

@@ -14,7 +14,7 @@ use spark_connect::{column::Column, functions, lit};
 
 use super::{
     ScoreOptions, Scored, Scoring,
-    predict::{Stage, split, transform},
+    predict::{Stage, append, split, transform},
 };
 use crate::{
     Error, Result,
@@ -84,10 +84,14 @@ impl PipelineModel {
             true => Some(transform(others, frame).await?),
             false => None,
         };
-        if options.scoring != Scoring::Local {
-            let scored = match Workers::of(frame).await? {
-                Err(reason) if !networks.is_empty() => Err(reason),
-                _ => {
+        if options.scoring != Scoring::Local || networks.is_empty() {
+            let workers = match networks.is_empty() {
+                true => Ok(()),
+                false => Workers::of(frame).await?.map(drop),
+            };
+            let scored = match workers {
+                Err(reason) => Err(reason),
+                Ok(()) => {
                     let frame = match before.is_none() && job.counts {
                         true => frame.observed(READ, [count()]),
                         false => frame.clone(),
@@ -184,13 +188,15 @@ impl Job<'_> {
         let [read, rows, missing] = [(); 3].map(|()| Arc::new(AtomicU64::new(0)));
         let stream = frame.source_with(self.options.source.clone()).stream().await?;
         let stream = counted(stream, read.clone(), None);
-        let stages = networks.iter().filter_map(|stage| network_stage(&**stage));
-        let scored = stages.into_iter().try_fold(stream, |rows, stage| stage.append(rows))?;
-        let scored = counted(scored, rows.clone(), self.prediction.clone().map(|name| (name, missing.clone())));
+        let scored = counted(
+            append(stream, networks)?,
+            rows.clone(),
+            self.prediction.clone().map(|name| (name, missing.clone())),
+        );
         let scratch = self.options.scratch.clone().or_else(|| Scratch::beside(self.table));
         let uploaded = upload(frame, scored, &before, &after, scratch.as_ref()).await?;
         uploaded.write().mode(self.options.mode).save_as_table(self.table).await?;
-        uploaded.close().await?;
+        uploaded.close().await;
         let [read, rows, missing] = [read, rows, missing].map(|count| count.load(Ordering::Relaxed));
         Ok(self.scored(rows, read.saturating_sub(rows), missing, Scoring::Local))
     }

@@ -1,13 +1,6 @@
 //! Arrow's IPC stream format, as Spark Connect carries it: each result batch travels as one whole stream.
 
-use arrow::{
-    array::RecordBatch,
-    buffer::Buffer,
-    datatypes::{Schema, SchemaRef},
-    error::ArrowError,
-    ipc::{reader::StreamDecoder, writer::StreamWriter},
-};
-use bytes::Bytes;
+use arrow::{array::RecordBatch, buffer::Buffer, datatypes::SchemaRef, error::ArrowError, ipc::reader::StreamDecoder};
 
 use crate::{Error, Result};
 
@@ -68,28 +61,16 @@ fn read(mut data: Buffer) -> Result<(Option<SchemaRef>, Vec<RecordBatch>), Arrow
     Ok((decoder.schema(), batches))
 }
 
-/// Encodes batches of one schema as one whole IPC stream.
-///
-/// # Errors
-/// [`Error::Arrow`] when a batch has another schema, or a type that IPC cannot carry.
-pub fn encode(schema: &Schema, batches: &[RecordBatch]) -> Result<Bytes> {
-    let fail = |e| Error::arrow("encoding record batches", e);
-    let size: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
-    let mut writer = StreamWriter::try_new(Vec::with_capacity(size + 1024), schema).map_err(fail)?;
-    for batch in batches {
-        writer.write(batch).map_err(fail)?;
-    }
-    Ok(writer.into_inner().map_err(fail)?.into())
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use arrow::{
         array::{Int64Array, StringArray},
-        datatypes::{DataType, Field},
+        datatypes::{DataType, Field, Schema},
+        ipc::writer::StreamWriter,
     };
+    use bytes::Bytes;
 
     use super::*;
 
@@ -103,8 +84,14 @@ mod tests {
         RecordBatch::try_new(Arc::new(schema), columns.to_vec()).unwrap()
     }
 
+    fn encode(schema: &Schema, batches: &[RecordBatch]) -> Bytes {
+        let mut writer = StreamWriter::try_new(Vec::new(), schema).unwrap();
+        batches.iter().for_each(|batch| writer.write(batch).unwrap());
+        writer.into_inner().unwrap().into()
+    }
+
     fn encoded(batches: &[RecordBatch]) -> Bytes {
-        encode(&batches[0].schema(), batches).unwrap()
+        encode(&batches[0].schema(), batches)
     }
 
     #[test]
@@ -121,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_stream_without_batches_still_has_a_schema() {
-        let bytes = encode(&batch("n", vec![]).schema(), &[]).unwrap();
+        let bytes = encode(&batch("n", vec![]).schema(), &[]);
         let mut decoder = Decoder::default();
         assert!(decoder.decode(bytes.into(), 0).unwrap().is_empty());
         assert_eq!(decoder.schema().unwrap().field(0).metadata()["k"], "v");

@@ -104,7 +104,8 @@ impl CheckpointTable {
         let Some(first) = batches.first() else { return Err(self.bad("rows")) };
         let rows = self.spark.upload(RecordStream::from_batches(first.schema(), batches.clone()), &self.table).await?;
         rows.write().mode(SaveMode::Append).partition_by(["name"]).save_as_table(&self.table).await?;
-        rows.close().await
+        rows.close().await;
+        Ok(())
     }
 
     async fn read_rows(&self, name: &str) -> Result<Vec<u8>> {

@@ -120,7 +120,8 @@ impl ModelTable {
         let rows = RecordStream::from_batches(layout::schema(), batches.to_vec());
         let rows = self.spark.upload(rows, &self.table).await?;
         rows.write().mode(SaveMode::Append).save_as_table(&self.table).await?;
-        rows.close().await
+        rows.close().await;
+        Ok(())
     }
 
     /// Reads a version of a model, the newest whole one when no version is asked for; gives its number too.

@@ -76,14 +76,11 @@ impl Uploaded {
         self.frame
     }
 
-    /// Drops the staging table.
-    ///
-    /// # Errors
-    /// [`Error::Server`](crate::Error::Server); [`Error::Unreachable`](crate::Error::Unreachable).
-    pub(crate) async fn close(self) -> Result<()> {
-        match self.staging {
-            Some(staging) => staging.close().await,
-            None => Ok(()),
+    /// Drops the staging table. A failure is logged: whatever was made of the rows is there.
+    pub(crate) async fn close(self) {
+        let Some(staging) = self.staging else { return };
+        if let Err(error) = staging.close().await {
+            tracing::warn!(%error, "a staging table is left; the next program that stages there drops it");
         }
     }
 }
@@ -120,7 +117,7 @@ pub(crate) async fn upload(
         }
     }
     match Staging::create(context, &blocks.layout, scratch).await {
-        Ok(staging) => stage(staging, waiting, blocks, bytes).await,
+        Ok(staging) => stage(context, staging, waiting, blocks, bytes).await,
         Err(error) if error.is_refusal() && at_once > 1 => {
             tracing::warn!(
                 %error,
@@ -137,7 +134,13 @@ pub(crate) async fn upload(
 }
 
 /// Writes the blocks one after the other; the next is computed while one is written.
-async fn stage(mut staging: Staging, waiting: Vec<Block>, mut blocks: Blocks, bytes: usize) -> Result<Uploaded> {
+async fn stage(
+    context: &Arc<Context>,
+    mut staging: Staging,
+    waiting: Vec<Block>,
+    mut blocks: Blocks,
+    bytes: usize,
+) -> Result<Uploaded> {
     let mut waiting = waiting.into_iter();
     let mut current = waiting.next();
     while let Some(block) = current {
@@ -149,7 +152,7 @@ async fn stage(mut staging: Staging, waiting: Vec<Block>, mut blocks: Blocks, by
         };
         ((), current) = future::try_join(staging.append(block), following).await?;
     }
-    let (frame, row_bytes) = (staging.finish().await?, staging.row_bytes());
+    let (frame, row_bytes) = (staging.finish(context).await?, staging.row_bytes());
     Ok(Uploaded { frame, staging: Some(staging), row_bytes })
 }
 

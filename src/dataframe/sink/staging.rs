@@ -10,7 +10,7 @@ use super::blocks::Block;
 use crate::{
     Error, Result,
     connect::Client,
-    dataframe::{Context, DataFrame, SaveMode, Scratch, column, local::LocalRows, scratch},
+    dataframe::{Context, DataFrame, DataFrameReader, SaveMode, Scratch, column, local::LocalRows, scratch},
 };
 
 /// The column of a row's block.
@@ -28,7 +28,7 @@ const BLOCKS_A_SESSION: u32 = 2;
 /// A table of rows on their way; dropped with this value, in the background.
 #[derive(Debug)]
 pub(crate) struct Staging {
-    /// The session that owns the rows.
+    /// A frame of the session that owns the rows.
     like: DataFrame,
     table: String,
     layout: LocalRows,
@@ -45,7 +45,9 @@ pub(crate) struct Staging {
 impl Staging {
     /// Chooses a name. The first block makes the table.
     pub(super) async fn create(context: &Arc<Context>, layout: &LocalRows, place: Option<&Scratch>) -> Result<Self> {
-        let like = DataFrame::new(context.clone(), RelType::LocalRelation(proto::LocalRelation::default()));
+        // A context of its own: the caller's may keep this value, and is to end with the last of its frames.
+        let own = Context::new(context.client().clone());
+        let like = DataFrame::new(own, RelType::LocalRelation(proto::LocalRelation::default()));
         let place = match place {
             Some(place) => place.clone(),
             None => Scratch::Database(scratch::current_database(&like).await?),
@@ -123,10 +125,15 @@ impl Staging {
         Ok(client)
     }
 
-    /// The rows of the table, which must be those that were written.
-    pub(super) async fn finish(&mut self) -> Result<DataFrame> {
+    /// The rows of the table, which must be those that were written, in a context of the same session if it lasts.
+    pub(super) async fn finish(&mut self, context: &Arc<Context>) -> Result<DataFrame> {
         self.carrier = None;
-        let rows = self.like.read().table(&self.table);
+        let client = self.like.client();
+        let context = match client.session_id() == context.client().session_id() {
+            true => context.clone(),
+            false => Context::new(client.clone()),
+        };
+        let rows = DataFrameReader::new(context).table(&self.table);
         let mut found = BTreeMap::new();
         let counts = rows.group_by([column(BLOCK)]).agg([functions::count(lit(1))]);
         for batch in counts.collect().await? {
