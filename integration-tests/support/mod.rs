@@ -1,6 +1,7 @@
 //! What the tests share: a server, a database per test, a proxy that misbehaves.
 
 mod gate;
+mod onnx;
 mod proxy;
 mod pyspark;
 pub mod spark_ml;
@@ -17,7 +18,7 @@ use tinderbox::{
 };
 use tokio::sync::OnceCell;
 
-pub use self::{gate::Gate, proxy::Proxy, pyspark::pyspark};
+pub use self::{gate::Gate, onnx::OnnxCases, proxy::Proxy, pyspark::pyspark};
 
 /// The connection string of the server that all tests share.
 pub async fn remote() -> String {

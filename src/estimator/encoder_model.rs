@@ -1,6 +1,6 @@
 //! A network that learnt without labels, as a stage of a fitted pipeline.
 
-use std::any::Any;
+use std::{any::Any, path::Path};
 
 use arrow::array::RecordBatch;
 use futures::future::BoxFuture;
@@ -82,6 +82,14 @@ impl EncoderModel {
     /// [`Error::Param`](crate::Error::Param) when there are not so many layers.
     pub fn with_layer_index(self, layer_index: usize) -> Result<Self> {
         Ok(Self { encoder: self.encoder.with_layer_index(layer_index)?, ..self })
+    }
+
+    /// Writes the network to an ONNX file, its outputs called as its columns are, see [`Encoder::write_onnx`].
+    ///
+    /// # Errors
+    /// As [`Encoder::write_onnx`].
+    pub fn write_onnx(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.encoder.write_onnx(path, &self.options)
     }
 
     /// Streams a frame's rows here, in partition groups where they are many, and appends the code, the reconstruction and

@@ -1,6 +1,6 @@
 //! A trained network as a stage of a fitted pipeline.
 
-use std::any::Any;
+use std::{any::Any, path::Path};
 
 use arrow::array::RecordBatch;
 use futures::future::BoxFuture;
@@ -82,6 +82,15 @@ impl NeuralModel {
     /// [`Error::Param`](crate::Error::Param) for thresholds that do not fit the classes or labels.
     pub fn with_prediction(self, prediction: PredictOptions) -> Result<Self> {
         Self::new(self.model, self.training, prediction, self.lineage)
+    }
+
+    /// Writes the network to an ONNX file, its outputs called as its columns are, see
+    /// [`Model::write_onnx`](model::Model::write_onnx).
+    ///
+    /// # Errors
+    /// As [`Model::write_onnx`](model::Model::write_onnx).
+    pub fn write_onnx(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.model.write_onnx(path, &self.prediction)
     }
 
     /// Streams a frame's rows here, in partition groups where they are many, and appends the prediction columns, batch by

@@ -5,6 +5,7 @@ mod encoder;
 mod history;
 mod metric;
 mod numpy;
+mod onnx;
 mod predict;
 mod roc;
 mod task;

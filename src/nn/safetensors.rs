@@ -4,7 +4,7 @@ use std::{collections::HashMap, fs, io, path::Path};
 
 use candle_core::{DType, Device, Tensor, safetensors};
 
-use super::{NamedTensor, Weights};
+use super::{NamedTensor, Weights, files};
 use crate::{Error, Result};
 
 impl Weights {
@@ -31,12 +31,7 @@ impl Weights {
             let tensor = Tensor::from_slice(values, shape.as_slice(), &Device::Cpu);
             tensors.insert(name, tensor.map_err(|e| Error::tensor(format!("copying `{name}`"), e))?);
         }
-        // Whoever reads the file meanwhile finds the one before it, or this one whole.
-        let (folder, name) = (path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or_default());
-        let part = folder.join(format!(".{}.part", name.to_string_lossy()));
-        let written =
-            safetensors::save(&tensors, &part).map_err(io::Error::other).and_then(|()| fs::rename(&part, path));
-        written.map_err(|e| Error::io(path, e))
+        files::replace(path, |part| safetensors::save(&tensors, part).map_err(io::Error::other))
     }
 
     fn from_safetensors(bytes: &[u8]) -> std::result::Result<Self, String> {

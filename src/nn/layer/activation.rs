@@ -3,6 +3,8 @@
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::nn::onnx::{self, Graph};
+
 /// An element-wise function; any shape in, the same shape out. Defined as in PyTorch, with its defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -40,6 +42,26 @@ impl Activation {
             // log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|))
             Activation::Softplus => x.relu()? + ((x.abs()?.neg()?.exp()? + 1.0)?.log()?),
         }
+    }
+
+    /// The function as ONNX's operators have it.
+    pub(in crate::nn) fn onnx(self, graph: &mut Graph<'_>, x: &str) -> String {
+        let operator = match self {
+            Activation::Relu => "Relu",
+            Activation::LeakyRelu => {
+                return graph.node("LeakyRelu", &[x], vec![("alpha", onnx::Attribute::Float(0.01))]);
+            }
+            Activation::Elu => "Elu",
+            Activation::Gelu => "Gelu",
+            Activation::Silu => {
+                let gate = graph.node("Sigmoid", &[x], Vec::new());
+                return graph.node("Mul", &[x, &gate], Vec::new());
+            }
+            Activation::Tanh => "Tanh",
+            Activation::Sigmoid => "Sigmoid",
+            Activation::Softplus => "Softplus",
+        };
+        graph.node(operator, &[x], Vec::new())
     }
 }
 

@@ -4,7 +4,15 @@ use candle_core::{D, DType, Result, Tensor, bail};
 use serde::{Deserialize, Serialize};
 
 use super::Readout;
-use crate::nn::{InputShape, op, spec::Initial};
+use crate::{
+    Result as Checked,
+    nn::{
+        InputShape,
+        onnx::{Attribute, Graph, Rows, data_type},
+        op,
+        spec::Initial,
+    },
+};
 
 /// A block of self-attention over rows of steps × values (Vaswani et al., "Attention is all you need", 2017), put together
 /// like PyTorch's `nn.TransformerEncoderLayer` without dropout: `y = norm1(x + attention(x))`, and with a feed-forward part
@@ -139,6 +147,84 @@ impl Attention {
         let step = project + 8 * width * width + 4 * time * width + 4 * width * hidden + rest;
         time.saturating_mul(step)
     }
+}
+
+impl Attention {
+    /// The block by ONNX's operators; `own` is what the parameters' names begin with.
+    pub(in crate::nn) fn onnx(
+        &self,
+        graph: &mut Graph<'_>,
+        rows: &Rows,
+        own: &str,
+        input: &InputShape,
+    ) -> Checked<String> {
+        let width = self.width.or(input.dims.last().copied()).unwrap_or(1);
+        let each = width / self.heads.max(1);
+        let project = |graph: &mut Graph<'_>, x: &str, name: &str| {
+            graph.project(x, &format!("{own}{name}weight"), &format!("{own}{name}bias"))
+        };
+        let norm = |graph: &mut Graph<'_>, x: &str, more: &str, name: &str| -> Checked<String> {
+            let sum = graph.node("Add", &[x, more], Vec::new());
+            let [weight, bias] = ["weight", "bias"].map(|part| graph.weight(&format!("{own}{name}.{part}")));
+            let attributes = vec![("axis", Attribute::Int(2)), ("epsilon", Attribute::Float(EPS))];
+            Ok(graph.node("LayerNormalization", &[&sum, &weight?, &bias?], attributes))
+        };
+        let mut x = rows.name.clone();
+        if self.width.is_some() {
+            x = project(graph, &x, "project.")?;
+        }
+        if self.positions {
+            let positions = positions_onnx(graph, &x, width);
+            x = graph.node("Add", &[&x, &positions], Vec::new());
+        }
+        let all = project(graph, &x, "self_attn.in_proj_")?;
+        let all = graph.reshape(&all, &[0, 0, 3, self.heads, each]);
+        let all = graph.transpose(&all, &[2, 0, 3, 1, 4]);
+        let [query, key, value] = [0, 1, 2].map(|part| {
+            let part = graph.int(part);
+            graph.node("Gather", &[&all, &part], vec![("axis", Attribute::Int(0))])
+        });
+        let key = graph.transpose(&key, &[0, 1, 3, 2]);
+        let scores = graph.node("MatMul", &[&query, &key], Vec::new());
+        let scale = graph.floats(&[], &[(each as f32).sqrt()]);
+        let mut scores = graph.node("Div", &[&scores, &scale], Vec::new());
+        if let Some(lengths) = &rows.lengths {
+            let inside = graph.inside(&x, lengths);
+            let inside = graph.transpose(&inside, &[0, 2, 1]);
+            let inside = graph.unsqueeze(&inside, 1);
+            let none = graph.floats(&[], &[-1e30]);
+            scores = graph.node("Where", &[&inside, &scores, &none], Vec::new());
+        }
+        // Of the last axis, unless told otherwise.
+        let shares = graph.node("Softmax", &[&scores], Vec::new());
+        let mixed = graph.node("MatMul", &[&shares, &value], Vec::new());
+        let mixed = graph.transpose(&mixed, &[0, 2, 1, 3]);
+        let mixed = graph.reshape(&mixed, &[0, 0, width]);
+        let mixed = project(graph, &mixed, "self_attn.out_proj.")?;
+        let mut y = norm(graph, &x, &mixed, "norm1")?;
+        if self.feed_forward.is_some() {
+            let inner = project(graph, &y, "linear1.")?;
+            let inner = graph.node("Relu", &[&inner], Vec::new());
+            let inner = project(graph, &inner, "linear2.")?;
+            y = norm(graph, &y, &inner, "norm2")?;
+        }
+        Ok(self.output.onnx(graph, &y, rows.lengths.as_deref()))
+    }
+}
+
+/// Sines and cosines for each step, `(steps, width)`. A cosine is a sine a quarter further on.
+fn positions_onnx(graph: &mut Graph<'_>, x: &str, width: usize) -> String {
+    let steps = graph.steps(x);
+    let steps = graph.cast(&steps, data_type::DOUBLE);
+    let steps = graph.unsqueeze(&steps, 1);
+    let pace = |at: usize| 10_000f64.powf(-((at - at % 2) as f64) / width as f64);
+    let paces = graph.doubles(&[width], &(0..width).map(pace).collect::<Vec<_>>());
+    let shift = |at: usize| if at.is_multiple_of(2) { 0.0 } else { std::f64::consts::FRAC_PI_2 };
+    let shifts = graph.doubles(&[width], &(0..width).map(shift).collect::<Vec<_>>());
+    let angles = graph.node("Mul", &[&steps, &paces], Vec::new());
+    let angles = graph.node("Add", &[&angles, &shifts], Vec::new());
+    let sines = graph.node("Sin", &[&angles], Vec::new());
+    graph.cast(&sines, data_type::FLOAT)
 }
 
 /// `x` is `(rows, time, values)`, padded behind the rows' lengths where those are given; `params` as

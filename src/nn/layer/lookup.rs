@@ -3,7 +3,14 @@
 use candle_core::{DType, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::nn::{InputShape, op::Lookup};
+use crate::{
+    Result as Checked,
+    nn::{
+        InputShape,
+        onnx::{Attribute, Graph, data_type},
+        op::Lookup,
+    },
+};
 
 /// A table of learnt numbers, a line per id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +33,17 @@ impl Table {
         // Ids travel in single precision, which tells them apart up to 2²⁴.
         let fits = format!("count is 1 to {}, dims 1 to {}", 1 << 24, 1 << 20);
         if legal { Ok(()) } else { Err((format!("count = {}, dims = {}", self.count, self.dims), fits)) }
+    }
+
+    /// An embedding as ONNX's operators have it.
+    pub(in crate::nn) fn onnx(self, graph: &mut Graph<'_>, x: &str, own: &str, input: &InputShape) -> Checked<String> {
+        let mut ids = graph.cast(x, data_type::INT64);
+        if input.ragged {
+            let axes = graph.ints(&[2]);
+            ids = graph.node("Squeeze", &[&ids, &axes], Vec::new());
+        }
+        let weight = graph.weight(&format!("{own}weight"))?;
+        Ok(graph.node("Gather", &[&weight, &ids], vec![("axis", Attribute::Int(0))]))
     }
 }
 
@@ -73,4 +91,28 @@ pub(crate) fn forward(lookup: &Lookup, x: &Tensor, params: &[&Tensor]) -> Result
         parts.push(x.narrow(1, lookup.ids, lookup.rest)?);
     }
     Tensor::cat(&parts, 1)
+}
+
+/// Categories as ONNX's operators have them; `own` is what the tables' names begin with.
+pub(in crate::nn) fn categories_onnx(
+    tables: &[Table],
+    graph: &mut Graph<'_>,
+    x: &str,
+    own: &str,
+    input: &InputShape,
+) -> Checked<String> {
+    let mut parts = Vec::with_capacity(tables.len() + 1);
+    for id in 0..tables.len() {
+        let place = graph.int(id as i64);
+        let value = graph.node("Gather", &[x, &place], vec![("axis", Attribute::Int(1))]);
+        let value = graph.cast(&value, data_type::INT64);
+        let weight = graph.weight(&format!("{own}weight_{id}"))?;
+        parts.push(graph.node("Gather", &[&weight, &value], vec![("axis", Attribute::Int(0))]));
+    }
+    if input.count() > tables.len() {
+        let [begin, end, axis] = [tables.len(), input.count(), 1].map(|number| graph.ints(&[number as i64]));
+        parts.push(graph.node("Slice", &[x, &begin, &end, &axis], Vec::new()));
+    }
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    Ok(graph.node("Concat", &parts, vec![("axis", Attribute::Int(1))]))
 }

@@ -3,9 +3,13 @@
 use candle_core::{DType, Result, Tensor, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::nn::{
-    InputShape,
-    op::rnn::{CellKind, Shape},
+use crate::{
+    Error, Result as Checked,
+    nn::{
+        InputShape,
+        onnx::{Attribute, Graph, Rows, data_type},
+        op::rnn::{CellKind, Shape},
+    },
 };
 
 /// What a recurrent layer gives for a sequence.
@@ -75,6 +79,97 @@ impl Recurrent {
             given.dims.push(shape.outputs());
         }
         Ok((given, shape))
+    }
+}
+
+impl Recurrent {
+    /// The layers as ONNX's operators have them, one a layer; `own` is what the parameters' names begin with.
+    pub(in crate::nn) fn onnx(&self, kind: CellKind, graph: &mut Graph<'_>, rows: &Rows, own: &str) -> Checked<String> {
+        // Where ONNX looks for each gate of ours, which are in PyTorch's order.
+        let (operator, gates): (_, &[usize]) = match kind {
+            CellKind::Lstm => ("LSTM", &[0, 3, 1, 2]),
+            CellKind::Gru => ("GRU", &[1, 0, 2]),
+            CellKind::Tanh | CellKind::Relu => ("RNN", &[0]),
+        };
+        let sides: &[&str] = if self.bidirectional { &["", "_reverse"] } else { &[""] };
+        let lengths = rows.lengths.as_ref().map(|lengths| graph.cast(lengths, data_type::INT32)).unwrap_or_default();
+        let (mut steps, mut last) = (rows.name.clone(), String::new());
+        for layer in 0..self.layers {
+            let ordered = |graph: &Graph<'_>, name: &str, side: &str| {
+                let tensor = graph.tensor(&format!("{own}{name}_l{layer}{side}"))?;
+                let gate = self.hidden * tensor.shape.get(1).copied().unwrap_or(1);
+                let values: Vec<f32> =
+                    gates.iter().flat_map(|&from| &tensor.values[from * gate..(from + 1) * gate]).copied().collect();
+                Ok::<_, Error>(values)
+            };
+            let mut constant = |names: &[&str]| {
+                let mut values = Vec::new();
+                for (side, name) in sides.iter().flat_map(|side| names.iter().map(move |name| (side, name))) {
+                    values.extend(ordered(graph, name, side)?);
+                }
+                // Weights are `(sides, gates, inputs)`, biases `(sides, both biases' gates)`.
+                let rows = gates.len() * self.hidden * names.len();
+                let columns = values.len() / sides.len() / rows;
+                let shape = if names.len() == 1 { vec![sides.len(), rows, columns] } else { vec![sides.len(), rows] };
+                Ok::<_, Error>(graph.floats(&shape, &values))
+            };
+            let input_weight = constant(&["weight_ih"])?;
+            let hidden_weight = constant(&["weight_hh"])?;
+            let bias = constant(&["bias_ih", "bias_hh"])?;
+            let mut attributes = vec![("hidden_size", Attribute::Int(self.hidden))];
+            if self.bidirectional {
+                attributes.push(("direction", Attribute::Text("bidirectional")));
+            }
+            match kind {
+                CellKind::Gru => attributes.push(("linear_before_reset", Attribute::Int(1))),
+                CellKind::Relu => attributes.push(("activations", Attribute::Texts(vec!["Relu"; sides.len()]))),
+                CellKind::Lstm | CellKind::Tanh => {}
+            }
+            let turned = graph.transpose(&steps, &[1, 0, 2]);
+            let inputs = [&*turned, &input_weight, &hidden_weight, &bias, &lengths];
+            // All outputs `(steps, sides, rows, hidden)`, and the last `(sides, rows, hidden)`.
+            let [all, end] = graph.node_of(operator, &inputs, attributes);
+            let all = graph.transpose(&all, &[2, 0, 1, 3]);
+            steps = graph.reshape(&all, &[0, 0, sides.len() * self.hidden]);
+            last = end;
+        }
+        if self.output == Readout::Last {
+            let last = graph.transpose(&last, &[1, 0, 2]);
+            return Ok(graph.reshape(&last, &[0, sides.len() * self.hidden]));
+        }
+        Ok(self.output.onnx(graph, &steps, rows.lengths.as_deref()))
+    }
+}
+
+impl Readout {
+    /// What steps `(rows, steps, values)` come to, by ONNX's operators.
+    pub(super) fn onnx(self, graph: &mut Graph<'_>, steps: &str, lengths: Option<&str>) -> String {
+        let (outside, reduce) = match self {
+            Readout::All => return steps.to_owned(),
+            Readout::Last => {
+                let Some(lengths) = lengths else {
+                    let last = graph.int(-1);
+                    return graph.node("Gather", &[steps, &last], vec![("axis", Attribute::Int(1))]);
+                };
+                let one = graph.int(1);
+                let at = graph.node("Sub", &[lengths, &one], Vec::new());
+                let at = graph.unsqueeze(&at, 1);
+                return graph.node("GatherND", &[steps, &at], vec![("batch_dims", Attribute::Int(1))]);
+            }
+            Readout::Mean => (0.0, if lengths.is_some() { "ReduceSum" } else { "ReduceMean" }),
+            Readout::Max => (f32::NEG_INFINITY, "ReduceMax"),
+        };
+        let Some(lengths) = lengths else { return graph.reduce(reduce, steps, 1) };
+        let inside = graph.inside(steps, lengths);
+        let outside = graph.floats(&[], &[outside]);
+        let seen = graph.node("Where", &[&inside, steps, &outside], Vec::new());
+        let reduced = graph.reduce(reduce, &seen, 1);
+        if self == Readout::Max {
+            return reduced;
+        }
+        let count = graph.cast(lengths, data_type::FLOAT);
+        let count = graph.unsqueeze(&count, 1);
+        graph.node("Div", &[&reduced, &count], Vec::new())
     }
 }
 

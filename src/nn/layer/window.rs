@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::nn::{InputShape, op::Window};
+use crate::nn::{
+    InputShape,
+    onnx::{Attribute, Graph},
+    op::Window,
+};
 
 /// The largest kernel, stride, padding or dilation: far beyond use, far below overflow.
 const MOST: usize = 1 << 15;
@@ -31,6 +35,14 @@ pub struct Conv {
 }
 
 impl Conv {
+    /// The convolution as ONNX's operator has it, of rows, weight and bias.
+    pub(in crate::nn) fn onnx(&self, axes: usize, graph: &mut Graph<'_>, inputs: [&str; 3]) -> String {
+        let mut attributes = sliding(axes, self.kernel, self.stride, self.padding);
+        attributes.push(("dilations", Attribute::Ints(vec![self.dilation; axes])));
+        attributes.push(("group", Attribute::Int(self.groups)));
+        graph.node("Conv", &inputs, attributes)
+    }
+
     /// Stride, dilation and groups of 1, no padding.
     pub fn new(outputs: usize, kernel: usize) -> Self {
         Self { outputs, kernel, stride: 1, padding: 0, dilation: 1, groups: 1 }
@@ -73,6 +85,13 @@ pub struct ConvTranspose {
 }
 
 impl ConvTranspose {
+    /// The transposed convolution as ONNX's operator has it, of rows, weight and bias.
+    pub(in crate::nn) fn onnx(&self, graph: &mut Graph<'_>, inputs: [&str; 3]) -> String {
+        let mut attributes = sliding(2, self.kernel, self.stride, self.padding);
+        attributes.push(("output_padding", Attribute::Ints(vec![self.output_padding; 2])));
+        graph.node("ConvTranspose", &inputs, attributes)
+    }
+
     /// A stride of 1, no padding.
     pub fn new(outputs: usize, kernel: usize) -> Self {
         Self { outputs, kernel, stride: 1, padding: 0, output_padding: 0 }
@@ -130,6 +149,15 @@ pub struct Pool {
 }
 
 impl Pool {
+    /// The pooling as ONNX's operators have it.
+    pub(in crate::nn) fn onnx(&self, axes: usize, operator: &str, graph: &mut Graph<'_>, x: &str) -> String {
+        let mut attributes = sliding(axes, self.kernel, self.stride.unwrap_or(self.kernel), self.padding);
+        if operator == "AveragePool" {
+            attributes.push(("count_include_pad", Attribute::Int(1)));
+        }
+        graph.node(operator, &[x], attributes)
+    }
+
     /// Kernels side by side, no padding.
     pub fn new(kernel: usize) -> Self {
         Self { kernel, stride: None, padding: 0 }
@@ -149,6 +177,12 @@ impl Pool {
 
 fn one() -> usize {
     1
+}
+
+/// What all operators of ONNX that slide a kernel are told.
+fn sliding(axes: usize, kernel: usize, stride: usize, padding: usize) -> Vec<(&'static str, Attribute)> {
+    let sides = |of: usize, count: usize| Attribute::Ints(vec![of; count]);
+    vec![("kernel_shape", sides(kernel, axes)), ("strides", sides(stride, axes)), ("pads", sides(padding, 2 * axes))]
 }
 
 /// The channels of a row that has as many other dimensions as the layer slides along.

@@ -1,0 +1,94 @@
+//! Networks written as ONNX files and computed by `onnxruntime`.
+
+use std::{
+    fs::File,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, RecordBatch},
+    compute::{cast, concat_batches},
+    datatypes::{DataType, Float64Type},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tinderbox::{Result, nn::NetworkSpec, tensor::Columns};
+
+/// Networks with rows, and what is expected for those.
+pub struct OnnxCases {
+    folder: TempDir,
+    cases: Vec<Value>,
+}
+
+impl OnnxCases {
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), cases: Vec::new() }
+    }
+
+    /// Adds a network; `scored` are rows with their predictions.
+    pub fn push(
+        &mut self,
+        name: &str,
+        write: impl FnOnce(&Path) -> Result<()>,
+        spec: &NetworkSpec,
+        columns: &Columns,
+        scored: &[RecordBatch],
+    ) {
+        let file = format!("{}.onnx", self.cases.len());
+        write(&self.folder.path().join(&file)).unwrap();
+        let rows = concat_batches(&scored[0].schema(), scored).unwrap();
+        let features: Vec<_> = match &columns.readers {
+            None => columns.features.iter().map(String::as_str).collect(),
+            Some(readers) => readers.columns(),
+        };
+        let features: Vec<_> = features.iter().map(|name| rows.column_by_name(name).unwrap()).collect();
+        let row = |row| features.iter().flat_map(|column| numbers(column, row)).collect::<Vec<f64>>();
+        let schema = rows.schema();
+        let outputs = schema.fields().iter().zip(rows.columns()).map(|(field, column)| {
+            let values: Vec<Value> = match column.data_type() {
+                DataType::Utf8 => column.as_string::<i32>().iter().map(|text| json!(text)).collect(),
+                _ => (0..rows.num_rows()).map(|row| json!(numbers(column, row))).collect(),
+            };
+            (field.name().clone(), Value::from(values))
+        });
+        self.cases.push(json!({
+            "name": name,
+            "file": file,
+            "dims": spec.inputs.dims,
+            "ragged": spec.inputs.ragged,
+            "features": (0..rows.num_rows()).map(row).collect::<Vec<_>>(),
+            "outputs": outputs.collect::<serde_json::Map<_, _>>(),
+        }));
+    }
+
+    /// Computes all of them, and holds each against what is expected.
+    pub fn run(self) {
+        let folder = self.folder.path();
+        serde_json::to_writer(File::create(folder.join("cases.json")).unwrap(), &self.cases).unwrap();
+        let support = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration-tests/support");
+        let found = Command::new(support.join("onnx.sh")).stderr(Stdio::inherit()).output().unwrap();
+        assert!(found.status.success(), "onnxruntime cannot be installed");
+        let python = String::from_utf8(found.stdout).unwrap();
+        let mut command = Command::new(python.trim());
+        let done = command.arg(support.join("onnx.py")).arg(folder).stderr(Stdio::inherit()).output().unwrap();
+        let said = String::from_utf8(done.stdout).unwrap();
+        let differences: Vec<f64> = said.lines().map(|line| line.parse().unwrap()).collect();
+        assert_eq!(differences.len(), self.cases.len(), "{said}");
+        for (case, difference) in self.cases.iter().zip(&differences) {
+            println!("{} as ONNX: {difference:.1e}", case["name"]);
+        }
+        for (case, difference) in self.cases.iter().zip(differences) {
+            assert!(difference < 1e-5, "{} as ONNX: {difference}", case["name"]);
+        }
+    }
+}
+
+/// A row's numbers in a column of numbers, or of lists of them.
+fn numbers(column: &ArrayRef, row: usize) -> Vec<f64> {
+    if let Some(list) = column.as_list_opt::<i32>() {
+        let list = list.value(row);
+        return (0..list.len()).flat_map(|i| numbers(&list, i)).collect();
+    }
+    vec![cast(column, &DataType::Float64).unwrap().as_primitive::<Float64Type>().value(row)]
+}

@@ -1,0 +1,19 @@
+//! Files that are there whole or not at all.
+
+use std::{fs, io, path::Path};
+
+use crate::{Error, Result};
+
+/// Writes a file, by a name of its own, and puts it in the place of one of that name. Whoever reads it meanwhile finds the one before it, or this one whole.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be written; what was written of it is removed.
+pub(super) fn replace(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
+    let (folder, name) = (path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or_default());
+    let part = folder.join(format!(".{}.part", name.to_string_lossy()));
+    let written = write(&part).and_then(|()| fs::rename(&part, path));
+    written.map_err(|error| {
+        _ = fs::remove_file(&part);
+        Error::io(path, error)
+    })
+}
