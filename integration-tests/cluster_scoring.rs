@@ -334,6 +334,55 @@ async fn rows_that_cannot_be_used_are_refused_skipped_or_kept_on_the_cluster() {
 }
 
 #[tokio::test]
+async fn rows_that_cannot_be_used_go_to_quarantine_each_with_its_reason() {
+    let spark = session().await;
+    let database = database_for("rows_that_cannot_be_used_go_to_quarantine_each_with_its_reason").await;
+    let frame = spark.sql(ODD).await.unwrap();
+    let stage = untrained(Network::mlp([4]), 3, Columns::new("fea.tures", ""), classes());
+    let model = PipelineModel::new([Box::new(stage) as Box<dyn Transformer>]);
+    let [table, bad] = ["scored", "bad"].map(|name| database.table(name));
+    for scoring in [Scoring::OnCluster, Scoring::Local] {
+        let options = ScoreOptions::new().mode(SaveMode::Overwrite).scoring(scoring).quarantine(&bad);
+        let done = model.predict_into_with(&frame, &table, options).await.unwrap();
+        let counts = (done.rows, done.quarantined, done.skipped, done.without_prediction);
+        assert_eq!((counts, done.scoring), ((50, 50, 0, 0), scoring));
+        let text = format!(
+            "SELECT count(*), count(DISTINCT s.id), count(s.prediction), count(b.id) FROM {table} s \
+             FULL JOIN {bad} b ON s.id = b.id"
+        );
+        assert_eq!(rows(&spark.sql(&text).await.unwrap()).await, ["100|50|50|50"], "{scoring}");
+        let text = format!("SELECT id % 10 AS i, invalid_reason, count(*) FROM {bad} GROUP BY ALL ORDER BY i");
+        let reasons = rows(&spark.sql(&text).await.unwrap()).await;
+        println!("{reasons:#?}");
+        let begins =
+            ["3|column `fea.tures` is null", "5|column `fea.tures` has 2 values", "7|column `fea.tures` holds a null"];
+        let odd = ["8|column `fea.tures` holds a NaN", "9|column `fea.tures` holds a"];
+        for (reason, begin) in reasons.iter().zip(begins.into_iter().chain(odd)) {
+            assert!(reason.starts_with(begin) && reason.ends_with("|10"), "{scoring}: {reason}, not {begin}");
+        }
+        assert_eq!(reasons.len(), 5, "{scoring}");
+        let names: Vec<_> = spark.table(&bad).schema().await.unwrap().names().map(str::to_owned).collect();
+        assert_eq!(names, ["id", "fea.tures", "invalid_reason"]);
+        let names: Vec<_> = spark.table(&table).schema().await.unwrap().names().map(str::to_owned).collect();
+        assert_eq!(names, ["id", "fea.tures", "rawPrediction", "probability", "prediction", "predictedLabel"]);
+    }
+    let left = spark.sql(&format!("SHOW TABLES IN {database}")).await.unwrap();
+    assert_eq!(rows(&left).await.len(), 2, "nothing is left of staging");
+    // What cannot work is refused before anything is written.
+    for (options, name) in [
+        (ScoreOptions::new().mode(SaveMode::Append).quarantine(&table), "quarantine"),
+        (ScoreOptions::new().quarantine(&bad), "table"),
+    ] {
+        let error = model.predict_into_with(&frame, &table, options).await.unwrap_err();
+        assert!(matches!(&error, Error::Param { name: found, .. } if found == name), "{error}");
+    }
+    let options = ScoreOptions::new().quarantine(&bad);
+    let error = model.predict_into_with(&frame, &database.table("other"), options).await.unwrap_err();
+    assert!(matches!(&error, Error::Param { name, .. } if name == "quarantine"), "{error}");
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_scored_frame_is_lazy_and_works_in_views_joins_and_sql() {
     let spark = session().await;
     let frame = dense(&spark, 12).await;

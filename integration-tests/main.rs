@@ -19,6 +19,7 @@ mod faults;
 mod frames;
 mod here_and_there;
 mod joined_columns;
+mod killed_clients;
 mod large_uploads;
 mod layering;
 mod local;

@@ -58,6 +58,7 @@ pub(crate) use self::{
     local::{LocalRows, lay_out},
     nested::NestedFields,
     python::{Global, PythonFunction, Workers},
+    scratch::ScratchTable,
     sink::{Uploaded, upload},
     source::hash_input,
     vectors::{WIDE, declared_size, indices, sparse_vector, vector_parts},
@@ -76,7 +77,7 @@ pub(crate) struct Context {
     /// Whether the server has Spark ML's vectors, once somebody asked.
     vectors: tokio::sync::OnceCell<bool>,
     /// Staging tables behind frames of this session.
-    staged: Mutex<Vec<sink::Staging>>,
+    staged: Mutex<Vec<ScratchTable>>,
 }
 
 impl Context {
@@ -93,7 +94,7 @@ impl Context {
         work(&mut self.tags.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn keep(&self, staging: sink::Staging) {
+    fn keep(&self, staging: ScratchTable) {
         self.staged.lock().unwrap_or_else(PoisonError::into_inner).push(staging);
     }
 
@@ -104,7 +105,7 @@ impl Context {
     pub(crate) async fn drop_staged(&self) -> Result<()> {
         let staged = std::mem::take(&mut *self.staged.lock().unwrap_or_else(PoisonError::into_inner));
         for staging in staged {
-            staging.close().await?;
+            staging.close().await;
         }
         Ok(())
     }

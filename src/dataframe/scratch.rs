@@ -1,13 +1,16 @@
 //! Staged copies: tables in a scratch database that go when they are no longer needed, if need be the next time that
 //! somebody stages there.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use sha2::{Digest, Sha256};
 use spark_connect_proto::{self as proto, command::CommandType, relation::RelType};
 use uuid::Uuid;
 
-use super::{DataFrame, quote, texts};
+use super::{Context, DataFrame, quote, texts};
 use crate::{Error, Result};
 
 /// Where staged rows are written: Parquet files of a table named `tinderbox_stage_…`, which is dropped with the source; what
@@ -89,6 +92,66 @@ fn start_of(process: u32) -> Option<u64> {
     // The name, in brackets, may hold anything; the start is the 20th field after it.
     stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
 }
+
+/// A table for rows on their way. It is dropped with this value, in the background.
+#[derive(Debug)]
+pub(crate) struct ScratchTable {
+    /// A frame of the session that drops it.
+    pub(super) like: DataFrame,
+    name: String,
+    dropped: bool,
+}
+
+impl ScratchTable {
+    /// Chooses a name, in the current database unless a place is given; the table is made by whoever writes it. What dead
+    /// processes left in the place is dropped.
+    pub(crate) async fn new(context: &Arc<Context>, place: Option<&Scratch>) -> Result<Self> {
+        // A context of its own: the caller's may keep this value, and is to end with the last of its frames.
+        let own = Context::new(context.client().clone());
+        let like = DataFrame::new(own, RelType::LocalRelation(proto::LocalRelation::default()));
+        let place = match place {
+            Some(place) => place.clone(),
+            None => Scratch::Database(current_database(&like).await?),
+        };
+        let name = table(&like, &place).await?;
+        tracing::debug!(table = name, "staging rows");
+        Ok(Self { like, name, dropped: false })
+    }
+
+    /// Its name, as SQL.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The rows of the table, as a frame of another's session.
+    pub(crate) fn rows(&self, like: &DataFrame) -> DataFrame {
+        like.read().table(&self.name)
+    }
+
+    /// Drops the table. A failure is logged: whatever was made of the rows is there.
+    pub(crate) async fn close(mut self) {
+        self.dropped = true;
+        if let Err(error) = drop_table(&self.like, &self.name).await {
+            tracing::warn!(%error, table = self.name, "{LEFT}");
+        }
+    }
+}
+
+impl Drop for ScratchTable {
+    fn drop(&mut self) {
+        if self.dropped {
+            return;
+        }
+        let (like, table) = (self.like.clone(), std::mem::take(&mut self.name));
+        self.like.client().in_background(async move {
+            if let Err(error) = drop_table(&like, &table).await {
+                tracing::warn!(%error, table, "{LEFT}");
+            }
+        });
+    }
+}
+
+const LEFT: &str = "a staging table is left; the next program that stages there drops it";
 
 /// A name for a new table in the scratch database, which is made if it is a path; what dead processes left there goes.
 pub(super) async fn table(like: &DataFrame, scratch: &Scratch) -> Result<String> {

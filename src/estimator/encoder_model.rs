@@ -18,6 +18,7 @@ use crate::{
     model::{EncodeOptions, Encoded, Encoder, Lineage},
     nn::{Activation, Branch, BranchSpec, LayerSpec, Network, NetworkLayer, Weights},
     stream::RecordStream,
+    tensor::OnInvalid,
     train::{Loss, TrainParams},
 };
 
@@ -100,6 +101,12 @@ impl EncoderModel {
     /// As [`Encoder::encode`] and [`PartitionedSource::stream`](crate::dataframe::PartitionedSource::stream).
     pub async fn encode(&self, frame: &DataFrame) -> Result<RecordStream> {
         self.encoder.encode(frame.source().stream().await?, &self.options)
+    }
+
+    pub(super) fn keeping(mut self, reason: &str) -> Self {
+        self.options.on_invalid = OnInvalid::Keep;
+        self.options.outputs.invalid_reason = reason.to_owned();
+        self
     }
 
     /// The frame with the encoder's columns: computed by the cluster's workers where they can, else here and uploaded.
@@ -214,6 +221,7 @@ pub(super) fn output_schema(
     let sized = |size: usize| AttributeGroup::Size(size).to_metadata();
     add(&outputs.reconstruction, vector_type(), values.map_or_else(Map::new, sized));
     add(&outputs.error, DataType::Double, Map::new());
+    add(&outputs.invalid_reason, DataType::String { collation: "UTF8_BINARY".into() }, Map::new());
     Ok(Schema::new(fields))
 }
 

@@ -14,6 +14,9 @@ pub(crate) trait NetworkStage: Transformer {
     /// As the stage's own scoring of a frame.
     fn append(&self, rows: RecordStream) -> Result<RecordStream>;
 
+    /// The stage, for rows that cannot be used to be kept, with the reason in a column of this name behind its others.
+    fn keeping(&self, reason: &str) -> Box<dyn Transformer>;
+
     /// The stage as the cluster's workers compute it.
     fn cluster_stage(&self) -> ClusterStage;
 
@@ -32,6 +35,10 @@ impl NetworkStage for NeuralModel {
         self.model().predict(rows, self.prediction())
     }
 
+    fn keeping(&self, reason: &str) -> Box<dyn Transformer> {
+        Box::new(self.clone().keeping(reason))
+    }
+
     fn cluster_stage(&self) -> ClusterStage {
         ClusterStage {
             network: self.model().numpy(self.prediction()),
@@ -45,6 +52,10 @@ impl NetworkStage for NeuralModel {
 impl NetworkStage for EncoderModel {
     fn append(&self, rows: RecordStream) -> Result<RecordStream> {
         self.encoder().encode(rows, self.options())
+    }
+
+    fn keeping(&self, reason: &str) -> Box<dyn Transformer> {
+        Box::new(self.clone().keeping(reason))
     }
 
     fn cluster_stage(&self) -> ClusterStage {

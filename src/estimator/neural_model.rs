@@ -18,6 +18,7 @@ use crate::{
     model::{self, Lineage, Outputs, PredictOptions, Task},
     nn::Weights,
     stream::RecordStream,
+    tensor::OnInvalid,
     train::TrainParams,
 };
 
@@ -105,6 +106,12 @@ impl NeuralModel {
         self.model.predict(frame.source().stream().await?, &self.prediction)
     }
 
+    pub(super) fn keeping(mut self, reason: &str) -> Self {
+        self.prediction.on_invalid = OnInvalid::Keep;
+        self.prediction.outputs.invalid_reason = reason.to_owned();
+        self
+    }
+
     /// The frame with the prediction columns: computed by the cluster's workers where they can, else here and uploaded.
     async fn scored_frame(&self, frame: &DataFrame) -> Result<DataFrame> {
         let before = frame.schema().await?;
@@ -187,6 +194,7 @@ pub(super) fn output_schema(schema: &Schema, outputs: &Outputs, task: &Task) -> 
         Task::Values { names, .. } => add(&outputs.prediction, vector_type(), each(names)),
         Task::Input { .. } => add(&outputs.prediction, vector_type(), Map::new()),
     }
+    add(&outputs.invalid_reason, text(), Map::new());
     Ok(Schema::new(fields))
 }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{ArrayRef, BooleanArray, Float32Array, Float64Array, ListArray, RecordBatch, RecordBatchOptions},
+    array::{
+        ArrayRef, BooleanArray, Float32Array, Float64Array, ListArray, RecordBatch, RecordBatchOptions, StringArray,
+    },
     buffer::{NullBuffer, OffsetBuffer},
     compute::filter_record_batch,
     datatypes::{DataType, Field, Schema, SchemaRef},
@@ -48,11 +50,18 @@ pub struct Encoded {
     pub reconstruction: String,
     /// The mean squared difference of a value from its reconstruction, a double: high for rows unlike those learnt from.
     pub error: String,
+    /// Why a row that is [kept](OnInvalid::Keep) could not be used, such as "column `x` is null"; off unless named.
+    pub invalid_reason: String,
 }
 
 impl Default for Encoded {
     fn default() -> Self {
-        Self { code: "code".into(), reconstruction: String::new(), error: "reconstructionError".into() }
+        Self {
+            code: "code".into(),
+            reconstruction: String::new(),
+            error: "reconstructionError".into(),
+            invalid_reason: String::new(),
+        }
     }
 }
 
@@ -60,10 +69,13 @@ impl Encoded {
     /// The columns that are on, each with its type.
     pub fn columns(&self) -> Vec<(&str, DataType)> {
         let list = || DataType::List(Arc::new(Field::new_list_field(DataType::Float32, false)));
-        [(self.code.as_str(), list()), (self.reconstruction.as_str(), list()), (self.error.as_str(), DataType::Float64)]
-            .into_iter()
-            .filter(|(name, _)| !name.is_empty())
-            .collect()
+        let columns = [
+            (self.code.as_str(), list()),
+            (self.reconstruction.as_str(), list()),
+            (self.error.as_str(), DataType::Float64),
+            (self.invalid_reason.as_str(), DataType::Utf8),
+        ];
+        columns.into_iter().filter(|(name, _)| !name.is_empty()).collect()
     }
 
     /// Refuses names that are given twice or exist already.
@@ -247,23 +259,31 @@ impl Work {
         match self.options.on_invalid {
             OnInvalid::Error => {
                 block.require_valid()?;
-                self.append(batch, &block.values, None)
+                self.append(batch, &block.values, None, Vec::new())
             }
             OnInvalid::Skip => {
-                let Some(valid) = block.drop_invalid() else { return self.append(batch, &block.values, None) };
+                let Some(valid) = block.drop_invalid() else {
+                    return self.append(batch, &block.values, None, Vec::new());
+                };
                 let kept = filter_record_batch(batch, &BooleanArray::from(valid))
                     .map_err(|e| Error::arrow("leaving out rows that cannot be used", e))?;
-                self.append(&kept, &block.values, None)
+                self.append(&kept, &block.values, None, Vec::new())
             }
             OnInvalid::Keep => {
                 block.values.resize(block.rows * inputs, 0.0);
                 let valid = (0..block.rows).map(|row| block.is_valid(row)).collect::<NullBuffer>();
-                self.append(batch, &block.values, (valid.null_count() > 0).then_some(valid))
+                self.append(batch, &block.values, (valid.null_count() > 0).then_some(valid), block.reasons())
             }
         }
     }
 
-    fn append(&self, batch: &RecordBatch, rows: &[f32], nulls: Option<NullBuffer>) -> Result<RecordBatch> {
+    fn append(
+        &self,
+        batch: &RecordBatch,
+        rows: &[f32],
+        nulls: Option<NullBuffer>,
+        mut reasons: Vec<Option<String>>,
+    ) -> Result<RecordBatch> {
         let inputs = self.encoder.spec().inputs.count();
         let mut made = Made::default();
         for part in rows.chunks(ROWS_AT_ONCE * inputs) {
@@ -279,6 +299,10 @@ impl Work {
         }
         if !outputs.error.is_empty() {
             columns.push(Arc::new(Float64Array::new(made.errors.into(), nulls)));
+        }
+        if !outputs.invalid_reason.is_empty() {
+            reasons.resize(batch.num_rows(), None);
+            columns.push(Arc::new(StringArray::from(reasons)));
         }
         // A batch without any column still has rows.
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));

@@ -30,6 +30,8 @@ pub struct Outputs {
     pub prediction: String,
     /// The predicted class's name, or the names of the labels that a row has; of classifiers alone.
     pub predicted_label: String,
+    /// Why a row that is [kept](OnInvalid::Keep) could not be used, such as "column `x` is null"; off unless named.
+    pub invalid_reason: String,
 }
 
 impl Default for Outputs {
@@ -39,6 +41,7 @@ impl Default for Outputs {
             probability: "probability".into(),
             prediction: "prediction".into(),
             predicted_label: "predictedLabel".into(),
+            invalid_reason: String::new(),
         }
     }
 }
@@ -55,7 +58,8 @@ impl Outputs {
     /// # Errors
     /// [`Error::Schema`] with the column.
     pub fn check<'a>(&'a self, existing: impl IntoIterator<Item = &'a str>) -> Result<()> {
-        let names = [&self.raw_prediction, &self.probability, &self.prediction, &self.predicted_label];
+        let Self { raw_prediction, probability, prediction, predicted_label, invalid_reason } = self;
+        let names = [raw_prediction, probability, prediction, predicted_label, invalid_reason];
         let names = names.into_iter().map(String::as_str).filter(|name| !name.is_empty());
         append::check_names(existing, names, "predictions go")
     }

@@ -34,7 +34,8 @@ impl fmt::Display for Scoring {
 /// | `mode` | [`SaveMode::ErrorIfExists`] | what to do when the table exists |
 /// | `scoring` | [`Scoring::Auto`] | where networks are computed |
 /// | `source` | [`SourceOptions::default`] | how rows are read that are scored locally |
-/// | `scratch` | the table's database | where many rows that are scored locally are staged |
+/// | `scratch` | the table's database | where rows are staged, if they are |
+/// | `quarantine` | none | the table for rows that cannot be scored |
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ScoreOptions {
@@ -44,8 +45,14 @@ pub struct ScoreOptions {
     pub scoring: Scoring,
     /// How rows are read that are scored locally.
     pub source: SourceOptions,
-    /// Where many rows that are scored locally are staged; `None` for the table's database.
+    /// Where many rows that are scored locally, and all rows when some may go to quarantine, are staged; `None` for the
+    /// table's database.
     pub scratch: Option<Scratch>,
+    /// The table for rows whose features the networks at the end of the pipeline cannot use, whatever these would do with
+    /// such rows: the columns that the networks were given and `invalid_reason`, such as "column `x` is null". Written as
+    /// `mode` says, even when there are none. Rows that a stage before the networks refuses are not among them, nor are
+    /// categories that a network does not know: both remain errors.
+    pub quarantine: Option<String>,
 }
 
 impl ScoreOptions {
@@ -72,7 +79,13 @@ impl ScoreOptions {
         self
     }
 
-    /// Sets where many rows that are scored locally are staged.
+    /// Sets the table for rows that cannot be scored.
+    pub fn quarantine(mut self, table: impl Into<String>) -> Self {
+        self.quarantine = Some(table.into());
+        self
+    }
+
+    /// Sets where rows are staged.
     pub fn scratch(mut self, scratch: Scratch) -> Self {
         self.scratch = Some(scratch);
         self
@@ -97,6 +110,8 @@ pub struct Scored {
     pub skipped: u64,
     /// Rows that were written without a prediction: networks that keep invalid rows could not score them.
     pub without_prediction: u64,
+    /// Rows that were written to the quarantine table.
+    pub quarantined: u64,
     /// Where the networks were computed; never [`Scoring::Auto`].
     pub scoring: Scoring,
     /// How long it took.

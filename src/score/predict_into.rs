@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use arrow::array::Array;
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, SaveMode, Schema, Scratch, Workers, column, function},
+    dataframe::{DataFrame, DataFrameWriter, SaveMode, Schema, Scratch, ScratchTable, Workers, column, function},
     estimator::{network_stage, upload},
     ml::PipelineModel,
     session::Session,
@@ -28,6 +28,9 @@ use crate::{
 /// What counts of rows are called, as they are read and as they are written.
 const READ: &str = "tinderbox_read";
 const WRITTEN: &str = "tinderbox_written";
+
+/// The column of a quarantine table that says why a row is there.
+const REASON: &str = "invalid_reason";
 
 impl PipelineModel {
     /// Scores a frame's rows and writes them, with all their columns, to a new table.
@@ -60,12 +63,16 @@ impl PipelineModel {
         options: impl Into<ScoreOptions>,
     ) -> Result<Scored> {
         let (options, began) = (options.into(), Instant::now());
-        if options.mode == SaveMode::ErrorIfExists && Session::new(frame.client().clone()).table_exists(table).await? {
-            return Err(Error::param(
-                "table",
-                format!("`{table}`"),
-                "a table that does not exist yet; or choose a SaveMode",
-            ));
+        for (name, table) in [("table", Some(table)), ("quarantine", options.quarantine.as_deref())] {
+            let Some(table) = table else { continue };
+            let spark = Session::new(frame.client().clone());
+            if options.mode == SaveMode::ErrorIfExists && spark.table_exists(table).await? {
+                let legal = "a table that does not exist yet; or choose a SaveMode";
+                return Err(Error::param(name, format!("`{table}`"), legal));
+            }
+        }
+        if options.quarantine.as_deref() == Some(table) {
+            return Err(Error::param("quarantine", format!("`{table}`"), "another table than that of the predictions"));
         }
         let schema = frame.schema().await?;
         if let Some(name) = schema.repeated_name() {
@@ -77,8 +84,28 @@ impl PipelineModel {
             Err(error) if error.is_refusal() => false,
             schema => schema.map(|_| true)?,
         };
+        if options.quarantine.is_some() && schema.get(REASON).is_some() {
+            return Err(Error::schema(
+                REASON,
+                "no column of this name, which says why a row is in quarantine",
+                "one; drop or rename it",
+            ));
+        }
         let job = Job { table, options: &options, prediction: prediction(self, &schema)?, counts, began };
         let (others, networks) = split(self);
+        let keeping: Vec<Stage>;
+        let networks = match &options.quarantine {
+            Some(_) if networks.is_empty() => {
+                let legal = "none, as the pipeline does not end in a network";
+                return Err(Error::param("quarantine", "a table", legal));
+            }
+            Some(_) => {
+                let stages = networks.iter().filter_map(|stage| network_stage(&**stage)).enumerate();
+                keeping = stages.map(|(i, stage)| stage.keeping(&reason(i))).collect();
+                &keeping
+            }
+            None => networks,
+        };
         // A network before other stages may have to be computed here, which is done once. Rows are counted where none is.
         let before = match others.iter().any(|stage| network_stage(&**stage).is_some()) {
             true => Some(transform(others, frame).await?),
@@ -100,11 +127,11 @@ impl PipelineModel {
                         Some(prepared) => prepared.clone(),
                         None => transform(others, &frame).await?,
                     };
-                    on_cluster(prepared, networks).await?
+                    on_cluster(&prepared, networks).await?.map(|scored| (prepared, scored))
                 }
             };
             match scored {
-                Ok(scored) => return job.write_on_cluster(&scored).await,
+                Ok((prepared, scored)) => return job.write_on_cluster(&prepared, &scored, networks.len()).await,
                 Err(reason) if options.scoring == Scoring::OnCluster => {
                     let legal = format!("{} or {}, as the cluster cannot: {reason}", Scoring::Auto, Scoring::Local);
                     return Err(Error::param("scoring", options.scoring, legal));
@@ -121,7 +148,8 @@ impl PipelineModel {
 }
 
 /// The frame through the networks, computed by the cluster when it is read; or why the cluster cannot.
-async fn on_cluster(mut scored: DataFrame, networks: &[Stage]) -> Result<Result<DataFrame, String>> {
+async fn on_cluster(prepared: &DataFrame, networks: &[Stage]) -> Result<Result<DataFrame, String>> {
+    let mut scored = prepared.clone();
     for stage in networks.iter().filter_map(|stage| network_stage(&**stage)) {
         match stage.on_cluster(&scored).await? {
             Ok(next) => scored = next,
@@ -145,6 +173,11 @@ fn prediction(pipeline: &PipelineModel, schema: &Schema) -> Result<Option<String
     Ok(prediction)
 }
 
+/// The column of the reason why one of the networks could not use a row, while rows are staged.
+fn reason(network: usize) -> String {
+    format!("__tinderbox_reason_{network}")
+}
+
 fn count() -> Column {
     functions::count(lit(1))
 }
@@ -160,25 +193,41 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    async fn write_on_cluster(&self, scored: &DataFrame) -> Result<Scored> {
+    async fn write_on_cluster(&self, prepared: &DataFrame, scored: &DataFrame, networks: usize) -> Result<Scored> {
         tracing::info!(table = self.table, "scoring on the cluster");
-        if !self.counts {
-            scored.write().mode(self.options.mode).save_as_table(self.table).await?;
-            return Ok(self.scored(scored.count().await?, 0, 0, Scoring::OnCluster));
+        let staging = match &self.options.quarantine {
+            Some(_) => Some(ScratchTable::new(scored.context(), self.scratch().as_ref()).await?),
+            None => None,
+        };
+        let (table, mode) = match &staging {
+            Some(staging) => (staging.name(), SaveMode::ErrorIfExists),
+            None => (self.table, self.options.mode),
+        };
+        let mut done = Scored { scoring: Scoring::OnCluster, ..self.nothing() };
+        if self.counts {
+            let missing = match &self.prediction {
+                Some(name) => function("count_if", [column(name).is_null()]),
+                None => function("count_if", [spark_connect::lit_boolean(false)]),
+            };
+            let counted = scored.observed(WRITTEN, [count(), missing]);
+            let observed = counted.write().mode(mode).save_as_observed_table(table).await?;
+            let number = |name: &str, at: usize| {
+                let number = observed.get(name).and_then(|numbers| numbers.get(at)).copied().unwrap_or_default();
+                number.max(0) as u64
+            };
+            done.rows = number(WRITTEN, 0);
+            done.skipped = number(READ, 0).saturating_sub(done.rows);
+            done.without_prediction = number(WRITTEN, 1);
+        } else {
+            scored.write().mode(mode).save_as_table(table).await?;
+            done.rows = scored.count().await?;
         }
-        let missing = match &self.prediction {
-            Some(name) => function("count_if", [column(name).is_null()]),
-            None => function("count_if", [spark_connect::lit_boolean(false)]),
-        };
-        let counted = scored.observed(WRITTEN, [count(), missing]);
-        let observed = counted.write().mode(self.options.mode).save_as_observed_table(self.table).await?;
-        let number = |name: &str, at: usize| {
-            let number = observed.get(name).and_then(|numbers| numbers.get(at)).copied().unwrap_or_default();
-            number.max(0) as u64
-        };
-        let rows = number(WRITTEN, 0);
-        let skipped = number(READ, 0).saturating_sub(rows);
-        Ok(self.scored(rows, skipped, number(WRITTEN, 1), Scoring::OnCluster))
+        if let Some(staging) = staging {
+            let given = prepared.schema().await?;
+            self.part(&staging.rows(scored), &given, networks, |frame| frame.write(), &mut done).await?;
+            staging.close().await;
+        }
+        Ok(self.finished(done))
     }
 
     /// Streams rows here, scores them and writes them back.
@@ -193,18 +242,66 @@ impl Job<'_> {
             rows.clone(),
             self.prediction.clone().map(|name| (name, missing.clone())),
         );
-        let scratch = self.options.scratch.clone().or_else(|| Scratch::beside(self.table));
-        let uploaded = upload(frame, scored, &before, &after, scratch.as_ref()).await?;
-        uploaded.write().mode(self.options.mode).save_as_table(self.table).await?;
-        uploaded.close().await;
+        let uploaded = upload(frame, scored, &before, &after, self.scratch().as_ref()).await?;
         let [read, rows, missing] = [read, rows, missing].map(|count| count.load(Ordering::Relaxed));
-        Ok(self.scored(rows, read.saturating_sub(rows), missing, Scoring::Local))
+        let skipped = read.saturating_sub(rows);
+        let mut done = Scored { rows, skipped, without_prediction: missing, ..self.nothing() };
+        match self.options.quarantine {
+            None => uploaded.write().mode(self.options.mode).save_as_table(self.table).await?,
+            Some(_) => {
+                let write = |frame: &DataFrame| uploaded.write_of(frame);
+                self.part(uploaded.frame(), &before, networks.len(), write, &mut done).await?;
+            }
+        }
+        uploaded.close().await;
+        Ok(self.finished(done))
     }
 
-    fn scored(&self, rows: u64, skipped: u64, without_prediction: u64, scoring: Scoring) -> Scored {
-        let (table, took) = (self.table.to_owned(), self.began.elapsed());
-        tracing::info!(table, rows, skipped, without_prediction, %scoring, ?took, "wrote a table of predictions");
-        Scored { table, rows, skipped, without_prediction, scoring, took }
+    /// Writes kept rows to both tables: those with a reason to quarantine, with the columns that the networks were given.
+    async fn part(
+        &self,
+        kept: &DataFrame,
+        given: &Schema,
+        networks: usize,
+        write: impl Fn(&DataFrame) -> DataFrameWriter,
+        done: &mut Scored,
+    ) -> Result<()> {
+        let Some(quarantine) = &self.options.quarantine else { return Ok(()) };
+        let reasons: Vec<String> = (0..networks).map(reason).collect();
+        let first = function("coalesce", reasons.iter().map(|name| column(name)));
+        let columns = given.names().map(column).chain([first.clone().alias(REASON)]);
+        let unusable = kept.filter(first.clone().is_not_null());
+        done.quarantined = unusable.count().await?;
+        // First, so that no row is missing in both.
+        write(&unusable.select(columns)).mode(self.options.mode).save_as_table(quarantine).await?;
+        let usable = kept.filter(first.is_null()).drop(reasons.iter().map(String::as_str));
+        write(&usable).mode(self.options.mode).save_as_table(self.table).await?;
+        done.rows -= done.quarantined;
+        done.without_prediction = done.without_prediction.saturating_sub(done.quarantined);
+        Ok(())
+    }
+
+    fn scratch(&self) -> Option<Scratch> {
+        self.options.scratch.clone().or_else(|| Scratch::beside(self.table))
+    }
+
+    fn nothing(&self) -> Scored {
+        Scored {
+            table: self.table.to_owned(),
+            rows: 0,
+            skipped: 0,
+            without_prediction: 0,
+            quarantined: 0,
+            scoring: Scoring::Local,
+            took: Duration::ZERO,
+        }
+    }
+
+    fn finished(&self, done: Scored) -> Scored {
+        let done = Scored { took: self.began.elapsed(), ..done };
+        let Scored { table, rows, skipped, without_prediction, quarantined, scoring, took } = &done;
+        tracing::info!(table, rows, skipped, without_prediction, quarantined, %scoring, ?took, "wrote a table of predictions");
+        done
     }
 }
 

@@ -1,5 +1,7 @@
 //! Reads the feature columns of a batch into one row-major block.
 
+use std::collections::BTreeMap;
+
 use arrow::{
     array::{ArrayRef, RecordBatch},
     datatypes::Schema,
@@ -38,57 +40,58 @@ struct FeatureColumn {
 pub(super) struct Faults {
     /// One flag a row.
     pub(super) bad: Vec<bool>,
-    first: FirstFault,
+    /// The first fault of each such row.
+    each: BTreeMap<usize, RowFault>,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct FirstFault {
+struct RowFault {
     column: String,
+    /// The row of the stream.
     row: u64,
     fault: Fault,
 }
 
-impl FirstFault {
-    /// The refusal, when `count` of `rows` rows are like this one.
-    pub(super) fn error(&self, count: u64, rows: u64) -> Error {
-        let Self { column, row, fault } = self;
+impl Faults {
+    pub(super) fn count(&self) -> u64 {
+        self.each.len() as u64
+    }
+
+    /// The refusal of so many rows, with the first of those that cannot be used.
+    pub(super) fn error(&self, rows: u64) -> Error {
+        let Some(RowFault { column, row, fault }) = self.each.values().next() else {
+            return Error::data("features", "cannot be used");
+        };
+        let (count, fault) = (self.count(), fault.describe());
         Error::data(
             column,
             format!(
-                "{count} of {rows} rows cannot be used; the first, row {row} of the stream, {}; \
-                 fill or drop such rows, or set handleInvalid to skip",
-                fault.describe()
+                "{count} of {rows} rows cannot be used; the first, row {row} of the stream, {fault}; \
+                 fill or drop such rows, or set handleInvalid to skip"
             ),
         )
     }
-}
 
-impl Faults {
-    pub(super) fn count(&self) -> u64 {
-        self.bad.iter().filter(|&&bad| bad).count() as u64
-    }
-
-    pub(super) fn first(&self) -> &FirstFault {
-        &self.first
+    /// Why each row cannot be used, if it cannot.
+    fn reasons(&self) -> Vec<Option<String>> {
+        let reason = |RowFault { column, fault, .. }: &RowFault| format!("column `{column}` {}", fault.describe());
+        (0..self.bad.len()).map(|row| self.each.get(&row).map(reason)).collect()
     }
 
     /// Takes in the faults of other columns of the same rows.
     pub(super) fn merge(&mut self, other: Faults) {
         self.bad.iter_mut().zip(other.bad).for_each(|(bad, also)| *bad |= also);
-        if other.first.row < self.first.row {
-            self.first = other.first;
+        for (row, fault) in other.each {
+            self.each.entry(row).or_insert(fault);
         }
     }
 
-    /// Marks a row, remembering the earliest.
+    /// Marks a row, remembering its first fault.
     pub(super) fn mark(faults: &mut Option<Faults>, rows: usize, row: usize, start: u64, column: &str, fault: Fault) {
-        let at = start + row as u64;
-        let new = || FirstFault { column: column.to_owned(), row: at, fault: fault.clone() };
-        let faults = faults.get_or_insert_with(|| Faults { bad: vec![false; rows], first: new() });
+        let faults = faults.get_or_insert_with(|| Faults { bad: vec![false; rows], each: BTreeMap::new() });
         faults.bad[row] = true;
-        if at < faults.first.row {
-            faults.first = new();
-        }
+        let new = || RowFault { column: column.to_owned(), row: start + row as u64, fault };
+        faults.each.entry(row).or_insert_with(new);
     }
 }
 
@@ -115,7 +118,12 @@ impl FeatureBlock {
     /// # Errors
     /// [`Error::Data`] with the column, how many rows and the first of them.
     pub fn require_valid(&self) -> Result<()> {
-        self.faults.as_ref().map_or(Ok(()), |faults| Err(faults.first.error(faults.count(), self.rows as u64)))
+        self.faults.as_ref().map_or(Ok(()), |faults| Err(faults.error(self.rows as u64)))
+    }
+
+    /// Why each row cannot be used, such as "column `x` is null", if it cannot; nothing when all can.
+    pub fn reasons(&self) -> Vec<Option<String>> {
+        self.faults.as_ref().map_or_else(Vec::new, Faults::reasons)
     }
 
     /// Moves the usable rows together and drops the others; gives back which rows those were, none when all are usable.
@@ -322,10 +330,15 @@ pub(crate) struct SparseBlock {
 impl SparseBlock {
     /// Refuses the block when a row cannot be used.
     pub(crate) fn require_valid(&self) -> Result<()> {
-        self.faults.as_ref().map_or(Ok(()), |faults| Err(faults.first.error(faults.count(), self.rows.rows() as u64)))
+        self.faults.as_ref().map_or(Ok(()), |faults| Err(faults.error(self.rows.rows() as u64)))
     }
 
     /// Returns a flag a row, set for those that can be used; none when all can.
+    pub(crate) fn reasons(&self) -> Vec<Option<String>> {
+        self.faults.as_ref().map_or_else(Vec::new, Faults::reasons)
+    }
+
+    /// Which rows can be used; none when all can.
     pub(crate) fn valid(&self) -> Option<Vec<bool>> {
         self.faults.as_ref().map(|faults| faults.bad.iter().map(|bad| !bad).collect())
     }

@@ -114,7 +114,7 @@ impl Decoder for InputDecoder {
         }
         let skipped = faults.as_ref().map_or(0, Faults::count);
         if let Some(faults) = faults.as_ref().filter(|_| self.on_invalid == OnInvalid::Error) {
-            return Err(faults.first().error(skipped, self.rows_read));
+            return Err(faults.error(self.rows_read));
         }
         self.skipped += skipped;
         if skipped == rows as u64 {

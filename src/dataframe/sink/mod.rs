@@ -12,13 +12,12 @@ use std::sync::Arc;
 use futures::future;
 use spark_connect_proto::{self as proto, relation::RelType};
 
-pub(super) use self::staging::Staging;
 use self::{
     blocks::{Block, Blocks},
-    staging::{relation, schema_text},
+    staging::{Staging, relation, schema_text},
 };
 use super::{
-    Context, DataFrame, DataFrameWriter, Schema, Scratch,
+    Context, DataFrame, DataFrameWriter, Schema, Scratch, ScratchTable,
     local::{LocalRows, lay_out},
     server_limits::ServerLimits,
 };
@@ -46,7 +45,7 @@ const BLOCKS_AT_ONCE: usize = 2;
 #[derive(Debug)]
 pub(crate) struct Uploaded {
     frame: DataFrame,
-    staging: Option<Staging>,
+    staging: Option<ScratchTable>,
     /// Bytes of a row in Arrow, on average.
     row_bytes: u64,
 }
@@ -57,9 +56,19 @@ impl Uploaded {
         Self { frame: change(&self.frame), ..self }
     }
 
+    /// The rows.
+    pub(crate) fn frame(&self) -> &DataFrame {
+        &self.frame
+    }
+
     /// Writes the rows. Large ones go to files of few rows, which tasks of little memory write and read.
     pub(crate) fn write(&self) -> DataFrameWriter {
-        let write = self.frame.write();
+        self.write_of(&self.frame)
+    }
+
+    /// As [`write`](Self::write), what was made of the rows.
+    pub(crate) fn write_of(&self, frame: &DataFrame) -> DataFrameWriter {
+        let write = frame.write();
         if self.row_bytes < LARGE_ROW {
             return write;
         }
@@ -78,9 +87,8 @@ impl Uploaded {
 
     /// Drops the staging table. A failure is logged: whatever was made of the rows is there.
     pub(crate) async fn close(self) {
-        let Some(staging) = self.staging else { return };
-        if let Err(error) = staging.close().await {
-            tracing::warn!(%error, "a staging table is left; the next program that stages there drops it");
+        if let Some(staging) = self.staging {
+            staging.close().await;
         }
     }
 }
@@ -153,7 +161,7 @@ async fn stage(
         ((), current) = future::try_join(staging.append(block), following).await?;
     }
     let (frame, row_bytes) = (staging.finish(context).await?, staging.row_bytes());
-    Ok(Uploaded { frame, staging: Some(staging), row_bytes })
+    Ok(Uploaded { frame, staging: Some(staging.into_table()), row_bytes })
 }
 
 async fn one_relation(context: &Arc<Context>, layout: &LocalRows, blocks: Vec<Block>) -> Result<Uploaded> {

@@ -10,7 +10,9 @@ use super::blocks::Block;
 use crate::{
     Error, Result,
     connect::Client,
-    dataframe::{Context, DataFrame, DataFrameReader, SaveMode, Scratch, column, local::LocalRows, scratch},
+    dataframe::{
+        Context, DataFrame, DataFrameReader, SaveMode, Scratch, column, local::LocalRows, scratch::ScratchTable,
+    },
 };
 
 /// The column of a row's block.
@@ -25,12 +27,10 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// Blocks that one copy of the session uploads before it is released, and they with it.
 const BLOCKS_A_SESSION: u32 = 2;
 
-/// A table of rows on their way; dropped with this value, in the background.
+/// Blocks on their way to a staging table.
 #[derive(Debug)]
-pub(crate) struct Staging {
-    /// A frame of the session that owns the rows.
-    like: DataFrame,
-    table: String,
+pub(super) struct Staging {
+    table: ScratchTable,
     layout: LocalRows,
     /// The copy of the session that uploads go through, and the blocks that it holds.
     carrier: Option<(Carrier, u32)>,
@@ -39,30 +39,18 @@ pub(crate) struct Staging {
     next_block: i64,
     /// Bytes of Arrow that were written.
     bytes: u64,
-    dropped: bool,
 }
 
 impl Staging {
     /// Chooses a name. The first block makes the table.
     pub(super) async fn create(context: &Arc<Context>, layout: &LocalRows, place: Option<&Scratch>) -> Result<Self> {
-        // A context of its own: the caller's may keep this value, and is to end with the last of its frames.
-        let own = Context::new(context.client().clone());
-        let like = DataFrame::new(own, RelType::LocalRelation(proto::LocalRelation::default()));
-        let place = match place {
-            Some(place) => place.clone(),
-            None => Scratch::Database(scratch::current_database(&like).await?),
-        };
-        let table = scratch::table(&like, &place).await?;
-        tracing::debug!(table, "staging rows");
         Ok(Self {
-            like,
-            table,
+            table: ScratchTable::new(context, place).await?,
             layout: layout.clone(),
             carrier: None,
             written: BTreeMap::new(),
             next_block: 0,
             bytes: 0,
-            dropped: false,
         })
     }
 
@@ -83,11 +71,11 @@ impl Staging {
             if attempt == ATTEMPTS || !may_succeed_later(&error) {
                 return Err(error);
             }
-            tracing::warn!(table = self.table, block = number, attempt, %error, "a block of rows was not written; trying again");
+            tracing::warn!(table = self.table.name(), block = number, attempt, %error, "a block of rows was not written; trying again");
             self.carrier = None;
             if error.is_session_lost() {
-                let renewed = self.like.client().renewed().await?;
-                self.like = self.like.in_session(&renewed);
+                let renewed = self.table.like.client().renewed().await?;
+                self.table.like = self.table.like.in_session(&renewed);
             }
             tokio::time::sleep(PAUSE * attempt).await;
             attempt += 1;
@@ -99,7 +87,7 @@ impl Staging {
         let piece = Block { data: block.data.clone(), rows: block.rows };
         let rows = DataFrame::new(Context::new(client.clone()), relation(&client, &self.layout, vec![piece]).await?);
         let rows = rows.with_column(BLOCK, lit(number).cast(DataType::Long));
-        rows.write().mode(SaveMode::Append).save_as_table(&self.table).await
+        rows.write().mode(SaveMode::Append).save_as_table(self.table.name()).await
     }
 
     /// The session to upload through: a copy, so that what was uploaded goes with it.
@@ -111,7 +99,7 @@ impl Staging {
             return Ok(carrier.client.clone());
         }
         self.carrier = None;
-        let origin = self.like.client();
+        let origin = self.table.like.client();
         let carrier = match origin.fork().await {
             Ok(client) => Carrier { client, is_copy: true },
             Err(error) if error.is_refusal() => {
@@ -128,12 +116,12 @@ impl Staging {
     /// The rows of the table, which must be those that were written, in a context of the same session if it lasts.
     pub(super) async fn finish(&mut self, context: &Arc<Context>) -> Result<DataFrame> {
         self.carrier = None;
-        let client = self.like.client();
+        let client = self.table.like.client();
         let context = match client.session_id() == context.client().session_id() {
             true => context.clone(),
             false => Context::new(client.clone()),
         };
-        let rows = DataFrameReader::new(context).table(&self.table);
+        let rows = DataFrameReader::new(context).table(self.table.name());
         let mut found = BTreeMap::new();
         let counts = rows.group_by([column(BLOCK)]).agg([functions::count(lit(1))]);
         for batch in counts.collect().await? {
@@ -162,27 +150,12 @@ impl Staging {
     }
 
     fn incomplete(&self, reason: String) -> Error {
-        Error::Incomplete { operation: format!("staging rows in {}", self.table), reason }
+        Error::Incomplete { operation: format!("staging rows in {}", self.table.name()), reason }
     }
 
-    /// Drops the table.
-    pub(crate) async fn close(mut self) -> Result<()> {
-        self.dropped = true;
-        scratch::drop_table(&self.like, &self.table).await
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        if self.dropped {
-            return;
-        }
-        let (like, table) = (self.like.clone(), std::mem::take(&mut self.table));
-        self.like.client().in_background(async move {
-            if let Err(error) = scratch::drop_table(&like, &table).await {
-                tracing::warn!(%error, table, "a staging table is left; the next program that stages there drops it");
-            }
-        });
+    /// The table, which is dropped with it.
+    pub(super) fn into_table(self) -> ScratchTable {
+        self.table
     }
 }
 

@@ -39,6 +39,7 @@ impl Model {
             named.insert(0, ("raw_prediction", &outputs.raw_prediction));
             named.push(("predicted_label", &outputs.predicted_label));
         }
+        named.push(("invalid_reason", &outputs.invalid_reason));
         let more = json!({ "task": self.task(), "thresholds": options.thresholds });
         network(self.spec(), self.weights(), self.columns(), options.on_invalid, named, more)
     }
@@ -48,8 +49,12 @@ impl Encoder {
     /// The network with its codes, or why numpy cannot compute it.
     pub(crate) fn numpy(&self, options: &EncodeOptions) -> Result<NumpyNetwork, String> {
         let outputs = &options.outputs;
-        let named =
-            vec![("code", &outputs.code), ("reconstruction", &outputs.reconstruction), ("error", &outputs.error)];
+        let named = vec![
+            ("code", &outputs.code),
+            ("reconstruction", &outputs.reconstruction),
+            ("error", &outputs.error),
+            ("invalid_reason", &outputs.invalid_reason),
+        ];
         let restores = !(outputs.reconstruction.is_empty() && outputs.error.is_empty());
         let more = json!({ "layer_index": self.layer_index(), "restores": restores });
         network(self.spec(), self.weights(), self.columns(), options.on_invalid, named, more)

@@ -288,8 +288,7 @@ class Rows:
         free = [width - len(columns) + 1 if alone else None for alone in [is_list and sum(lists) == 1 for is_list in lists]]
         for column, name, is_list, known in zip(columns, names, lists, free):
             values, usable, words = list_values(column, known) if is_list else numbers(column)
-            if words:
-                self.faults.append((name, words))
+            self.faults.append((name, usable, words))
             self.valid &= usable
             parts.append(values)
         self.values = np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
@@ -299,6 +298,11 @@ class Rows:
             self.values = np.zeros((len(self.valid), width), F32)
         self.values[~self.valid] = 0
         self.checked = self.valid
+
+
+def reason(rows, row):
+    # Why a row cannot be used.
+    return next(("column `%s` %s" % (name, words(row)) for name, usable, words in rows.faults if not usable[row]), None)
 
 
 def single(array):
@@ -319,12 +323,14 @@ def finite(values, usable):
     return odd
 
 
+NOT_FINITE = "holds a NaN or an infinity (or a number too large for single precision)"
+
+
 def numbers(column):
     nulls = column.is_null().to_numpy(zero_copy_only=False)
     values = single(column)[:, None]
     odd = finite(values, ~nulls)
-    words = "is null" if nulls.any() else "holds a NaN or an infinity (or a number too large for single precision)"
-    return values, ~(nulls | odd), words if (nulls | odd).any() else None
+    return values, ~(nulls | odd), lambda row: "is null" if nulls[row] else NOT_FINITE
 
 
 def list_values(column, width):
@@ -338,13 +344,15 @@ def list_values(column, width):
     inner = (column if usable.all() else column.filter(pa.array(usable))).flatten()
     values[usable] = single(inner).reshape(-1, width)
     odd = finite(values, usable)
-    if nulls.any():
-        words = "is null"
-    elif not usable.all():
-        words = "has %d values, not %d" % (lengths[~usable][0], width)
-    else:
-        words = "holds a null element" if inner.null_count else "holds a NaN or an infinity (or a number too large for single precision)"
-    return values, usable & ~odd, words if not usable.all() or odd.any() else None
+
+    def words(row):
+        if nulls[row]:
+            return "is null"
+        if lengths[row] != width:
+            return "has %d values, not %d" % (lengths[row], width)
+        return "holds a null element" if column[row].values.null_count else NOT_FINITE
+
+    return values, usable & ~odd, words
 
 
 class Sequences:
@@ -356,9 +364,9 @@ class Sequences:
         steps = column.flatten()
         owner = np.repeat(np.arange(len(column)), lengths)
         if pa.types.is_list(steps.type) or pa.types.is_large_list(steps.type):
-            values, usable, words = list_values(steps, width)
+            values, usable, _ = list_values(steps, width)
         elif width == 1:
-            values, usable, words = numbers(steps)
+            values, usable, _ = numbers(steps)
         else:
             # Steps side by side.
             whole = lengths % width == 0
@@ -367,10 +375,10 @@ class Sequences:
             nulls |= ~whole
             lengths = np.where(whole, lengths // width, 0)
             owner = np.repeat(np.arange(len(column)), lengths)
-            usable, words = ~finite(values, np.ones(len(values), bool)), "holds a null, a NaN or an infinity"
+            usable = ~finite(values, np.ones(len(values), bool))
         self.valid = ~nulls & (lengths > 0)
         self.valid[owner[~usable]] = False
-        self.faults = [] if self.valid.all() else [(names[0], "is null" if nulls.any() else "is a sequence of length 0" if usable.all() else words)]
+        self.faults = [(names[0], self.valid, lambda row: "is null" if column[row].values is None else "is a sequence of length 0" if len(column[row]) == 0 else "holds a step that is null, of another length, or not finite")]
         starts = np.cumsum(lengths) - lengths
         self.lengths = np.where(self.valid, lengths, 1)
         self.values, self.starts, self.width, self.checked = values, starts, width, self.valid[owner]
@@ -482,9 +490,8 @@ def make(text, data):
             return pa.array([], result)
         rows = (Sequences if config["ragged"] else Rows)(columns, names, width)
         if config["on_invalid"] == "error" and not rows.valid.all():
-            name, words = rows.faults[0]
-            raise ValueError("column `%s`: %d of %d rows of a batch cannot be used; one %s; fill or drop such rows, or set handleInvalid to skip" % (
-                name, (~rows.valid).sum(), len(rows.valid), words))
+            raise ValueError("%d of %d rows of a batch cannot be used; one of them: %s; fill or drop such rows, or set handleInvalid to skip" % (
+                (~rows.valid).sum(), len(rows.valid), reason(rows, np.flatnonzero(~rows.valid)[0])))
         check_ids(config, rows)
         layers, cut = config["layers"], config.get("layer_index")
         if cut is None:
@@ -493,9 +500,17 @@ def make(text, data):
             code = forward(config, weights, layers[:cut], "", rows)
             whole = forward(config, weights, layers, "", rows) if config["restores"] else None
             made = encodings(config, rows.values, code.reshape(len(code), -1), whole)
+        bad, mask = ~rows.valid, None
+        made["invalid_reason"] = lambda: pa.array([reason(rows, row) if bad[row] else None for row in range(len(bad))], pa.string())
         arrays = [made[kind]() for kind, _ in config["outputs"]]
+        if any(kind == "invalid_reason" for kind, _ in config["outputs"]):
+            # The reason stays where the others are null.
+            usable = pa.array(np.arange(len(bad)), mask=bad)
+            arrays = [array if kind == "invalid_reason" else array.take(usable) for (kind, _), array in zip(config["outputs"], arrays)]
+        else:
+            mask = pa.array(bad)
         fields = [pa.field(name, array.type) for (_, name), array in zip(config["outputs"], arrays)]
-        return pa.StructArray.from_arrays(arrays, fields=fields, mask=pa.array(~rows.valid))
+        return pa.StructArray.from_arrays(arrays, fields=fields, mask=mask)
 
     empty = [pa.field(name, pa.null()) for _, name in config["outputs"]]
     result = pa.struct(empty)

@@ -37,19 +37,23 @@ impl Outputs {
         } else {
             columns.push((self.prediction.as_str(), if several { scores() } else { DataType::Float64 }));
         }
+        columns.push((self.invalid_reason.as_str(), DataType::Utf8));
         columns.retain(|(name, _)| !name.is_empty());
         columns
     }
 }
 
-/// The columns that are on, in the order of [`Outputs::columns`]; `raw` holds `rows × outputs` values.
+/// The columns that are on, in the order of [`Outputs::columns`]; `raw` holds `rows × outputs` values, `reasons` why rows
+/// could not be used.
 pub(super) fn columns(
     task: &Task,
     options: &PredictOptions,
     mut raw: Vec<f64>,
     width: usize,
     nulls: Option<NullBuffer>,
+    mut reasons: Vec<Option<String>>,
 ) -> Result<Vec<ArrayRef>> {
+    let rows = raw.len() / width;
     let outputs = &options.outputs;
     let thresholds = options.thresholds.as_deref();
     let numbers = |values: Vec<f64>| Arc::new(Float64Array::new(values.into(), nulls.clone())) as ArrayRef;
@@ -103,6 +107,10 @@ pub(super) fn columns(
                 columns.push(lists(raw, width, nulls.clone())?);
             }
         }
+    }
+    if !outputs.invalid_reason.is_empty() {
+        reasons.resize(rows, None);
+        columns.push(Arc::new(StringArray::from(reasons)));
     }
     Ok(columns)
 }

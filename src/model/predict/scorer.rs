@@ -116,11 +116,11 @@ impl Scorer {
         match (policy, block.valid()) {
             (OnInvalid::Skip, Some(valid)) => {
                 let raw = raw.enumerate().filter(|(i, _)| valid[i / outputs]).map(|(_, v)| v).collect();
-                self.append(&only(batch, valid)?, raw, None)
+                self.append(&only(batch, valid)?, raw, None, Vec::new())
             }
             (_, valid) => {
                 let raw = raw.collect();
-                self.append(batch, raw, valid.map(Into::into))
+                self.append(batch, raw, valid.map(Into::into), block.reasons())
             }
         }
     }
@@ -133,7 +133,7 @@ impl Scorer {
             let found = format!("rows have {} values; the network takes {inputs}", block.width);
             return Err(Error::data(&reader.names(), found));
         }
-        let mut nulls = None;
+        let (mut nulls, mut reasons) = (None, Vec::new());
         let mut kept = batch.clone();
         let mut places: Vec<usize> = (0..batch.num_rows()).collect();
         match self.options.on_invalid {
@@ -148,6 +148,7 @@ impl Scorer {
                 block.values.resize(block.rows * inputs, 0.0);
                 let valid = (0..block.rows).map(|row| block.is_valid(row)).collect::<NullBuffer>();
                 nulls = (valid.null_count() > 0).then_some(valid);
+                reasons = block.reasons();
             }
         }
         let ids = self.network.spec().ids();
@@ -166,13 +167,17 @@ impl Scorer {
         for part in block.values.chunks(ROWS_AT_ONCE * inputs) {
             raw.extend(self.forward(part, None)?.into_iter().map(f64::from));
         }
-        self.append(&kept, raw, nulls)
+        self.append(&kept, raw, nulls, reasons)
     }
 
     fn sequences(&mut self, batch: &RecordBatch, rows: ReadRows) -> Result<RecordBatch> {
         rows.check(self.options.on_invalid)?;
         let mut valid = vec![true; rows.rows];
-        rows.faults.iter().for_each(|fault| valid[fault.row] = false);
+        let mut reasons = vec![None; rows.rows];
+        for fault in rows.faults.iter().rev() {
+            valid[fault.row] = false;
+            reasons[fault.row] = Some(fault.reason());
+        }
         let skip = self.options.on_invalid == OnInvalid::Skip;
         let step = self.network.spec().inputs.count();
         let mut raw = Vec::with_capacity(batch.num_rows() * self.network.spec().outputs);
@@ -197,17 +202,23 @@ impl Scorer {
             raw.extend(self.forward(&padded, Some(&lengths))?.into_iter().map(f64::from));
         }
         if skip {
-            return self.append(&only(batch, valid)?, raw, None);
+            return self.append(&only(batch, valid)?, raw, None, Vec::new());
         }
         let nulls = NullBuffer::from(valid);
-        self.append(batch, raw, (nulls.null_count() > 0).then_some(nulls))
+        self.append(batch, raw, (nulls.null_count() > 0).then_some(nulls), reasons)
     }
 
     /// Puts what the outputs mean behind the columns of a batch.
-    fn append(&self, batch: &RecordBatch, raw: Vec<f64>, nulls: Option<NullBuffer>) -> Result<RecordBatch> {
+    fn append(
+        &self,
+        batch: &RecordBatch,
+        raw: Vec<f64>,
+        nulls: Option<NullBuffer>,
+        reasons: Vec<Option<String>>,
+    ) -> Result<RecordBatch> {
         let width = self.network.spec().outputs;
         let mut columns = batch.columns().to_vec();
-        columns.extend(columns::columns(&self.task, &self.options, raw, width, nulls)?);
+        columns.extend(columns::columns(&self.task, &self.options, raw, width, nulls, reasons)?);
         // A batch without any column still has rows.
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)

@@ -103,6 +103,7 @@ async fn an_empty_name_switches_a_column_off_and_one_that_exists_is_refused() {
         probability: String::new(),
         prediction: String::new(),
         predicted_label: String::new(),
+        invalid_reason: String::new(),
     };
     let options = PredictOptions { outputs: Outputs { prediction: "p".into(), ..none }, ..Default::default() };
     let scored = &predict(vec![usable()], &options).await.unwrap()[0];

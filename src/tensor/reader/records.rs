@@ -148,6 +148,11 @@ impl RowFault {
         format!("{origin}{}", self.reason)
     }
 
+    /// Why the row cannot be used: "column `x` is null".
+    pub(crate) fn reason(&self) -> String {
+        format!("column `{}` {}", self.column, self.describe())
+    }
+
     /// The refusal of data of which this row is the first of `count` that cannot be used.
     pub fn error(&self, count: u64) -> Error {
         let Self { at, column, .. } = self;
