@@ -7,15 +7,14 @@ use arrow::{
     array::{Array, AsArray, RecordBatch},
     datatypes::{Float32Type, Float64Type, Int64Type},
 };
-use candle_core::Device;
 use tinderbox::{
     Error,
     dataframe::{DataFrame, ExplainMode},
     ml::Transformer,
-    model::{self, EncodeOptions, Encoder, History, Lineage, Link, Outputs, PredictOptions, Scaling, Task},
+    model::{EncodeOptions, Encoder, History, Lineage, Link, Outputs, PredictOptions, Scaling, Task},
     nn::{
-        Activation, Attention, Conv, ConvTranspose, InputColumn, InputShape, Network, NetworkLayer, NetworkSpec, Pool,
-        Readout, Recurrent, Sequential, Table, Weights,
+        Activation, Attention, Conv, ConvTranspose, InputColumn, InputShape, Network, NetworkLayer, Pool, Readout,
+        Recurrent, Table,
     },
     prelude::*,
     score::{ScoreOptions, Scored, Scoring},
@@ -26,40 +25,7 @@ use tinderbox::{
     train::TrainParams,
 };
 
-use crate::support::{OnnxCases, database_for, own_server, rows, session};
-
-/// Weights from a seed; of normalisations too, which begin as nothing.
-fn weights(network: &NetworkSpec, seed: u64) -> Weights {
-    let drawn = Sequential::init(network, seed, &Device::Cpu).unwrap().weights().unwrap();
-    let tensors = drawn.tensors().iter().cloned().map(|mut tensor| {
-        if tensor.name.contains("running") || tensor.name.contains("norm") || tensor.shape.len() == 1 {
-            let values = tensor.values.iter().enumerate();
-            tensor.values = values.map(|(i, value)| value + 0.3 + 0.1 * (i as f32 * 0.7).sin()).collect();
-        }
-        tensor
-    });
-    Weights::new(tensors.collect()).unwrap()
-}
-
-/// A fitted stage that nobody trained.
-fn untrained(network: Network, input: impl Into<InputShape>, columns: Columns, task: Task) -> NeuralModel {
-    let outputs = match &task {
-        Task::Classes { names } | Task::Labels { names } | Task::Values { names, .. } => names.len(),
-        Task::Input { .. } => unreachable!(),
-    };
-    fitted(network.resolve(input, outputs).unwrap(), columns, task)
-}
-
-fn fitted(spec: NetworkSpec, columns: Columns, task: Task) -> NeuralModel {
-    let weights = weights(&spec, 7);
-    let model = model::Model::new(spec, weights, columns, task, History::default()).unwrap();
-    let lineage = Lineage { source: "a test".into(), rows: 0, plan_hash: None };
-    NeuralModel::new(model, TrainParams::default(), PredictOptions::default(), lineage).unwrap()
-}
-
-fn classes() -> Task {
-    Task::Classes { names: ["a", "größe", "c'"].map(String::from).to_vec() }
-}
+use crate::support::{OnnxCases, classes, database_for, drawn, fitted, own_server, rows, session, untrained};
 
 /// All numbers of a row's columns from `first` on, by the row's id.
 fn numbers(batches: &[RecordBatch], first: usize) -> BTreeMap<i64, Vec<f64>> {
@@ -279,7 +245,7 @@ async fn outputs_of_every_task_are_those_computed_here() {
         assert!(difference < 1e-4, "{name}: {difference}");
     }
     let spec = Network::autoencoder([5], 2).resolve(6, 6).unwrap();
-    let drawn = weights(&spec, 3);
+    let drawn = drawn(&spec, 3);
     let encoder = Encoder::new(spec, drawn, Columns::unlabelled("features"), 3, History::default()).unwrap();
     let mut options = EncodeOptions::default();
     options.outputs.reconstruction = "again".into();
@@ -379,6 +345,46 @@ async fn rows_that_cannot_be_used_go_to_quarantine_each_with_its_reason() {
     let options = ScoreOptions::new().quarantine(&bad);
     let error = model.predict_into_with(&frame, &database.table("other"), options).await.unwrap_err();
     assert!(matches!(&error, Error::Param { name, .. } if name == "quarantine"), "{error}");
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_run_is_appended_once_however_often_it_is_repeated() {
+    let spark = session().await;
+    let database = database_for("a_run_is_appended_once_however_often_it_is_repeated").await;
+    let frame = spark.sql(ODD).await.unwrap();
+    let stage = untrained(Network::mlp([4]), 3, Columns::new("fea.tures", ""), classes());
+    let model = PipelineModel::new([Box::new(stage) as Box<dyn Transformer>]);
+    let [table, bad] = ["scored", "bad"].map(|name| database.table(name));
+    let options = |run: &str| ScoreOptions::new().mode(SaveMode::Append).quarantine(&bad).run_id(run);
+    for (run, scoring) in [("mon", Scoring::Local), ("tue's", Scoring::OnCluster)] {
+        for _ in 0..2 {
+            let done = model.predict_into_with(&frame, &table, options(run).scoring(scoring)).await.unwrap();
+            assert_eq!(done.rows, 50);
+        }
+    }
+    // As after a client that was killed between both tables.
+    spark.sql(&format!("CREATE TABLE {database}.copy AS SELECT * FROM {table} WHERE run_id = 'mon'")).await.unwrap();
+    for scoring in [Scoring::Local, Scoring::OnCluster] {
+        spark.sql(&format!("INSERT OVERWRITE {table} SELECT * FROM {database}.copy")).await.unwrap();
+        model.predict_into_with(&frame, &table, options("tue's").scoring(scoring)).await.unwrap();
+        for table in [&table, &bad] {
+            let counts = format!("SELECT run_id, count(*), count(DISTINCT id) FROM {table} GROUP BY 1 ORDER BY 1");
+            let counts = spark.sql(&counts).await.unwrap();
+            assert_eq!(rows(&counts).await, ["mon|50|50", "tue's|50|50"], "{scoring}");
+        }
+    }
+    // Another's rows of the same run.
+    spark.sql(&format!("INSERT INTO {bad} SELECT * FROM {bad} WHERE run_id = 'mon' LIMIT 1")).await.unwrap();
+    spark.sql(&format!("DROP TABLE {table}")).await.unwrap();
+    let error = model.predict_into_with(&frame, &table, options("mon")).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Incomplete { .. }) && error.to_string().contains("51 rows of run `mon`"),
+        "{error}"
+    );
+    let plain = ScoreOptions::new().run_id("x");
+    let error = model.predict_into_with(&frame, &table, plain).await.unwrap_err();
+    assert!(matches!(&error, Error::Param { name, .. } if name == "run_id"), "{error}");
     spark.stop().await.unwrap();
 }
 

@@ -1,6 +1,7 @@
 //! What the tests share: a server, a database per test, a proxy that misbehaves.
 
 mod gate;
+mod networks;
 mod onnx;
 mod proxy;
 mod pyspark;
@@ -18,7 +19,13 @@ use tinderbox::{
 };
 use tokio::sync::OnceCell;
 
-pub use self::{gate::Gate, onnx::OnnxCases, proxy::Proxy, pyspark::pyspark};
+pub use self::{
+    gate::Gate,
+    networks::{classes, drawn, fitted, untrained},
+    onnx::OnnxCases,
+    proxy::Proxy,
+    pyspark::pyspark,
+};
 
 /// The connection string of the server that all tests share.
 pub async fn remote() -> String {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use spark_connect_proto as proto;
 use uuid::Uuid;
 
-use super::client::{Client, request};
+use super::client::{Client, Interrupt, request};
 use crate::Result;
 
 impl Client {
@@ -43,6 +43,16 @@ impl Client {
             renewed.config(proto::config_request::operation::OpType::Set(set)).await?;
         }
         Ok(renewed)
+    }
+
+    /// Interrupts the operations of another session of this user that carry a tag; returns their ids.
+    ///
+    /// # Errors
+    /// [`Error::Server`](crate::Error::Server) when the server does not know the session;
+    /// [`Error::Unreachable`](crate::Error::Unreachable).
+    pub(crate) async fn interrupt_in(&self, session_id: &str, tag: &str) -> Result<Vec<String>> {
+        let other = Client(Arc::new(self.0.beside(session_id.to_owned())));
+        other.interrupt(Interrupt::Tag(tag.to_owned())).await
     }
 
     /// Another session over the same connection.

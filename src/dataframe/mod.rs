@@ -82,7 +82,11 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(client: Client) -> Arc<Self> {
-        Arc::new(Self { client, tags: Mutex::default(), vectors: Default::default(), staged: Mutex::default() })
+        Arc::new(Self::bare(client))
+    }
+
+    fn bare(client: Client) -> Self {
+        Self { client, tags: Mutex::default(), vectors: Default::default(), staged: Mutex::default() }
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -92,6 +96,13 @@ impl Context {
     /// The tags, for reading or change.
     pub(crate) fn tags<T>(&self, work: impl FnOnce(&mut BTreeSet<String>) -> T) -> T {
         work(&mut self.tags.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Another of the same session, whose executions carry one more tag.
+    fn tagged(&self, tag: &str) -> Arc<Self> {
+        let mut tags = self.tags(|tags| tags.clone());
+        tags.insert(tag.to_owned());
+        Arc::new(Self { tags: Mutex::new(tags), ..Self::bare(self.client.clone()) })
     }
 
     fn keep(&self, staging: ScratchTable) {

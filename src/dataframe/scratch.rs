@@ -40,6 +40,8 @@ const LEFT_BEHIND: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Who staged a table, as its name says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Owner {
+    /// The session that makes something of its rows, without dashes.
+    session: String,
     /// The machine, by the hash of its name.
     host: String,
     process: u32,
@@ -50,25 +52,27 @@ struct Owner {
 }
 
 impl Owner {
-    fn this() -> Self {
+    /// This process, for a session.
+    fn this(session: &str) -> Self {
         let process = std::process::id();
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self { host: host(), process, started: start_of(process).unwrap_or(0), staged: since.as_secs() }
+        let (session, started) = (session.replace('-', ""), start_of(process).unwrap_or(0));
+        Self { session, host: host(), process, started, staged: since.as_secs() }
     }
 
     fn table(&self) -> String {
-        let Self { host, process, started, staged } = self;
+        let Self { session, host, process, started, staged } = self;
         let unique = &Uuid::new_v4().simple().to_string()[..8];
-        format!("{PREFIX}{host}_{process}_{started}_{staged}_{unique}")
+        format!("{PREFIX}{host}_{process}_{started}_{staged}_{session}_{unique}")
     }
 
     fn of(table: &str) -> Option<Self> {
         let parts: Vec<_> = table.strip_prefix(PREFIX)?.split('_').collect();
-        let [host, process, started, staged, unique] = parts[..] else { return None };
+        let [host, process, started, staged, session, unique] = parts[..] else { return None };
         let ours = host.len() == 8 && unique.len() == 8;
         ours.then_some(())?;
         let (process, started, staged) = (process.parse().ok()?, started.parse().ok()?, staged.parse().ok()?);
-        Some(Self { host: host.to_owned(), process, started, staged })
+        Some(Self { session: session.to_owned(), host: host.to_owned(), process, started, staged })
     }
 
     /// Whether nobody will drop the table any more.
@@ -123,6 +127,13 @@ impl ScratchTable {
         &self.name
     }
 
+    /// A frame of its rows, whose commands carry the table's name: whoever finds the table left behind interrupts them before
+    /// it goes.
+    pub(crate) fn tagged(&self, frame: &DataFrame) -> DataFrame {
+        let tag = self.name.rsplit('.').next().unwrap_or(&self.name);
+        DataFrame { context: frame.context.tagged(tag), ..frame.clone() }
+    }
+
     /// The rows of the table, as a frame of another's session.
     pub(crate) fn rows(&self, like: &DataFrame) -> DataFrame {
         like.read().table(&self.name)
@@ -166,13 +177,19 @@ pub(super) async fn table(like: &DataFrame, scratch: &Scratch) -> Result<String>
             database
         }
     };
-    let now = Owner::this();
+    let now = Owner::this(like.client().session_id());
     for name in tables(like, &database).await? {
-        if Owner::of(&name).is_some_and(|owner| owner.is_gone(&now)) {
+        if let Some(owner) = Owner::of(&name).filter(|owner| owner.is_gone(&now)) {
             tracing::info!(
                 table = format!("{database}.{name}"),
                 "dropping a staged copy that a dead process left behind"
             );
+            // The server goes on with what it was told, though nobody listens.
+            if let Ok(session) = Uuid::parse_str(&owner.session)
+                && let Err(error) = like.client().interrupt_in(&session.to_string(), &name).await
+            {
+                tracing::debug!(%error, "the session of a dead process is gone");
+            }
             if let Err(error) = drop_table(like, &format!("{database}.{}", quote(&name))).await {
                 tracing::warn!(%error, "a staged copy that was left behind cannot be dropped");
             }
@@ -257,7 +274,7 @@ mod tests {
 
     #[test]
     fn only_tables_of_processes_that_are_gone_are_left_behind() {
-        let now = Owner::this();
+        let now = Owner::this("0f1e2d3c-0000-4000-8000-000000000000");
         assert_eq!(Owner::of(&now.table()), Some(now.clone()));
         assert!(!now.is_gone(&now), "we are here");
         assert!(Owner { started: now.started + 1, ..now.clone() }.is_gone(&now), "another process had our number");
@@ -265,7 +282,7 @@ mod tests {
         let elsewhere = Owner { host: "ffffffff".into(), process: u32::MAX, ..now.clone() };
         assert!(!elsewhere.is_gone(&now), "another machine's process may well be there");
         assert!(elsewhere.is_gone(&Owner { staged: now.staged + LEFT_BEHIND.as_secs() + 1, ..now.clone() }));
-        for other in ["tinderbox_stage_", "tinderbox_stage_mine", "stage", "tinderbox_stage_a_b_c_d_e", "models"] {
+        for other in ["tinderbox_stage_", "tinderbox_stage_mine", "stage", "tinderbox_stage_a_b_c_d_e_f", "models"] {
             assert_eq!(Owner::of(other), None, "{other}");
         }
     }

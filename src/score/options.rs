@@ -35,6 +35,7 @@ impl fmt::Display for Scoring {
 /// | `scoring` | [`Scoring::Auto`] | where networks are computed |
 /// | `source` | [`SourceOptions::default`] | how rows are read that are scored locally |
 /// | `scratch` | the table's database | where rows are staged, if they are |
+/// | `run_id` | none | what marks the rows of this run, so that none is appended twice |
 /// | `quarantine` | none | the table for rows that cannot be scored |
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -53,6 +54,9 @@ pub struct ScoreOptions {
     /// `mode` says, even when there are none. Rows that a stage before the networks refuses are not among them, nor are
     /// categories that a network does not know: both remain errors.
     pub quarantine: Option<String>,
+    /// What marks the rows of this run, such as a date, in a column `run_id` of both tables; for [`SaveMode::Append`] alone. A
+    /// table that has rows of the run is not written again, so a run that ended half-way can be repeated.
+    pub run_id: Option<String>,
 }
 
 impl ScoreOptions {
@@ -76,6 +80,12 @@ impl ScoreOptions {
     /// Sets how rows are read that are scored locally.
     pub fn source(mut self, source: SourceOptions) -> Self {
         self.source = source;
+        self
+    }
+
+    /// Sets what marks the rows of this run.
+    pub fn run_id(mut self, id: impl Into<String>) -> Self {
+        self.run_id = Some(id.into());
         self
     }
 
@@ -104,7 +114,7 @@ impl From<SaveMode> for ScoreOptions {
 pub struct Scored {
     /// The table, as it was named.
     pub table: String,
-    /// Rows that were written.
+    /// Rows that were written; with a run id, those of the run in the table.
     pub rows: u64,
     /// Rows that were read and not written: stages that skip invalid rows left them out.
     pub skipped: u64,

@@ -10,7 +10,7 @@ use std::{
 
 use arrow::array::Array;
 use futures::StreamExt;
-use spark_connect::{column::Column, functions, lit};
+use spark_connect::{column::Column, functions, lit, lit_string};
 
 use super::{
     ScoreOptions, Scored, Scoring,
@@ -31,6 +31,9 @@ const WRITTEN: &str = "tinderbox_written";
 
 /// The column of a quarantine table that says why a row is there.
 const REASON: &str = "invalid_reason";
+
+/// The column that says which run wrote a row.
+const RUN: &str = "run_id";
 
 impl PipelineModel {
     /// Scores a frame's rows and writes them, with all their columns, to a new table.
@@ -71,6 +74,13 @@ impl PipelineModel {
                 return Err(Error::param(name, format!("`{table}`"), legal));
             }
         }
+        if let Some(id) = options.run_id.as_ref().filter(|id| id.is_empty() || options.mode != SaveMode::Append) {
+            return Err(Error::param(
+                "run_id",
+                format!("`{id}`"),
+                "a text that is not empty, and the mode SaveMode::Append",
+            ));
+        }
         if options.quarantine.as_deref() == Some(table) {
             return Err(Error::param("quarantine", format!("`{table}`"), "another table than that of the predictions"));
         }
@@ -84,14 +94,21 @@ impl PipelineModel {
             Err(error) if error.is_refusal() => false,
             schema => schema.map(|_| true)?,
         };
-        if options.quarantine.is_some() && schema.get(REASON).is_some() {
-            return Err(Error::schema(
-                REASON,
-                "no column of this name, which says why a row is in quarantine",
-                "one; drop or rename it",
-            ));
+        let added = [
+            (REASON, options.quarantine.is_some(), "why a row is in quarantine"),
+            (RUN, options.run_id.is_some(), "the run"),
+        ];
+        for (name, is_added, what) in added {
+            if is_added && schema.get(name).is_some() {
+                let expected = format!("no column of this name, which is to say {what}");
+                return Err(Error::schema(name, expected, "one; drop or rename it"));
+            }
         }
         let job = Job { table, options: &options, prediction: prediction(self, &schema)?, counts, began };
+        if let Some(rows) = job.rows_of_run(frame, table).await? {
+            tracing::info!(table, rows, "the run's rows are in the table already");
+            return Ok(job.finished(Scored { rows, ..job.nothing() }));
+        }
         let (others, networks) = split(self);
         let keeping: Vec<Stage>;
         let networks = match &options.quarantine {
@@ -203,13 +220,14 @@ impl Job<'_> {
             Some(staging) => (staging.name(), SaveMode::ErrorIfExists),
             None => (self.table, self.options.mode),
         };
+        let marked = if staging.is_some() { scored.clone() } else { self.marked(scored) };
         let mut done = Scored { scoring: Scoring::OnCluster, ..self.nothing() };
         if self.counts {
             let missing = match &self.prediction {
                 Some(name) => function("count_if", [column(name).is_null()]),
                 None => function("count_if", [spark_connect::lit_boolean(false)]),
             };
-            let counted = scored.observed(WRITTEN, [count(), missing]);
+            let counted = marked.observed(WRITTEN, [count(), missing]);
             let observed = counted.write().mode(mode).save_as_observed_table(table).await?;
             let number = |name: &str, at: usize| {
                 let number = observed.get(name).and_then(|numbers| numbers.get(at)).copied().unwrap_or_default();
@@ -219,13 +237,16 @@ impl Job<'_> {
             done.skipped = number(READ, 0).saturating_sub(done.rows);
             done.without_prediction = number(WRITTEN, 1);
         } else {
-            scored.write().mode(mode).save_as_table(table).await?;
+            marked.write().mode(mode).save_as_table(table).await?;
             done.rows = scored.count().await?;
         }
         if let Some(staging) = staging {
             let given = prepared.schema().await?;
-            self.part(&staging.rows(scored), &given, networks, |frame| frame.write(), &mut done).await?;
+            self.part(&staging.rows(scored), &given, networks, |frame| staging.tagged(frame).write(), &mut done)
+                .await?;
             staging.close().await;
+        } else {
+            self.check_run(scored, self.table, done.rows).await?;
         }
         Ok(self.finished(done))
     }
@@ -247,7 +268,7 @@ impl Job<'_> {
         let skipped = read.saturating_sub(rows);
         let mut done = Scored { rows, skipped, without_prediction: missing, ..self.nothing() };
         match self.options.quarantine {
-            None => uploaded.write().mode(self.options.mode).save_as_table(self.table).await?,
+            None => self.save(uploaded.frame(), self.table, rows, |frame| uploaded.write_of(frame)).await?,
             Some(_) => {
                 let write = |frame: &DataFrame| uploaded.write_of(frame);
                 self.part(uploaded.frame(), &before, networks.len(), write, &mut done).await?;
@@ -273,12 +294,65 @@ impl Job<'_> {
         let unusable = kept.filter(first.clone().is_not_null());
         done.quarantined = unusable.count().await?;
         // First, so that no row is missing in both.
-        write(&unusable.select(columns)).mode(self.options.mode).save_as_table(quarantine).await?;
-        let usable = kept.filter(first.is_null()).drop(reasons.iter().map(String::as_str));
-        write(&usable).mode(self.options.mode).save_as_table(self.table).await?;
+        self.save(&unusable.select(columns), quarantine, done.quarantined, &write).await?;
         done.rows -= done.quarantined;
+        let usable = kept.filter(first.is_null()).drop(reasons.iter().map(String::as_str));
+        self.save(&usable, self.table, done.rows, &write).await?;
         done.without_prediction = done.without_prediction.saturating_sub(done.quarantined);
         Ok(())
+    }
+
+    /// Writes rows to a table, unless it has those of the run.
+    async fn save(
+        &self,
+        frame: &DataFrame,
+        table: &str,
+        rows: u64,
+        write: impl Fn(&DataFrame) -> DataFrameWriter,
+    ) -> Result<()> {
+        // A client that died may have had its last command done meanwhile.
+        if self.rows_of_run(frame, table).await?.is_none() {
+            write(&self.marked(frame)).mode(self.options.mode).save_as_table(table).await?;
+        }
+        self.check_run(frame, table, rows).await
+    }
+
+    fn marked(&self, frame: &DataFrame) -> DataFrame {
+        match &self.options.run_id {
+            Some(id) => frame.with_column(RUN, lit_string(id)),
+            None => frame.clone(),
+        }
+    }
+
+    /// How many rows of the run a table has, if it has any.
+    async fn rows_of_run(&self, like: &DataFrame, table: &str) -> Result<Option<u64>> {
+        let Some(id) = &self.options.run_id else { return Ok(None) };
+        let spark = Session::new(like.client().clone());
+        if !spark.table_exists(table).await? {
+            return Ok(None);
+        }
+        Error::pass_over(spark.refresh_table(table).await, "to refresh a table")?;
+        let rows = spark.table(table);
+        if rows.schema().await?.get(RUN).is_none() {
+            let expected = format!("a column of this name in `{table}`, for the run's rows to be told apart");
+            return Err(Error::schema(RUN, expected, "none"));
+        }
+        let rows = rows.filter(column(RUN).eq(lit_string(id))).count().await?;
+        Ok((rows > 0).then_some(rows))
+    }
+
+    /// Refuses a table that has more or fewer rows of the run than it should.
+    async fn check_run(&self, like: &DataFrame, table: &str, rows: u64) -> Result<()> {
+        let Some(id) = &self.options.run_id else { return Ok(()) };
+        let found = self.rows_of_run(like, table).await?.unwrap_or_default();
+        if found == rows {
+            return Ok(());
+        }
+        let reason = format!(
+            "it has {found} rows of run `{id}`, which gives {rows}; another client wrote the same run, or one that was killed \
+             had begun to; delete the run's rows and run it again"
+        );
+        Err(Error::Incomplete { operation: format!("appending to `{table}`"), reason })
     }
 
     fn scratch(&self) -> Option<Scratch> {

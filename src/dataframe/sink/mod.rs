@@ -68,7 +68,10 @@ impl Uploaded {
 
     /// As [`write`](Self::write), what was made of the rows.
     pub(crate) fn write_of(&self, frame: &DataFrame) -> DataFrameWriter {
-        let write = frame.write();
+        let write = match &self.staging {
+            Some(staging) => staging.tagged(frame).write(),
+            None => frame.write(),
+        };
         if self.row_bytes < LARGE_ROW {
             return write;
         }
