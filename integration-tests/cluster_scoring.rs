@@ -7,6 +7,7 @@ use arrow::{
     array::{Array, AsArray, RecordBatch},
     datatypes::{Float32Type, Float64Type, Int64Type},
 };
+use spark_connect_proto as proto;
 use tinderbox::{
     Error,
     dataframe::{DataFrame, ExplainMode},
@@ -406,6 +407,77 @@ async fn a_scored_frame_is_lazy_and_works_in_views_joins_and_sql() {
     // Read in groups, in a session of the reader's own, which needs the weights too.
     let groups = lazy.source().cap(64 << 10).stream().await.unwrap().collect().await.unwrap();
     assert_eq!(groups.iter().map(RecordBatch::num_rows).sum::<usize>(), 300);
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_scored_frame_is_a_streaming_query_when_its_rows_are() {
+    use proto::{
+        command::CommandType, execute_plan_response::ResponseType, relation::RelType, streaming_query_command as query,
+        write_stream_operation_start::Trigger,
+    };
+    let spark = session().await;
+    let database = database_for("a_scored_frame_is_a_streaming_query_when_its_rows_are").await;
+    let incoming = database.table("incoming");
+    let rows_from = async |begin: i64| {
+        let text = format!("SELECT id, array(sin(id), cos(id), 1D) AS features FROM range({begin}, {begin} + 300)");
+        spark.sql(&text).await.unwrap()
+    };
+    rows_from(0).await.write().save_as_table(&incoming).await.unwrap();
+    let table = |name: &str, is_streaming| {
+        let named = proto::read::NamedTable { unparsed_identifier: name.into(), ..Default::default() };
+        let read_type = Some(proto::read::ReadType::NamedTable(named));
+        let read = RelType::Read(proto::Read { is_streaming, read_type });
+        Some(proto::Relation { rel_type: Some(read), ..Default::default() })
+    };
+    let command = async |command: CommandType| {
+        let command = proto::Command { command_type: Some(command) };
+        let plan = proto::Plan { op_type: Some(proto::plan::OpType::Command(command)) };
+        spark.client().execute(plan, Default::default()).responses().await.unwrap()
+    };
+    let view = proto::CreateDataFrameViewCommand {
+        input: table(&incoming, true),
+        name: "incoming".into(),
+        is_global: false,
+        replace: true,
+    };
+    command(CommandType::CreateDataframeView(view)).await;
+    let stage = untrained(Network::mlp([8]), 3, Columns::new("features", ""), classes());
+    stage.transform(&spark.table("incoming")).await.unwrap().create_temp_view("outgoing").await.unwrap();
+    let start = proto::WriteStreamOperationStart {
+        input: table("outgoing", false),
+        format: "memory".into(),
+        output_mode: "append".into(),
+        query_name: "kept".into(),
+        trigger: Some(Trigger::ProcessingTimeInterval("0 seconds".into())),
+        ..Default::default()
+    };
+    let answers = command(CommandType::WriteStreamOperationStart(start)).await;
+    let started = answers.into_iter().find_map(|answer| match answer {
+        ResponseType::WriteStreamOperationStartResult(started) => started.query_id,
+        _ => None,
+    });
+    let tell = async |what: query::Command| {
+        let tell = proto::StreamingQueryCommand { query_id: started.clone(), command: Some(what) };
+        command(CommandType::StreamingQueryCommand(tell)).await
+    };
+    for (batch, expected) in [(0, "300|300|300"), (300, "600|600|600")] {
+        if batch > 0 {
+            rows_from(batch).await.write().mode(SaveMode::Append).save_as_table(&incoming).await.unwrap();
+        }
+        tell(query::Command::ProcessAllAvailable(true)).await;
+        let counts = spark.sql("SELECT count(*), count(DISTINCT id), count(prediction) FROM kept").await.unwrap();
+        assert_eq!(rows(&counts).await, [expected]);
+    }
+    tell(query::Command::Stop(true)).await;
+    let frame = spark.table(&incoming);
+    let local = stage.score(&frame).await.unwrap().collect().await.unwrap();
+    let streamed = spark.table("kept").collect().await.unwrap();
+    let (here, there) = (numbers(&local, 2), numbers(&streamed, 2));
+    assert!(here.keys().eq(there.keys()));
+    for (id, ours) in &here {
+        assert!(ours.iter().zip(&there[id]).all(|(a, b)| (a - b).abs() < 1e-5), "row {id}");
+    }
     spark.stop().await.unwrap();
 }
 

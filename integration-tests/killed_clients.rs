@@ -58,7 +58,7 @@ fn child(task: &str, remote: &str) -> Child {
         .args(["--exact", "killed_clients::what_a_killed_client_leaves_is_whole_or_absent"])
         .envs([(TASK, task), (REMOTE, remote)])
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap()
 }
@@ -100,7 +100,8 @@ async fn what_a_killed_client_leaves_is_whole_or_absent() {
         let mut whole = Duration::ZERO;
         for _ in 0..2 {
             let began = Instant::now();
-            assert!(child(task, &server.remote()).wait().unwrap().success(), "{task}");
+            let done = child(task, &server.remote()).wait_with_output().unwrap();
+            assert!(done.status.success(), "{task}: {}", String::from_utf8_lossy(&done.stderr));
             whole = began.elapsed();
         }
         let spark = Session::builder().remote(server.remote()).create().await.unwrap();

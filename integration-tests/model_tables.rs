@@ -87,15 +87,18 @@ async fn sql_of_the_documentation_tells_models_and_tensors() {
     let database = database_for("sql_of_the_documentation_tells_models_and_tensors").await;
     spark.sql(&format!("USE {database}")).await.unwrap();
     let (manifest, weights) = untrained(5, 1);
-    ModelTable::new(&spark, "models").save("iris", &manifest, &weights).await.unwrap();
+    let table = ModelTable::new(&spark, "models");
+    table.save("iris", &manifest, &weights).await.unwrap();
+    table.tag("iris", 1, "production").await.unwrap();
     let text = include_str!("../docs/model-table.md");
     let queries = text.split("```sql").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let mut answers = Vec::new();
     for query in queries.split(';').filter(|query| !query.trim().is_empty()) {
         answers.push(rows(&spark.sql(query).await.unwrap()).await);
     }
-    let [models, tensors] = &answers[..] else { panic!("{} queries", answers.len()) };
+    let [models, tags, tensors] = &answers[..] else { panic!("{} queries", answers.len()) };
     assert!(models[0].starts_with("iris|1|") && models[0].ends_with("|a test|3|0.3333333333333333"), "{models:?}");
+    assert_eq!(tags, &["iris|production|1"]);
     assert_eq!(tensors[..2], ["0.bias|[5]|20", "0.weight|[5, 4]|80"]);
     spark.stop().await.unwrap();
 }
@@ -135,6 +138,56 @@ async fn a_version_that_is_not_whole_is_passed_over_and_named_when_asked_for() {
     assert_eq!(models.load("iris", Some(4)).await.unwrap().2, other);
     let versions: Vec<i64> = models.versions("iris").await.unwrap().iter().map(|entry| entry.version).collect();
     assert_eq!(versions, [4, 3, 2, 1]);
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn versions_are_tagged_copied_compared_and_deleted() {
+    let spark = session().await;
+    let database = database_for("versions_are_tagged_copied_compared_and_deleted").await;
+    let models = ModelTable::new(&spark, database.table("models"));
+    assert_eq!(models.tags("o'hara").await.unwrap().len(), 0);
+    for seed in 1..=5 {
+        let (manifest, weights) = untrained(5, seed);
+        assert_eq!(models.save("o'hara", &manifest, &weights).await.unwrap(), seed as i64);
+    }
+    let (manifest, other) = untrained(7, 9);
+    models.save("another", &manifest, &other).await.unwrap();
+
+    for (version, tag) in [(1, "production"), (2, "production"), (3, "größer")] {
+        models.tag("o'hara", version, tag).await.unwrap();
+    }
+    let expected = [("größer".to_owned(), 3), ("production".to_owned(), 2)];
+    assert_eq!(models.tags("o'hara").await.unwrap(), expected.into());
+    assert_eq!(models.tagged("o'hara", "production").await.unwrap(), 2);
+    for (error, words) in [
+        (models.tagged("o'hara", "x").await.unwrap_err(), "größer, production"),
+        (models.tag("o'hara", 9, "x").await.unwrap_err(), "no version 9; it has 5, 4, 3, 2, 1"),
+        (models.delete("o'hara", 9).await.unwrap_err(), "no version 9"),
+        (models.prune("o'hara", 0).await.unwrap_err(), "at least 1"),
+        (models.prune("nobody", 1).await.unwrap_err(), "no model `nobody`"),
+    ] {
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    let versions = models.versions("o'hara").await.unwrap();
+    let differences = versions[0].manifest.differences(&versions[1].manifest);
+    assert_eq!(differences, [("training.seed".to_owned(), 5.into(), 4.into())]);
+    assert_eq!(models.versions("another").await.unwrap()[0].manifest.differences(&manifest)[0].0, "library");
+
+    let elsewhere = ModelTable::new(&spark, database.table("elsewhere"));
+    assert_eq!(models.copy_to("o'hara", 2, &elsewhere, "copy").await.unwrap(), 1);
+    assert_eq!(elsewhere.load("copy", None).await.unwrap().2, untrained(5, 2).1);
+
+    models.delete("o'hara", 5).await.unwrap();
+    assert_eq!(models.prune("o'hara", 1).await.unwrap(), [1]);
+    let left: Vec<i64> = models.versions("o'hara").await.unwrap().iter().map(|entry| entry.version).collect();
+    assert_eq!(left, [4, 3, 2], "the newest, and those with tags");
+    models.delete("o'hara", 2).await.unwrap();
+    assert_eq!(models.tags("o'hara").await.unwrap(), [("größer".to_owned(), 3)].into());
+    assert_eq!(models.load("o'hara", None).await.unwrap().2, untrained(5, 4).1);
+    assert_eq!(models.load("another", None).await.unwrap().2, other);
+    let tables = spark.sql(&format!("SHOW TABLES IN {database}")).await.unwrap();
+    assert_eq!(rows(&tables).await.len(), 2, "nothing is left of staging");
     spark.stop().await.unwrap();
 }
 

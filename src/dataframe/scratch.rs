@@ -139,6 +139,12 @@ impl ScratchTable {
         like.read().table(&self.name)
     }
 
+    /// Leaves the table where it is, and returns its name.
+    pub(crate) fn keep(mut self) -> String {
+        self.dropped = true;
+        self.name.clone()
+    }
+
     /// Drops the table. A failure is logged: whatever was made of the rows is there.
     pub(crate) async fn close(mut self) {
         self.dropped = true;

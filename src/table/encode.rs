@@ -7,7 +7,7 @@ use arrow::array::{
     TimestampMicrosecondBuilder,
 };
 
-use super::layout::{self, DTYPE, FORMAT, LIBRARY, MANIFEST, Manifest, TENSOR, TensorEntry, WRITTEN_CHUNK_BYTES};
+use super::layout::{self, DTYPE, FORMAT, LIBRARY, MANIFEST, Manifest, TAG, TENSOR, TensorEntry, WRITTEN_CHUNK_BYTES};
 use crate::{
     Error, Result,
     nn::{NamedTensor, Weights},
@@ -28,6 +28,13 @@ pub fn encode(
     weights: &Weights,
 ) -> Result<Vec<RecordBatch>> {
     encode_in_chunks(model, version, created_at, manifest, weights, WRITTEN_CHUNK_BYTES)
+}
+
+/// The row of a version's tag.
+pub(super) fn tag(model: &str, version: i64, created_at: i64, tag: &str) -> Result<RecordBatch> {
+    let mut rows = Rows::new(model, version, created_at);
+    rows.single(TAG, tag, None);
+    rows.finish()
 }
 
 fn encode_in_chunks(
@@ -109,16 +116,21 @@ impl<'a> Rows<'a> {
     }
 
     fn manifest(&mut self, json: &str) {
+        self.single(MANIFEST, MANIFEST, Some(json));
+    }
+
+    /// A row without data.
+    fn single(&mut self, kind: &str, name: &str, json: Option<&str>) {
         self.count += 1;
-        self.kind.append_value(MANIFEST);
-        self.name.append_value(MANIFEST);
+        self.kind.append_value(kind);
+        self.name.append_value(name);
         self.dtype.append_null();
         self.shape.append_null();
         self.chunk.append_value(0);
         self.chunks.append_value(1);
         self.data.append_null();
-        self.json.append_value(json);
-        self.sha256.append_value(layout::sha256(json.as_bytes()));
+        self.json.append_option(json);
+        self.sha256.append_value(layout::sha256(json.unwrap_or_default().as_bytes()));
     }
 
     fn tensor(&mut self, tensor: &NamedTensor, chunk: usize, chunks: usize, data: &[u8]) {

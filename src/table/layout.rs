@@ -1,7 +1,8 @@
 //! The format of a model table, version 1.
 //!
 //! One table holds many models, and many versions of each. A version is one manifest row and one or more rows per tensor,
-//! all written by one command.
+//! all written by one command. A tag is a row of its own: of kind `tag`, with the tag for its `name`; of several of one name
+//! the newest holds.
 //!
 //! | column | type | manifest row | tensor row |
 //! |---|---|---|---|
@@ -50,6 +51,9 @@ pub const MANIFEST: &str = "manifest";
 
 /// The value of `kind` in a tensor row.
 pub const TENSOR: &str = "tensor";
+
+/// The value of `kind` in the row of a version's tag, whose `name` it is.
+pub const TAG: &str = "tag";
 
 /// This library, as manifests name it.
 pub const LIBRARY: &str = concat!("tinderbox ", env!("CARGO_PKG_VERSION"));

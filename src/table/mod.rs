@@ -8,6 +8,7 @@ mod decode;
 mod encode;
 mod encoders;
 pub mod layout;
+mod manage;
 mod pipeline;
 mod store;
 

@@ -81,7 +81,7 @@ impl ModelTable {
         let mut manifest = manifest.clone();
         for attempt in 1..=ATTEMPTS {
             let version = 1 + self.numbers(name).await?.first().copied().unwrap_or(0);
-            let created_at = micros(SystemTime::now());
+            let created_at = now();
             let batches = encode(name, version, created_at, &manifest, weights)?;
             match self.append(&batches).await {
                 // No lock spans the reading of the newest number and the write, and another's commit may remove what this
@@ -116,7 +116,7 @@ impl ModelTable {
         Ok(parts(&found)? == parts(written)?)
     }
 
-    async fn append(&self, batches: &[RecordBatch]) -> Result<()> {
+    pub(super) async fn append(&self, batches: &[RecordBatch]) -> Result<()> {
         let rows = RecordStream::from_batches(layout::schema(), batches.to_vec());
         let rows = self.spark.upload(rows, &self.table).await?;
         rows.write().mode(SaveMode::Append).save_as_table(&self.table).await?;
@@ -278,6 +278,16 @@ impl ModelTable {
         Ok(copies)
     }
 
+    /// The session that the table is reached through.
+    pub(super) fn spark(&self) -> &Session {
+        &self.spark
+    }
+
+    /// Its name, as SQL.
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
     /// The numbers of a model's versions, whole or not, newest first; none when the table does not exist.
     async fn numbers(&self, name: &str) -> Result<Vec<i64>> {
         if !self.exists().await? {
@@ -289,7 +299,7 @@ impl ModelTable {
     }
 
     /// Whether the table exists; refuses one that is no model table.
-    async fn exists(&self) -> Result<bool> {
+    pub(super) async fn exists(&self) -> Result<bool> {
         if !self.spark.table_exists(&self.table).await? {
             return Ok(false);
         }
@@ -305,11 +315,11 @@ impl ModelTable {
         self.spark.table(&self.table)
     }
 
-    fn model(&self, name: &str) -> DataFrame {
+    pub(super) fn model(&self, name: &str) -> DataFrame {
         self.rows().filter(column("model").eq(lit_string(name)))
     }
 
-    fn texts(&self, batch: &RecordBatch, index: usize) -> Result<Vec<String>> {
+    pub(super) fn texts(&self, batch: &RecordBatch, index: usize) -> Result<Vec<String>> {
         let column = batch.column(index);
         match column.as_string_opt::<i32>() {
             Some(texts) if texts.null_count() == 0 => Ok(texts.iter().flatten().map(str::to_owned).collect()),
@@ -317,7 +327,7 @@ impl ModelTable {
         }
     }
 
-    fn numbers_of(&self, batch: &RecordBatch, index: usize) -> Result<Vec<i64>> {
+    pub(super) fn numbers_of(&self, batch: &RecordBatch, index: usize) -> Result<Vec<i64>> {
         match batch.column(index).as_primitive_opt::<Int64Type>() {
             Some(numbers) if numbers.null_count() == 0 => Ok(numbers.values().to_vec()),
             _ => Err(self.unexpected(batch, index, &DataType::Int64)),
@@ -331,7 +341,7 @@ impl ModelTable {
         self.bad(format!("column `{}` holds nulls or is {found}, not {expected}", field.name()))
     }
 
-    fn bad(&self, reason: String) -> Error {
+    pub(super) fn bad(&self, reason: String) -> Error {
         Error::ModelTable { table: self.table.clone(), reason }
     }
 
@@ -382,6 +392,11 @@ struct Copy {
 /// A pause of random length, so that two who got in each other's way part.
 fn pause(attempt: u32) -> Duration {
     Duration::from_millis(u64::from(attempt) * (20 + u64::from(Uuid::new_v4().as_fields().0 % 400)))
+}
+
+/// Microseconds since 1970.
+pub(super) fn now() -> i64 {
+    micros(SystemTime::now())
 }
 
 fn micros(time: SystemTime) -> i64 {
