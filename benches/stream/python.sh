@@ -11,7 +11,7 @@ cache=${TINDERBOX_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tinderbox}
 folder=$cache/$1
 shift
 if [ ! -x "$folder/bin/python" ]; then
-    echo "installing $* into $folder (once, 600 MB to download or more)" >&2
+    echo "installing $* into $folder (once)" >&2
     rm -rf "$folder.partial"
     python3 -m venv "$folder.partial" >&2
     "$folder.partial/bin/python" -m pip install -q "$@" >&2

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     path::Path,
     process::{Command, Stdio},
+    sync::OnceLock,
 };
 
 use arrow::{
@@ -66,12 +67,9 @@ impl OnnxCases {
     pub fn run(self) {
         let folder = self.folder.path();
         serde_json::to_writer(File::create(folder.join("cases.json")).unwrap(), &self.cases).unwrap();
-        let support = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration-tests/support");
-        let found = Command::new(support.join("onnx.sh")).stderr(Stdio::inherit()).output().unwrap();
-        assert!(found.status.success(), "onnxruntime cannot be installed");
-        let python = String::from_utf8(found.stdout).unwrap();
-        let mut command = Command::new(python.trim());
-        let done = command.arg(support.join("onnx.py")).arg(folder).stderr(Stdio::inherit()).output().unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration-tests/support/onnx.py");
+        let mut command = Command::new(python());
+        let done = command.arg(script).arg(folder).stderr(Stdio::inherit()).output().unwrap();
         let said = String::from_utf8(done.stdout).unwrap();
         let differences: Vec<f64> = said.lines().map(|line| line.parse().unwrap()).collect();
         assert_eq!(differences.len(), self.cases.len(), "{said}");
@@ -82,6 +80,19 @@ impl OnnxCases {
             assert!(difference < 1e-5, "{} as ONNX: {difference}", case["name"]);
         }
     }
+}
+
+/// A Python with `onnxruntime`, installed into the user's cache when first needed.
+fn python() -> &'static str {
+    static PYTHON: OnceLock<String> = OnceLock::new();
+    PYTHON.get_or_init(|| {
+        let finder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/stream/python.sh");
+        let packages = ["onnxruntime==1.22.1", "numpy==2.2.6"];
+        let found =
+            Command::new(finder).arg("onnxruntime-1.22.1").args(packages).stderr(Stdio::inherit()).output().unwrap();
+        assert!(found.status.success(), "onnxruntime cannot be installed");
+        String::from_utf8(found.stdout).unwrap().trim().to_owned()
+    })
 }
 
 /// A row's numbers in a column of numbers, or of lists of them.
