@@ -6,7 +6,7 @@ use spark_connect_proto as proto;
 use uuid::Uuid;
 
 use super::client::{Client, Interrupt, request};
-use crate::Result;
+use crate::{Error, Result};
 
 impl Client {
     /// A session of its own at the same server, a copy of this one: its settings, temporary views and uploads.
@@ -18,8 +18,13 @@ impl Client {
     /// [`Error::Unsupported`](crate::Error::Unsupported) before Spark 4.1; [`Error::Server`](crate::Error::Server);
     /// [`Error::Unreachable`](crate::Error::Unreachable).
     pub async fn fork(&self) -> Result<Client> {
+        self.fork_as(&Uuid::new_v4()).await
+    }
+
+    /// As [`fork`](Self::fork), under an id that no session of this user has or had.
+    pub(crate) async fn fork_as(&self, id: &Uuid) -> Result<Client> {
         self.version().require("copying a session", 4, 1)?;
-        let id = Uuid::new_v4().to_string();
+        let id = id.to_string();
         let message = request!(self, CloneSessionRequest { new_session_id: Some(id.clone()) });
         let answer = self.call(message, |mut s, r| Box::pin(async move { s.clone_session(r).await })).await?;
         self.note_server_session(&answer.server_side_session_id);
@@ -53,6 +58,21 @@ impl Client {
     pub(crate) async fn interrupt_in(&self, session_id: &str, tag: &str) -> Result<Vec<String>> {
         let other = Client(Arc::new(self.0.beside(session_id.to_owned())));
         other.interrupt(Interrupt::Tag(tag.to_owned())).await
+    }
+
+    /// Releases another session of this user, with its uploads; whether there ever was one, as far as the server remembers.
+    ///
+    /// # Errors
+    /// [`Error::Server`](crate::Error::Server); [`Error::Unreachable`](crate::Error::Unreachable).
+    pub(crate) async fn release_other(&self, session_id: &Uuid) -> Result<bool> {
+        let other = Client(Arc::new(self.0.beside(session_id.to_string())));
+        // A release answers alike whether there is such a session or not.
+        match other.interrupt(Interrupt::All).await {
+            Ok(_) => other.release_session().await.map(|()| true),
+            Err(Error::Server(error)) if error.class.ends_with("SESSION_CLOSED") => Ok(true),
+            Err(Error::Server(error)) if error.class.ends_with("SESSION_NOT_FOUND") => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Another session over the same connection.

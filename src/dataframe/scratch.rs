@@ -196,12 +196,32 @@ pub(super) async fn table(like: &DataFrame, scratch: &Scratch) -> Result<String>
             {
                 tracing::debug!(%error, "the session of a dead process is gone");
             }
+            release_carriers(like, &name).await;
             if let Err(error) = drop_table(like, &format!("{database}.{}", quote(&name))).await {
                 tracing::warn!(%error, "a staged copy that was left behind cannot be dropped");
             }
         }
     }
     Ok(format!("{database}.{}", now.table()))
+}
+
+/// The id of the session that carries some blocks to a staging table, by its number. Another process finds it by the table.
+pub(super) fn carrier(table: &str, number: u32) -> Uuid {
+    let name = table.rsplit('.').next().unwrap_or(table);
+    let mut id = [0; 16];
+    id.copy_from_slice(&Sha256::digest(format!("{name} {number}"))[..16]);
+    uuid::Builder::from_random_bytes(id).into_uuid()
+}
+
+/// Releases the sessions that carried blocks to a table which was left behind: what they uploaded is in the server's memory.
+async fn release_carriers(like: &DataFrame, table: &str) {
+    for number in 0.. {
+        match like.client().release_other(&carrier(table, number)).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return tracing::debug!(%error, table, "sessions that carried blocks are not released"),
+        }
+    }
 }
 
 /// The session's current database with its catalog, as SQL.

@@ -11,7 +11,9 @@ use crate::{
     Error, Result,
     connect::Client,
     dataframe::{
-        Context, DataFrame, DataFrameReader, SaveMode, Scratch, column, local::LocalRows, scratch::ScratchTable,
+        Context, DataFrame, DataFrameReader, SaveMode, Scratch, column,
+        local::LocalRows,
+        scratch::{self, ScratchTable},
     },
 };
 
@@ -34,6 +36,8 @@ pub(super) struct Staging {
     layout: LocalRows,
     /// The copy of the session that uploads go through, and the blocks that it holds.
     carrier: Option<(Carrier, u32)>,
+    /// How many copies there have been.
+    carriers: u32,
     /// Rows by block, of those that were written.
     written: BTreeMap<i64, u64>,
     next_block: i64,
@@ -48,6 +52,7 @@ impl Staging {
             table: ScratchTable::new(context, place).await?,
             layout: layout.clone(),
             carrier: None,
+            carriers: 0,
             written: BTreeMap::new(),
             next_block: 0,
             bytes: 0,
@@ -100,7 +105,9 @@ impl Staging {
         }
         self.carrier = None;
         let origin = self.table.like.client();
-        let carrier = match origin.fork().await {
+        let id = scratch::carrier(self.table.name(), self.carriers);
+        self.carriers += 1;
+        let carrier = match origin.fork_as(&id).await {
             Ok(client) => Carrier { client, is_copy: true },
             Err(error) if error.is_refusal() => {
                 tracing::debug!(%error, "the server does not copy sessions; uploads stay in this one until it ends");
