@@ -6,7 +6,7 @@ use spark_connect_proto as proto;
 use uuid::Uuid;
 
 use super::client::{Client, Interrupt, request};
-use crate::{Error, Result};
+use crate::Result;
 
 impl Client {
     /// A session of its own at the same server, a copy of this one: its settings, temporary views and uploads.
@@ -60,19 +60,12 @@ impl Client {
         other.interrupt(Interrupt::Tag(tag.to_owned())).await
     }
 
-    /// Releases another session of this user, with its uploads; whether there ever was one, as far as the server remembers.
+    /// Releases another session of this user, with its uploads, if there is one.
     ///
     /// # Errors
     /// [`Error::Server`](crate::Error::Server); [`Error::Unreachable`](crate::Error::Unreachable).
-    pub(crate) async fn release_other(&self, session_id: &Uuid) -> Result<bool> {
-        let other = Client(Arc::new(self.0.beside(session_id.to_string())));
-        // A release answers alike whether there is such a session or not.
-        match other.interrupt(Interrupt::All).await {
-            Ok(_) => other.release_session().await.map(|()| true),
-            Err(Error::Server(error)) if error.class.ends_with("SESSION_CLOSED") => Ok(true),
-            Err(Error::Server(error)) if error.class.ends_with("SESSION_NOT_FOUND") => Ok(false),
-            Err(error) => Err(error),
-        }
+    pub(crate) async fn release_other(&self, session_id: &Uuid) -> Result<()> {
+        Client(Arc::new(self.0.beside(session_id.to_string()))).release_session().await
     }
 
     /// Another session over the same connection.

@@ -6,11 +6,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use arrow::{array::AsArray, datatypes::Int64Type};
 use sha2::{Digest, Sha256};
+use spark_connect::functions;
 use spark_connect_proto::{self as proto, command::CommandType, relation::RelType};
 use uuid::Uuid;
 
-use super::{Context, DataFrame, quote, texts};
+use super::{Context, DataFrame, column, quote, texts};
 use crate::{Error, Result};
 
 /// Where staged rows are written: Parquet files of a table named `tinderbox_stage_…`, which is dropped with the source; what
@@ -30,6 +32,9 @@ impl Scratch {
         database_of(table).map(|database| Scratch::Database(database.to_owned()))
     }
 }
+
+/// The column of a row's block, in tables that are written block by block.
+pub(super) const BLOCK: &str = "__tinderbox_block";
 
 /// What the names of staged tables begin with; no other table is ever dropped.
 const PREFIX: &str = "tinderbox_stage_";
@@ -196,8 +201,11 @@ pub(super) async fn table(like: &DataFrame, scratch: &Scratch) -> Result<String>
             {
                 tracing::debug!(%error, "the session of a dead process is gone");
             }
-            release_carriers(like, &name).await;
-            if let Err(error) = drop_table(like, &format!("{database}.{}", quote(&name))).await {
+            let table = format!("{database}.{}", quote(&name));
+            if let Err(error) = release_carriers(like, &table).await {
+                tracing::debug!(%error, table, "sessions that carried blocks are not released");
+            }
+            if let Err(error) = drop_table(like, &table).await {
                 tracing::warn!(%error, "a staged copy that was left behind cannot be dropped");
             }
         }
@@ -207,21 +215,28 @@ pub(super) async fn table(like: &DataFrame, scratch: &Scratch) -> Result<String>
 
 /// The id of the session that carries some blocks to a staging table, by its number. Another process finds it by the table.
 pub(super) fn carrier(table: &str, number: u32) -> Uuid {
-    let name = table.rsplit('.').next().unwrap_or(table);
+    let name = table.rsplit('.').next().unwrap_or(table).trim_matches('`');
     let mut id = [0; 16];
     id.copy_from_slice(&Sha256::digest(format!("{name} {number}"))[..16]);
     uuid::Builder::from_random_bytes(id).into_uuid()
 }
 
 /// Releases the sessions that carried blocks to a table which was left behind: what they uploaded is in the server's memory.
-async fn release_carriers(like: &DataFrame, table: &str) {
-    for number in 0.. {
-        match like.client().release_other(&carrier(table, number)).await {
-            Ok(true) => {}
-            Ok(false) => return,
-            Err(error) => return tracing::debug!(%error, table, "sessions that carried blocks are not released"),
-        }
+async fn release_carriers(like: &DataFrame, table: &str) -> Result<()> {
+    let rows = like.read().table(table);
+    if rows.schema().await?.get(BLOCK).is_none() {
+        return Ok(());
     }
+    let mut last = -1;
+    for batch in rows.agg([functions::max(column(BLOCK))]).collect().await? {
+        last =
+            batch.column(0).as_primitive_opt::<Int64Type>().and_then(|max| max.iter().flatten().next()).unwrap_or(last);
+    }
+    // A block or two were under way, and no session carried less than one.
+    for number in 0..u32::try_from(last + 4).unwrap_or(0) {
+        like.client().release_other(&carrier(table, number)).await?;
+    }
+    Ok(())
 }
 
 /// The session's current database with its catalog, as SQL.

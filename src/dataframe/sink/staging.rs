@@ -13,12 +13,9 @@ use crate::{
     dataframe::{
         Context, DataFrame, DataFrameReader, SaveMode, Scratch, column,
         local::LocalRows,
-        scratch::{self, ScratchTable},
+        scratch::{self, BLOCK, ScratchTable},
     },
 };
-
-/// The column of a row's block.
-const BLOCK: &str = "__tinderbox_block";
 
 /// How often a block is tried.
 const ATTEMPTS: u32 = 4;
