@@ -50,13 +50,13 @@ impl Client {
         Ok(renewed)
     }
 
-    /// Interrupts the operations of another session of this user that carry a tag; returns their ids.
+    /// Interrupts the operations of another session of this user that carry a tag; returns their ids. A server may answer
+    /// with none for a session that it does not know.
     ///
     /// # Errors
-    /// [`Error::Server`](crate::Error::Server) when the server does not know the session;
-    /// [`Error::Unreachable`](crate::Error::Unreachable).
-    pub(crate) async fn interrupt_in(&self, session_id: &str, tag: &str) -> Result<Vec<String>> {
-        let other = Client(Arc::new(self.0.beside(session_id.to_owned())));
+    /// [`Error::Server`](crate::Error::Server); [`Error::Unreachable`](crate::Error::Unreachable).
+    pub(crate) async fn interrupt_in(&self, session_id: &Uuid, tag: &str) -> Result<Vec<String>> {
+        let other = Client(Arc::new(self.0.beside(session_id.to_string())));
         other.interrupt(Interrupt::Tag(tag.to_owned())).await
     }
 

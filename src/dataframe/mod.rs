@@ -110,15 +110,11 @@ impl Context {
     }
 
     /// Drops the staging tables behind frames of this session, whose rows are then gone.
-    ///
-    /// # Errors
-    /// [`Error::Server`]; [`Error::Unreachable`].
-    pub(crate) async fn drop_staged(&self) -> Result<()> {
+    pub(crate) async fn drop_staged(&self) {
         let staged = std::mem::take(&mut *self.staged.lock().unwrap_or_else(PoisonError::into_inner));
         for staging in staged {
             staging.close().await;
         }
-        Ok(())
     }
 
     fn execute(&self, plan: proto::Plan) -> Execution {

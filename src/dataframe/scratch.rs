@@ -133,7 +133,7 @@ impl ScratchTable {
     }
 
     /// A frame of its rows, whose commands carry the table's name: whoever finds the table left behind interrupts them before
-    /// it goes.
+    /// dropping it.
     pub(crate) fn tagged(&self, frame: &DataFrame) -> DataFrame {
         let tag = self.name.rsplit('.').next().unwrap_or(&self.name);
         DataFrame { context: frame.context.tagged(tag), ..frame.clone() }
@@ -197,9 +197,9 @@ pub(super) async fn table(like: &DataFrame, scratch: &Scratch) -> Result<String>
             );
             // The server goes on with what it was told, though nobody listens.
             if let Ok(session) = Uuid::parse_str(&owner.session)
-                && let Err(error) = like.client().interrupt_in(&session.to_string(), &name).await
+                && let Err(error) = like.client().interrupt_in(&session, &name).await
             {
-                tracing::debug!(%error, "the session of a dead process is gone");
+                tracing::debug!(%error, "what a dead process had begun is not interrupted");
             }
             let table = format!("{database}.{}", quote(&name));
             if let Err(error) = release_carriers(like, &table).await {

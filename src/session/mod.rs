@@ -205,9 +205,7 @@ impl Session {
     /// [`Error::Server`]; [`Error::Unreachable`].
     pub async fn stop(&self) -> Result<()> {
         builder::forget(self);
-        if let Err(error) = self.context.drop_staged().await {
-            tracing::warn!(%error, "staging tables of this session are left; the next program that stages there drops them");
-        }
+        self.context.drop_staged().await;
         self.client().release_session().await
     }
 
