@@ -1,7 +1,7 @@
 # What people and CI run; `make help` lists it. Every target sets up what it needs by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-cuda bench-stream bench-large bench-images bench-epoch bench-train bench-pipeline bench-wide bench-score fmt lint doc unit setup-build setup-spark
+.PHONY: help demo test cluster-up cluster-down cluster-demo test-cluster check check-cuda bench-stream bench-large bench-images bench-epoch bench-train bench-pipeline bench-wide bench-score fmt lint doc unit setup-build setup-spark
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,6 +12,18 @@ demo: setup-build ## train a classifier on Iris, on Spark (SPARK_REMOTE, SPARK_H
 
 test: setup-build setup-spark ## run every test, those against a real Spark too
 	cargo test
+
+cluster-up: setup-build ## a Spark cluster in containers, with a gateway; waits until queries work
+	scripts/cluster up
+
+cluster-down: ## stop it; its tables go too
+	scripts/cluster down
+
+cluster-demo: setup-build ## train on Iris on that cluster, from a container and through the gateway
+	scripts/cluster demo
+
+test-cluster: setup-build setup-spark ## the integration tests on that cluster, and its faults
+	scripts/cluster test
 
 check: setup-build fmt lint doc unit ## what needs no Spark: format, clippy, documentation, unit tests
 

@@ -26,7 +26,7 @@ use tinderbox::{
     train::TrainParams,
 };
 
-use crate::support::{OnnxCases, classes, database_for, drawn, fitted, own_server, rows, session, untrained};
+use crate::support::{PeerCases, classes, database_for, drawn, fitted, own_server, rows, session, untrained};
 
 /// All numbers of a row's columns from `first` on, by the row's id.
 fn numbers(batches: &[RecordBatch], first: usize) -> BTreeMap<i64, Vec<f64>> {
@@ -150,17 +150,17 @@ async fn every_layer_gives_on_the_cluster_what_it_gives_here() {
         Network::new().layer(NetworkLayer::Unflatten { dims: vec![2, 2, 3] }).conv2d(conv(3)),
         12.into(),
     ));
-    let mut onnx = OnnxCases::new();
+    let mut peers = PeerCases::new();
     for (name, network, shape) in networks {
         let frame = dense(&spark, shape.count()).await;
         let stage = untrained(network, shape, Columns::new("features", ""), classes());
         let local = stage.score(&frame).await.unwrap().collect().await.unwrap();
-        onnx.push(&name, |path| stage.write_onnx(path), stage.model().spec(), stage.model().columns(), &local);
+        peers.push(&name, &stage, &local);
         let difference = difference(&stage, local, &frame).await;
         println!("{name}: {difference:.1e}");
         assert!(difference < 1e-5, "{name}: {difference}");
     }
-    onnx.run();
+    peers.run(&spark, &database_for("every_layer_gives_on_the_cluster_what_it_gives_here").await.table("models")).await;
     spark.stop().await.unwrap();
 }
 
@@ -186,12 +186,12 @@ async fn sequences_of_any_length_and_ids_are_computed_on_the_cluster() {
         networks.push(("lstm", Network::new().lstm_layer(lstm), steps()));
         networks.push(("attention", Network::new().attention(Attention { output, ..attention }), steps()));
     }
-    let mut onnx = OnnxCases::new();
+    let mut peers = PeerCases::new();
     for (name, network, columns) in networks {
         let ragged = InputShape::sequence([if columns.features == ["words"] { 1 } else { 3 }]);
         let stage = untrained(network, ragged, columns, classes());
         let local = stage.score(&frame).await.unwrap().collect().await.unwrap();
-        onnx.push(name, |path| stage.write_onnx(path), stage.model().spec(), stage.model().columns(), &local);
+        peers.push(name, &stage, &local);
         let difference = difference(&stage, local, &frame).await;
         println!("{name}: {difference:.1e}");
         assert!(difference < 1e-5, "{name}: {difference}");
@@ -200,7 +200,7 @@ async fn sequences_of_any_length_and_ids_are_computed_on_the_cluster() {
     let network = Network::new().categories([Table::new(11, 3), Table::new(4, 2)]).linear(6);
     let stage = untrained(network, 3, columns, classes());
     let local = stage.score(&frame).await.unwrap().collect().await.unwrap();
-    onnx.push("categories", |path| stage.write_onnx(path), stage.model().spec(), stage.model().columns(), &local);
+    peers.push("categories", &stage, &local);
     assert!(difference(&stage, local, &frame).await < 1e-5);
     // Branches of columns, each through layers of its own.
     let known = [InputColumn::category("city", 0, 11), InputColumn::category("plan", 1, 4)];
@@ -210,8 +210,10 @@ async fn sequences_of_any_length_and_ids_are_computed_on_the_cluster() {
     let columns = Columns::side_by_side(["city", "plan", "x"], "");
     let joined = fitted(spec, columns, classes());
     let local = joined.score(&frame).await.unwrap().collect().await.unwrap();
-    onnx.push("join", |path| joined.write_onnx(path), joined.model().spec(), joined.model().columns(), &local);
-    onnx.run();
+    peers.push("join", &joined, &local);
+    peers
+        .run(&spark, &database_for("sequences_of_any_length_and_ids_are_computed_on_the_cluster").await.table("models"))
+        .await;
     assert!(difference(&joined, local, &frame).await < 1e-5);
     // A category that the network does not know is an error there as here.
     let unknown = frame.with_column("plan", tinderbox::dataframe::column("id"));
@@ -234,14 +236,14 @@ async fn outputs_of_every_task_are_those_computed_here() {
         (values(3, Link::Exp), Outputs::values(), None),
         (values(2, Link::Sigmoid), Outputs::values(), None),
     ];
-    let mut onnx = OnnxCases::new();
+    let mut peers = PeerCases::new();
     for (task, outputs, thresholds) in tasks {
         let stage = untrained(Network::mlp([8]), 6, Columns::new("features", ""), task.clone());
         let options = PredictOptions { outputs, thresholds, ..PredictOptions::default() };
         let stage = stage.with_prediction(options).unwrap();
         let local = stage.score(&frame).await.unwrap().collect().await.unwrap();
         let name = format!("{task:?}");
-        onnx.push(&name, |path| stage.write_onnx(path), stage.model().spec(), stage.model().columns(), &local);
+        peers.push(&name, &stage, &local);
         let difference = difference(&stage, local, &frame).await;
         assert!(difference < 1e-4, "{name}: {difference}");
     }
@@ -253,8 +255,8 @@ async fn outputs_of_every_task_are_those_computed_here() {
     let lineage = Lineage { source: "a test".into(), rows: 0, plan_hash: None };
     let stage = EncoderModel::new(encoder, TrainParams::default(), options, lineage);
     let local = stage.encode(&frame).await.unwrap().collect().await.unwrap();
-    onnx.push("encoder", |path| stage.write_onnx(path), stage.encoder().spec(), stage.encoder().columns(), &local);
-    onnx.run();
+    peers.push("encoder", &stage, &local);
+    peers.run(&spark, &database_for("outputs_of_every_task_are_those_computed_here").await.table("models")).await;
     assert!(difference(&stage, local, &frame).await < 1e-5);
     spark.stop().await.unwrap();
 }

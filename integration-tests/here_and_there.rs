@@ -112,6 +112,16 @@ async fn compared(stage: &dyn Transformer, frame: &DataFrame) -> Result<usize, S
     if sorted(&part).iter().any(|(id, row)| mine[id] != *row) {
         return Err("a slice differs".into());
     }
+    // As by a scorer that is made once.
+    let mut scorer = stage.row_scorer(&rows.schema()).map_err(|e| format!("a scorer: {e}"))?;
+    for (from, count) in [(0, rows.num_rows()), (40, 25), (0, 0)] {
+        let part = scorer.score_rows(&rows.slice(from, count)).map_err(|e| format!("scored rows: {e}"))?;
+        assert_eq!(part.schema_ref(), scorer.schema());
+        let by_batch = stage.transform_batch(&rows.slice(from, count)).map_err(|e| e.to_string())?;
+        if part.columns() != by_batch.columns() {
+            return Err(format!("scored rows {from} to {} differ", from + count));
+        }
+    }
     let none = stage.transform_batch(&rows.slice(0, 0)).map_err(|e| format!("no row: {e}"))?;
     assert_eq!(none.schema().fields().len(), here.schema().fields().len());
     Ok(there.num_rows() * (there.num_columns() - rows.num_columns()))
@@ -311,4 +321,8 @@ async fn a_saved_pipeline_with_its_network_predicts_without_a_server() {
     let right = names(&here).iter().zip(batch.column(1).as_string::<i32>()).filter(|(a, b)| a == b).count();
     assert!(right >= 290, "{right}");
     assert_eq!(loaded.transform_batch(&batch.slice(0, 0)).unwrap().num_rows(), 0);
+    let mut scorer = loaded.row_scorer(&unlabelled.schema()).unwrap();
+    for row in 0..unlabelled.num_rows() {
+        assert_eq!(scorer.score_rows(&unlabelled.slice(row, 1)).unwrap().columns(), here.slice(row, 1).columns());
+    }
 }

@@ -94,8 +94,8 @@ async fn what_a_killed_client_leaves_is_whole_or_absent() {
         return work(&task, &remote).await.unwrap();
     }
     let kills: u32 = env::var(KILLS).map_or(2, |kills| kills.parse().unwrap());
-    let server = own_server().driver_memory("1g").start().await.unwrap();
     for task in ["predict", "save"] {
+        let server = own_server().driver_memory("1g").start().await.unwrap();
         // The server is slow at first.
         let mut whole = Duration::ZERO;
         for _ in 0..2 {
@@ -124,8 +124,8 @@ async fn what_a_killed_client_leaves_is_whole_or_absent() {
         }
         println!("{task}: takes {whole:.1?}; of {kills} that were killed {found} had written all");
         spark.stop().await.unwrap();
+        server.stop().await;
     }
-    server.stop().await;
 }
 
 #[tokio::test]

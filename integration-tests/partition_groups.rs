@@ -178,7 +178,7 @@ async fn rows_are_staged_and_what_dead_processes_left_is_dropped() {
         rows(&names.select_expr(["tableName"])).await
     };
     let host = tables_host(&spark, &database.to_string()).await;
-    let dead = format!("tinderbox_stage_{host}_999999999_1_1_0123abcd");
+    let dead = format!("tinderbox_stage_{host}_999999999_1_1_00000000000040008000000000000000_0123abcd");
     for name in [dead.as_str(), "tinderbox_stage_mine", "other"] {
         spark.range(0, 3).write().save_as_table(&database.table(name)).await.unwrap();
     }

@@ -7,11 +7,14 @@
 //! `cargo bench --bench pipeline -- score` scores a table of 5,000,000 rows into another, beside PySpark with PyTorch and with
 //! NumPy.
 //!
+//! `cargo bench --bench pipeline -- rows` scores single rows and batches of 1,000 in process, beside PyTorch.
+//!
 //! `cargo bench --bench pipeline -- wide` trains on 100, 400 and 2,000 plain columns beside PySpark's classifier.
 //!
 //! Environment: `ROUNDS` (3), `ROWS` (1000000), `PYTHON` (a Python with PySpark's Connect client and NumPy, installed into
 //! the cache when unset).
 
+mod rows;
 mod score;
 mod wide;
 
@@ -53,6 +56,9 @@ async fn main() -> Outcome<()> {
     let (rounds, rows) = (number("ROUNDS", 3)?, number("ROWS", 1_000_000)?);
     if env::args().any(|argument| argument == "score") {
         return score::run(rounds).await;
+    }
+    if env::args().any(|argument| argument == "rows") {
+        return rows::run(rounds).await;
     }
     let finder = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/stream/python.sh");
     let python = Command::new(finder).stderr(Stdio::inherit()).output()?;

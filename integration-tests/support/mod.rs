@@ -2,7 +2,7 @@
 
 mod gate;
 mod networks;
-mod onnx;
+mod peers;
 mod proxy;
 mod pyspark;
 pub mod spark_ml;
@@ -22,7 +22,7 @@ use tokio::sync::OnceCell;
 pub use self::{
     gate::Gate,
     networks::{classes, drawn, fitted, untrained},
-    onnx::OnnxCases,
+    peers::PeerCases,
     proxy::Proxy,
     pyspark::pyspark,
 };

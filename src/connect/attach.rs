@@ -53,6 +53,10 @@ pub(super) struct Attachment {
     silence: Silence,
     unreleased: usize,
     releasing: Option<JoinHandle<()>>,
+    /// The number of the token that the stream was opened with.
+    token: u64,
+    /// Whether another was asked for since the last response.
+    renewed: bool,
 }
 
 /// Why a stream ended without the result being complete.
@@ -65,6 +69,8 @@ impl Attachment {
     pub(super) fn new(client: Client, request: proto::ExecutePlanRequest) -> Self {
         let (retries, silence) = (client.retries(), client.silence());
         Self {
+            token: client.token_number(),
+            renewed: false,
             client,
             request,
             stream: None,
@@ -115,6 +121,7 @@ impl Attachment {
             let ended = match self.next_message().await? {
                 Ok(Some(response)) => {
                     self.retries.progress();
+                    self.renewed = false;
                     return Ok(response);
                 }
                 Ok(None) => Ended::ByServer { lived: since.elapsed() },
@@ -154,6 +161,7 @@ impl Attachment {
     /// Begins the execution, or attaches to it.
     fn open(&mut self) -> BoxFuture<'static, Result<Streaming<proto::ExecutePlanResponse>, Status>> {
         let client = self.client.clone();
+        self.token = client.token_number();
         if !std::mem::replace(&mut self.started, true) {
             let request = client.wrap(self.request.clone());
             return Box::pin(async move { Ok(client.stub().execute_plan(request).await?.into_inner()) });
@@ -191,6 +199,12 @@ impl Attachment {
     async fn recover_from(&mut self, failure: Status) -> Result<()> {
         if status::is_operation_known(&failure) {
             return Ok(()); // the request had arrived after all: attach to it
+        }
+        if !self.renewed && self.client.has_other_token(&failure, self.token).await? {
+            // A request that was refused never began.
+            self.renewed = true;
+            self.started &= self.last_response.is_some();
+            return Ok(());
         }
         let restart = status::is_operation_unknown(&failure);
         if restart && self.last_response.is_some() {

@@ -1,10 +1,13 @@
 //! Dialling: address, TLS and HTTP/2 settings for bulk results.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{self, Certificate, Channel, ClientTlsConfig, Endpoint};
 
-use super::{retry::RetryPolicy, silence::SilencePolicy, url::ConnectUrl};
+use super::{retry::RetryPolicy, silence::SilencePolicy, token::TokenProvider, url::ConnectUrl};
 use crate::{Error, Result};
 
 /// Bytes one result stream may have under way.
@@ -40,6 +43,8 @@ const TCP_PROBE: Duration = Duration::from_secs(10);
 /// | `silence` | [`SilencePolicy::default`] | what happens when the server says nothing of a running operation |
 /// | `ca_file` | the system's roots | PEM file of the certificate authorities to trust, with TLS |
 /// | `tls_domain` | the host | name that the server's certificate must carry |
+/// | `client_identity` | none | certificate by which the server knows the client (mutual TLS) |
+/// | `token_provider` | none | where tokens come from that run out, see [`TokenProvider`] |
 /// | `tcp_keep_alive` | 30 s | idle time after which the operating system probes the connection |
 /// | `http2_keep_alive` | 330 s | time without a byte after which the server is pinged; one that does not answer for 20 s, or as long again if that is less, counts as gone, and streams go on over a new connection |
 /// | `session_keep_alive` | 5 min | time between two signs of life for the session, which a server forgets after an hour without; 0: none |
@@ -59,6 +64,10 @@ pub struct ConnectOptions {
     pub ca_file: Option<PathBuf>,
     /// Name in the server's certificate, instead of the host.
     pub tls_domain: Option<String>,
+    /// Certificate by which the server knows the client.
+    pub client_identity: Option<ClientIdentity>,
+    /// Where tokens come from that run out.
+    pub token_provider: Option<TokenProvider>,
     /// Idle time before the operating system probes the connection.
     pub tcp_keep_alive: Duration,
     /// Time without a byte before the server is pinged over HTTP/2.
@@ -67,12 +76,35 @@ pub struct ConnectOptions {
     pub session_keep_alive: Duration,
 }
 
-/// Server, user, token, session, headers and trust of a connection.
+/// A certificate and its key, by which a server knows a client: PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientIdentity {
+    /// The certificate, with those between it and the authority behind it.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// Server, user, token, session, headers and trust of a connection.
+#[derive(Debug, Clone)]
 pub(crate) struct Identity {
     url: ConnectUrl,
     ca_file: Option<PathBuf>,
     tls_domain: Option<String>,
+    client_identity: Option<ClientIdentity>,
+    token_provider: Option<TokenProvider>,
+}
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        let same_provider = match (&self.token_provider, &other.token_provider) {
+            (Some(a), Some(b)) => a.is(b),
+            (None, None) => true,
+            _ => false,
+        };
+        let own = |of: &Self| (of.url.clone(), of.ca_file.clone(), of.tls_domain.clone(), of.client_identity.clone());
+        same_provider && own(self) == own(other)
+    }
 }
 
 impl ConnectOptions {
@@ -86,6 +118,8 @@ impl ConnectOptions {
             silence: SilencePolicy::default(),
             ca_file: None,
             tls_domain: None,
+            client_identity: None,
+            token_provider: None,
             tcp_keep_alive: Duration::from_secs(30),
             http2_keep_alive: HTTP2_KEEP_ALIVE,
             session_keep_alive: Duration::from_secs(300),
@@ -105,7 +139,13 @@ impl ConnectOptions {
     /// [`Error::BadAddress`] when the token of the environment cannot be sent.
     pub(crate) fn identity(&self) -> Result<Identity> {
         let url = self.url.clone().with_environment()?.identity(&self.user());
-        Ok(Identity { url, ca_file: self.ca_file.clone(), tls_domain: self.tls_domain.clone() })
+        Ok(Identity {
+            url,
+            ca_file: self.ca_file.clone(),
+            tls_domain: self.tls_domain.clone(),
+            client_identity: self.client_identity.clone(),
+            token_provider: self.token_provider.clone(),
+        })
     }
 
     /// Refuses settings that cannot work, before anything is dialled.
@@ -122,12 +162,10 @@ impl ConnectOptions {
         if self.silence.warn_after.is_zero() {
             return Err(Error::param("silence.warn_after", "0", "more than 0"));
         }
-        if self.ca_file.is_some() && !self.url.use_ssl() {
-            return Err(Error::param(
-                "ca_file",
-                "set",
-                "left out without TLS; add `use_ssl=true` to the connection string",
-            ));
+        let tls_only = [("ca_file", self.ca_file.is_some()), ("client_identity", self.client_identity.is_some())];
+        if let Some((name, _)) = tls_only.iter().find(|(_, set)| *set && !self.url.use_ssl()) {
+            let legal = "left out without TLS; add `use_ssl=true` to the connection string";
+            return Err(Error::param(*name, "set", legal));
         }
         self.retry.check()
     }
@@ -156,17 +194,24 @@ impl ConnectOptions {
     }
 
     async fn tls(&self) -> Result<ClientTlsConfig> {
-        let tls = match &self.ca_file {
+        let mut tls = match &self.ca_file {
             None => ClientTlsConfig::new().with_native_roots(),
-            Some(path) => {
-                let pem = tokio::fs::read(path).await.map_err(|e| Error::io(path, e))?;
-                if !pem.windows(11).any(|w| w == b"-----BEGIN ") {
-                    return Err(Error::param("ca_file", path.display(), "a PEM file of certificates"));
-                }
-                ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem))
-            }
+            Some(path) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem("ca_file", path).await?)),
         };
+        if let Some(ClientIdentity { certificate, key }) = &self.client_identity {
+            let (certificate, key) = (pem("client_identity", certificate).await?, pem("client_identity", key).await?);
+            tls = tls.identity(transport::Identity::from_pem(certificate, key));
+        }
         Ok(tls.domain_name(self.tls_domain.as_deref().unwrap_or(self.url.host())))
+    }
+}
+
+/// The content of a PEM file.
+async fn pem(setting: &str, path: &Path) -> Result<Vec<u8>> {
+    let pem = tokio::fs::read(path).await.map_err(|e| Error::io(path, e))?;
+    match pem.windows(11).any(|window| window == b"-----BEGIN ") {
+        true => Ok(pem),
+        false => Err(Error::param(setting, path.display(), "a PEM file")),
     }
 }
 

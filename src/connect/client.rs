@@ -12,7 +12,7 @@ use spark_connect_proto::{
     self as proto, config_request::operation::OpType, spark_connect_service_client::SparkConnectServiceClient,
 };
 use tonic::{
-    Request, Response, Status,
+    Code, Request, Response, Status,
     metadata::{Ascii, MetadataKey, MetadataValue},
     transport::Channel,
 };
@@ -27,6 +27,7 @@ use super::{
     settle::Settling,
     silence::{Silence, SilencePolicy},
     status,
+    token::Token,
     version::SparkVersion,
 };
 use crate::{Error, Result};
@@ -50,6 +51,7 @@ pub(super) struct Inner {
     user: proto::UserContext,
     client_type: String,
     headers: Vec<(MetadataKey<Ascii>, MetadataValue<Ascii>)>,
+    token: Arc<Token>,
     retry: RetryPolicy,
     silence: SilencePolicy,
     /// The server's own id of the session: sent with every request, so that a restarted server says so.
@@ -73,6 +75,7 @@ impl Inner {
             user: self.user.clone(),
             client_type: self.client_type.clone(),
             headers: self.headers.clone(),
+            token: self.token.clone(),
             retry: self.retry.clone(),
             silence: self.silence.clone(),
             server_session: Mutex::new(None),
@@ -134,6 +137,7 @@ impl Client {
             user: proto::UserContext { user_id: user.clone(), user_name: user, ..Default::default() },
             client_type: options.url.client_type(),
             headers: headers(&options)?,
+            token: Arc::new(Token::new(options.url.token(), options.token_provider.clone())?),
             retry: options.retry.clone(),
             silence: options.silence.clone(),
             server_session: Mutex::new(None),
@@ -144,6 +148,7 @@ impl Client {
             progress: Arc::default(),
             settling: Settling::default(),
         }));
+        client.0.token.begin(client.address()).await?;
         let version = client.first_answer(options.connect_timeout, options.wait_for_server).await?;
         tracing::debug!(address = client.address(), session = client.session_id(), %version, "connected");
         _ = client.0.version.set(version);
@@ -334,11 +339,30 @@ impl Client {
         }
     }
 
+    /// The number of the token that requests carry now.
+    pub(super) fn token_number(&self) -> u64 {
+        self.0.token.current().0
+    }
+
+    /// Whether a failure came from a token that has been replaced, so that trying again helps; `used` is its number.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`] when the provider has no other.
+    pub(super) async fn has_other_token(&self, failure: &Status, used: u64) -> Result<bool> {
+        match failure.code() {
+            Code::Unauthenticated => self.0.token.renew(used, self.address()).await,
+            _ => Ok(false),
+        }
+    }
+
     /// Puts the headers of the connection string and the token on a message.
     pub(super) fn wrap<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         for (name, value) in &self.0.headers {
             request.metadata_mut().append(name.clone(), value.clone());
+        }
+        if let (_, Some(token)) = self.0.token.current() {
+            request.metadata_mut().append("authorization", token);
         }
         request
     }
@@ -353,11 +377,17 @@ impl Client {
         T: Clone + Send,
     {
         let mut retries = self.retries();
+        let mut renewed = false;
         loop {
+            let token = self.token_number();
             let failure = match call(self.stub(), self.wrap(message.clone())).await {
                 Ok(answer) => return Ok(answer.into_inner()),
                 Err(status) => status,
             };
+            if !renewed && self.has_other_token(&failure, token).await? {
+                renewed = true;
+                continue;
+            }
             if !is_transport_failure(&failure) {
                 return Err(self.failure(failure).await);
             }
@@ -379,7 +409,13 @@ impl Client {
             }
             None => None,
         };
-        status::to_error(status, full, self.address())
+        match status::to_error(status, full, self.address()) {
+            Error::Unauthenticated { address, reason } if self.0.version.get().is_some() => {
+                let reason = format!("{reason}; what was sent before was taken: has the token run out?");
+                Error::Unauthenticated { address, reason }
+            }
+            error => error,
+        }
     }
 
     pub(super) fn empty_answer(&self, call: &str) -> Error {
@@ -411,8 +447,9 @@ impl Client {
         const REFUSALS: u32 = 3;
         let started = Instant::now();
         let mut retries = Retries::new(RetryPolicy { give_up_after: limit.max(wait), ..self.0.retry.clone() });
-        let mut refusals = 0;
+        let (mut refusals, mut renewed) = (0, false);
         let answer = loop {
+            let token = self.token_number();
             let message =
                 request!(self, AnalyzePlanRequest { analyze: Some(ask::Analyze::SparkVersion(ask::SparkVersion {})) });
             let mut stub = self.stub();
@@ -420,6 +457,10 @@ impl Client {
             let (error, wish) = match tokio::time::timeout(limit.min(left), stub.analyze_plan(self.wrap(message))).await
             {
                 Ok(Ok(answer)) => break answer.into_inner(),
+                Ok(Err(status)) if !renewed && self.has_other_token(&status, token).await? => {
+                    renewed = true;
+                    continue;
+                }
                 Ok(Err(status)) if !is_transport_failure(&status) => return Err(self.failure(status).await),
                 Ok(Err(status)) => {
                     (status::unreachable(&status, started.elapsed(), self.address()), server_wish(&status))
@@ -451,17 +492,16 @@ impl fmt::Debug for Client {
     }
 }
 
-/// The metadata of every request: the caller's headers, and the token, marked so that it is never logged.
+/// The caller's headers, marked so that they are never logged.
 fn headers(options: &ConnectOptions) -> Result<Vec<(MetadataKey<Ascii>, MetadataValue<Ascii>)>> {
     let refuse = |name: &str| Error::BadAddress {
         url: options.url.to_string(),
         reason: format!("`{name}` cannot be sent as a header"),
     };
     let mut headers = Vec::new();
-    let token = options.url.token().map(|token| ("authorization".to_owned(), format!("Bearer {token}")));
-    for (name, value) in options.url.headers().iter().cloned().chain(token) {
-        let key = name.parse().map_err(|_| refuse(&name))?;
-        let mut value = value.parse::<MetadataValue<Ascii>>().map_err(|_| refuse(&name))?;
+    for (name, value) in options.url.headers() {
+        let key = name.parse().map_err(|_| refuse(name))?;
+        let mut value = value.parse::<MetadataValue<Ascii>>().map_err(|_| refuse(name))?;
         value.set_sensitive(true);
         headers.push((key, value));
     }

@@ -17,6 +17,7 @@ mod retry;
 mod settle;
 mod silence;
 mod status;
+mod token;
 mod upload;
 mod url;
 mod version;
@@ -26,13 +27,14 @@ mod fake;
 #[cfg(test)]
 mod tests;
 
-pub use channel::ConnectOptions;
 pub(crate) use channel::Identity;
+pub use channel::{ClientIdentity, ConnectOptions};
 pub use client::{Client, Interrupt, OperationState};
 pub use execute::{ArrowPayload, Event, ExecuteOptions, Execution};
 pub use local::{DEFAULT_SPARK_VERSION, LocalSpark, LocalSparkBuilder};
 pub use progress::{Progress, ProgressGuard, StageProgress};
 pub use retry::RetryPolicy;
 pub use silence::SilencePolicy;
+pub use token::TokenProvider;
 pub use url::ConnectUrl;
 pub use version::SparkVersion;

@@ -1,6 +1,12 @@
 //! Faults of the protocol, played by a scripted server.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::StreamExt;
 use spark_connect_proto as proto;
@@ -8,7 +14,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::{
-    Client, ConnectOptions, Event, ExecuteOptions, Execution, RetryPolicy, SilencePolicy,
+    Client, ConnectOptions, Event, ExecuteOptions, Execution, RetryPolicy, SilencePolicy, TokenProvider,
     fake::{Call, End, FakeServer, Turn, batch, chunk, complete},
 };
 use crate::{Error, Result};
@@ -305,4 +311,61 @@ async fn tls_trusts_the_given_authority_and_no_other() {
     std::fs::write(&empty, "no certificate").unwrap();
     let error = Client::connect(options(Some(empty))).await.unwrap_err();
     assert!(matches!(&error, Error::Param { name, .. } if name == "ca_file"), "{error}");
+}
+
+/// A provider that counts up, and how often it was asked.
+fn counting() -> (TokenProvider, Arc<AtomicU32>) {
+    let asked = Arc::new(AtomicU32::new(0));
+    let counter = asked.clone();
+    let provider = TokenProvider::new(move || {
+        let number = counter.fetch_add(1, Ordering::SeqCst) + 1;
+        async move { Ok::<_, std::io::Error>(format!(" token-{number}\n")) }
+    });
+    (provider, asked)
+}
+
+#[tokio::test]
+async fn a_token_that_ran_out_is_renewed_and_the_stream_goes_on() {
+    let refused = || End::Fail(Status::unauthenticated("expired"));
+    let server = FakeServer::start(
+        "4.2.1",
+        vec![
+            Turn::execute(vec![], refused()),
+            Turn::execute(vec![batch("r1", 0, 2, b"ab")], refused()),
+            Turn::reattach("r1", vec![batch("r2", 2, 1, b"c"), complete("r3")], End::Close),
+        ],
+    )
+    .await;
+    let (token_provider, asked) = counting();
+    let token_provider = Some(token_provider);
+    let options = ConnectOptions { token_provider, ..ConnectOptions::new(server.remote().parse().unwrap()) };
+    let client = Client::connect(options).await.unwrap();
+    assert_eq!(read(execute(&client)).await.unwrap(), (b"abc".to_vec(), 3));
+    client.settle().await;
+    // One to begin with, one for each refusal.
+    assert_eq!(asked.load(Ordering::SeqCst), 3);
+    let sent = server.header("authorization");
+    assert_eq!((sent[0].as_str(), sent.last().unwrap().as_str()), ("Bearer token-1", "Bearer token-3"));
+}
+
+#[tokio::test]
+async fn a_new_token_that_is_refused_and_one_that_nobody_renews_are_errors() {
+    let refused = || End::Fail(Status::unauthenticated("expired"));
+    let turns = || vec![Turn::execute(vec![], refused())];
+    let server = FakeServer::start("4.2.1", turns().into_iter().chain(turns()).collect()).await;
+    let (token_provider, asked) = counting();
+    let options = ConnectOptions::new(server.remote().parse().unwrap());
+    let with = ConnectOptions { token_provider: Some(token_provider), ..options.clone() };
+    let error = read(execute(&Client::connect(with).await.unwrap())).await.unwrap_err();
+    assert!(matches!(error, Error::Unauthenticated { .. }), "{error}");
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+
+    let server = FakeServer::start("4.2.1", turns()).await;
+    let options = ConnectOptions::new(server.remote().parse().unwrap());
+    let error = read(execute(&Client::connect(options.clone()).await.unwrap())).await.unwrap_err().to_string();
+    assert!(error.contains("refused the credentials: expired") && error.contains("run out"), "{error}");
+
+    let token_provider = Some(TokenProvider::new(|| async { Err::<String, _>("the vault is sealed") }));
+    let error = Client::connect(ConnectOptions { token_provider, ..options }).await.unwrap_err().to_string();
+    assert!(error.contains("the vault is sealed"), "{error}");
 }

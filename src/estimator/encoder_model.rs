@@ -2,7 +2,7 @@
 
 use std::{any::Any, path::Path};
 
-use arrow::array::RecordBatch;
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 use spark_connect::types::{DataType, StructField};
@@ -12,7 +12,7 @@ use crate::{
     Result,
     dataframe::{DataFrame, Schema, vector_type},
     ml::{
-        Model, Transformer,
+        Model, RowScorer, Transformer,
         attribute::{Attribute, AttributeGroup},
     },
     model::{EncodeOptions, Encoded, Encoder, Lineage},
@@ -172,6 +172,10 @@ impl Transformer for EncoderModel {
     /// As [`encode`](Self::encode), of rows that are here; no server is asked.
     fn transform_batch(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         self.encoder.encode_batch(batch, &self.options)
+    }
+
+    fn row_scorer(&self, schema: &SchemaRef) -> Result<RowScorer> {
+        RowScorer::new(schema, self.encoder.batch_encoder(schema, &self.options)?)
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {

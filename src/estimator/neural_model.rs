@@ -2,7 +2,7 @@
 
 use std::{any::Any, path::Path};
 
-use arrow::array::RecordBatch;
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 use spark_connect::types::{DataType, StructField};
@@ -12,7 +12,7 @@ use crate::{
     Result,
     dataframe::{DataFrame, Schema, vector_type},
     ml::{
-        Model, Transformer,
+        Model, RowScorer, Transformer,
         attribute::{Attribute, AttributeGroup},
     },
     model::{self, Lineage, Outputs, PredictOptions, Task},
@@ -133,6 +133,10 @@ impl Transformer for NeuralModel {
     /// As [`score`](Self::score), of rows that are here; no server is asked.
     fn transform_batch(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         self.model.predict_batch(batch, &self.prediction)
+    }
+
+    fn row_scorer(&self, schema: &SchemaRef) -> Result<RowScorer> {
+        RowScorer::new(schema, self.model.batch_predictor(schema, &self.prediction)?)
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {

@@ -16,6 +16,7 @@ pub mod operator;
 pub(crate) mod param;
 mod pipeline;
 mod preflight;
+mod row_scorer;
 pub mod rows;
 mod stage;
 mod step;
@@ -24,5 +25,6 @@ pub use param::{Param, ParamMap, Params};
 pub use pipeline::{IntoStage, Pipeline, PipelineModel, PipelineStage};
 
 pub use preflight::{ClassCount, ColumnCounts, Preflight, PreflightReport};
+pub use row_scorer::RowScorer;
 pub use stage::{Estimator, Model, NativeStage, Transformer};
 pub use step::Step;

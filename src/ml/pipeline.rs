@@ -2,12 +2,13 @@
 
 use std::any::Any;
 
-use arrow::array::RecordBatch;
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use futures::future::BoxFuture;
 
 use super::{
     fitting::Fitting,
     local::Rows,
+    row_scorer::RowScorer,
     stage::{Estimator, Model, NativeStage, Transformer},
     step,
 };
@@ -166,6 +167,18 @@ impl Transformer for PipelineModel {
     fn transform_batch(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         Transformer::transform_schema(self, Rows::new(batch)?.schema())?;
         self.stages.iter().try_fold(batch.clone(), |batch, stage| stage.transform_batch(&batch))
+    }
+
+    fn row_scorer(&self, schema: &SchemaRef) -> Result<RowScorer> {
+        Transformer::transform_schema(self, Rows::new(&RecordBatch::new_empty(schema.clone()))?.schema())?;
+        let mut scorers: Vec<RowScorer> = Vec::with_capacity(self.stages.len());
+        for stage in &self.stages {
+            let before = scorers.last().map_or(schema, RowScorer::schema).clone();
+            scorers.push(stage.row_scorer(&before)?);
+        }
+        RowScorer::new(schema, move |rows| {
+            scorers.iter_mut().try_fold(rows.clone(), |rows, scorer| scorer.score_rows(&rows))
+        })
     }
 
     fn foresees(&self) -> bool {

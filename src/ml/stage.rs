@@ -2,7 +2,7 @@
 
 use std::{any::Any, fmt::Debug};
 
-use arrow::array::RecordBatch;
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,7 @@ use super::{
     learning::{Element, Elements, Learning},
     local::Rows,
     operator::RemoteTransformer,
+    row_scorer::RowScorer,
     rows::{Repartition, Split, TimeSplitModel},
     step::Step,
 };
@@ -65,9 +66,38 @@ pub trait Transformer: Any + Debug + Send + Sync {
     fn transform_batch(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let rows = Rows::new(batch)?;
         let after = self.transform_schema(rows.schema())?;
-        match self.steps(rows.schema())? {
+        match self.batch_steps(rows.schema())? {
             Some(steps) => rows.apply(&steps, &after),
             None => Err(on_the_cluster_only(std::any::type_name::<Self>())),
+        }
+    }
+
+    /// The [`steps`](Self::steps) as this process takes them, where its form of a result is another than the cluster's: vectors
+    /// are dense here.
+    ///
+    /// # Errors
+    /// As [`transform_schema`](Self::transform_schema).
+    fn batch_steps(&self, schema: &Schema) -> Result<Option<Vec<Step>>> {
+        self.steps(schema)
+    }
+
+    /// The stage made ready for many small batches of one schema: [`transform_batch`](Self::transform_batch), with what
+    /// depends on the schema done once.
+    ///
+    /// # Errors
+    /// As [`transform_batch`](Self::transform_batch) of no rows.
+    fn row_scorer(&self, schema: &SchemaRef) -> Result<RowScorer> {
+        let rows = Rows::new(&RecordBatch::new_empty(schema.clone()))?;
+        let after = self.transform_schema(rows.schema())?;
+        match self.batch_steps(rows.schema())? {
+            Some(steps) => {
+                let steps = rows.prepare(&steps, &after)?;
+                RowScorer::new(schema, move |batch| steps.apply(batch))
+            }
+            None => {
+                let stage = self.duplicate();
+                RowScorer::new(schema, move |batch| stage.transform_batch(batch))
+            }
         }
     }
 

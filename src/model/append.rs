@@ -9,7 +9,10 @@ use arrow::{
 };
 use futures::{StreamExt, stream};
 
-use crate::{Error, Result, stream::RecordStream};
+use crate::{
+    Error, Result,
+    stream::{RecordStream, plain_batch},
+};
 
 /// Refuses columns that are named twice or exist already; `what` says in errors what is to go there.
 pub(super) fn check_names<'a>(
@@ -34,8 +37,22 @@ pub(super) fn appended(before: &Schema, columns: Vec<(&str, DataType)>, nullable
     Arc::new(Schema::new_with_metadata(fields, before.metadata().clone()))
 }
 
+/// What `make` gives of each batch, so many rows at a time; of batches in other types than a stream's if `converts`.
+pub(super) fn batches<W: Send + 'static>(
+    converts: bool,
+    schema: SchemaRef,
+    rows: usize,
+    mut worker: W,
+    make: fn(&mut W, &RecordBatch) -> Result<RecordBatch>,
+) -> impl FnMut(&RecordBatch) -> Result<RecordBatch> + Send + 'static {
+    move |batch| {
+        let batch = if converts { plain_batch(batch)? } else { batch.clone() };
+        in_slices(&schema, &batch, rows, |slice| make(&mut worker, slice))
+    }
+}
+
 /// What `make` gives of a batch, so many rows at a time.
-pub(super) fn in_slices(
+fn in_slices(
     schema: &SchemaRef,
     batch: &RecordBatch,
     rows: usize,
@@ -50,7 +67,7 @@ pub(super) fn in_slices(
 }
 
 /// What `make` gives of each batch, in order, one at a time on a blocking thread of the Tokio runtime.
-pub(super) fn batch_by_batch<W: Send + 'static>(
+pub(crate) fn batch_by_batch<W: Send + 'static>(
     schema: SchemaRef,
     input: RecordStream,
     worker: W,

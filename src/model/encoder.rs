@@ -17,7 +17,7 @@ use super::{History, append};
 use crate::{
     Error, Result,
     nn::{DeviceName, Mode, NetworkSpec, Sequential, Weights},
-    stream::{RecordStream, plain_batch},
+    stream::{RecordStream, plain_schema},
     tensor::{Columns, FeatureReader, OnInvalid, rows_at_once},
 };
 
@@ -196,14 +196,23 @@ impl Encoder {
     }
 
     /// Appends the columns to one batch, on this thread. The network is put on its device for this batch alone: many small
-    /// batches are better [streamed](Self::encode).
+    /// batches are better [streamed](Self::encode), or encoded by a [`RowScorer`](crate::ml::RowScorer).
     ///
     /// # Errors
     /// As [`encode`](Self::encode) and its stream.
     pub fn encode_batch(&self, batch: &RecordBatch, options: &EncodeOptions) -> Result<RecordBatch> {
-        let batch = plain_batch(batch)?;
-        let (schema, mut work) = self.work(&batch.schema(), options)?;
-        append::in_slices(&schema, &batch, self.rows_at_once(), |slice| work.batch(slice))
+        self.batch_encoder(batch.schema_ref(), options)?(batch)
+    }
+
+    /// Appends the columns to batches of a schema, with the network on its device once for all of them.
+    pub(crate) fn batch_encoder(
+        &self,
+        input: &SchemaRef,
+        options: &EncodeOptions,
+    ) -> Result<impl FnMut(&RecordBatch) -> Result<RecordBatch> + Send + 'static> {
+        let plain = plain_schema(input);
+        let (schema, work) = self.work(&plain, options)?;
+        Ok(append::batches(plain != *input, schema, self.rows_at_once(), work, Work::batch))
     }
 
     fn rows_at_once(&self) -> usize {

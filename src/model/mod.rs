@@ -12,6 +12,7 @@ mod task;
 
 use candle_core::Device;
 
+pub(crate) use append::batch_by_batch;
 pub use encoder::{EncodeOptions, Encoded, Encoder};
 pub use history::{EpochRecord, Evaluation, History, Lineage, RowCounts};
 pub use metric::{ConfusionMatrix, Metric};

@@ -14,7 +14,7 @@ use super::{Model, Task, append};
 use crate::{
     Error, Result,
     nn::DeviceName,
-    stream::{RecordStream, plain_batch},
+    stream::{RecordStream, plain_schema},
     tensor::OnInvalid,
 };
 
@@ -137,14 +137,24 @@ impl Model {
     }
 
     /// Appends prediction columns to one batch, on this thread. The network is put on its device for this batch alone:
-    /// many small batches are better [streamed](Self::predict).
+    /// many small batches are better [streamed](Self::predict), or scored by a [`RowScorer`](crate::ml::RowScorer).
     ///
     /// # Errors
     /// As [`predict`](Self::predict) and its stream.
     pub fn predict_batch(&self, batch: &RecordBatch, options: &PredictOptions) -> Result<RecordBatch> {
-        let batch = plain_batch(batch)?;
-        let (schema, mut scorer) = self.scorer(&batch.schema(), options)?;
-        append::in_slices(&schema, &batch, scorer.rows_at_once(), |slice| scorer.score(slice))
+        self.batch_predictor(batch.schema_ref(), options)?(batch)
+    }
+
+    /// Appends prediction columns to batches of a schema, with the network on its device once for all of them.
+    pub(crate) fn batch_predictor(
+        &self,
+        input: &SchemaRef,
+        options: &PredictOptions,
+    ) -> Result<impl FnMut(&RecordBatch) -> Result<RecordBatch> + Send + 'static> {
+        let plain = plain_schema(input);
+        let (schema, scorer) = self.scorer(&plain, options)?;
+        let rows = scorer.rows_at_once();
+        Ok(append::batches(plain != *input, schema, rows, scorer, Scorer::score))
     }
 
     /// What scores batches of a schema, and the schema of the scored ones.

@@ -35,6 +35,7 @@ pub use columns::{Branch, Embed, InputColumn};
 pub use custom::{Custom, CustomNetwork, CustomWeight, register};
 pub use describe::{Network, NetworkLayer};
 pub use device::{DeviceName, Devices};
+pub(crate) use files::replace as replace_file;
 pub use layer::{Activation, Attention, Conv, ConvTranspose, Mode, Pool, Readout, Recurrent, Table};
 pub use network::{Parameter, Sequential};
 pub(crate) use onnx::{Attribute, FEATURES, Graph, LENGTHS, Onnx, Side, data_type};

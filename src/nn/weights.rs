@@ -1,6 +1,6 @@
 //! A network's weights in the host's memory, on no device.
 
-use std::ops::RangeBounds;
+use std::{ops::RangeBounds, sync::Arc};
 
 use crate::{Error, Result};
 
@@ -24,15 +24,15 @@ impl NamedTensor {
     }
 }
 
-/// All parameters of a network, sorted by name.
+/// All parameters of a network, sorted by name. Copies share them.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Weights(Vec<NamedTensor>);
+pub struct Weights(Arc<Vec<NamedTensor>>);
 
 impl Weights {
     /// Gathers tensors that are known to be whole and named apart.
     pub(crate) fn sorted(mut tensors: Vec<NamedTensor>) -> Self {
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
-        Self(tensors)
+        Self(Arc::new(tensors))
     }
 
     /// Gathers tensors from elsewhere.
@@ -48,7 +48,7 @@ impl Weights {
                 fits: "a name is given once".into(),
             });
         }
-        for tensor in &weights.0 {
+        for tensor in weights.tensors() {
             let count = tensor.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
             if count != Some(tensor.values.len()) {
                 return Err(Error::Network {
@@ -80,7 +80,7 @@ impl Weights {
     pub fn layers(&self, layers: impl RangeBounds<usize>) -> Self {
         let number = |name: &str| name.split_once('.').and_then(|(number, _)| number.parse::<usize>().ok());
         let own = |tensor: &&NamedTensor| number(&tensor.name).is_some_and(|number| layers.contains(&number));
-        Self(self.0.iter().filter(own).cloned().collect())
+        Self(Arc::new(self.0.iter().filter(own).cloned().collect()))
     }
 
     /// The same tensors by other names; those are left out for which `name` gives none.

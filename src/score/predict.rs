@@ -1,13 +1,11 @@
 //! Rows streamed here and scored.
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
-use futures::StreamExt;
-
 use crate::{
-    Error, Result,
+    Result,
     dataframe::{DataFrame, SourceOptions},
     estimator::network_stage,
-    ml::{PipelineModel, Transformer},
+    ml::{PipelineModel, RowScorer, Transformer},
+    model::batch_by_batch,
     stream::RecordStream,
 };
 
@@ -68,10 +66,8 @@ impl PipelineModel {
     /// As [`transform_batch`](Transformer::transform_batch), for stages and columns that do not fit; the stream then fails
     /// with the first row that does.
     pub fn predict_rows(&self, rows: RecordStream) -> Result<RecordStream> {
-        self.stages().iter().try_fold(rows, |rows, stage| match network_stage(&**stage) {
-            Some(network) => network.append(rows),
-            None => transform_rows(stage.duplicate(), rows),
-        })
+        let scorer = self.row_scorer(rows.schema())?;
+        Ok(batch_by_batch(scorer.schema().clone(), rows, scorer, RowScorer::score_rows))
     }
 }
 
@@ -80,20 +76,6 @@ pub(super) fn split(pipeline: &PipelineModel) -> (&[Stage], &[Stage]) {
     let stages = pipeline.stages();
     let first = stages.iter().rposition(|stage| network_stage(&**stage).is_none()).map_or(0, |last| last + 1);
     stages.split_at(first)
-}
-
-/// Rows that are here, with the columns of a stage that looks at each by itself.
-fn transform_rows(stage: Stage, rows: RecordStream) -> Result<RecordStream> {
-    let schema = stage.transform_batch(&RecordBatch::new_empty(rows.schema().clone()))?.schema();
-    let of_schema = schema.clone();
-    let batches = rows.map(move |batch| {
-        let done = stage.transform_batch(&batch?)?;
-        // Metadata that only rows tell, such as the length of arrays, may differ from batch to batch.
-        let options = RecordBatchOptions::new().with_row_count(Some(done.num_rows()));
-        RecordBatch::try_new_with_options(of_schema.clone(), done.columns().to_vec(), &options)
-            .map_err(|e| Error::arrow("the columns of a stage", e))
-    });
-    Ok(RecordStream::new(schema, batches))
 }
 
 pub(super) async fn transform(stages: &[Stage], frame: &DataFrame) -> Result<DataFrame> {

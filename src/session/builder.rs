@@ -7,7 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use super::Session;
 use crate::{
     Result,
-    connect::{Client, ConnectOptions, Identity, LocalSpark, RetryPolicy, SilencePolicy},
+    connect::{
+        Client, ClientIdentity, ConnectOptions, Identity, LocalSpark, RetryPolicy, SilencePolicy, TokenProvider,
+    },
 };
 
 /// Longest time that the shared session's server may take to say whether the session is still there.
@@ -36,6 +38,8 @@ static CREATING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 /// | `silence` | [`SilencePolicy::default`] |
 /// | `retry` | [`RetryPolicy::default`] |
 /// | `ca_file` | the system's certificates |
+/// | `client_identity` | none |
+/// | `token_provider` | the token of the connection string, else `SPARK_CONNECT_AUTHENTICATE_TOKEN`, as it is |
 /// | `keep_alive` | 5 min |
 /// | `app_name`, `config` | none |
 #[derive(Debug, Clone, Default)]
@@ -46,6 +50,8 @@ pub struct SessionBuilder {
     retry: Option<RetryPolicy>,
     silence: Option<SilencePolicy>,
     ca_file: Option<PathBuf>,
+    client_identity: Option<ClientIdentity>,
+    token_provider: Option<TokenProvider>,
     keep_alive: Option<Duration>,
     config: Vec<(String, String)>,
 }
@@ -84,6 +90,18 @@ impl SessionBuilder {
     /// A file of certificates (PEM) to trust instead of the system's.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca_file = Some(path.into());
+        self
+    }
+
+    /// A certificate by which the server knows this client (mutual TLS), and its private key: PEM files.
+    pub fn client_identity(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.client_identity = Some(ClientIdentity { certificate: certificate.into(), key: key.into() });
+        self
+    }
+
+    /// Where tokens come from that run out.
+    pub fn token_provider(mut self, provider: TokenProvider) -> Self {
+        self.token_provider = Some(provider);
         self
     }
 
@@ -170,6 +188,8 @@ impl SessionBuilder {
         options.retry = self.retry.clone().unwrap_or(options.retry);
         options.silence = self.silence.clone().unwrap_or(options.silence);
         options.ca_file = self.ca_file.clone();
+        options.client_identity = self.client_identity.clone();
+        options.token_provider = self.token_provider.clone();
         options.session_keep_alive = self.keep_alive.unwrap_or(options.session_keep_alive);
         Ok(options)
     }

@@ -12,6 +12,6 @@ mod source;
 
 pub use cache::{Cache, CacheOptions, CachedBatches};
 pub(crate) use nested::{nested_column, nested_field};
-pub(crate) use plain::plain_batch;
+pub(crate) use plain::{plain_batch, plain_schema};
 pub use records::RecordStream;
 pub use source::{MemorySource, RecordSource};

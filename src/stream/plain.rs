@@ -15,7 +15,7 @@ use crate::{Error, Result};
 ///
 /// A server sends 64-bit offsets under `spark.sql.execution.arrow.useLargeVarTypes`; other senders have views and
 /// dictionaries. Readers of batches know one form.
-pub(super) fn plain_schema(schema: &SchemaRef) -> SchemaRef {
+pub(crate) fn plain_schema(schema: &SchemaRef) -> SchemaRef {
     let fields: Fields = schema.fields().iter().map(plain_field).collect();
     if fields == *schema.fields() {
         return schema.clone();

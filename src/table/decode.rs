@@ -212,11 +212,27 @@ impl Parts<'_> {
             return Err(format!("it has rows of tensor `{name}`, which its manifest does not list"));
         }
         let weights = Weights::new(tensors).map_err(|e| e.to_string())?;
-        if layout::checksum(weights.tensors()) != manifest.checksum {
-            return Err("the checksum over its tensors differs from its manifest's".into());
-        }
+        check_sum(&manifest, &weights)?;
         Ok((manifest, weights))
     }
+}
+
+fn check_sum(manifest: &Manifest, weights: &Weights) -> Result<(), String> {
+    match layout::checksum(weights.tensors()) == manifest.checksum {
+        true => Ok(()),
+        false => Err("the checksum over its tensors differs from its manifest's".into()),
+    }
+}
+
+/// Reads a manifest, and checks that these are its weights.
+pub(super) fn with_weights(json: &str, weights: &Weights) -> Result<Manifest, String> {
+    let manifest = read_manifest(json)?;
+    let there = weights.tensors().iter().map(TensorEntry::of);
+    if !manifest.tensors.iter().cloned().eq(there) {
+        return Err("its manifest lists other tensors than there are".into());
+    }
+    check_sum(&manifest, weights)?;
+    Ok(manifest)
 }
 
 /// One tensor from its parts.

@@ -27,7 +27,21 @@ pub fn encode(
     manifest: &Manifest,
     weights: &Weights,
 ) -> Result<Vec<RecordBatch>> {
-    encode_in_chunks(model, version, created_at, manifest, weights, WRITTEN_CHUNK_BYTES)
+    batches(model, version, created_at, manifest, weights)?.collect()
+}
+
+/// As [`encode()`], each batch made when it is asked for.
+///
+/// # Errors
+/// [`Error::Network`] when the weights do not fit the network; then of each batch [`Error::Arrow`] when it cannot be built.
+pub(super) fn batches(
+    model: &str,
+    version: i64,
+    created_at: i64,
+    manifest: &Manifest,
+    weights: &Weights,
+) -> Result<impl Iterator<Item = Result<RecordBatch>> + Send + use<>> {
+    in_chunks(model, version, created_at, &manifest.complete(weights)?, weights, WRITTEN_CHUNK_BYTES)
 }
 
 /// The row of a version's tag.
@@ -37,39 +51,58 @@ pub(super) fn tag(model: &str, version: i64, created_at: i64, tag: &str) -> Resu
     rows.finish()
 }
 
-fn encode_in_chunks(
+fn in_chunks(
     model: &str,
     version: i64,
     created_at: i64,
     manifest: &Manifest,
     weights: &Weights,
     chunk_bytes: usize,
-) -> Result<Vec<RecordBatch>> {
-    manifest.check_weights(weights)?;
-    let manifest = Manifest {
-        format: FORMAT,
-        library: LIBRARY.into(),
-        tensors: weights.tensors().iter().map(TensorEntry::of).collect(),
-        checksum: layout::checksum(weights.tensors()),
-        ..manifest.clone()
-    };
-    let json = serde_json::to_string(&manifest).map_err(|e| Error::arrow("writing a model's manifest", e))?;
+) -> Result<impl Iterator<Item = Result<RecordBatch>> + Send + use<>> {
+    let json = serde_json::to_string(manifest).map_err(|e| Error::arrow("writing a model's manifest", e))?;
     let mut rows = Rows::new(model, version, created_at);
     rows.manifest(&json);
-    let mut batches = Vec::new();
-    for tensor in weights.tensors() {
-        let chunks: Vec<Vec<u8>> = tensor.values.chunks(chunk_bytes / 4).map(little_endian).collect();
-        // A tensor without values still has a row.
-        let chunks = if chunks.is_empty() { vec![Vec::new()] } else { chunks };
-        for (chunk, data) in chunks.iter().enumerate() {
-            if rows.bytes > 0 && rows.bytes + data.len() > chunk_bytes {
-                batches.push(rows.finish()?);
-            }
-            rows.tensor(tensor, chunk, chunks.len(), data);
+    let per_chunk = chunk_bytes / 4;
+    let weights = weights.clone();
+    let pieces = |tensor: &NamedTensor| tensor.values.len().div_ceil(per_chunk).max(1);
+    let counts: Vec<usize> = weights.tensors().iter().map(pieces).collect();
+    let mut pieces = counts.into_iter().enumerate().flat_map(|(tensor, n)| (0..n).map(move |i| (tensor, i, n)));
+    let mut ended = false;
+    Ok(std::iter::from_fn(move || {
+        if ended {
+            return None;
         }
+        for (tensor, piece, count) in pieces.by_ref() {
+            let tensor = &weights.tensors()[tensor];
+            // A tensor without values still has a row.
+            let data = little_endian(tensor.values.chunks(per_chunk).nth(piece).unwrap_or_default());
+            let full = rows.bytes > 0 && rows.bytes + data.len() > chunk_bytes;
+            let batch = full.then(|| rows.finish());
+            rows.tensor(tensor, piece, count, &data);
+            if batch.is_some() {
+                return batch;
+            }
+        }
+        ended = true;
+        Some(rows.finish())
+    }))
+}
+
+impl Manifest {
+    /// The manifest with what follows from the weights: their list, their checksum, and who wrote them.
+    ///
+    /// # Errors
+    /// [`Error::Network`] when the weights do not fit the networks.
+    pub(super) fn complete(&self, weights: &Weights) -> Result<Manifest> {
+        self.check_weights(weights)?;
+        Ok(Manifest {
+            format: FORMAT,
+            library: LIBRARY.into(),
+            tensors: weights.tensors().iter().map(TensorEntry::of).collect(),
+            checksum: layout::checksum(weights.tensors()),
+            ..self.clone()
+        })
     }
-    batches.push(rows.finish()?);
-    Ok(batches)
 }
 
 fn little_endian(values: &[f32]) -> Vec<u8> {
@@ -77,8 +110,8 @@ fn little_endian(values: &[f32]) -> Vec<u8> {
 }
 
 /// Rows under way to a batch.
-struct Rows<'a> {
-    model: &'a str,
+struct Rows {
+    model: String,
     version: i64,
     created_at: i64,
     bytes: usize,
@@ -94,11 +127,11 @@ struct Rows<'a> {
     sha256: StringBuilder,
 }
 
-impl<'a> Rows<'a> {
-    fn new(model: &'a str, version: i64, created_at: i64) -> Self {
+impl Rows {
+    fn new(model: &str, version: i64, created_at: i64) -> Self {
         let item = arrow::datatypes::Field::new_list_field(arrow::datatypes::DataType::Int64, false);
         Self {
-            model,
+            model: model.to_owned(),
             version,
             created_at,
             bytes: 0,
@@ -155,7 +188,7 @@ impl<'a> Rows<'a> {
         let mut version = Int64Builder::new();
         let mut created_at = TimestampMicrosecondBuilder::new().with_timezone("UTC");
         for _ in 0..count {
-            model.append_value(self.model);
+            model.append_value(&self.model);
             version.append_value(self.version);
             created_at.append_value(self.created_at);
         }
@@ -217,7 +250,9 @@ pub(super) mod tests {
     /// The small network's rows, its tensors cut into chunks of 16 bytes.
     pub(crate) fn small_rows() -> Vec<RecordBatch> {
         let (manifest, weights) = small();
-        encode_in_chunks("iris", 3, 1_700_000_000_000_000, &manifest, &weights, 16).unwrap()
+        let manifest = manifest.complete(&weights).unwrap();
+        let batches = in_chunks("iris", 3, 1_700_000_000_000_000, &manifest, &weights, 16).unwrap();
+        batches.collect::<Result<_>>().unwrap()
     }
 
     #[test]

@@ -98,6 +98,9 @@ impl<'a> Encoders<'a> {
 
     /// Their weights and those of the manifest's own network, under the names of the table.
     pub(super) fn weights(&self, own: &Weights) -> Weights {
+        if self.models.is_empty() {
+            return own.clone();
+        }
         let renamed = |(place, model): (usize, &&EncoderModel)| {
             let name = move |tensor: &NamedTensor| format!("{}{}", prefix(place), tensor.name);
             let tensors = model.encoder().weights().tensors().iter();
@@ -153,6 +156,9 @@ impl Manifest {
 
     /// The weights of one network under its own names: an encoder's, or the manifest's own.
     pub(super) fn part(&self, weights: &Weights, encoder: Option<usize>) -> Weights {
+        if encoder.is_none() && !weights.tensors().iter().any(|tensor| tensor.name.contains('/')) {
+            return weights.clone();
+        }
         let own = encoder.map(prefix);
         let tensors = weights.tensors().iter().filter_map(|tensor| match &own {
             Some(prefix) => {

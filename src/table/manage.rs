@@ -27,7 +27,7 @@ impl ModelTable {
             return Err(Error::param("tag", "an empty text", "a name"));
         }
         self.version(name, version).await?;
-        self.append(&[encode::tag(name, version, now(), tag)?]).await
+        self.append([encode::tag(name, version, now(), tag)].into_iter()).await
     }
 
     /// The versions of a model that have tags, by tag.

@@ -7,6 +7,7 @@ mod checkpoints;
 mod decode;
 mod encode;
 mod encoders;
+mod files;
 pub mod layout;
 mod manage;
 mod pipeline;

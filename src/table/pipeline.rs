@@ -84,7 +84,7 @@ impl PipelineModel {
 }
 
 /// The manifest of a fitted pipeline, some of whose stages were saved elsewhere, and the weights of its networks.
-fn describe(pipeline: &PipelineModel, saved: &HashMap<usize, SavedModel>) -> Result<(Manifest, Weights)> {
+pub(super) fn describe(pipeline: &PipelineModel, saved: &HashMap<usize, SavedModel>) -> Result<(Manifest, Weights)> {
     let mut network = None;
     let mut encoders = Encoders::default();
     let mut stages = Vec::with_capacity(pipeline.stages().len());
@@ -163,7 +163,11 @@ fn is_kind(stage: &Value, kind: &str) -> bool {
 }
 
 /// The fitted pipeline that a manifest describes, with the stages that were read from elsewhere, by position.
-fn restore(manifest: Manifest, weights: Weights, mut remote: HashMap<usize, RemoteModel>) -> Result<PipelineModel> {
+pub(super) fn restore(
+    manifest: Manifest,
+    weights: Weights,
+    mut remote: HashMap<usize, RemoteModel>,
+) -> Result<PipelineModel> {
     let is_network = |stage: &Value| is_kind(stage, NETWORK);
     let is_own = |stage: &Value| is_network(stage) || (is_encoder(stage) && stage.get("encoder").is_none());
     if manifest.stages.iter().filter(|stage| is_own(stage)).count() != 1 {

@@ -1,6 +1,9 @@
 //! Models in a table of the cluster: save, load, list.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use arrow::{
     array::{Array, AsArray, RecordBatch},
@@ -82,11 +85,20 @@ impl ModelTable {
         for attempt in 1..=ATTEMPTS {
             let version = 1 + self.numbers(name).await?.first().copied().unwrap_or(0);
             let created_at = now();
-            let batches = encode(name, version, created_at, &manifest, weights)?;
-            match self.append(&batches).await {
+            let batches = encode::batches(name, version, created_at, &manifest, weights)?;
+            // What was written is looked at again by its checksums.
+            let written = Arc::new(Mutex::new(Vec::new()));
+            let seen = written.clone();
+            let batches = batches.map(move |batch| {
+                let batch = batch?;
+                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                seen.extend(parts(std::slice::from_ref(&batch))?);
+                Ok(batch)
+            });
+            match self.append(batches).await {
                 // No lock spans the reading of the newest number and the write, and another's commit may remove what this
                 // one wrote without an error.
-                Ok(()) if self.holds_only(name, version, created_at, &batches).await? => return Ok(version),
+                Ok(()) if self.holds_only(name, version, created_at, &written).await? => return Ok(version),
                 Ok(()) => {
                     tracing::info!(table = self.table, model = name, version, "another save took the number");
                     manifest.withdrawn.push(Withdrawn { version, created_at });
@@ -104,7 +116,13 @@ impl ModelTable {
     }
 
     /// Whether the rows that were written as a version are all there, and no others.
-    async fn holds_only(&self, name: &str, version: i64, created_at: i64, written: &[RecordBatch]) -> Result<bool> {
+    async fn holds_only(
+        &self,
+        name: &str,
+        version: i64,
+        created_at: i64,
+        written: &Mutex<Vec<String>>,
+    ) -> Result<bool> {
         let rows = self.model(name).filter(column("version").eq(lit(version)));
         let time = function("unix_micros", [column("created_at")]).alias("created_at");
         let found = rows.select(PARTS.map(column).into_iter().chain([time])).collect().await?;
@@ -113,11 +131,17 @@ impl ModelTable {
                 return Ok(false);
             }
         }
-        Ok(parts(&found)? == parts(written)?)
+        let (mut found, mut written) = (parts(&found)?, written.lock().unwrap_or_else(PoisonError::into_inner));
+        found.sort_unstable();
+        written.sort_unstable();
+        Ok(found == *written)
     }
 
-    pub(super) async fn append(&self, batches: &[RecordBatch]) -> Result<()> {
-        let rows = RecordStream::from_batches(layout::schema(), batches.to_vec());
+    pub(super) async fn append(
+        &self,
+        batches: impl Iterator<Item = Result<RecordBatch>> + Send + 'static,
+    ) -> Result<()> {
+        let rows = RecordStream::new(layout::schema(), futures::stream::iter(batches));
         let rows = self.spark.upload(rows, &self.table).await?;
         rows.write().mode(SaveMode::Append).save_as_table(&self.table).await?;
         rows.close().await;
@@ -363,7 +387,7 @@ const ATTEMPTS: u32 = 6;
 /// The columns that say what a row of a version holds, without its data.
 const PARTS: [&str; 3] = ["name", "chunk", "sha256"];
 
-/// What the rows of a version hold, in an order of their own.
+/// What rows of a version hold.
 fn parts(batches: &[RecordBatch]) -> Result<Vec<String>> {
     let mut parts = Vec::new();
     for batch in batches {
@@ -379,7 +403,6 @@ fn parts(batches: &[RecordBatch]) -> Result<Vec<String>> {
                 .map(|row| texts.iter().map(|column| column.value(row)).collect::<Vec<_>>().join("\0")),
         );
     }
-    parts.sort_unstable();
     Ok(parts)
 }
 

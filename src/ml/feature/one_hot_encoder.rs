@@ -1,6 +1,5 @@
 //! Classes to vectors with a single 1.
 
-use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 use spark_connect::{
     column::Column,
@@ -15,7 +14,6 @@ use crate::{
     ml::{
         attribute::{Attribute, AttributeGroup, AttributeKind},
         learning::{Aggregate, Answers, Learning, doubles},
-        local::Rows,
         param::stage_params,
         stage::{Estimator, Model, Transformer, learn_by_questions, plain_data},
         step::{Step, transform_by_steps},
@@ -282,10 +280,8 @@ impl Transformer for OneHotEncoderModel {
         self.encode(schema, false).map(Some)
     }
 
-    fn transform_batch(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let rows = Rows::new(batch)?;
-        let schema = rows.schema().clone();
-        rows.apply(&self.encode(&schema, true)?, &self.transform_schema(&schema)?)
+    fn batch_steps(&self, schema: &Schema) -> Result<Option<Vec<Step>>> {
+        self.encode(schema, true).map(Some)
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {

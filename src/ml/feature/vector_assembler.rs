@@ -253,6 +253,10 @@ impl VectorAssembler {
         Ok(steps)
     }
 
+    fn knows_lengths(&self, schema: &Schema) -> Result<bool> {
+        Ok(self.inputs(schema)?.iter().all(|input| input.attributes.is_some()))
+    }
+
     fn output(&self, data_type: DataType, metadata: serde_json::Map<String, serde_json::Value>) -> StructField {
         let metadata = metadata.into_iter().collect();
         StructField { name: self.output_col.clone(), data_type, nullable: true, metadata }
@@ -335,8 +339,11 @@ impl Transformer for VectorAssembler {
 
     /// Where all lengths are known: else the rows are looked at first.
     fn steps(&self, schema: &Schema) -> Result<Option<Vec<Step>>> {
-        let known = self.inputs(schema)?.iter().all(|input| input.attributes.is_some());
-        known.then(|| self.assembled(schema, false)).transpose()
+        self.knows_lengths(schema)?.then(|| self.assembled(schema, false)).transpose()
+    }
+
+    fn batch_steps(&self, schema: &Schema) -> Result<Option<Vec<Step>>> {
+        self.knows_lengths(schema)?.then(|| self.assembled(schema, true)).transpose()
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {

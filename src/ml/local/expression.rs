@@ -73,10 +73,12 @@ impl Compiled {
         &self.reads
     }
 
+    /// Its value in a row; `variables` is room for those of lambdas.
+    ///
     /// # Errors
     /// [`Error::Data`], naming the row, where Spark fails the action that meets it.
-    pub(super) fn value(&self, row: Row<'_>) -> Result<Value> {
-        self.node.value(row, &mut Vec::new()).map_err(|error| match error {
+    pub(super) fn value(&self, row: Row<'_>, variables: &mut Vec<Value>) -> Result<Value> {
+        self.node.value(row, variables).map_err(|error| match error {
             Error::Data { reason, .. } => Error::Data { column: format!("row {} of the batch", row.row), reason },
             other => other,
         })

@@ -7,6 +7,7 @@ mod call;
 mod cast;
 mod expression;
 mod hash;
+mod prepared;
 mod read;
 mod value;
 mod write;
@@ -14,22 +15,17 @@ mod write;
 use std::sync::Arc;
 
 use arrow::{
-    array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions},
-    compute::{cast_with_options, filter_record_batch},
+    array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions},
     datatypes::{DataType, Field, Schema as ArrowSchema},
 };
-use spark_connect::{column::Column, types::StructField};
-use spark_connect_proto::expression::ExprType;
+use spark_connect::column::Column;
 
-pub(in crate::ml) use self::cast::java_text;
-use self::{
-    expression::{Compiled, Row},
-    value::Value,
-};
+pub(in crate::ml) use self::{cast::java_text, prepared::PreparedSteps};
+use self::{prepared::Expressions, value::Value};
 use super::Step;
 use crate::{
     Error, Result,
-    dataframe::{LocalRows, METADATA_KEY, NestedFields, Schema, lay_out},
+    dataframe::{LocalRows, NestedFields, Schema, lay_out},
 };
 
 /// Rows that are here, with the columns that Spark would see.
@@ -56,26 +52,20 @@ impl Rows {
         &self.layout.spark
     }
 
+    /// These steps, made ready for batches of this one's schema; `after` tells the types of the columns that they add.
+    ///
+    /// # Errors
+    /// [`Error::Param`] for what cannot be evaluated here.
+    pub(in crate::ml) fn prepare(&self, steps: &[Step], after: &Schema) -> Result<PreparedSteps> {
+        PreparedSteps::new(self.nested.clone(), self.batch.schema(), steps, after)
+    }
+
     /// The batch after these steps; `after` tells the types of the columns that they add.
     ///
     /// # Errors
     /// [`Error::Data`] for the first row that fails; [`Error::Param`] for what cannot be evaluated here.
-    pub(in crate::ml) fn apply(mut self, steps: &[Step], after: &Schema) -> Result<RecordBatch> {
-        for step in steps {
-            self.batch = match step {
-                Step::Filter(condition) => self.kept(condition)?,
-                Step::WithColumns(columns) => {
-                    let values = self.values(columns.iter().map(|(_, value)| value))?;
-                    let outputs = columns.iter().zip(values).map(|((name, column), values)| {
-                        let field = after.require(name)?;
-                        Ok((output_field(field, column)?, write::array(field, &values)?))
-                    });
-                    self.appended(outputs.collect::<Result<_>>()?)?
-                }
-            };
-            self.layout = lay_out(&self.batch.schema(), None)?;
-        }
-        self.nested.close_batch(&self.batch)
+    pub(in crate::ml) fn apply(self, steps: &[Step], after: &Schema) -> Result<RecordBatch> {
+        self.prepare(steps, after)?.apply_opened(self.batch)
     }
 
     /// These whole numbers of the first row for which the condition holds.
@@ -105,80 +95,22 @@ impl Rows {
     }
 
     /// The rows with one more column of whole numbers.
-    pub(in crate::ml) fn with_whole(mut self, name: &str, numbers: Vec<i64>) -> Result<Self> {
-        let field = Field::new(name, DataType::Int64, false);
-        self.batch = self.appended(vec![(field, Arc::new(Int64Array::from(numbers)))])?;
-        self.layout = lay_out(&self.batch.schema(), None)?;
-        Ok(self)
+    pub(in crate::ml) fn with_whole(self, name: &str, numbers: Vec<i64>) -> Result<Self> {
+        let (before, mut columns) = (self.batch.schema(), self.batch.columns().to_vec());
+        let mut fields = before.fields().to_vec();
+        fields.push(Arc::new(Field::new(name, DataType::Int64, false)));
+        columns.push(Arc::new(Int64Array::from(numbers)) as ArrayRef);
+        let schema = Arc::new(ArrowSchema::new_with_metadata(fields, before.metadata().clone()));
+        let options = RecordBatchOptions::new().with_row_count(Some(self.batch.num_rows()));
+        let batch = RecordBatch::try_new_with_options(schema, columns, &options)
+            .map_err(|e| Error::arrow("adding columns", e))?;
+        Ok(Self { layout: lay_out(&batch.schema(), None)?, batch, nested: self.nested })
     }
 
     /// Each expression's value in every row.
     fn values<'c>(&self, expressions: impl IntoIterator<Item = &'c Column>) -> Result<Vec<Vec<Value>>> {
-        let schema = self.schema();
-        let compiled: Vec<Compiled> =
-            expressions.into_iter().map(|column| Compiled::new(&column.to_proto(), schema)).collect::<Result<_>>()?;
-        let mut columns = vec![Vec::new(); schema.fields().len()];
-        for place in compiled.iter().flat_map(Compiled::reads) {
-            if columns[*place].is_empty() {
-                columns[*place] = read::cells(&self.column(*place)?, &schema.fields()[*place].name)?;
-            }
-        }
-        let mut found: Vec<_> = compiled.iter().map(|_| Vec::with_capacity(self.batch.num_rows())).collect();
-        for row in 0..self.batch.num_rows() {
-            let row = Row { columns: &columns, row };
-            for (compiled, values) in compiled.iter().zip(&mut found) {
-                values.push(compiled.value(row)?);
-            }
-        }
-        Ok(found)
+        Expressions::new(expressions, &self.layout)?.values(&self.batch)
     }
-
-    /// A column in the type that Spark would see.
-    fn column(&self, place: usize) -> Result<ArrayRef> {
-        let (column, field) = (self.batch.column(place), self.layout.arrow.field(place));
-        if column.data_type() == field.data_type() {
-            return Ok(column.clone());
-        }
-        let options = arrow::compute::CastOptions { safe: false, ..Default::default() };
-        cast_with_options(column, field.data_type(), &options)
-            .map_err(|e| Error::arrow(format!("reading column `{}`", field.name()), e))
-    }
-
-    fn kept(&self, condition: &Column) -> Result<RecordBatch> {
-        let found = self.values([condition])?;
-        let keep = found[0].iter().map(|value| match value {
-            Value::Bool(keep) => Ok(*keep),
-            Value::Null => Ok(false),
-            other => Err(value::unknown("a filter", [other])),
-        });
-        let keep = BooleanArray::from(keep.collect::<Result<Vec<_>>>()?);
-        filter_record_batch(&self.batch, &keep).map_err(|e| Error::arrow("leaving out rows", e))
-    }
-
-    fn appended(&self, outputs: Vec<(Field, ArrayRef)>) -> Result<RecordBatch> {
-        let (schema, mut columns) = (self.batch.schema(), self.batch.columns().to_vec());
-        let mut fields = schema.fields().to_vec();
-        for (field, array) in outputs {
-            fields.push(Arc::new(field));
-            columns.push(array);
-        }
-        let schema = Arc::new(ArrowSchema::new_with_metadata(fields, schema.metadata().clone()));
-        let options = RecordBatchOptions::new().with_row_count(Some(self.batch.num_rows()));
-        RecordBatch::try_new_with_options(schema, columns, &options).map_err(|e| Error::arrow("adding columns", e))
-    }
-}
-
-/// The Arrow field of an output: its metadata is that of the expression.
-fn output_field(field: &StructField, column: &Column) -> Result<Field> {
-    let metadata = match column.to_proto().expr_type {
-        Some(ExprType::Alias(alias)) => alias.metadata,
-        _ => None,
-    };
-    let arrow = Field::new(&field.name, write::arrow_type(field)?, field.nullable);
-    Ok(match metadata {
-        Some(json) => arrow.with_metadata([(METADATA_KEY.to_owned(), json)].into()),
-        None => arrow,
-    })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use spark_connect::{functions, functions::expr, lit, lit_double, types::DataType
 
 use super::*;
 use crate::{
-    dataframe::{column, function},
+    dataframe::{METADATA_KEY, column, function},
     ml::{
         PipelineModel, Transformer,
         feature::{Bucketizer, HandleInvalid, IndexToString, SqlTransformer, StringIndexerModel, VectorAssembler},
@@ -223,4 +223,22 @@ fn a_stage_of_the_cluster_says_so() {
     let pipeline = PipelineModel::new([pipeline.stages()[0].duplicate(), Box::new(sql) as Box<dyn Transformer>]);
     assert!(refused(&pipeline).contains("SqlTransformer"));
     assert!(refused(&StringIndexerModel::from_labels("w", "W", ["a"])).contains("no column of this name yet"));
+}
+
+#[test]
+fn a_scorer_takes_rows_of_its_schema_alone_and_goes_on_after_a_row_that_fails() {
+    let model = StringIndexerModel::from_labels("w", "i", ["b", "a"]).handle_invalid(HandleInvalid::Error);
+    let cells = |cells: &[&str]| words(Arc::new(StringArray::from(cells.to_vec())));
+    let mut scorer = model.row_scorer(cells(&[]).schema_ref()).unwrap();
+    let names: Vec<_> = scorer.schema().fields().iter().map(|field| field.name().clone()).collect();
+    assert_eq!(names, ["w", "i"]);
+    let message = scorer.score_rows(&cells(&["a", "?"])).unwrap_err().to_string();
+    assert!(message.starts_with("row 1 of the batch: Unseen label"), "{message}");
+    let scored = scorer.score_rows(&cells(&["a"])).unwrap();
+    assert_eq!(scored.column(1).as_primitive::<Float64Type>().values()[..], [1.0]);
+    let other = words(Arc::new(LargeStringArray::from(vec!["a"])));
+    let message = scorer.score_rows(&other).unwrap_err().to_string();
+    assert!(message.contains("`w`") && message.contains("Utf8") && message.contains("LargeUtf8"), "{message}");
+    assert!(scorer.score_rows(&scored).unwrap_err().to_string().contains("2 columns"));
+    assert!(model.row_scorer(scored.schema_ref()).unwrap_err().to_string().contains("`i`"));
 }

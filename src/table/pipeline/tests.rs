@@ -74,3 +74,36 @@ fn stages_that_name_other_networks_than_there_are_are_refused() {
     let two = PipelineModel::new([two, pipeline(&[], Some(classifier()))].map(|p| Box::new(p) as Box<dyn Transformer>));
     assert!(describe(&two, &HashMap::new()).is_err(), "a pipeline within a pipeline with networks has no form as data");
 }
+
+#[test]
+fn pipelines_read_back_from_files_as_written_and_not_when_damaged() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("größe/model");
+    let ours = pipeline(&[encoder(4, 3, 1, "a")], Some(classifier()));
+    // A second time over the first.
+    for _ in 0..2 {
+        ours.write_files(&folder).unwrap();
+    }
+    let read = PipelineModel::read_files(&folder).unwrap();
+    let of = |pipeline: &PipelineModel| describe(pipeline, &HashMap::new()).unwrap();
+    assert_eq!(of(&read), of(&ours));
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
+
+    // Another's weights beside the manifest.
+    let other = home.path().join("other");
+    pipeline(&[encoder(4, 3, 2, "a")], Some(classifier())).write_files(&other).unwrap();
+    let refused = |folder: &std::path::Path| PipelineModel::read_files(folder).unwrap_err().to_string();
+    std::fs::copy(other.join("model.safetensors"), folder.join("model.safetensors")).unwrap();
+    let message = refused(&folder);
+    assert!(message.contains("manifest.json") && message.contains("checksum"), "{message}");
+    pipeline(&[], Some(classifier())).write_files(&other).unwrap();
+    std::fs::copy(other.join("model.safetensors"), folder.join("model.safetensors")).unwrap();
+    let message = refused(&folder);
+    assert!(message.contains("lists other tensors"), "{message}");
+    std::fs::write(other.join("manifest.json"), r#"{"format": 9, "library": "later"}"#).unwrap();
+    let message = refused(&other);
+    assert!(message.contains("format 9") && message.contains("later"), "{message}");
+    assert!(matches!(PipelineModel::read_files(home.path()).unwrap_err(), Error::Io { .. }));
+    let message = PipelineModel::new([]).write_files(&folder).unwrap_err().to_string();
+    assert!(message.contains("a pipeline with a network"), "{message}");
+}

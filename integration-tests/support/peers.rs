@@ -1,6 +1,7 @@
-//! Networks written as ONNX files and computed by `onnxruntime`.
+//! Networks computed by others: as ONNX files by `onnxruntime`, and from a model table by PyTorch.
 
 use std::{
+    env,
     fs::File,
     path::Path,
     process::{Command, Stdio},
@@ -14,30 +15,36 @@ use arrow::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tinderbox::{Result, nn::NetworkSpec, tensor::Columns};
+use tinderbox::{
+    estimator::{EncoderModel, NeuralModel},
+    ml::{PipelineModel, Transformer},
+    session::Session,
+};
 
 /// Networks with rows, and what is expected for those.
-pub struct OnnxCases {
+pub struct PeerCases {
     folder: TempDir,
     cases: Vec<Value>,
+    stages: Vec<Box<dyn Transformer>>,
 }
 
-impl OnnxCases {
+impl PeerCases {
     pub fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), cases: Vec::new() }
+        Self { folder: tempfile::tempdir().unwrap(), cases: Vec::new(), stages: Vec::new() }
     }
 
-    /// Adds a network; `scored` are rows with their predictions.
-    pub fn push(
-        &mut self,
-        name: &str,
-        write: impl FnOnce(&Path) -> Result<()>,
-        spec: &NetworkSpec,
-        columns: &Columns,
-        scored: &[RecordBatch],
-    ) {
-        let file = format!("{}.onnx", self.cases.len());
-        write(&self.folder.path().join(&file)).unwrap();
+    /// Adds a stage of a network; `scored` are rows with its outputs.
+    pub fn push(&mut self, name: &str, stage: &dyn Transformer, scored: &[RecordBatch]) {
+        let path = self.folder.path().join(format!("{}.onnx", self.cases.len()));
+        let any = stage.as_any();
+        let (spec, columns) = if let Some(stage) = any.downcast_ref::<NeuralModel>() {
+            stage.write_onnx(path).unwrap();
+            (stage.model().spec(), stage.model().columns())
+        } else {
+            let stage = any.downcast_ref::<EncoderModel>().expect("a network");
+            stage.write_onnx(path).unwrap();
+            (stage.encoder().spec(), stage.encoder().columns())
+        };
         let rows = concat_batches(&scored[0].schema(), scored).unwrap();
         let features: Vec<_> = match &columns.readers {
             None => columns.features.iter().map(String::as_str).collect(),
@@ -55,35 +62,49 @@ impl OnnxCases {
         });
         self.cases.push(json!({
             "name": name,
-            "file": file,
+            "file": format!("{}.onnx", self.cases.len()),
             "dims": spec.inputs.dims,
             "ragged": spec.inputs.ragged,
             "features": (0..rows.num_rows()).map(row).collect::<Vec<_>>(),
             "outputs": outputs.collect::<serde_json::Map<_, _>>(),
         }));
+        self.stages.push(stage.duplicate());
     }
 
-    /// Computes all of them, and holds each against what is expected.
-    pub fn run(self) {
+    /// Computes all of them by `onnxruntime`, and by PyTorch where `TINDERBOX_TEST_PYTORCH` names a Python with it and with
+    /// PySpark, which is too large to install for a test. Holds each against what is expected.
+    pub async fn run(self, spark: &Session, table: &str) {
         let folder = self.folder.path();
         serde_json::to_writer(File::create(folder.join("cases.json")).unwrap(), &self.cases).unwrap();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration-tests/support/onnx.py");
-        let mut command = Command::new(python());
-        let done = command.arg(script).arg(folder).stderr(Stdio::inherit()).output().unwrap();
+        let folder = folder.to_str().unwrap();
+        self.hold(onnx_python(), "onnx.py", &[folder]);
+        if let Ok(python) = env::var("TINDERBOX_TEST_PYTORCH") {
+            for (stage, case) in self.stages.iter().zip(&self.cases) {
+                let model = PipelineModel::new([stage.duplicate()]);
+                model.save(spark, table, case["file"].as_str().unwrap()).await.unwrap();
+            }
+            self.hold(&python, "pytorch.py", &[folder, &format!("sc://{}", spark.client().address()), table]);
+        }
+    }
+
+    /// Runs a script that prints the largest difference of each case.
+    fn hold(&self, python: &str, script: &str, arguments: &[&str]) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration-tests/support").join(script);
+        let done = Command::new(python).arg(path).args(arguments).stderr(Stdio::inherit()).output().unwrap();
         let said = String::from_utf8(done.stdout).unwrap();
         let differences: Vec<f64> = said.lines().map(|line| line.parse().unwrap()).collect();
         assert_eq!(differences.len(), self.cases.len(), "{said}");
         for (case, difference) in self.cases.iter().zip(&differences) {
-            println!("{} as ONNX: {difference:.1e}", case["name"]);
+            println!("{} by {script}: {difference:.1e}", case["name"]);
         }
         for (case, difference) in self.cases.iter().zip(differences) {
-            assert!(difference < 1e-5, "{} as ONNX: {difference}", case["name"]);
+            assert!(difference < 1e-5, "{} by {script}: {difference}", case["name"]);
         }
     }
 }
 
 /// A Python with `onnxruntime`, installed into the user's cache when first needed.
-fn python() -> &'static str {
+fn onnx_python() -> &'static str {
     static PYTHON: OnceLock<String> = OnceLock::new();
     PYTHON.get_or_init(|| {
         let finder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/stream/python.sh");
