@@ -217,6 +217,28 @@ impl Parts<'_> {
     }
 }
 
+/// The numbers in pieces of bytes. A piece may end within a number.
+fn values<'a>(pieces: impl Iterator<Item = &'a [u8]>, count: usize) -> Vec<f32> {
+    let mut values = Vec::with_capacity(count);
+    let mut begun = Vec::with_capacity(4);
+    for mut piece in pieces {
+        if !begun.is_empty() {
+            let (end, rest) = piece.split_at(piece.len().min(4 - begun.len()));
+            begun.extend_from_slice(end);
+            piece = rest;
+            if begun.len() < 4 {
+                continue;
+            }
+        }
+        let whole = std::mem::take(&mut begun);
+        let (numbers, rest) = piece.as_chunks::<4>();
+        let begun_before = <[u8; 4]>::try_from(whole.as_slice()).ok();
+        values.extend(begun_before.iter().chain(numbers).map(|bytes| f32::from_le_bytes(*bytes)));
+        begun.extend_from_slice(rest);
+    }
+    values
+}
+
 fn check_sum(manifest: &Manifest, weights: &Weights) -> Result<(), String> {
     match layout::checksum(weights.tensors()) == manifest.checksum {
         true => Ok(()),
@@ -253,9 +275,7 @@ fn tensor(entry: &TensorEntry, mut parts: Vec<Part<'_>>) -> Result<NamedTensor, 
     if entry.bytes() != Some(bytes) {
         return Err(format!("tensor `{name}` of shape {:?} has {bytes} bytes", entry.shape));
     }
-    // A part may end within a number, so the bytes are joined first.
-    let data: Vec<u8> = parts.iter().flat_map(|part| part.data).copied().collect();
-    let values = data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let values = values(parts.iter().map(|part| part.data), bytes as usize / 4);
     // The dimensions' product counts bytes that are in memory, so each fits the machine's word unless another is 0.
     let shape = entry.shape.iter().map(|&d| usize::try_from(d)).collect::<Result<_, _>>();
     Ok(NamedTensor { name: name.clone(), shape: shape.map_err(|e| format!("tensor `{name}`: {e}"))?, values })

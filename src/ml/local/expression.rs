@@ -31,7 +31,7 @@ pub(super) struct Compiled {
 }
 
 #[derive(Debug)]
-enum Node {
+pub(super) enum Node {
     Constant(Value),
     Column(usize),
     /// A lambda's variable, by its depth.
@@ -53,7 +53,7 @@ enum Node {
 
 /// What becomes of the elements that a lambda was asked about.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Each {
+pub(super) enum Each {
     Transform,
     Filter,
     Exists,
@@ -71,6 +71,11 @@ impl Compiled {
     /// The places of the columns that it reads.
     pub(super) fn reads(&self) -> &[usize] {
         &self.reads
+    }
+
+    /// What it is made of.
+    pub(super) fn node(&self) -> &Node {
+        &self.node
     }
 
     /// Its value in a row; `variables` is room for those of lambdas.

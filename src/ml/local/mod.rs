@@ -5,6 +5,7 @@
 
 mod call;
 mod cast;
+mod columnar;
 mod expression;
 mod hash;
 mod prepared;

@@ -11,9 +11,11 @@ use spark_connect::{column::Column, types::StructField};
 use spark_connect_proto::expression::ExprType;
 
 use super::{
+    Step,
+    columnar::{self, Lanes},
     expression::{Compiled, Row},
     read,
-    value::{self, Value},
+    value::Value,
     write,
 };
 use crate::{
@@ -41,18 +43,13 @@ impl PreparedSteps {
     ///
     /// # Errors
     /// [`Error::Param`] for what cannot be evaluated here.
-    pub(super) fn new(
-        nested: NestedFields,
-        mut schema: SchemaRef,
-        steps: &[super::Step],
-        after: &Schema,
-    ) -> Result<Self> {
+    pub(super) fn new(nested: NestedFields, mut schema: SchemaRef, steps: &[Step], after: &Schema) -> Result<Self> {
         let mut prepared = Vec::with_capacity(steps.len());
         for step in steps {
             let layout = lay_out(&schema, None)?;
             prepared.push(match step {
-                super::Step::Filter(condition) => PreparedStep::Filter(Expressions::new([condition], &layout)?),
-                super::Step::WithColumns(columns) => {
+                Step::Filter(condition) => PreparedStep::Filter(Expressions::new([condition], &layout)?),
+                Step::WithColumns(columns) => {
                     let expressions = Expressions::new(columns.iter().map(|(_, value)| value), &layout)?;
                     let mut added = Vec::with_capacity(columns.len());
                     let mut fields = schema.fields().to_vec();
@@ -84,9 +81,7 @@ impl PreparedSteps {
                 PreparedStep::Filter(condition) => kept(&batch, condition)?,
                 PreparedStep::WithColumns(expressions, fields, schema) => {
                     let mut columns = batch.columns().to_vec();
-                    for (field, values) in fields.iter().zip(expressions.values(&batch)?) {
-                        columns.push(write::array(field, &values)?);
-                    }
+                    columns.extend(expressions.columns(&batch, fields)?);
                     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
                     RecordBatch::try_new_with_options(schema.clone(), columns, &options)
                         .map_err(|e| Error::arrow("adding columns", e))?
@@ -98,13 +93,7 @@ impl PreparedSteps {
 }
 
 fn kept(batch: &RecordBatch, condition: &Expressions) -> Result<RecordBatch> {
-    let found = condition.values(batch)?;
-    let keep = found[0].iter().map(|value| match value {
-        Value::Bool(keep) => Ok(*keep),
-        Value::Null => Ok(false),
-        other => Err(value::unknown("a filter", [other])),
-    });
-    let keep = BooleanArray::from(keep.collect::<Result<Vec<_>>>()?);
+    let keep = condition.truth(batch)?;
     filter_record_batch(batch, &keep).map_err(|e| Error::arrow("leaving out rows", e))
 }
 
@@ -145,21 +134,68 @@ impl Expressions {
         Ok(Self { compiled, reads: places.into_iter().map(read).collect(), width: layout.arrow.fields().len() })
     }
 
+    /// Each expression as the column of a field.
+    fn columns(&self, batch: &RecordBatch, fields: &[StructField]) -> Result<Vec<ArrayRef>> {
+        let seen = self.seen(batch)?;
+        let mut cells = None;
+        let mut columns = Vec::with_capacity(fields.len());
+        for (compiled, field) in self.compiled.iter().zip(fields) {
+            let at_once = columnar::evaluate(compiled.node(), &seen, batch.num_rows());
+            if let Some(array) = at_once.and_then(|lanes| write::lanes(field, lanes).transpose()) {
+                columns.push(array?);
+                continue;
+            }
+            let cells = match &mut cells {
+                Some(cells) => cells,
+                none => none.insert(self.cells(&seen)?),
+            };
+            columns.push(write::array(field, &row_by_row(compiled, cells, batch.num_rows())?)?);
+        }
+        Ok(columns)
+    }
+
+    /// The only expression as a condition: whether it is true.
+    fn truth(&self, batch: &RecordBatch) -> Result<BooleanArray> {
+        let [compiled] = &self.compiled[..] else { return Ok(BooleanArray::from(vec![true; batch.num_rows()])) };
+        let seen = self.seen(batch)?;
+        if let Some(Lanes::Bool(truth)) = columnar::evaluate(compiled.node(), &seen, batch.num_rows()) {
+            return Ok(truth.into());
+        }
+        let found = row_by_row(compiled, &self.cells(&seen)?, batch.num_rows())?;
+        let truth = found.iter().map(|value| Ok(value.truth("a filter")?.unwrap_or(false)));
+        truth.collect::<Result<Vec<_>>>().map(BooleanArray::from)
+    }
+
     /// Each expression's value in every row.
     pub(super) fn values(&self, batch: &RecordBatch) -> Result<Vec<Vec<Value>>> {
-        let mut columns = vec![Vec::new(); self.width];
-        for (place, name, data_type) in &self.reads {
-            columns[*place] = read::cells(&as_seen(batch.column(*place), name, data_type)?, name)?;
-        }
-        let mut variables = Vec::new();
-        self.compiled
-            .iter()
-            .map(|compiled| {
-                let rows = 0..batch.num_rows();
-                rows.map(|row| compiled.value(Row { columns: &columns, row }, &mut variables)).collect()
-            })
-            .collect()
+        let cells = self.cells(&self.seen(batch)?)?;
+        self.compiled.iter().map(|compiled| row_by_row(compiled, &cells, batch.num_rows())).collect()
     }
+
+    /// The columns that are read, as Spark would see them, by their places.
+    fn seen(&self, batch: &RecordBatch) -> Result<Vec<Option<ArrayRef>>> {
+        let mut seen = vec![None; self.width];
+        for (place, name, data_type) in &self.reads {
+            seen[*place] = Some(as_seen(batch.column(*place), name, data_type)?);
+        }
+        Ok(seen)
+    }
+
+    /// The cells of those columns.
+    fn cells(&self, seen: &[Option<ArrayRef>]) -> Result<Vec<Vec<Value>>> {
+        let mut cells = vec![Vec::new(); self.width];
+        for (place, name, _) in &self.reads {
+            if let Some(array) = &seen[*place] {
+                cells[*place] = read::cells(array, name)?;
+            }
+        }
+        Ok(cells)
+    }
+}
+
+fn row_by_row(compiled: &Compiled, columns: &[Vec<Value>], rows: usize) -> Result<Vec<Value>> {
+    let mut variables = Vec::new();
+    (0..rows).map(|row| compiled.value(Row { columns, row }, &mut variables)).collect()
 }
 
 /// A column in the type that Spark would see.

@@ -242,3 +242,59 @@ fn a_scorer_takes_rows_of_its_schema_alone_and_goes_on_after_a_row_that_fails() 
     assert!(scorer.score_rows(&scored).unwrap_err().to_string().contains("2 columns"));
     assert!(model.row_scorer(scored.schema_ref()).unwrap_err().to_string().contains("`i`"));
 }
+
+#[test]
+fn what_is_computed_for_all_rows_at_once_is_what_each_row_gives() {
+    let names = ["a", "b", "f", "n"];
+    let arrays: [ArrayRef; 4] = [
+        Arc::new(Float64Array::from(vec![0.1, -0.0, 7.5, 1e300])),
+        Arc::new(Float64Array::from(vec![3.0, 4.0, 0.5, -2.0])),
+        Arc::new(arrow::array::Float32Array::from(vec![0.1, 0.2, 0.3, 1e-30])),
+        Arc::new(Int64Array::from(vec![1, -2, 3, 1 << 53])),
+    ];
+    let batch = RecordBatch::try_from_iter(names.into_iter().zip(arrays)).unwrap();
+    let lists = function("array", names.map(|name| column(name).cast(DataType::Double)));
+    let scaled = functions::transform_idx(lists.clone(), |x| {
+        let at = |values: [f64; 4]| function("get", [function("array", values.map(lit_double)), x[1].clone()]);
+        x[0].clone().sub(at([1.0, 2.0, 3.0, 4.0])).mul(at([0.5, 0.1, 0.3, 2.0]))
+    });
+    let checked = functions::when(function("size", [lists.clone()]).eq(lit(4_i64)), scaled).otherwise(lists.clone());
+    let halves = functions::when(column("a").gt(column("b")), column("a").div(lit_double(2.0))).otherwise(column("b"));
+    let vector = |list: Column| function("array_to_vector", [list]);
+    let double = || (DataType::Double, true);
+    let cases = [
+        (vector(checked), (crate::dataframe::vector_type(), true)),
+        (vector(function("concat", [lists.clone(), lists])), (crate::dataframe::vector_type(), true)),
+        (halves, double()),
+        (function("sqrt", [function("abs", [column("a").mul(column("b"))])]), double()),
+        // Left to the rows: a division by what may be zero, a null.
+        (
+            functions::when(column("a").eq(lit_double(0.0)), lit_double(1.0))
+                .otherwise(lit_double(1.0).div(column("a"))),
+            (DataType::Double, false),
+        ),
+        (function("nullif", [column("a"), column("a")]), (DataType::Double, false)),
+    ];
+    let layout = lay_out(&batch.schema(), None).unwrap();
+    for (i, (expression, (data_type, at_once))) in cases.into_iter().enumerate() {
+        let field = spark_connect::types::StructField {
+            name: "out".into(),
+            data_type,
+            nullable: true,
+            metadata: Default::default(),
+        };
+        let expressions = Expressions::new([&expression], &layout).unwrap();
+        let rows = write::array(&field, &expressions.values(&batch).unwrap()[0]).unwrap();
+        let compiled = expression::Compiled::new(&expression.to_proto(), &layout.spark).unwrap();
+        let columns: Vec<_> = batch.columns().iter().cloned().map(Some).collect();
+        let lanes = columnar::evaluate(compiled.node(), &columns, batch.num_rows());
+        assert_eq!(lanes.is_some(), at_once, "case {i}");
+        if let Some(lanes) = lanes {
+            assert_eq!(write::lanes(&field, lanes).unwrap().unwrap().to_data(), rows.to_data(), "case {i}");
+        }
+        let step = Step::with_column("out", expression);
+        let after = layout.spark.with(field).unwrap();
+        let applied = Rows::new(&batch).unwrap().apply(&[step], &after).unwrap();
+        assert_eq!(applied.column(4).to_data(), rows.to_data(), "case {i}");
+    }
+}

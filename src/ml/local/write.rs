@@ -12,7 +12,10 @@ use arrow::{
 };
 use spark_connect::types::{DataType, StructField};
 
-use super::value::{Value, unknown};
+use super::{
+    columnar::Lanes,
+    value::{Value, unknown},
+};
 use crate::{Error, Result, dataframe::is_vector};
 
 fn vector_fields() -> Fields {
@@ -99,7 +102,22 @@ fn mistyped(field: &StructField, value: &Value) -> Error {
     }
 }
 
-/// Dense vectors: kind 1 and their numbers.
+/// The column of an output that was computed for all rows at once; none where it is not of the output's type.
+///
+/// # Errors
+/// [`Error::Data`] for more numbers than a batch can hold.
+pub(super) fn lanes(field: &StructField, lanes: Lanes) -> Result<Option<ArrayRef>> {
+    Ok(match (&field.data_type, lanes) {
+        (DataType::Double, Lanes::Double(values)) => Some(Arc::new(Float64Array::from(values))),
+        (vector, Lanes::Vectors(offsets, numbers)) if is_vector(vector) => {
+            let lengths = offsets.windows(2).map(|ends| ends[1] - ends[0]).collect();
+            Some(dense(field, numbers, lengths, None)?)
+        }
+        _ => None,
+    })
+}
+
+/// Vectors as values.
 fn vectors(field: &StructField, values: &[Value]) -> Result<ArrayRef> {
     let (mut numbers, mut lengths) = (Vec::new(), Vec::with_capacity(values.len()));
     for value in values {
@@ -113,23 +131,25 @@ fn vectors(field: &StructField, values: &[Value]) -> Result<ArrayRef> {
         }
     }
     let nulls: NullBuffer = values.iter().map(|value| !value.is_null()).collect();
-    let nulls = (nulls.null_count() > 0).then_some(nulls);
+    dense(field, numbers, lengths, (nulls.null_count() > 0).then_some(nulls))
+}
+
+/// Dense vectors: kind 1 and their numbers.
+fn dense(field: &StructField, numbers: Vec<f64>, lengths: Vec<usize>, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
+    let (rows, fields) = (lengths.len(), vector_fields());
     let fail = |e| Error::arrow(format!("writing column `{}`", field.name), e);
-    let fields = vector_fields();
     if i32::try_from(numbers.len()).is_err() {
-        return Err(Error::data(
-            &field.name,
-            "more numbers than one batch can hold; apply the stage to smaller batches",
-        ));
+        let reason = "more numbers than one batch can hold; apply the stage to smaller batches";
+        return Err(Error::data(&field.name, reason));
     }
     let item = Arc::new(Field::new("element", Arrow::Float64, false));
     let numbers = Arc::new(Float64Array::from(numbers));
     let numbers =
         ListArray::try_new(item, OffsetBuffer::from_lengths(lengths), numbers, nulls.clone()).map_err(fail)?;
     let parts: Vec<ArrayRef> = vec![
-        Arc::new(Int8Array::from(vec![1; values.len()])),
-        new_null_array(fields[1].data_type(), values.len()),
-        new_null_array(fields[2].data_type(), values.len()),
+        Arc::new(Int8Array::from(vec![1; rows])),
+        new_null_array(fields[1].data_type(), rows),
+        new_null_array(fields[2].data_type(), rows),
         Arc::new(numbers),
     ];
     Ok(Arc::new(StructArray::try_new(fields, parts, nulls).map_err(fail)?))

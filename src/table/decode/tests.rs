@@ -189,3 +189,14 @@ fn no_mutation_panics_or_passes_for_the_model() {
         }
     }
 }
+
+#[test]
+fn numbers_are_read_across_the_ends_of_pieces() {
+    let numbers = [1.5f32, -0.0, f32::MAX, 7.25, 1e-30];
+    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+    for size in 1..=bytes.len() {
+        assert_eq!(values(bytes.chunks(size), numbers.len()), numbers, "pieces of {size} bytes");
+    }
+    assert_eq!(values([&bytes[..3], &[], &bytes[3..]].into_iter(), 5), numbers);
+    assert!(values(std::iter::empty(), 0).is_empty());
+}
