@@ -59,6 +59,7 @@ fmt:
 
 lint:
 	cargo clippy --all-targets -- -D warnings
+	cargo clippy --test cluster -- -D warnings
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps

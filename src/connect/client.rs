@@ -14,13 +14,13 @@ use spark_connect_proto::{
 use tonic::{
     Code, Request, Response, Status,
     metadata::{Ascii, MetadataKey, MetadataValue},
-    transport::Channel,
 };
 use uuid::Uuid;
 
 use super::{
     channel::ConnectOptions,
     execute::{ExecuteOptions, Execution},
+    grpc_only::GrpcOnly,
     keep_alive::{self, Alive},
     progress::ProgressHandlers,
     retry::{Retries, RetryPolicy, is_transport_failure, server_wish},
@@ -33,7 +33,7 @@ use super::{
 use crate::{Error, Result};
 
 /// The generated stub.
-pub(super) type Stub = SparkConnectServiceClient<Channel>;
+pub(super) type Stub = SparkConnectServiceClient<GrpcOnly>;
 
 /// How long a failed call may wait for the server's full account of the failure.
 const DETAILS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -131,7 +131,7 @@ impl Client {
         let user = options.user();
         let client = Client(Arc::new(Inner {
             // A single row may be larger than any default limit.
-            stub: Stub::new(channel).max_decoding_message_size(usize::MAX),
+            stub: Stub::new(GrpcOnly(channel)).max_decoding_message_size(usize::MAX),
             address: options.url.address(),
             session_id: options.url.session_id().unwrap_or_else(Uuid::new_v4).to_string(),
             user: proto::UserContext { user_id: user.clone(), user_name: user, ..Default::default() },

@@ -10,6 +10,7 @@ mod channel;
 mod client;
 mod execute;
 mod fork;
+mod grpc_only;
 mod keep_alive;
 mod local;
 mod progress;
