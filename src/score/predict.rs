@@ -31,7 +31,7 @@ impl PipelineModel {
     /// As [`predict`](Self::predict), with the rows read as told.
     ///
     /// # Errors
-    /// As [`predict`](Self::predict), and [`Error::Param`] for options outside their range.
+    /// As [`predict`](Self::predict), and [`Error::Param`](crate::Error::Param) for options outside their range.
     pub async fn predict_with(&self, frame: &DataFrame, source: SourceOptions) -> Result<RecordStream> {
         self.transform_schema(&frame.schema().await?)?;
         let (there, here) = split(self);
