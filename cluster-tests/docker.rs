@@ -44,7 +44,7 @@ pub async fn executors(count: usize) {
 }
 
 /// Starts what a test ended, and waits until the cluster is whole again.
-pub async fn mend() {
+pub async fn restore() {
     for service in ["worker", "connect", "gateway"] {
         for container in containers(service) {
             docker(&["start", &container]);

@@ -14,7 +14,7 @@ use tinderbox::{
 };
 
 use crate::{
-    docker::{container, containers, docker, healthy, mend},
+    docker::{container, containers, docker, healthy, restore},
     work::{ROWS, classifier, expected, once, read, session, source, table},
 };
 
@@ -28,7 +28,7 @@ async fn a_worker_that_is_killed_costs_no_row() {
     let frame = table(&spark).await;
     for (strategy, during) in [(Strategy::Files, "rows stream from files"), (Strategy::Persisted, "kept rows are read")]
     {
-        mend().await;
+        restore().await;
         let began = Instant::now();
         let source = source(&frame, strategy);
         let kill = once(50_000, || _ = docker(&["kill", &containers("worker")[0]]));
@@ -37,7 +37,7 @@ async fn a_worker_that_is_killed_costs_no_row() {
         source.close().await.unwrap();
         told("a worker killed", during, began, format!("{} rows, checksum {}", sums.0, sums.1));
     }
-    mend().await;
+    restore().await;
     spark.stop().await.unwrap();
 }
 
@@ -45,7 +45,7 @@ async fn a_worker_that_is_killed_costs_no_row() {
 async fn when_all_workers_are_lost_reading_goes_on_once_one_is_back() {
     let spark = session().await;
     let frame = table(&spark).await;
-    mend().await;
+    restore().await;
     let began = Instant::now();
     let workers = containers("worker");
     let kill = once(50_000, || {
@@ -59,7 +59,7 @@ async fn when_all_workers_are_lost_reading_goes_on_once_one_is_back() {
     let sums = read(&source(&frame, Strategy::Files), kill).await.unwrap();
     assert_eq!(sums, expected());
     told("both workers killed, one back after 10 s", "rows stream from files", began, format!("{} rows", sums.0));
-    mend().await;
+    restore().await;
     spark.stop().await.unwrap();
 }
 
@@ -71,7 +71,7 @@ fn weights(model: &dyn tinderbox::ml::Model) -> tinderbox::nn::Weights {
 async fn training_comes_to_the_same_weights_through_a_lost_worker_and_a_restarted_server() {
     let spark = session().await;
     let frame = table(&spark).await;
-    mend().await;
+    restore().await;
     let undisturbed = weights(&*classifier().fit(&frame).await.unwrap());
     let server = container("connect");
     type Fault = Box<dyn Fn() + Send + Sync>;
@@ -80,7 +80,7 @@ async fn training_comes_to_the_same_weights_through_a_lost_worker_and_a_restarte
         ("the Connect server restarted", Box::new(move || _ = docker(&["restart", "-t", "0", &server]))),
     ];
     for (fault, make) in faults {
-        mend().await;
+        restore().await;
         let spark = session().await;
         let frame = table(&spark).await;
         let began = Instant::now();
@@ -99,7 +99,7 @@ async fn training_comes_to_the_same_weights_through_a_lost_worker_and_a_restarte
         };
         told(fault, "a network learns", began, outcome);
     }
-    mend().await;
+    restore().await;
     spark.stop().await.unwrap();
 }
 
@@ -107,7 +107,7 @@ async fn training_comes_to_the_same_weights_through_a_lost_worker_and_a_restarte
 async fn a_restarted_server_costs_no_row_while_rows_stream() {
     let spark = session().await;
     let frame = table(&spark).await;
-    mend().await;
+    restore().await;
     let began = Instant::now();
     let server = container("connect");
     let restart = once(50_000, || _ = docker(&["restart", "-t", "0", &server]));
@@ -119,18 +119,18 @@ async fn a_restarted_server_costs_no_row_while_rows_stream() {
         began,
         format!("{} rows, checksum {}", sums.0, sums.1),
     );
-    mend().await;
+    restore().await;
 }
 
 #[tokio::test]
 async fn a_server_restarted_during_a_write_leaves_all_or_nothing() {
     let spark = session().await;
     let frame = table(&spark).await;
-    mend().await;
+    restore().await;
     let model = Pipeline::new().stage(classifier()).fit(&frame.limit(5000)).await.unwrap();
     let server = container("connect");
     for during in ["predict_into", "save"] {
-        mend().await;
+        restore().await;
         let spark = session().await;
         for name in ["tinderbox_cluster_scored", "tinderbox_cluster_models"] {
             spark.sql(&format!("DROP TABLE IF EXISTS {name}")).await.unwrap();
@@ -152,7 +152,7 @@ async fn a_server_restarted_during_a_write_leaves_all_or_nothing() {
         let written = write(&spark).await;
         let (noticed, outcome) = (began, written.as_ref().err().map_or("done".to_owned(), ToString::to_string));
         making.join().unwrap();
-        mend().await;
+        restore().await;
         let spark = session().await;
         let there = async |spark: &Session| match during {
             "save" => PipelineModel::load(spark, "tinderbox_cluster_models", "m", None).await.is_ok(),
@@ -175,7 +175,7 @@ async fn a_server_restarted_during_a_write_leaves_all_or_nothing() {
 async fn a_network_that_is_cut_costs_no_row() {
     let spark = crate::gateway::through(|builder| builder).await.unwrap();
     let frame = table(&spark).await;
-    mend().await;
+    restore().await;
     let (gateway, network) = (container("gateway"), docker(&["inspect", "-f", NETWORK, &container("gateway")]));
     for seconds in [5, 30, 90] {
         let began = Instant::now();

@@ -5,7 +5,7 @@ use std::fs;
 use futures::TryStreamExt;
 use tinderbox::stream::RecordSource;
 
-use crate::{docker::mend, work::session};
+use crate::{docker::restore, work::session};
 
 /// The most memory that this process had, in MiB.
 fn peak() -> u64 {
@@ -16,7 +16,7 @@ fn peak() -> u64 {
 
 #[tokio::test]
 async fn five_gigabytes_of_arrays_stream_through_small_workers_and_a_small_server() {
-    mend().await;
+    restore().await;
     let spark = session().await;
     let rows = 1_600_000;
     spark.sql("DROP TABLE IF EXISTS tinderbox_cluster_large").await.unwrap();
