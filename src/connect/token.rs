@@ -16,7 +16,7 @@ type Provided = std::result::Result<String, Box<dyn StdError + Send + Sync>>;
 /// Where tokens come from that run out: a function that is asked for the first one, and for another whenever the server
 /// refuses the one before.
 ///
-/// Requests that were refused are sent again with the new token, so that a long run goes on. A token that is refused though
+/// Requests that were refused are sent again with the new token, so that a long run continues. A token that is refused though
 /// it is new is an error. No token is ever logged.
 ///
 /// ```
@@ -76,7 +76,10 @@ impl Token {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether there is a token to begin with, after the provider was asked if there is one.
+    /// Asks the provider for the first token, unless the connection string has one.
+    ///
+    /// # Errors
+    /// As [`renew`](Self::renew).
     pub(super) async fn begin(&self, address: &str) -> Result<()> {
         match self.current() {
             (0, None) => self.renew(0, address).await.map(drop),
@@ -84,7 +87,8 @@ impl Token {
         }
     }
 
-    /// Whether there is another token than that of a number, which the server refused.
+    /// Asks for another token than the one of a number, which the server refused. Returns whether there is one: none without
+    /// a provider.
     ///
     /// # Errors
     /// [`Error::Unauthenticated`] when the provider has none.

@@ -60,7 +60,8 @@ impl PipelineModel {
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(example()).unwrap();
     /// ```
     ///
-    /// A network is put on its device once for all batches. Dropping the stream stops the work and the stream behind it.
+    /// A network is put on its device once for all batches. A service that scores a few rows at a time makes a
+    /// [`row_scorer`](Transformer::row_scorer). Dropping the stream stops the work and the stream behind it.
     ///
     /// # Errors
     /// As [`transform_batch`](Transformer::transform_batch), for stages and columns that do not fit; the stream then fails

@@ -24,8 +24,9 @@ pub(super) enum Lanes {
     Float(Vec<f32>),
     Whole(Vec<i64>),
     Bool(Vec<bool>),
-    /// Lists of doubles: where each begins and the last ends, and all elements. A vector is one too.
+    /// Arrays of doubles: where each begins and the last ends, and all elements.
     Lists(Vec<usize>, Vec<f64>),
+    /// Dense vectors, likewise.
     Vectors(Vec<usize>, Vec<f64>),
 }
 
