@@ -7,9 +7,10 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use arrow::array::{ArrayRef, BinaryArray, RecordBatch};
 use tinderbox::{
     Error, Result,
     connect::{Client, ConnectOptions, RetryPolicy, TokenProvider},
@@ -27,7 +28,7 @@ fn certificates() -> PathBuf {
     env::var("TINDERBOX_CERTIFICATES").expect("`make test-cluster` says where they are").into()
 }
 
-fn token() -> String {
+pub fn token() -> String {
     env::var("TINDERBOX_GATEWAY_TOKEN").expect("`make test-cluster` says which")
 }
 
@@ -88,7 +89,7 @@ async fn tokens_and_certificates_are_demanded_and_refusals_say_why() {
 }
 
 /// Makes the gateway demand another token from now on.
-fn demand(token: &str) {
+pub fn demand(token: &str) {
     let change = format!(
         "sed -i 's/\"Bearer .*\" 1;/\"Bearer {token}\" 1;/' /tmp/nginx.conf && nginx -c /tmp/nginx.conf -s reload"
     );
@@ -138,20 +139,17 @@ async fn limits_of_a_gateway_are_survived_or_explained() {
     limited("5s", "4m");
     let spark = through(|builder| builder).await.unwrap();
     // Nothing is said for twelve seconds, which is longer than the gateway waits.
-    let slow = spark.sql("SELECT count(*) FROM range(0, 12, 1, 1) WHERE reflect('java.lang.Thread', 'sleep', bigint(1000)) IS NULL OR true");
-    match slow.await {
-        Ok(frame) => println!("| 5 s without a byte | {:?} |", frame.count().await.map_err(|e| e.to_string())),
-        Err(error) => println!("| 5 s without a byte | {error} |"),
-    }
-    let rows = spark.sql("SELECT 1").await.unwrap();
-    drop(rows);
-    let large = arrow::array::BinaryArray::from_iter_values((0..64).map(|i: u8| vec![i; 1 << 20]));
-    let batch = arrow::array::RecordBatch::try_from_iter([("b", Arc::new(large) as arrow::array::ArrayRef)]).unwrap();
+    let slow = "SELECT id, reflect('java.lang.Thread', 'sleep', 1000L) AS slept FROM range(0, 12, 1, 1)";
+    let began = Instant::now();
+    let rows: usize = spark.sql(slow).await.unwrap().collect().await.unwrap().iter().map(RecordBatch::num_rows).sum();
+    println!("| 5 s without a byte | {rows} rows after {:.1} s |", began.elapsed().as_secs_f64());
+    assert_eq!(rows, 12);
+    let large = BinaryArray::from_iter_values((0..64).map(|i: u8| vec![i; 1 << 20]));
+    let batch = RecordBatch::try_from_iter([("b", Arc::new(large) as ArrayRef)]).unwrap();
     let sent = async { spark.create_dataframe(&[batch]).await?.count().await };
-    match sent.await {
-        Ok(rows) => println!("| requests of at most 4 MiB, 64 MiB sent | {rows} rows |"),
-        Err(error) => println!("| requests of at most 4 MiB, 64 MiB sent | {error} |"),
-    }
+    let error = sent.await.unwrap_err().to_string();
+    println!("| requests of at most 4 MiB, 64 MiB sent | {error} |");
+    assert!(error.contains("413"), "{error}");
     limited("3600s", "0");
     spark.stop().await.unwrap();
 }

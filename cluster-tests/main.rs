@@ -7,4 +7,6 @@ mod docker;
 mod faults;
 mod gateway;
 mod large;
+mod training;
 mod work;
+mod writes;

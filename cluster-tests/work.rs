@@ -1,14 +1,23 @@
 //! What runs while something fails, and how it is held against the server's own figures.
 
-use std::{env, time::Duration};
+use std::{
+    env, fmt,
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
 
 use arrow::{array::AsArray, datatypes::Int64Type};
 use futures::TryStreamExt;
 use tinderbox::{
     connect::RetryPolicy,
-    dataframe::{PartitionedSource, Strategy},
+    dataframe::{PartitionedSource, SourceOptions, Strategy},
+    estimator::NeuralModel,
+    ml::Model,
+    nn::Weights,
     prelude::*,
     stream::RecordSource,
+    train::{Observer, StepRecord},
 };
 
 /// Rows and the sum of their ids.
@@ -18,10 +27,20 @@ pub fn remote() -> String {
     env::var("SPARK_REMOTE").expect("`make test-cluster` starts the cluster and says where it is")
 }
 
+/// A session that waits so long for a server that is gone.
+pub async fn patient(seconds: u64) -> Session {
+    let retry = RetryPolicy { give_up_after: Duration::from_secs(seconds), ..RetryPolicy::default() };
+    Session::builder().remote(remote()).retry(retry).wait_for_server(Duration::from_secs(60)).create().await.unwrap()
+}
+
 /// A session that waits two minutes for a server that is gone.
 pub async fn session() -> Session {
-    let retry = RetryPolicy { give_up_after: Duration::from_secs(120), ..RetryPolicy::default() };
-    Session::builder().remote(remote()).retry(retry).wait_for_server(Duration::from_secs(60)).create().await.unwrap()
+    patient(120).await
+}
+
+/// Prints a line of the table of faults.
+pub fn told(fault: &str, during: &str, began: Instant, outcome: impl fmt::Display) {
+    println!("| {fault} | {during} | {:.1} s | {outcome} |", began.elapsed().as_secs_f64());
 }
 
 pub const ROWS: i64 = 400_000;
@@ -44,7 +63,7 @@ pub fn expected() -> Checksum {
     (ROWS as u64, ROWS * (ROWS - 1) / 2)
 }
 
-/// Reads a frame in groups of 4 MiB; `fault` is told how many rows have come.
+/// Reads a frame; `fault` is told how many rows have come.
 pub async fn read(source: &PartitionedSource, mut fault: impl FnMut(u64)) -> tinderbox::Result<Checksum> {
     let mut sums = (0, 0);
     let mut stream = source.open(0).await?;
@@ -58,13 +77,44 @@ pub async fn read(source: &PartitionedSource, mut fault: impl FnMut(u64)) -> tin
     Ok(sums)
 }
 
+/// Reads groups of 4 MiB, one at a time.
 pub fn source(frame: &DataFrame, strategy: Strategy) -> PartitionedSource {
     frame.source().cap(4 << 20).in_flight(1).strategy(strategy)
 }
 
 /// A classifier that reads each row twice, in a fixed order.
 pub fn classifier() -> NeuralClassifier {
-    NeuralClassifier::new(Network::mlp([8])).epochs(2).batch_size(256).seed(3)
+    let small = SourceOptions { cap: Some(4 << 20), in_flight: 1, ..SourceOptions::default() };
+    let classifier = NeuralClassifier::new(Network::mlp([8])).epochs(2).batch_size(256).seed(3);
+    classifier.source(small).shuffle_buffer(1 << 20)
+}
+
+/// A classifier that takes its time over the first epoch, while a fault is made at a step of it.
+pub fn disturbed(at: usize, fault: impl FnOnce() + Send + 'static) -> NeuralClassifier {
+    classifier().observe(Arc::new(Disturbance { at, fault: Mutex::new(Some(Box::new(fault))) }))
+}
+
+struct Disturbance {
+    at: usize,
+    fault: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Observer for Disturbance {
+    fn step(&self, step: &StepRecord) {
+        if step.epoch > 0 {
+            return;
+        }
+        if step.step == self.at
+            && let Some(fault) = self.fault.lock().unwrap().take()
+        {
+            fault();
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+pub fn weights(model: &dyn Model) -> Weights {
+    model.as_any().downcast_ref::<NeuralModel>().unwrap().model().weights().clone()
 }
 
 /// A fault that is made once.

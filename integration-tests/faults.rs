@@ -93,6 +93,21 @@ async fn connections_that_are_cut_and_stall_lose_no_row_of_any_group() {
     spark.stop().await;
 }
 
+#[tokio::test]
+async fn a_far_network_that_loses_packets_loses_no_row() {
+    let spark = own_server().start().await.unwrap();
+    let proxy = Proxy::to(&spark.remote()).await;
+    let session = through(&proxy).await;
+    let folder = tempfile::tempdir().unwrap();
+    let frame = written(&session, &folder).await;
+    proxy.delay();
+    let source = frame.source().cap(2 << 20);
+    assert_eq!(read(&source, async |_| {}).await.unwrap(), whole());
+    assert_eq!(proxy.connections(), 1, "slow is not gone");
+    session.stop().await.unwrap();
+    spark.stop().await;
+}
+
 /// Starts another server in place of one that is killed, and leads the proxy there.
 async fn replace(old: LocalSpark, proxy: &Proxy) -> LocalSpark {
     support::send("KILL", old.process_id());

@@ -8,7 +8,7 @@ use tinderbox::{
     prelude::*,
 };
 
-use crate::support::{database_for, rows, session};
+use crate::support::{ServerFolder, database_for, rows, session};
 
 /// Three classes in six columns of numbers.
 async fn leaves(spark: &Session) -> DataFrame {
@@ -59,8 +59,8 @@ async fn a_pipeline_with_a_stage_of_the_server_predicts_the_same_in_another_sess
     let table = database.table("models");
     let refused = model.save(&spark, &table, "leaves").await.unwrap_err().to_string();
     assert!(refused.contains("stage 3") && refused.contains("save_beside"), "{refused}");
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().display().to_string();
+    let folder = ServerFolder::of("models_of_three_kinds");
+    let path = folder.join("leaves");
     assert_eq!(model.save_beside(&spark, &table, "leaves", &path).await.unwrap(), 1);
     spark.stop().await.unwrap();
 
@@ -72,7 +72,8 @@ async fn a_pipeline_with_a_stage_of_the_server_predicts_the_same_in_another_sess
     // The first session's model is no one's any more; that is said before any row is read.
     let lost = model.transform(&frame).await.unwrap_err().to_string();
     assert!(lost.contains("PCAModel") && lost.contains("save"), "{lost}");
-    std::fs::remove_dir_all(folder.path()).unwrap();
+    let other_files = other.range(0, 1).write().mode(SaveMode::Overwrite).format("parquet");
+    other_files.save(&path).await.unwrap();
     let gone = PipelineModel::load(&other, &table, "leaves", None).await.unwrap_err();
     assert!(matches!(gone, Error::ModelTable { .. }), "{gone}");
     assert!(gone.to_string().contains("stage 3") && gone.to_string().contains(&path), "{gone}");

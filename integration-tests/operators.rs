@@ -13,7 +13,7 @@ use tinderbox::{
 
 use crate::{
     ml::{assert_same_vectors, mixed, vectors},
-    support::{rows, session},
+    support::{ServerFolder, rows, session},
 };
 
 #[tokio::test]
@@ -49,8 +49,8 @@ async fn a_models_attributes_are_fetched_and_it_is_saved_loaded_and_deleted() {
     assert!(explained.len() == 2 && (explained.iter().sum::<f64>() - 1.0).abs() < 1e-9, "{explained:?}");
     let transformed = model.transform(&frame).await.unwrap();
 
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("pca").display().to_string();
+    let folder = ServerFolder::of("a_models_attributes_are_fetched");
+    let path = folder.join("pca");
     model.save(&path, false).await.unwrap();
     assert!(model.save(&path, false).await.is_err(), "what is there is not written over unasked");
     assert_eq!(model.save(&path, true).await.unwrap().class, "org.apache.spark.ml.feature.PCAModel");

@@ -15,7 +15,7 @@ use tinderbox::{
     stream::{RecordSource, RecordStream},
 };
 
-use crate::support::{database_for, own_server, rows, session};
+use crate::support::{ServerFolder, database_at, database_for, own_server, rows, session, session_at};
 
 /// Count, sum and exclusive-or of a column of whole numbers.
 type Checksum = (u64, i64, i64);
@@ -200,14 +200,15 @@ async fn rows_are_staged_and_what_dead_processes_left_is_dropped() {
     source.close().await.unwrap();
     assert_eq!(tables().await, ["other", "tinderbox_stage_mine"]);
 
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("it's a ütf8 folder").to_str().unwrap().to_owned();
+    let folder = ServerFolder::of("staged");
+    let path = folder.join("it's a ütf8 folder");
     let source = frame.source().cap(1 << 20).strategy(Strategy::Staged(Scratch::Path(path)));
     proven(&source, &frame).await;
     drop(source);
     spark.client().settle().await;
-    let left = walk(folder.path());
-    assert_eq!(left, Vec::<String>::new());
+    if let Some(here) = folder.here() {
+        assert_eq!(walk(here), Vec::<String>::new());
+    }
     spark.stop().await.unwrap();
 }
 
@@ -362,8 +363,10 @@ async fn source_of_a_plan_with_a_sql_variable_gives_what_collect_gives() {
 
 #[tokio::test]
 async fn source_reads_the_table_of_the_current_catalog_and_not_its_namesake() {
-    let spark = session().await;
-    let database = database_for("source_reads_the_current_catalog").await;
+    // Of one process: the other catalog is in its memory.
+    let server = own_server().start().await.unwrap();
+    let spark = session_at(&server).await;
+    let database = database_at(&server.remote(), "source_reads_the_current_catalog").await;
     let table = database.table("t");
     spark.sql(&format!("CREATE TABLE {table} AS SELECT id FROM range(3)")).await.unwrap();
     let conf = spark.conf();

@@ -2,17 +2,17 @@
 
 use tinderbox::dataframe::{SaveMode, Schema};
 
-use crate::support::{database_for, rows, session};
+use crate::support::{ServerFolder, database_for, rows, session};
 
 #[tokio::test]
 async fn what_is_written_in_a_format_is_read_back() {
     let spark = session().await;
-    let folder = tempfile::tempdir().unwrap();
+    let folder = ServerFolder::of("what_is_written_in_a_format_is_read_back");
     let frame = spark.range(0, 5).select_expr(["id", "'ä' || id AS text", "id / 2 AS half"]);
     let ddl = "id BIGINT, text STRING, half DOUBLE";
     let expected = rows(&frame).await;
     for format in ["parquet", "orc", "json", "csv"] {
-        let path = folder.path().join(format).to_string_lossy().into_owned();
+        let path = folder.join(format);
         frame.write().format(format).option("header", true).save(&path).await.unwrap();
         let reader = spark.read().option("header", true).schema_ddl(ddl);
         let back = match format {

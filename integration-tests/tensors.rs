@@ -13,7 +13,7 @@ use tinderbox::tensor::{
     codec::{Dtype, TensorCodec, TensorForm, TensorType, encode, encode_ragged},
 };
 
-use crate::support::{database_for, pyspark, rows, session};
+use crate::support::{database_at, database_for, own_server, pyspark, rows, session, session_at};
 
 const ROWS: usize = 5;
 
@@ -72,8 +72,10 @@ fn vectors() -> (Field, ArrayRef) {
 
 #[tokio::test]
 async fn every_form_of_a_tensor_comes_back_from_a_table() {
-    let spark = session().await;
-    let database = database_for("every_form_of_a_tensor_comes_back_from_a_table").await;
+    // PySpark, in a process of its own, reads its files.
+    let server = own_server().start().await.unwrap();
+    let spark = session_at(&server).await;
+    let database = database_at(&server.remote(), "every_form_of_a_tensor_comes_back_from_a_table").await;
     let table = database.table("tensors");
     let id: ArrayRef = Arc::new(Int64Array::from_iter_values(0..ROWS as i64));
     let mut columns = vec![(Field::new("id", DataType::Int64, false), id)];
@@ -103,7 +105,7 @@ async fn every_form_of_a_tensor_comes_back_from_a_table() {
 
     // So does PySpark, from the files alone; Spark's own vectors it reads only with numpy at hand.
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tensors").to_str().unwrap().to_owned();
+    let path = folder.path().join("tensors").display().to_string();
     spark.table(&table).drop(["vector", "sparse"]).write().format("parquet").save(&path).await.unwrap();
     let seen: serde_json::Value = serde_json::from_str(&pyspark("tensors.py", &[&path]).await).unwrap();
     let read = |name: &str| serde_json::from_value::<Vec<Option<Vec<u32>>>>(seen[name]["bits"].clone()).unwrap();
@@ -120,7 +122,7 @@ async fn every_form_of_a_tensor_comes_back_from_a_table() {
     }
 
     // Another session, with nothing but the table, knows what the columns hold.
-    let other = session().await;
+    let other = session_at(&server).await;
     let stream = other.table(&table).order_by(["id"]).stream().await.unwrap();
     let schema = stream.schema().clone();
     let batches = stream.collect().await.unwrap();

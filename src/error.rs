@@ -137,6 +137,17 @@ pub enum Error {
         reason: String,
     },
 
+    /// Training lost the server that its rows come from, after it wrote a checkpoint.
+    #[error("{source}; started again, the same run goes on from its checkpoint of step {step} in {checkpoints}")]
+    Interrupted {
+        /// The step after which the checkpoint was written.
+        step: usize,
+        /// Where the checkpoints are.
+        checkpoints: String,
+        /// What happened to the server, or on the way there.
+        source: Box<Error>,
+    },
+
     /// A model table does not hold what it should.
     #[error("model table `{table}`: {reason}")]
     ModelTable {
@@ -257,7 +268,11 @@ impl Error {
     /// Whether the cluster lost rows that it kept for a source while they were read. Opening the source again has them
     /// computed again.
     pub fn is_rows_lost(&self) -> bool {
-        matches!(self, Error::Incomplete { operation, .. } if operation == Self::KEPT_ROWS)
+        match self {
+            Error::Incomplete { operation, .. } => operation == Self::KEPT_ROWS,
+            Error::Interrupted { source, .. } => source.is_rows_lost(),
+            _ => false,
+        }
     }
 
     /// The operation that fails when what the cluster kept is lost.
@@ -267,6 +282,7 @@ impl Error {
     pub fn server(&self) -> Option<&ServerError> {
         match self {
             Error::Server(e) => Some(e),
+            Error::Interrupted { source, .. } => source.server(),
             _ => None,
         }
     }

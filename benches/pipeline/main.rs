@@ -11,9 +11,13 @@
 //!
 //! `cargo bench --bench pipeline -- wide` trains on 100, 400 and 2,000 plain columns beside PySpark's classifier.
 //!
+//! `cargo bench --bench pipeline -- bounds [WAY…]` trains on 1 GB and scores 5,000,000 rows through a server of 1 GiB, and
+//! prints its heap; a way is `train-table`, `train-computed`, `predict-cluster`, `predict-here` or `pyspark`.
+//!
 //! Environment: `ROUNDS` (3), `ROWS` (1000000), `PYTHON` (a Python with PySpark's Connect client and NumPy, installed into
 //! the cache when unset).
 
+mod bounds;
 mod rows;
 mod score;
 mod wide;
@@ -56,6 +60,11 @@ async fn main() -> Outcome<()> {
     let (rounds, rows) = (number("ROUNDS", 3)?, number("ROWS", 1_000_000)?);
     if env::args().any(|argument| argument == "score") {
         return score::run(rounds).await;
+    }
+    let arguments: Vec<String> = env::args().collect();
+    if let Some(at) = arguments.iter().position(|argument| argument == "bounds") {
+        let ways: Vec<String> = arguments[at + 1..].iter().filter(|way| !way.starts_with('-')).cloned().collect();
+        return bounds::run(rounds, &ways).await;
     }
     if env::args().any(|argument| argument == "rows") {
         return rows::run(rounds).await;

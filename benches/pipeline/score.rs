@@ -16,6 +16,7 @@ use tinderbox::{
 use super::Outcome;
 
 const TABLE: &str = "tinderbox_bench_rows";
+const SCORED_BY_PEER: &str = "tinderbox_bench_scored_by_peer";
 const WIDTH: usize = 20;
 
 /// Runs all ways in turn; `ROWS` is 5,000,000 unless set.
@@ -46,8 +47,8 @@ pub async fn run(rounds: usize) -> Outcome<()> {
             let seconds = match way {
                 0 => score(&model, &table, Scoring::OnCluster, rows).await?,
                 1 => score(&model, &table, Scoring::Local, rows).await?,
-                2 => peer(&python, &server.remote(), "torch")?,
-                _ => peer(&python, &server.remote(), "numpy")?,
+                2 => peer(&python, &server.remote(), "torch", TABLE, SCORED_BY_PEER, WIDTH)?,
+                _ => peer(&python, &server.remote(), "numpy", TABLE, SCORED_BY_PEER, WIDTH)?,
             };
             // The first round warms the server up.
             if round > 0 {
@@ -72,10 +73,11 @@ async fn score(model: &PipelineModel, table: &DataFrame, scoring: Scoring, rows:
     Ok(started.elapsed().as_secs_f64())
 }
 
-fn peer(python: &str, remote: &str, way: &str) -> Outcome<f64> {
+/// Runs PySpark's side on a table whose feature columns are x0, x1, …, and returns its seconds.
+pub fn peer(python: &str, remote: &str, way: &str, source: &str, target: &str, width: usize) -> Outcome<f64> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/pipeline/score_peer.py");
     let mut command = Command::new(python);
-    command.args([script, way, TABLE, "tinderbox_bench_scored_by_peer", &WIDTH.to_string()]);
+    command.args([script, way, source, target, &width.to_string()]);
     let output = command.env("SPARK_REMOTE", remote).stderr(Stdio::inherit()).output()?;
     let text = String::from_utf8(output.stdout)?;
     text.trim().parse().map_err(|_| format!("PySpark printed `{}`", text.trim()).into())

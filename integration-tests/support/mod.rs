@@ -7,10 +7,15 @@ mod proxy;
 mod pyspark;
 pub mod spark_ml;
 
-use std::{env, time::Duration};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use arrow::array::RecordBatch;
 use spark_connect_proto::{self as proto, command::CommandType, plan::OpType};
+use tempfile::TempDir;
 use tinderbox::{
     Result,
     connect::{Client, ConnectOptions, ExecuteOptions, LocalSpark, LocalSparkBuilder},
@@ -67,6 +72,41 @@ pub async fn connect_impatiently(remote: &str, patience: Duration) -> Result<Cli
     Client::connect(options).await
 }
 
+/// A folder of one test's own on the shared server's machines: a temporary one here, or one below `TINDERBOX_TEST_FOLDER`,
+/// which the machines of a cluster share, and this one does not.
+#[derive(Debug)]
+pub struct ServerFolder {
+    path: PathBuf,
+    /// Removed with it.
+    here: Option<TempDir>,
+}
+
+impl ServerFolder {
+    /// Named after the test function.
+    pub fn of(test: &str) -> Self {
+        match env::var_os("TINDERBOX_TEST_FOLDER") {
+            Some(shared) => {
+                let moment = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+                Self { path: Path::new(&shared).join(format!("{test}_{moment}")), here: None }
+            }
+            None => {
+                let here = tempfile::tempdir().unwrap();
+                Self { path: here.path().to_owned(), here: Some(here) }
+            }
+        }
+    }
+
+    /// A path in it.
+    pub fn join(&self, name: &str) -> String {
+        self.path.join(name).display().to_string()
+    }
+
+    /// Where it is on this machine, if it is.
+    pub fn here(&self) -> Option<&Path> {
+        self.here.as_ref().map(TempDir::path)
+    }
+}
+
 /// A plan that is the query of a SQL text.
 pub fn query(text: &str) -> proto::Plan {
     let sql = proto::relation::RelType::Sql(proto::Sql { query: text.to_owned(), ..Default::default() });
@@ -95,7 +135,12 @@ pub struct Database {
 
 /// Makes a fresh database at the shared server, named after the test function; what an earlier run left is dropped.
 pub async fn database_for(test: &str) -> Database {
-    let database = Database { name: format!("tinderbox_{test}"), remote: remote().await };
+    database_at(&remote().await, test).await
+}
+
+/// Makes a fresh database at another server.
+pub async fn database_at(remote: &str, test: &str) -> Database {
+    let database = Database { name: format!("tinderbox_{test}"), remote: remote.to_owned() };
     let client = connect(&database.remote).await.unwrap();
     run(&client, &format!("DROP DATABASE IF EXISTS {database} CASCADE")).await.unwrap();
     run(&client, &format!("CREATE DATABASE {database}")).await.unwrap();
@@ -138,6 +183,11 @@ impl Drop for Database {
 /// A session of its own at the shared server.
 pub async fn session() -> Session {
     Session::builder().remote(remote().await).create().await.unwrap()
+}
+
+/// A session at a server on this machine, whose files this process sees.
+pub async fn session_at(server: &LocalSpark) -> Session {
+    Session::builder().remote(server.remote()).create().await.unwrap()
 }
 
 /// A frame's rows as text, cells separated by bars.

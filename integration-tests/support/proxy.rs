@@ -1,12 +1,13 @@
-//! A TCP proxy that cuts and stalls connections.
+//! A TCP proxy that cuts, stalls and delays connections.
 
 use std::{
     io,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::{
@@ -18,6 +19,10 @@ use tokio::{
     sync::watch,
     task::JoinHandle,
 };
+
+const DELAY: Duration = Duration::from_millis(20);
+const LOST: u64 = 25;
+const SENT_AGAIN_AFTER: Duration = Duration::from_millis(400);
 
 /// Forwards connections to a server, with the faults it is told to make.
 #[derive(Debug)]
@@ -34,6 +39,7 @@ struct Faults {
     cuts: AtomicU64,
     connections: AtomicU64,
     stalled: watch::Sender<bool>,
+    delayed: AtomicBool,
     /// Where new connections go.
     target: Mutex<String>,
 }
@@ -48,6 +54,7 @@ impl Proxy {
             cuts: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             stalled: watch::Sender::new(false),
+            delayed: AtomicBool::new(false),
             target: Mutex::new(host_of(remote)),
         });
         let accepting = tokio::spawn(accept(listener, faults.clone()));
@@ -72,6 +79,12 @@ impl Proxy {
     /// Carries nothing any more, in either direction, and keeps the connections open; `false` lets the bytes flow again.
     pub fn stall(&self, stalled: bool) {
         self.faults.stalled.send_replace(stalled);
+    }
+
+    /// From now on a far network that loses packets: whatever is carried takes [`DELAY`], and one in [`LOST`] pieces waits
+    /// for TCP to send it again.
+    pub fn delay(&self) {
+        self.faults.delayed.store(true, Ordering::Relaxed);
     }
 
     /// Connections cut so far.
@@ -117,7 +130,7 @@ async fn accept(listener: TcpListener, faults: Arc<Faults>) {
 async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, faults: &Faults, counted: bool) -> io::Result<()> {
     let mut stalled = faults.stalled.subscribe();
     let mut buffer = vec![0; 64 << 10];
-    let mut carried = 0;
+    let (mut carried, mut pieces) = (0, 0);
     loop {
         let limit = faults.cut_every.load(Ordering::Relaxed);
         let room = if counted { (limit - carried.min(limit)).min(buffer.len() as u64) as usize } else { buffer.len() };
@@ -131,6 +144,10 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, faults: &Faults,
         }
         // The sender lives as long as the proxy's faults do, which outlive this connection.
         _ = stalled.wait_for(|stalled| !stalled).await;
+        if faults.delayed.load(Ordering::Relaxed) {
+            pieces += 1;
+            tokio::time::sleep(if pieces % LOST == 0 { SENT_AGAIN_AFTER } else { DELAY }).await;
+        }
         to.write_all(&buffer[..read]).await?;
         carried += read as u64;
     }

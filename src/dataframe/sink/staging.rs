@@ -4,7 +4,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use arrow::{array::AsArray, datatypes::Int64Type};
 use spark_connect::{functions, lit, types::DataType};
-use spark_connect_proto::{self as proto, relation::RelType};
+use spark_connect_proto::{
+    self as proto,
+    config_request::{self as ask, operation::OpType},
+    relation::RelType,
+};
 
 use super::blocks::Block;
 use crate::{
@@ -89,7 +93,9 @@ impl Staging {
         let piece = Block { data: block.data.clone(), rows: block.rows };
         let rows = DataFrame::new(Context::new(client.clone()), relation(&client, &self.layout, vec![piece]).await?);
         let rows = rows.with_column(BLOCK, lit(number).cast(DataType::Long));
-        rows.write().mode(SaveMode::Append).save_as_table(self.table.name()).await
+        // Dictionaries cost more time than a table that is read once saves.
+        let write = rows.write().mode(SaveMode::Append).option("parquet.enable.dictionary", false);
+        write.save_as_table(self.table.name()).await
     }
 
     /// The session to upload through: a copy, so that what was uploaded goes with it.
@@ -105,7 +111,10 @@ impl Staging {
         let id = scratch::carrier(self.table.name(), self.carriers);
         self.carriers += 1;
         let carrier = match origin.fork_as(&id).await {
-            Ok(client) => Carrier { client, is_copy: true },
+            Ok(client) => {
+                number_on_executors(&client).await?;
+                Carrier { client, is_copy: true }
+            }
             Err(error) if error.is_refusal() => {
                 tracing::debug!(%error, "the server does not copy sessions; uploads stay in this one until it ends");
                 Carrier { client: origin.clone(), is_copy: false }
@@ -181,6 +190,17 @@ impl Drop for Carrier {
             });
         }
     }
+}
+
+/// Has the column of block numbers be added by tasks. Spark's optimizer otherwise adds it to local rows itself, row by row,
+/// by interpreting the plan.
+async fn number_on_executors(client: &Client) -> Result<()> {
+    let pair = proto::KeyValue {
+        key: "spark.sql.optimizer.excludedRules".into(),
+        value: Some("org.apache.spark.sql.catalyst.optimizer.ConvertToLocalRelation".into()),
+    };
+    let set = client.config(OpType::Set(ask::Set { pairs: vec![pair], ..Default::default() })).await;
+    Error::pass_over(set.map(drop), "rows to be numbered by tasks")
 }
 
 /// Uploads blocks as one relation of the client's session.

@@ -23,12 +23,14 @@ pub(in crate::train) struct Keeper<'a> {
     /// Of training before this process.
     earlier: f64,
     saved: Instant,
+    /// The step of the last checkpoint that is there.
+    step: Option<usize>,
 }
 
 impl<'a> Keeper<'a> {
     pub(in crate::train) fn new(checkpoints: Option<&'a Checkpoints>, run: String) -> Self {
         let now = Instant::now();
-        Self { checkpoints, run, best: None, begun: now, earlier: 0.0, saved: now }
+        Self { checkpoints, run, best: None, begun: now, earlier: 0.0, saved: now, step: None }
     }
 
     /// Takes up the run where its last checkpoint left it, or at its beginning.
@@ -67,6 +69,7 @@ impl<'a> Keeper<'a> {
         }
         self.best = found.best;
         self.earlier = seconds;
+        self.step = Some(step);
         Ok(found.course)
     }
 
@@ -128,11 +131,30 @@ impl<'a> Keeper<'a> {
         if !is_finite(&weights) {
             return Ok(());
         }
-        let course = Course { seconds: self.seconds(), ..course.clone() };
+        let (course, step) = (Course { seconds: self.seconds(), ..course.clone() }, course.step);
         let (run, best) = (self.run.clone(), self.best.clone());
         checkpoints.save(&Checkpoint { run, course, weights, optimizer: replicas.optimizer()?, best })?;
         self.saved = Instant::now();
+        self.step = Some(step);
         Ok(())
+    }
+
+    /// A failure of the server, or of the way there, with the checkpoint that the run can go on from, if there is one.
+    pub(in crate::train) fn interrupted(&self, error: Error) -> Error {
+        let is_the_server = matches!(
+            error,
+            Error::Server(_)
+                | Error::Unreachable { .. }
+                | Error::Unauthenticated { .. }
+                | Error::Incomplete { .. }
+                | Error::Silent { .. }
+        );
+        match (self.step, self.checkpoints) {
+            (Some(step), Some(checkpoints)) if is_the_server => {
+                Error::Interrupted { step, checkpoints: checkpoints.describe(), source: Box::new(error) }
+            }
+            _ => error,
+        }
     }
 }
 

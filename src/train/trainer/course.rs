@@ -42,7 +42,8 @@ pub(super) fn train(trainer: &Trainer, blocks: Receiver<Result<Block>>, cancelle
             (Some(all), _) => training.prefetch(iter::once(Ok(all.block(&trainer.params, epoch))), epoch),
             (None, None) => return Err(reading_ended()),
         };
-        let passed = training.epoch(&minibatches, epoch, everything.as_ref())?;
+        let passed = training.epoch(&minibatches, epoch, everything.as_ref());
+        let passed = passed.map_err(|error| training.keeper.interrupted(error))?;
         if passed.ended {
             break;
         }

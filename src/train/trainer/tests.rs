@@ -345,25 +345,48 @@ async fn counted_classes_balance_the_weights_as_counting_does() {
     assert_ne!(counting.weights(), otherwise.weights());
 }
 
+/// Gives these rows, and then an error.
+struct Failing(Vec<RecordBatch>, fn() -> Error);
+
+impl RecordSource for Failing {
+    fn open(&self, _: usize) -> futures::future::BoxFuture<'_, Result<RecordStream>> {
+        let batches = self.0.clone().into_iter().map(Ok).chain([Err(self.1())]);
+        let stream = RecordStream::new(self.0[0].schema(), futures::stream::iter(batches));
+        Box::pin(std::future::ready(Ok(stream)))
+    }
+    fn describe(&self) -> String {
+        String::new()
+    }
+}
+
 #[tokio::test]
 async fn a_stream_that_fails_half_way_fails_the_training() {
     let batches = iris().open(0).await.unwrap().collect().await.unwrap();
-    struct Failing(Vec<RecordBatch>);
-    impl RecordSource for Failing {
-        fn open(&self, _: usize) -> futures::future::BoxFuture<'_, Result<RecordStream>> {
-            let lost = Error::Incomplete { operation: "op".into(), reason: "the line was cut".into() };
-            let batches = self.0.clone().into_iter().map(Ok).chain([Err(lost)]);
-            let stream = RecordStream::new(self.0[0].schema(), futures::stream::iter(batches));
-            Box::pin(std::future::ready(Ok(stream)))
-        }
-        fn describe(&self) -> String {
-            String::new()
-        }
-    }
+    let lost = || Error::Incomplete { operation: "op".into(), reason: "the line was cut".into() };
     for params in [quick(), streaming()] {
-        let message = trainer(params).fit(&Failing(batches.clone())).await.unwrap_err().to_string();
+        let message = trainer(params).fit(&Failing(batches.clone(), lost)).await.unwrap_err().to_string();
         assert!(message.contains("the line was cut"), "{message}");
     }
+}
+
+#[tokio::test]
+async fn a_run_that_loses_its_server_names_the_checkpoint_that_it_goes_on_from() {
+    let whole = iris().open(0).await.unwrap().collect().await.unwrap();
+    let refused = || Error::Unauthenticated { address: "a:1".into(), reason: "the token has run out".into() };
+    let undisturbed = trainer(streaming()).fit(&iris()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::new(folder.path()).every_steps(1);
+    let run = trainer(streaming()).checkpoints(checkpoints.clone());
+
+    let error = run.fit(&Failing(whole.clone(), refused)).await.unwrap_err();
+    let Error::Interrupted { step, checkpoints: place, source } = &error else { panic!("{error:?}") };
+    assert_eq!(Some(*step as u64), checkpoints.steps().unwrap().last().copied());
+    assert_eq!(*place, folder.path().display().to_string());
+    assert!(matches!(**source, Error::Unauthenticated { .. }), "{source:?}");
+    assert_eq!(run.fit(&iris()).await.unwrap().weights(), undisturbed.weights());
+
+    let without = trainer(streaming()).fit(&Failing(whole, refused)).await.unwrap_err();
+    assert!(matches!(without, Error::Unauthenticated { .. }), "{without:?}");
 }
 
 #[tokio::test]
