@@ -142,6 +142,8 @@ async fn rows_to_score(spark: &Session, rows: u64) -> Outcome<DataFrame> {
 
 /// The rows of the scored table, and the sum of their ids, are those of the table.
 async fn check(spark: &Session, rows: u64) -> Outcome<()> {
+    // PySpark writes it in a session of its own.
+    spark.sql(&format!("REFRESH TABLE {SCORED}")).await?;
     let counts = format!(
         "SELECT * FROM (SELECT count(*) AS n, count(DISTINCT id) AS ids, sum(id) AS sum FROM {SCORED}) \
                           WHERE n = {rows} AND ids = {rows} AND sum = {}",
