@@ -60,6 +60,8 @@ async fn a_partitioned_table_and_an_empty_one_keep_their_columns() {
     let database = database_for("a_partitioned_table_and_an_empty_one_keep_their_columns").await;
     let frame = spark.range(0, 6).select_expr(["id", "id % 2 AS `körper.teil`"]);
     frame.write().format("parquet").partition_by(["körper.teil"]).save_as_table(&database.table("p")).await.unwrap();
+    // A Hive catalog cannot filter partitions by such a name; Spark then filters them itself if it may.
+    spark.conf().set("spark.sql.hive.metastorePartitionPruningFallbackOnException", true).await.unwrap();
     let part = spark.table(&database.table("p")).filter_expr("`körper.teil` = 1");
     assert_eq!(rows(&part.select(["id"]).order_by(["id"])).await, ["1", "3", "5"]);
     frame.filter_expr("id < 0").write().save_as_table(&database.table("e")).await.unwrap();
