@@ -27,7 +27,7 @@ async fn pyspark_and_this_crate_use_what_the_other_has_fitted() {
     let (spark, remote) = (session().await, remote().await);
     let database = database_for("pyspark_and_this_crate_use_what_the_other_has_fitted").await;
     let [raw, indexed, scored] = ["raw", "indexed", "scored"].map(|name| database.table(name));
-    let text = "SELECT id, element_at(array('größe', 'b.c', 'o''hara'), 1 + CAST(id % 3 AS INT)) AS species, \
+    let text = "SELECT id, element_at(array('größe', 'b.c', 'o\\'hara'), 1 + CAST(id % 3 AS INT)) AS species, \
                 id % 3 + pmod(hash(id), 100) / 80.0D AS x, pmod(hash(id), 71) / 71.0D - id % 3 AS y \
                 FROM range(0, 300, 1, 2)";
     spark.sql(text).await.unwrap().write().save_as_table(&raw).await.unwrap();
