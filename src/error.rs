@@ -138,7 +138,7 @@ pub enum Error {
     },
 
     /// Training lost the server that its rows come from, after it wrote a checkpoint.
-    #[error("{source}; started again, the same run goes on from its checkpoint of step {step} in {checkpoints}")]
+    #[error("{source}; run it again to continue from the checkpoint of step {step} in {checkpoints}")]
     Interrupted {
         /// The step after which the checkpoint was written.
         step: usize,

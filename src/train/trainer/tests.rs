@@ -370,7 +370,7 @@ async fn a_stream_that_fails_half_way_fails_the_training() {
 }
 
 #[tokio::test]
-async fn a_run_that_loses_its_server_names_the_checkpoint_that_it_goes_on_from() {
+async fn a_run_that_loses_its_server_names_the_checkpoint_to_continue_from() {
     let whole = iris().open(0).await.unwrap().collect().await.unwrap();
     let refused = || Error::Unauthenticated { address: "a:1".into(), reason: "the token has run out".into() };
     let undisturbed = trainer(streaming()).fit(&iris()).await.unwrap();
