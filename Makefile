@@ -1,7 +1,7 @@
 # What people and CI run; `make help` lists it. Every target sets up what it needs by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test cluster-up cluster-down cluster-demo test-cluster check check-cuda bench-stream bench-large bench-images bench-epoch bench-train bench-pipeline bench-wide bench-score fmt lint doc unit setup-build setup-spark
+.PHONY: help demo test cluster-up cluster-down cluster-demo test-cluster check check-cuda bench-stream bench-large bench-images bench-epoch bench-train bench-pipeline bench-wide bench-score bench-bounds fmt lint doc unit setup-build setup-spark
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ bench-pipeline: setup-build setup-spark ## fit stages to 1,000,000 rows beside p
 
 bench-score: setup-build setup-spark ## score 5,000,000 rows into a table beside PySpark with PyTorch and NumPy
 	cargo bench --bench pipeline -- score
+
+bench-bounds: setup-build setup-spark ## train on 1 GB and score 5,000,000 rows through a server of 1 GiB: time and heap
+	cargo bench --bench pipeline -- bounds
 
 bench-wide: setup-build setup-spark ## train on 100 to 2,000 plain columns beside PySpark's classifier
 	cargo bench --bench pipeline -- wide

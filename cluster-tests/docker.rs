@@ -2,6 +2,7 @@
 
 use std::{
     process::{Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -41,6 +42,16 @@ pub async fn executors(count: usize) {
         asked.stderr(Stdio::null()).stdout(Stdio::null()).status().unwrap().success()
     })
     .await;
+}
+
+/// Kills both workers; one is started again after ten seconds, in the background.
+pub fn lose_both_workers_for_a_while() {
+    let workers = containers("worker");
+    docker(&["kill", &workers[0], &workers[1]]);
+    thread::spawn(move || {
+        thread::sleep(Duration::from_secs(10));
+        docker(&["start", &workers[0]]);
+    });
 }
 
 /// Starts what a test ended, and waits until the cluster is whole again.

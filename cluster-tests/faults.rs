@@ -8,7 +8,7 @@ use std::{
 use tinderbox::dataframe::Strategy;
 
 use crate::{
-    docker::{container, containers, docker, healthy, restore},
+    docker::{container, containers, docker, healthy, lose_both_workers_for_a_while, restore},
     gateway,
     work::{expected, once, read, session, source, table, told},
 };
@@ -38,15 +38,7 @@ async fn when_all_workers_are_lost_reading_goes_on_once_one_is_back() {
     let frame = table(&spark).await;
     restore().await;
     let began = Instant::now();
-    let workers = containers("worker");
-    let kill = once(50_000, || {
-        docker(&["kill", &workers[0], &workers[1]]);
-        let back = workers[0].clone();
-        thread::spawn(move || {
-            thread::sleep(Duration::from_secs(10));
-            docker(&["start", &back]);
-        });
-    });
+    let kill = once(50_000, lose_both_workers_for_a_while);
     let sums = read(&source(&frame, Strategy::Files), kill).await.unwrap();
     assert_eq!(sums, expected());
     told("both workers killed, one back after 10 s", "rows stream from files", began, format!("{} rows", sums.0));

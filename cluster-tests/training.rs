@@ -1,14 +1,11 @@
 //! Networks that learn while something fails: the same weights, or an error with a checkpoint to go on from.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
 use tinderbox::{Error, ml::Estimator, train::Checkpoints};
 
 use crate::{
-    docker::{container, containers, docker, healthy, restore},
+    docker::{container, containers, docker, healthy, lose_both_workers_for_a_while, restore},
     gateway::{self, demand},
     work::{classifier, disturbed, patient, session, table, told, weights},
 };
@@ -26,17 +23,9 @@ async fn training_comes_to_the_same_weights_through_lost_workers_and_a_restarted
     spark.stop().await.unwrap();
     let server = container("connect");
     type Fault = Box<dyn FnOnce() + Send>;
-    let both = || {
-        let workers = containers("worker");
-        docker(&["kill", &workers[0], &workers[1]]);
-        thread::spawn(move || {
-            thread::sleep(Duration::from_secs(10));
-            docker(&["start", &workers[0]]);
-        });
-    };
     let faults: [(&str, Fault); 3] = [
         ("a worker killed", Box::new(|| _ = docker(&["kill", &containers("worker")[1]]))),
-        ("both workers killed, one back after 10 s", Box::new(both)),
+        ("both workers killed, one back after 10 s", Box::new(lose_both_workers_for_a_while)),
         ("the Connect server restarted", Box::new(move || _ = docker(&["restart", "-t", "0", &server]))),
     ];
     for (fault, make) in faults {

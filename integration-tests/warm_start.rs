@@ -1,4 +1,4 @@
-//! Networks that begin with what others have learnt: fitted, saved, or written to a file.
+//! Networks that start from the weights of others: fitted, saved, or written to a file.
 
 use tinderbox::{
     nn::{NamedTensor, VisibleUnits, Weights},

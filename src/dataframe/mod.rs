@@ -16,6 +16,7 @@ mod join;
 mod local;
 mod nested;
 mod observe;
+mod preference;
 mod python;
 mod reader;
 mod schema;

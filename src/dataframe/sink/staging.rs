@@ -4,11 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use arrow::{array::AsArray, datatypes::Int64Type};
 use spark_connect::{functions, lit, types::DataType};
-use spark_connect_proto::{
-    self as proto,
-    config_request::{self as ask, operation::OpType},
-    relation::RelType,
-};
+use spark_connect_proto::{self as proto, relation::RelType};
 
 use super::blocks::Block;
 use crate::{
@@ -17,6 +13,7 @@ use crate::{
     dataframe::{
         Context, DataFrame, DataFrameReader, SaveMode, Scratch, column,
         local::LocalRows,
+        preference::prefer,
         scratch::{self, BLOCK, ScratchTable},
     },
 };
@@ -195,12 +192,8 @@ impl Drop for Carrier {
 /// Has the column of block numbers be added by tasks. Spark's optimizer otherwise adds it to local rows itself, row by row,
 /// by interpreting the plan.
 async fn number_on_executors(client: &Client) -> Result<()> {
-    let pair = proto::KeyValue {
-        key: "spark.sql.optimizer.excludedRules".into(),
-        value: Some("org.apache.spark.sql.catalyst.optimizer.ConvertToLocalRelation".into()),
-    };
-    let set = client.config(OpType::Set(ask::Set { pairs: vec![pair], ..Default::default() })).await;
-    Error::pass_over(set.map(drop), "rows to be numbered by tasks")
+    let rule = "org.apache.spark.sql.catalyst.optimizer.ConvertToLocalRelation".to_owned();
+    prefer(client, "rows to be numbered by tasks", vec![("spark.sql.optimizer.excludedRules", rule)]).await
 }
 
 /// Uploads blocks as one relation of the client's session.

@@ -3,7 +3,11 @@
 use spark_connect_proto::{config_request as ask, config_request::operation::OpType};
 
 use super::measure::Tally;
-use crate::{Error, Result, connect::Client, dataframe::server_limits::ServerLimits};
+use crate::{
+    Result,
+    connect::Client,
+    dataframe::{preference::prefer, server_limits::ServerLimits},
+};
 
 /// Bytes of a group, unless something is in the way.
 const CAP: u64 = 128 << 20;
@@ -88,26 +92,19 @@ impl BatchSizes {
     /// Has the readers of the session hold no more rows at a time than their size allows.
     pub(super) async fn suit(&self, client: &Client, rows: &Tally) -> Result<()> {
         let fit = (BATCH / rows.average()).min(4 * BATCH / rows.largest.max(1)).max(1);
-        let pair = |(key, before): &(&str, u64)| {
+        let pair = |(key, before): &(&'static str, u64)| {
             // Not positive means no limit.
             let rows = if *before == 0 { fit } else { fit.min(*before) };
-            spark_connect_proto::KeyValue { key: (*key).to_owned(), value: Some(rows.to_string()) }
+            (*key, rows.to_string())
         };
         tracing::debug!(fit, average = rows.average(), largest = rows.largest, "rows a batch of the cluster's readers");
-        let pairs = self.0.iter().map(pair).collect();
-        let set = client.config(OpType::Set(ask::Set { pairs, ..Default::default() })).await;
-        Error::pass_over(set.map(drop), "settings for large rows")
+        prefer(client, "settings for large rows", self.0.iter().map(pair).collect()).await
     }
 }
 
 /// Has each file be read by tasks of its own, so that a task's rows are those that were measured.
 pub(super) async fn one_file_a_task(client: &Client) -> Result<()> {
-    let pair = spark_connect_proto::KeyValue {
-        key: "spark.sql.files.openCostInBytes".into(),
-        value: Some((1u64 << 40).to_string()),
-    };
-    let set = client.config(OpType::Set(ask::Set { pairs: vec![pair], ..Default::default() })).await;
-    Error::pass_over(set.map(drop), "a task for each file")
+    prefer(client, "a task for each file", vec![("spark.sql.files.openCostInBytes", (1u64 << 40).to_string())]).await
 }
 
 #[cfg(test)]
