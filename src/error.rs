@@ -20,7 +20,7 @@ pub enum Error {
     BadAddress {
         /// The string, secrets masked.
         url: String,
-        /// What is wrong with it and what would be right.
+        /// The problem and the right form.
         reason: String,
     },
 
@@ -29,7 +29,7 @@ pub enum Error {
     Unreachable {
         /// `host:port`.
         address: String,
-        /// How long was tried.
+        /// Time spent trying.
         waited: Duration,
         /// The last failure seen.
         reason: String,
@@ -50,7 +50,7 @@ pub enum Error {
     #[error(transparent)]
     Server(#[from] Box<ServerError>),
 
-    /// The server lacks what was asked for.
+    /// The server lacks the capability.
     #[error("{what} needs Spark {needs}; the server runs {version}")]
     Unsupported {
         /// The capability.
@@ -80,7 +80,7 @@ pub enum Error {
         operation: String,
         /// Time since the last news.
         waited: Duration,
-        /// What the server says of the operation.
+        /// State of the operation, as the server reports it.
         state: String,
     },
 
@@ -89,9 +89,9 @@ pub enum Error {
     Schema {
         /// The column.
         column: String,
-        /// What would fit.
+        /// Type or form that would fit.
         expected: String,
-        /// What is there.
+        /// Type or form found.
         found: String,
     },
 
@@ -106,12 +106,12 @@ pub enum Error {
         legal: String,
     },
 
-    /// The data cannot be used as it is.
+    /// The data cannot be used.
     #[error("{column}: {reason}")]
     Data {
         /// The column (or table), as in "column `age`".
         column: String,
-        /// What is wrong, with counts, examples and a remedy.
+        /// The problem, with counts, examples and a remedy.
         reason: String,
     },
 
@@ -120,20 +120,20 @@ pub enum Error {
     Network {
         /// The layer, by position and kind, such as "2 (linear)".
         layer: String,
-        /// What reached it.
+        /// Shape that reached it.
         got: String,
-        /// What would fit.
+        /// Shape that would fit.
         fits: String,
     },
 
-    /// Training cannot go on.
+    /// Training cannot continue.
     #[error("training stopped at epoch {epoch}, step {step}: {reason}")]
     Training {
         /// Epoch, from 0.
         epoch: usize,
         /// Step over all epochs, from 0.
         step: usize,
-        /// What happened, and what to do.
+        /// The problem and the remedy.
         reason: String,
     },
 
@@ -144,7 +144,7 @@ pub enum Error {
         step: usize,
         /// Where the checkpoints are.
         checkpoints: String,
-        /// What happened to the server, or on the way there.
+        /// The failure of the server, or of the network.
         source: Box<Error>,
     },
 
@@ -153,14 +153,14 @@ pub enum Error {
     ModelTable {
         /// The table.
         table: String,
-        /// What is missing or corrupt.
+        /// The missing or corrupt part.
         reason: String,
     },
 
     /// A local Spark could not be found, installed or started.
     #[error("local Spark: {reason}{}", log_tail(log))]
     LocalSpark {
-        /// What failed and what to do.
+        /// The failure and the remedy.
         reason: String,
         /// The last lines of its log, if it wrote any.
         log: String,
@@ -178,7 +178,7 @@ pub enum Error {
     /// Arrow data could not be decoded, encoded or put together.
     #[error("arrow: {context}: {source}")]
     Arrow {
-        /// What was being done.
+        /// The operation that failed.
         context: String,
         /// Arrow's own error.
         source: Cause,
@@ -187,7 +187,7 @@ pub enum Error {
     /// A tensor operation failed.
     #[error("tensor: {context}: {source}")]
     Tensor {
-        /// What was being done.
+        /// The operation that failed.
         context: String,
         /// candle's own error.
         source: Cause,
@@ -196,7 +196,7 @@ pub enum Error {
     /// The work was cancelled by the caller.
     #[error("cancelled: {what}")]
     Cancelled {
-        /// What was cancelled.
+        /// The cancelled work.
         what: String,
     },
 }
@@ -236,7 +236,7 @@ impl Error {
         Error::Io { path: path.into(), source }
     }
 
-    /// Whether the server no longer knows the session: it was silent for too long, or the server was started again.
+    /// Returns whether the server has forgotten the session: it was silent for too long, or the server was restarted.
     ///
     /// Temporary views, settings, uploads and kept frames went with it.
     pub fn is_session_lost(&self) -> bool {
@@ -244,7 +244,7 @@ impl Error {
         self.server().is_some_and(|e| LOST.iter().any(|reason| e.is(&format!("INVALID_HANDLE.{reason}"))))
     }
 
-    /// Whether the server answered, and does not do what was asked. Other Connect servers and locked-down ones refuse some
+    /// Returns whether the server answered with a refusal. Other Connect servers and locked-down ones refuse some
     /// of Spark's housekeeping, such as settings, copies of sessions and kept rows.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
@@ -265,7 +265,8 @@ impl Error {
         }
     }
 
-    /// Whether the cluster lost rows that it kept for a source while they were read. Opening the source again has them
+    /// Returns whether the cluster lost rows that it kept for a source while they were read. Opening the source again
+    /// has them
     /// computed again.
     pub fn is_rows_lost(&self) -> bool {
         match self {
@@ -339,12 +340,12 @@ pub struct QueryContext {
 }
 
 impl ServerError {
-    /// Whether the condition is `class`, or a sub-condition of it (`class.SUB`).
+    /// Returns whether the condition is `class`, or a sub-condition of it (`class.SUB`).
     pub fn is(&self, class: &str) -> bool {
         self.class.strip_prefix(class).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 
-    /// Whether the plan was refused before it ran; anything else may succeed when it is tried again.
+    /// Returns whether the plan was refused before it ran; after any other failure a retry may succeed.
     pub(crate) fn is_refused_plan(&self) -> bool {
         let refusals = ["AnalysisException", "ParseException", "AccessControlException"];
         refusals.iter().any(|refusal| self.exception.ends_with(refusal))

@@ -1,4 +1,4 @@
-//! What most programs need: `use tinderbox::prelude::*`.
+//! The names that most programs need: `use tinderbox::prelude::*`.
 
 pub use spark_connect::{
     column::{Column, col, lit, lit_string},

@@ -22,20 +22,20 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// While the reader rests, the server ends the stream, and abandons an operation that nobody is attached to after
+/// While the reader pauses, the server ends the stream, and abandons an operation without a client after
 /// five minutes; attaching again this often keeps it.
 pub(super) const STAY_ATTACHED: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 60_000 });
 
 /// A stream that the server ended without a response counts as a failed attempt when it was shorter than this.
 const SUSPICIOUSLY_SHORT: Duration = Duration::from_millis(500);
 
-/// Received bytes after which the server is told that it may forget them.
+/// Received bytes after which the client releases them on the server.
 const RELEASE_EVERY: usize = 4 << 20;
 
-/// How long the last calls for an execution may take.
+/// Time limit of the last calls for an execution.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// How long an interrupted operation takes to end, as a rule.
+/// Time that an interrupted operation usually takes to end.
 const WIND_DOWN: Duration = Duration::from_millis(500);
 
 /// One execution, from its start to its release.
@@ -44,7 +44,7 @@ pub(super) struct Attachment {
     client: Client,
     request: proto::ExecutePlanRequest,
     stream: Option<Streaming<proto::ExecutePlanResponse>>,
-    /// Whether the request may have reached the server, so that the next step is to attach.
+    /// True if the request may have reached the server, so that the next step is to attach.
     started: bool,
     last_response: Option<String>,
     has_schema: bool,
@@ -55,7 +55,7 @@ pub(super) struct Attachment {
     releasing: Option<JoinHandle<()>>,
     /// The number of the token that the stream was opened with.
     token: u64,
-    /// Whether another was asked for since the last response.
+    /// True if a new token was requested since the last response.
     renewed: bool,
 }
 
@@ -271,7 +271,7 @@ impl Attachment {
                     self.silence.broken();
                     return share;
                 }
-                // A failure here shows again, and is dealt with, when the next response is received.
+                // A failure is handled when the next response is received, which fails too.
                 Err(_) => self.stream = self.open().await.ok(),
             }
         }

@@ -32,7 +32,7 @@ const HTTP2_ANSWER: Duration = Duration::from_secs(20);
 /// Time between two probes of a connection that went quiet; after three without an answer it counts as broken.
 const TCP_PROBE: Duration = Duration::from_secs(10);
 
-/// How to reach a server, and how long to try.
+/// Settings of a connection: where the server is, and how long to try.
 ///
 /// | field | default | purpose |
 /// |---|---|---|
@@ -46,7 +46,7 @@ const TCP_PROBE: Duration = Duration::from_secs(10);
 /// | `client_identity` | none | certificate by which the server knows the client (mutual TLS) |
 /// | `token_provider` | none | where tokens come from that run out, see [`TokenProvider`] |
 /// | `tcp_keep_alive` | 30 s | idle time after which the operating system probes the connection |
-/// | `http2_keep_alive` | 330 s | time without a byte after which the server is pinged; one that does not answer for 20 s, or as long again if that is less, counts as gone, and streams go on over a new connection |
+/// | `http2_keep_alive` | 330 s | time without a byte after which the server is pinged; one that does not answer for 20 s, or as long again if that is less, counts as gone, and streams continue over a new connection |
 /// | `session_keep_alive` | 5 min | time between two signs of life for the session, which a server forgets after an hour without; 0: none |
 #[derive(Debug, Clone)]
 pub struct ConnectOptions {
@@ -56,9 +56,9 @@ pub struct ConnectOptions {
     pub connect_timeout: Duration,
     /// Time during which refused and broken first connections are tried again; 0 fails after a moment.
     pub wait_for_server: Duration,
-    /// What happens when the connection breaks later.
+    /// Retries after the connection breaks later.
     pub retry: RetryPolicy,
-    /// What happens when the server says nothing of a running operation.
+    /// Reaction to a server that says nothing of a running operation.
     pub silence: SilencePolicy,
     /// PEM file of certificate authorities, instead of the system's.
     pub ca_file: Option<PathBuf>,

@@ -35,7 +35,7 @@ use crate::{Error, Result};
 /// The generated stub.
 pub(super) type Stub = SparkConnectServiceClient<GrpcOnly>;
 
-/// How long a failed call may wait for the server's full account of the failure.
+/// Longest time that a failed call waits for the server's full account of the failure.
 const DETAILS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A session on a Spark Connect server. A clone is the same session.
@@ -57,7 +57,7 @@ pub(super) struct Inner {
     /// The server's own id of the session: sent with every request, so that a restarted server says so.
     server_session: Mutex<Option<String>>,
     version: OnceLock<SparkVersion>,
-    /// What was set through this client and not unset since.
+    /// Settings made through this client and not unset since.
     settings: Mutex<BTreeMap<String, String>>,
     keep_alive: Duration,
     alive: OnceLock<Alive>,
@@ -89,7 +89,7 @@ impl Inner {
     }
 }
 
-/// What to interrupt.
+/// The operations to interrupt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Interrupt {
     /// Every running operation of the session.
@@ -100,7 +100,7 @@ pub enum Interrupt {
     Operation(String),
 }
 
-/// What a server says of an operation.
+/// State of an operation as the server reports it.
 pub type OperationState = proto::get_status_response::operation_status::OperationState;
 
 /// A request message with the fields that every request carries.
@@ -277,14 +277,14 @@ impl Client {
         self.0.settling.settled().await;
     }
 
-    /// Keeps the session from being forgotten, for as long as a clone of this client is there.
+    /// Keeps the session from being forgotten, as long as a clone of this client exists.
     pub(super) fn keep_alive(&self) {
         if !self.0.keep_alive.is_zero() {
             _ = self.0.alive.set(keep_alive::start(Arc::downgrade(&self.0), self.0.keep_alive));
         }
     }
 
-    /// What was set through this client.
+    /// Returns the settings made through this client.
     pub(super) fn settings(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
         self.0.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -344,7 +344,7 @@ impl Client {
         self.0.token.current().0
     }
 
-    /// Whether a failure came from a token that has been replaced, so that trying again helps; `used` is its number.
+    /// Returns whether a failure came from a token that has been replaced, so that a retry helps; `used` is its number.
     ///
     /// # Errors
     /// [`Error::Unauthenticated`] when the provider has no other.

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// How an execution is run and read.
+/// Settings of one execution.
 ///
 /// | field | default | purpose | legal |
 /// |---|---|---|---|
@@ -46,7 +46,7 @@ impl Default for ExecuteOptions {
     }
 }
 
-/// What arrives from an execution.
+/// One message of an execution.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum Event {
@@ -54,7 +54,7 @@ pub enum Event {
     Schema(proto::DataType),
     /// A batch of rows, possibly empty.
     Batch(ArrowPayload),
-    /// How far the server has come.
+    /// Progress on the server.
     Progress(Progress),
     /// Metrics that the plan observes.
     Observed(Vec<response::ObservedMetrics>),

@@ -21,7 +21,7 @@ use tonic_prost::ProstCodec;
 
 use super::{Client, ConnectOptions, RetryPolicy};
 
-/// What the next result stream must be asked for by, and what it then does.
+/// The request that the script expects next, and the reaction to it.
 #[derive(Debug)]
 pub(super) struct Turn {
     asked_by: Ask,
@@ -37,7 +37,7 @@ pub(super) enum Ask {
     Reattach(Option<String>),
 }
 
-/// How a result stream ends.
+/// End of a result stream.
 #[derive(Debug, Clone)]
 pub(super) enum End {
     Close,
@@ -45,7 +45,7 @@ pub(super) enum End {
     Hang,
 }
 
-/// What the server was asked for, besides result streams.
+/// A request to the server besides those for result streams.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Call {
     ReleaseAll,
@@ -160,7 +160,7 @@ impl FakeServer {
         Client::connect(options).await.unwrap()
     }
 
-    /// Forgets what is left of the script, and goes on with another.
+    /// Replaces the rest of the script.
     pub(super) fn replace_script(&self, script: Vec<Turn>) {
         *self.state.script.lock().unwrap() = script.into();
     }

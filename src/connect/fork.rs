@@ -1,4 +1,4 @@
-//! Further sessions beside one: a copy of it for work that needs settings of its own, a new one in place of one lost.
+//! Further sessions beside one: a copy for work that needs other settings, a new one in place of a lost one.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use super::client::{Client, Interrupt, request};
 use crate::Result;
 
 impl Client {
-    /// A session of its own at the same server, a copy of this one: its settings, temporary views and uploads.
-    /// What is set there from then on does not touch this one.
+    /// Creates a second session on the same server, a copy of this one: its settings, temporary views and uploads.
+    /// Later settings of the copy do not touch this session.
     ///
     /// Machine-learning models that this session holds on the server are not copied.
     ///
@@ -33,8 +33,8 @@ impl Client {
         Ok(fork)
     }
 
-    /// A new session at the same address, with the settings that were made through this client; for going on after the
-    /// server forgot the session or was started again. Views, uploads and kept frames are not there.
+    /// Creates a new session at the same address, with the settings made through this client, to continue after the
+    /// server forgot the session or was restarted. Views, uploads and kept frames are lost.
     ///
     /// # Errors
     /// [`Error::Server`](crate::Error::Server) for a setting that cannot be set;

@@ -16,7 +16,7 @@ use tonic::{
 };
 
 /// A channel whose answers are all gRPC's. A gateway that refuses a request with a page becomes the status that gRPC has for
-/// it ("HTTP to gRPC Status Code Mapping"), so that what is refused, and what may be tried again, is told apart.
+/// it ("HTTP to gRPC Status Code Mapping"), so that refusals and failures that a retry may cure are distinguished.
 #[derive(Debug, Clone)]
 pub(super) struct GrpcOnly(pub(super) Channel);
 
@@ -62,11 +62,11 @@ fn status(answered: http::StatusCode, said: &str) -> Status {
     Status::new(code, format!("something before the server answered HTTP {answered}{said}"))
 }
 
-/// How much of a page is read, and for how long.
+/// Bytes of a page that are read, and the time limit.
 const PAGE: usize = 4096;
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What a page says in a line: its title, or its first words.
+/// Returns a page's title, or its first words.
 async fn said(mut body: Body) -> String {
     let mut page = Vec::new();
     let reading = async {

@@ -1,4 +1,4 @@
-//! Sessions that last while nobody asks them anything: a server forgets one after an hour of silence.
+//! Keeps idle sessions alive: a server forgets one after an hour without a request.
 
 use std::{sync::Weak, time::Duration};
 

@@ -1,4 +1,4 @@
-//! How far the server has come with an execution.
+//! Progress of an execution on the server.
 
 use std::{
     fmt,
@@ -25,11 +25,11 @@ pub struct StageProgress {
     pub stage_id: i64,
     /// Its tasks.
     pub tasks: u64,
-    /// How many of them are done.
+    /// Number of tasks that are done.
     pub completed_tasks: u64,
     /// Bytes read from storage so far.
     pub input_bytes: u64,
-    /// Whether the stage is done.
+    /// True once the stage is done.
     pub done: bool,
 }
 

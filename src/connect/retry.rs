@@ -7,7 +7,7 @@ use tonic_types::StatusExt;
 
 use crate::{Error, Result};
 
-/// How transport failures are retried. Immutable; the count of attempts is kept elsewhere.
+/// Policy for retries after transport failures. Immutable; attempts are counted elsewhere.
 ///
 /// | field | default | purpose | legal |
 /// |---|---|---|---|
@@ -66,7 +66,7 @@ impl RetryPolicy {
         Ok(())
     }
 
-    /// The delay before retry number `attempt` (from 0), with `chance` in 0..1 in place of a die.
+    /// Returns the delay before retry number `attempt` (from 0); `jitter`, in 0..1, replaces the random number.
     fn delay(&self, attempt: u32, chance: f64) -> Duration {
         let grown = self.first_delay.as_secs_f64() * self.factor.powi(attempt.min(64) as i32);
         let capped = grown.min(self.max_delay.as_secs_f64());
@@ -93,7 +93,7 @@ impl Retries {
         self.since = None;
     }
 
-    /// How long it has been failing.
+    /// Returns the time since the first failure.
     pub(super) fn failing_for(&self) -> Duration {
         self.since.map_or(Duration::ZERO, |since| since.elapsed())
     }
@@ -109,7 +109,7 @@ impl Retries {
     }
 }
 
-/// Whether a failure came from the way to the server rather than from Spark, so that trying again may help.
+/// Returns whether a failure came from the network rather than from Spark, so that a retry may help.
 pub(super) fn is_transport_failure(status: &Status) -> bool {
     // A status that a server sent has no source; one that tonic made of a broken connection has.
     status.code() == Code::Unavailable

@@ -1,4 +1,4 @@
-//! Work that goes on in the background after its owner was dropped, and how to wait for it.
+//! Background work that outlives its owner, and waiting for it.
 
 use tokio::sync::watch;
 

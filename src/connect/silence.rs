@@ -5,21 +5,22 @@ use std::time::{Duration, Instant};
 use super::{client::Client, progress::Progress};
 use crate::{Error, Result};
 
-/// How long the server's answer about a silent operation is waited for.
+/// Time limit of the server's answer about a silent operation.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// What happens when the server says nothing new of a running operation: no rows, no answer, no task begun or completed.
+/// Reaction to a server that reports nothing new about a running operation: no rows, no answer, no task begun or
+/// completed.
 ///
 /// A server whose scheduler died, of too little memory for example, answers calls and never completes an operation. A long
 /// optimisation of a plan looks the same from outside.
 ///
 /// | field | default | purpose |
 /// |---|---|---|
-/// | `warn_after` | 60 s | time after which the server is asked about the operation, and its answer logged as a warning; again after as long |
+/// | `warn_after` | 60 s | time after which the client asks the server about the operation, and logs its answer as a warning; again after as long |
 /// | `give_up_after` | none | time after which the operation is interrupted and fails with [`Error::Silent`] |
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SilencePolicy {
-    /// Time after which the server is asked, and a warning logged.
+    /// Time after which the client asks the server, and logs a warning.
     pub warn_after: Duration,
     /// Time after which the operation fails; `None` for never.
     pub give_up_after: Option<Duration>,
@@ -80,7 +81,7 @@ impl Silence {
     }
 }
 
-/// What the server says of the operation.
+/// Returns the server's account of the operation.
 async fn state(client: &Client, operation: &str) -> String {
     let asked = async {
         match client.version().at_least(4, 2) {

@@ -20,13 +20,13 @@ pub(super) fn error_class(status: &Status) -> String {
     stated.unwrap_or_else(|| bracketed_class(status.message()).to_owned())
 }
 
-/// Whether the server no longer knows the operation.
+/// Returns whether the server has forgotten the operation.
 pub(super) fn is_operation_unknown(status: &Status) -> bool {
     let class = error_class(status);
     class == "INVALID_HANDLE.OPERATION_NOT_FOUND" || class == "INVALID_HANDLE.SESSION_NOT_FOUND"
 }
 
-/// Whether the operation had reached the server already.
+/// Returns whether the operation had already reached the server.
 pub(super) fn is_operation_known(status: &Status) -> bool {
     error_class(status) == "INVALID_HANDLE.OPERATION_ALREADY_EXISTS"
 }

@@ -13,7 +13,7 @@ use crate::{Error, Result};
 
 type Provided = std::result::Result<String, Box<dyn StdError + Send + Sync>>;
 
-/// Where tokens come from that run out: a function that is asked for the first one, and for another whenever the server
+/// Source of tokens that expire: a function that gives the first one, and another whenever the server
 /// refuses the one before.
 ///
 /// Requests that were refused are sent again with the new token, so that a long run continues. A token that is refused though
@@ -41,7 +41,7 @@ impl TokenProvider {
         }))
     }
 
-    /// Whether both are the same function.
+    /// Returns whether both are the same function.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -56,7 +56,7 @@ impl fmt::Debug for TokenProvider {
 /// The token of a connection.
 #[derive(Debug)]
 pub(super) struct Token {
-    /// How many there were, and the last one.
+    /// Number of tokens so far, and the last one.
     current: Mutex<(u64, Option<MetadataValue<Ascii>>)>,
     provider: Option<TokenProvider>,
     /// One asks for another at a time.

@@ -27,7 +27,7 @@ impl Client {
         Ok(hashes)
     }
 
-    /// Puts a file beside the session's Python functions, unless it is there; returns its name.
+    /// Uploads a file beside the session's Python functions unless the server has it; returns its name.
     ///
     /// # Errors
     /// As [`upload`](Self::upload).

@@ -68,12 +68,12 @@ impl ConnectUrl {
         }
     }
 
-    /// Whether the connection is encrypted.
+    /// Returns whether the connection is encrypted.
     pub fn use_ssl(&self) -> bool {
         self.use_ssl.unwrap_or_else(|| self.token.is_some() && !self.is_loopback())
     }
 
-    /// Whether the host is this machine.
+    /// Returns whether the host is this machine.
     pub fn is_loopback(&self) -> bool {
         self.host.eq_ignore_ascii_case("localhost")
             || self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
@@ -107,7 +107,7 @@ impl ConnectUrl {
         identity
     }
 
-    /// What to send as the client type: the caller's `user_agent`, then this crate, Rust and the operating system.
+    /// Returns the client type to send: the caller's `user_agent`, then this crate, Rust and the operating system.
     pub(super) fn client_type(&self) -> String {
         let own = concat!("tinderbox/", env!("CARGO_PKG_VERSION"));
         let os = std::env::consts::OS;

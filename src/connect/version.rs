@@ -16,7 +16,7 @@ pub struct SparkVersion {
 }
 
 impl SparkVersion {
-    /// Reads what a server says of itself; vendors append words of their own.
+    /// Parses the version that a server reports; vendors append text to it.
     pub(super) fn parse(text: &str) -> Result<Self> {
         let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(str::parse);
         let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
@@ -28,7 +28,7 @@ impl SparkVersion {
         Ok(Self { text: text.to_owned(), major, minor })
     }
 
-    /// Whether the server runs this version or a later one.
+    /// Returns whether the server runs this version or a later one.
     pub fn at_least(&self, major: u32, minor: u32) -> bool {
         (self.major, self.minor) >= (major, minor)
     }

@@ -31,7 +31,7 @@ pub(crate) fn texts(batch: &RecordBatch, column: usize) -> Result<StringArray> {
     })
 }
 
-/// How much [`DataFrame::explain`] tells.
+/// Detail of [`DataFrame::explain`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ExplainMode {
     /// The physical plan.
@@ -59,13 +59,13 @@ impl DataFrame {
         }
     }
 
-    /// As [`schema`](Self::schema); the schema also tells whether the server has vectors, for which it is asked once a
+    /// As [`schema`](Self::schema); the schema also knows whether the server has vectors, which is requested once a
     /// session.
     pub(crate) async fn schema_for_stages(&self) -> Result<Schema> {
         Ok(self.schema().await?.on_server(self.has_vectors().await?))
     }
 
-    /// Whether the server has Spark ML's vectors.
+    /// Returns whether the server has Spark ML's vectors.
     pub(crate) async fn has_vectors(&self) -> Result<bool> {
         let ask = || async {
             let vector = function("array_to_vector", [function("array", [spark_connect::lit_double(0.0)])]);
@@ -102,7 +102,7 @@ impl DataFrame {
 
     /// Runs the plan and gives its rows as they arrive.
     ///
-    /// Resolves when the first batch is there. The schema's fields carry the columns' metadata under
+    /// Resolves when the first batch has arrived. The schema's fields carry the columns' metadata under
     /// [`METADATA_KEY`]. The stream ends only when all rows have come; dropping it interrupts the work on the cluster.
     /// A vector column arrives as struct (type, size, indices, values).
     ///
@@ -138,7 +138,7 @@ impl DataFrame {
         Ok(RecordStream::new(schema, batches))
     }
 
-    /// All rows, in memory here.
+    /// Returns all rows, in this process's memory.
     ///
     /// # Errors
     /// As [`stream`](Self::stream).
@@ -181,7 +181,7 @@ impl DataFrame {
         Ok(self.take(1).await?.into_iter().find(|batch| batch.num_rows() > 0))
     }
 
-    /// Whether there is no row.
+    /// Returns whether the frame has no row.
     ///
     /// # Errors
     /// As [`stream`](Self::stream).

@@ -53,7 +53,7 @@ impl GroupedData {
         self.frame.derive(RelType::Aggregate(Box::new(aggregate)))
     }
 
-    /// How many rows each group has, as column `count`.
+    /// Counts the rows of each group, as column `count`.
     pub fn count(&self) -> DataFrame {
         self.agg([functions::count(spark_connect::lit(1)).alias("count")])
     }

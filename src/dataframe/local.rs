@@ -1,4 +1,4 @@
-//! Rows from here: Arrow types in the forms that Spark reads, and the Spark types they become.
+//! Rows of this process: Arrow types in the forms that Spark reads, and the Spark types of these.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use spark_connect::types::{DataType, StructField};
 use super::{METADATA_KEY, Schema, vector_type};
 use crate::{Error, Result};
 
-/// How rows of one Arrow schema are laid out for Spark.
+/// Layout of rows of one Arrow schema for Spark.
 #[derive(Debug, Clone)]
 pub(crate) struct LocalRows {
     /// The Arrow types that are sent.
@@ -169,7 +169,7 @@ fn spark_type(data_type: &Arrow, column: &str) -> Result<DataType> {
     })
 }
 
-/// Whether a struct is how Spark ML's vectors look in Arrow.
+/// Returns whether a struct is the Arrow form of Spark ML's vectors.
 fn is_vector_struct(fields: &Fields) -> bool {
     let list_of = |field: &Field, item: Arrow| matches!(field.data_type(), Arrow::List(i) if *i.data_type() == item);
     let [kind, size, indices, values] = fields.as_ref() else { return false };

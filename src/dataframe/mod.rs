@@ -75,7 +75,7 @@ use crate::{
 pub(crate) struct Context {
     client: Client,
     tags: Mutex<BTreeSet<String>>,
-    /// Whether the server has Spark ML's vectors, once somebody asked.
+    /// True if the server has Spark ML's vectors; empty until the first request.
     vectors: tokio::sync::OnceCell<bool>,
     /// Staging tables behind frames of this session.
     staged: Mutex<Vec<ScratchTable>>,
@@ -138,7 +138,7 @@ impl Context {
 pub struct DataFrame {
     context: Arc<Context>,
     relation: Arc<proto::Relation>,
-    /// How many transformations lie one on the other.
+    /// Number of transformations on top of each other.
     depth: usize,
 }
 
@@ -182,7 +182,7 @@ impl DataFrame {
         &self.context.client
     }
 
-    /// This frame's column of a name, or path into a struct; tells apart columns of the two sides of a join.
+    /// Returns this frame's column of a name, or path into a struct; distinguishes columns of the two sides of a join.
     pub fn col(&self, name: &str) -> Column {
         let reference = ColumnReference::new(name);
         Column::new(Expression::ColumnReference(match self.plan_id() {

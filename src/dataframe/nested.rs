@@ -1,4 +1,4 @@
-//! Fields within structs, as columns of their own.
+//! Fields within structs, as columns.
 //!
 //! A stage may name a field of a struct, as in `a.b`. What it does is written for columns; so the field is one for as long as
 //! the stage is at work. A column that is itself named `a.b` comes first.
@@ -49,7 +49,7 @@ impl NestedFields {
         (frame.with_columns(columns), schema.with_fields(fields.cloned()))
     }
 
-    /// Adds them to rows that are here.
+    /// Adds them to local rows.
     ///
     /// # Errors
     /// [`Error::Arrow`](crate::Error::Arrow) for a batch of another schema.

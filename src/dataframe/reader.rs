@@ -51,7 +51,7 @@ impl DataFrameReader {
         DataFrame::new(self.context, RelType::Read(read))
     }
 
-    /// Files or folders, or what else the format reads (then there may be no path).
+    /// Reads files or folders, or anything else the format reads (then there may be no path).
     pub fn load<P: Into<String>>(self, paths: impl IntoIterator<Item = P>) -> DataFrame {
         let source = proto::read::DataSource {
             format: self.format,

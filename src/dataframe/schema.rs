@@ -20,7 +20,7 @@ pub const METADATA_KEY: &str = "SPARK::metadata::json";
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Schema {
     fields: Vec<StructField>,
-    /// Whether the server has no vectors, so that stages give arrays of doubles in their place.
+    /// True if the server has no vectors, so that stages give arrays of doubles in their place.
     arrays: bool,
 }
 
@@ -101,7 +101,7 @@ impl Schema {
         Self { arrays: !has_vectors, ..self }
     }
 
-    /// Whether the server has Spark ML's vectors.
+    /// Returns whether the server has Spark ML's vectors.
     pub(crate) fn has_vectors(&self) -> bool {
         !self.arrays
     }
@@ -229,7 +229,7 @@ fn with_whole_vectors(field: StructField) -> StructField {
     StructField { data_type: whole(field.data_type), ..field }
 }
 
-/// Whether the type is Spark ML's vector.
+/// Returns whether the type is Spark ML's vector.
 pub fn is_vector(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Udt { jvm_class: Some(class), .. } if class == VECTOR)
 }

@@ -1,5 +1,5 @@
-//! Staged copies: tables in a scratch database that go when they are no longer needed, if need be the next time that
-//! somebody stages there.
+//! Staged copies: tables in a scratch database, dropped when they are no longer needed, at the latest by the next
+//! process that stages in the same database.
 
 use std::{
     sync::Arc,
@@ -15,8 +15,10 @@ use uuid::Uuid;
 use super::{Context, DataFrame, column, quote, texts};
 use crate::{Error, Result};
 
-/// Where staged rows are written: Parquet files of a table named `tinderbox_stage_…`, which is dropped with the source; what
-/// a process that died left behind is dropped by the next that stages there. No other table is ever dropped.
+/// Destination of staged rows: Parquet files of a table named `tinderbox_stage_…`, which is dropped with the source. A
+/// table
+/// left behind by a process that died is dropped by the next one that stages in the same database. No other table is
+/// dropped.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scratch {
@@ -36,13 +38,13 @@ impl Scratch {
 /// The column of a row's block, in tables that are written block by block.
 pub(super) const BLOCK: &str = "__tinderbox_block";
 
-/// What the names of staged tables begin with; no other table is ever dropped.
+/// Prefix of staged tables' names; no other table is ever dropped.
 const PREFIX: &str = "tinderbox_stage_";
 
-/// When a table of another machine's counts as left behind: its process cannot be asked for.
+/// Age at which another machine's table counts as left behind: its process cannot be checked.
 const LEFT_BEHIND: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Who staged a table, as its name says.
+/// Process that staged a table, as the table's name says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Owner {
     /// The session that makes something of its rows, without dashes.
@@ -80,7 +82,7 @@ impl Owner {
         Some(Self { session: session.to_owned(), host: host.to_owned(), process, started, staged })
     }
 
-    /// Whether nobody will drop the table any more.
+    /// Returns whether the owner no longer exists, so that it will not drop the table.
     fn is_gone(&self, now: &Owner) -> bool {
         if self.host == now.host && cfg!(target_os = "linux") {
             return start_of(self.process) != Some(self.started);
@@ -115,7 +117,7 @@ impl ScratchTable {
     /// Chooses a name, in the current database unless a place is given; the table is made by whoever writes it. What dead
     /// processes left in the place is dropped.
     pub(crate) async fn new(context: &Arc<Context>, place: Option<&Scratch>) -> Result<Self> {
-        // A context of its own: the caller's may keep this value, and is to end with the last of its frames.
+        // A separate context: the caller's may hold this value, and must end with the last of its frames.
         let own = Context::new(context.client().clone());
         let like = DataFrame::new(own, RelType::LocalRelation(proto::LocalRelation::default()));
         let place = match place {
@@ -150,7 +152,7 @@ impl ScratchTable {
         self.name.clone()
     }
 
-    /// Drops the table. A failure is logged: whatever was made of the rows is there.
+    /// Drops the table. A failure is logged only: the result made of the rows is complete.
     pub(crate) async fn close(mut self) {
         self.dropped = true;
         if let Err(error) = drop_table(&self.like, &self.name).await {
@@ -175,7 +177,7 @@ impl Drop for ScratchTable {
 
 const LEFT: &str = "a staging table is left; the next program that stages there drops it";
 
-/// A name for a new table in the scratch database, which is made if it is a path; what dead processes left there goes.
+/// Returns a name for a new table in the scratch database, created if it is a path, and drops tables of dead processes.
 pub(super) async fn table(like: &DataFrame, scratch: &Scratch) -> Result<String> {
     let database = match scratch {
         Scratch::Database(name) => name.clone(),
@@ -195,7 +197,7 @@ pub(super) async fn table(like: &DataFrame, scratch: &Scratch) -> Result<String>
                 table = format!("{database}.{name}"),
                 "dropping a staged copy that a dead process left behind"
             );
-            // The server goes on with what it was told, though nobody listens.
+            // The server continues the operation of a client that has gone.
             if let Ok(session) = Uuid::parse_str(&owner.session)
                 && let Err(error) = like.client().interrupt_in(&session, &name).await
             {

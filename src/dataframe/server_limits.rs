@@ -9,7 +9,7 @@ use crate::{Result, connect::Client};
 pub(super) struct ServerLimits {
     /// Heap of the driver: `spark.driver.memory`, 1 GiB by default.
     pub(super) driver_memory: u64,
-    /// Heap of the driver, or of an executor where that is told and less.
+    /// Heap of the driver, or of an executor where that is known and smaller.
     pub(super) memory: u64,
     /// Results of one query: `spark.driver.maxResultSize`, 1 GiB by default and for "no limit".
     pub(super) result_size: u64,

@@ -37,7 +37,7 @@ impl DataFrame {
 
     /// Adds columns, or replaces those of these names; the expressions see the old ones.
     ///
-    /// An expression from [`with_metadata`] keeps its metadata; its name is the one given here.
+    /// An expression from [`with_metadata`] keeps its metadata; the name given in this call counts.
     pub fn with_columns<N: AsRef<str>>(&self, columns: impl IntoIterator<Item = (N, Column)>) -> DataFrame {
         let alias = |(name, value): (N, Column)| {
             let (value, metadata) = match value.expression() {

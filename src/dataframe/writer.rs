@@ -11,24 +11,24 @@ use spark_connect_proto::{
 use super::{DataFrame, observe::Observed};
 use crate::Result;
 
-/// What a write does when there is something already.
+/// Reaction of a write to a table or folder that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SaveMode {
-    /// Fails, and leaves it as it is.
+    /// Fails, and changes nothing.
     #[default]
     ErrorIfExists,
     /// Adds the rows.
     Append,
     /// Replaces it.
     Overwrite,
-    /// Leaves it as it is, without an error.
+    /// Changes nothing, and succeeds.
     Ignore,
 }
 
 /// Writes a frame to a table or to files.
 ///
 /// The write is one command: it runs on the cluster when the last method is awaited, and dropping that future
-/// interrupts it (what becomes of a half-written table is the format's matter).
+/// interrupts it (the format decides about a half-written table).
 #[derive(Debug, Clone)]
 #[must_use = "nothing is written until a save method is awaited"]
 pub struct DataFrameWriter {
@@ -53,7 +53,7 @@ impl DataFrame {
 }
 
 impl DataFrameWriter {
-    /// What to do when there is something already; [`SaveMode::ErrorIfExists`] unless set.
+    /// Sets the reaction to a table or folder that exists; [`SaveMode::ErrorIfExists`] unless set.
     pub fn mode(mut self, mode: SaveMode) -> Self {
         self.mode = mode;
         self

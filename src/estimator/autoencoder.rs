@@ -19,8 +19,9 @@ use crate::{
     train::{Checkpoints, Corruption, Loss, TrainParams, Trainer},
 };
 
-/// Learns to make rows up again from a few numbers: codes that later stages take as features, and an error that is high for
-/// rows unlike those learnt from.
+/// Learns to reconstruct rows from a few numbers: codes that later stages take as features, and an error that is high
+/// for
+/// rows unlike the training rows.
 ///
 /// | Parameter | Method | Default |
 /// |---|---|---|
@@ -114,7 +115,7 @@ impl Autoencoder {
         Self::of(encoder.mirror(false))
     }
 
-    /// Whether the decoder shares the weights of the encoder, turned round, and has biases of its own; not unless set. For
+    /// Makes the decoder share the transposed weights of the encoder, with separate biases; not unless set. For
     /// auto-encoders whose decoder mirrors the encoder: [`new`](Self::new) and [`mirrored`](Self::mirrored).
     pub fn tied_weights(mut self, share: bool) -> Self {
         self.tied = share;
@@ -148,7 +149,8 @@ impl Autoencoder {
         self
     }
 
-    /// How reconstructions are judged. [`Loss::BinaryCrossEntropy`] is for values in `[0, 1]`; reconstructions then are too.
+    /// Sets the loss of reconstructions. [`Loss::BinaryCrossEntropy`] is for values in `[0, 1]`; reconstructions then
+    /// are too.
     pub fn loss(mut self, loss: Loss) -> Self {
         self.base.training.loss = loss;
         self
@@ -190,7 +192,7 @@ impl Autoencoder {
         self
     }
 
-    /// Learns from the features that another model was trained on.
+    /// Trains on the features that another model was trained on.
     pub(super) fn inputs_of(mut self, columns: &Columns) -> Self {
         self.base.columns = Columns { label: String::new(), weight: None, ..columns.clone() };
         self
@@ -210,19 +212,19 @@ impl Autoencoder {
         self
     }
 
-    /// Writes checkpoints while training, and goes on from the last one of the same run if there is one.
+    /// Writes checkpoints while training, and resumes from the last one of the same run if there is one.
     pub fn checkpoints(mut self, checkpoints: Checkpoints) -> Self {
         self.checkpoints = Some(checkpoints);
         self
     }
 
-    /// Learns from the rows of a frame; no label is looked at.
+    /// Trains on the rows of a frame; labels are ignored.
     ///
-    /// The columns are checked, the cluster counts what is in them, and then exactly those columns are streamed here, cast to
+    /// The columns are checked, the cluster counts their values, and then exactly those columns are streamed, cast to
     /// single precision on the cluster. Dropping the future stops all of it.
     ///
     /// # Errors
-    /// As [`Trainer::fit`]; [`Error::Param`] for a loss over classes or a layer that is not there; also [`Error::Server`] and
+    /// As [`Trainer::fit`]; [`Error::Param`] for a loss over classes or a missing layer; also [`Error::Server`] and
     /// [`Error::Unreachable`].
     pub async fn fit_frame(&self, frame: &DataFrame) -> Result<EncoderModel> {
         self.check()?;
@@ -256,7 +258,7 @@ impl Autoencoder {
         .and_then(|()| self.described().map(drop))
     }
 
-    /// The network, its weights tied where that is asked for.
+    /// Returns the network, its weights tied where that was set.
     fn described(&self) -> Result<Network> {
         let mut network = self.network.clone();
         match (network.layers.last_mut(), self.tied) {
@@ -293,7 +295,7 @@ impl Autoencoder {
     }
 }
 
-/// How many layers it takes to the fewest values between two of them; the last of equals, which an activation may follow.
+/// Returns the number of layers up to the narrowest one; of equals the last, together with an activation that follows.
 fn narrowest(widths: &[usize]) -> usize {
     let between = 1..widths.len().saturating_sub(1).max(2);
     between.fold(1, |best, layer| if widths[layer] <= widths[best] { layer } else { best })

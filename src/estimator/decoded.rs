@@ -1,4 +1,4 @@
-//! Rows of the cluster as tensors, decoded here while more arrive.
+//! Rows of the cluster as tensors, decoded locally while more arrive.
 
 use std::sync::Arc;
 

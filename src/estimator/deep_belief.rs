@@ -43,7 +43,7 @@ use crate::{
 /// An empty name of an output column switches that output off. Bernoulli visible units take values in `[0, 1]`; for Gaussian
 /// ones the features must have been standardised, and a learning rate of 0.005 or less is usual.
 ///
-/// What comes of it is a stage that adds features for later ones, and a network to train further: as a classifier by
+/// The fitted stage adds features for later ones, and holds a network to train further: as a classifier by
 /// [`EncoderModel::classifier`], as an auto-encoder by [`EncoderModel::autoencoder`].
 ///
 /// ```no_run
@@ -89,7 +89,7 @@ impl DeepBelief {
         Self { base: Unsupervised::new(), units: VisibleUnits::default(), layers, initial: None }
     }
 
-    /// What the values of the features stand for.
+    /// Sets the meaning of the features' values.
     pub fn visible_units(mut self, units: VisibleUnits) -> Self {
         self.units = units;
         self
@@ -105,7 +105,7 @@ impl DeepBelief {
         self.layers(|_, layer| layer.learning_rate = rate)
     }
 
-    /// How the chains of every layer are run, momentum, decay and sparsity.
+    /// Sets the sampling of every layer's chains, momentum, decay and sparsity.
     pub fn divergence(self, divergence: ContrastiveDivergence) -> Self {
         self.layers(|_, layer| layer.divergence = divergence)
     }
@@ -123,9 +123,9 @@ impl DeepBelief {
         self
     }
 
-    /// Learns from the rows of a frame; no label is looked at.
+    /// Trains on the rows of a frame; labels are ignored.
     ///
-    /// The columns are checked, the cluster counts what is in them, and then exactly those columns are streamed here, cast to
+    /// The columns are checked, the cluster counts their values, and then exactly those columns are streamed, cast to
     /// single precision on the cluster. Dropping the future stops all of it.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! A network that learnt without labels, as a stage of a fitted pipeline.
+//! A network trained without labels, as a stage of a fitted pipeline.
 
 use std::{any::Any, path::Path};
 
@@ -25,9 +25,9 @@ use crate::{
 /// Codes longer than this have no name for each of their values.
 const MOST_NAMES: usize = 4096;
 
-/// What an [`Autoencoder`], a [`DeepBelief`](super::DeepBelief) or a
-/// [`RestrictedBoltzmannMachine`](super::RestrictedBoltzmannMachine) has learnt: features of rows, and how well rows are made
-/// up of them.
+/// The fitted stage of an [`Autoencoder`], a [`DeepBelief`](super::DeepBelief) or a
+/// [`RestrictedBoltzmannMachine`](super::RestrictedBoltzmannMachine): features of rows, and their reconstruction
+/// error.
 ///
 /// As a transformer it gives a lazy frame, which the cluster's Python workers compute, as a
 /// [`NeuralModel`](super::NeuralModel) does; where they cannot, it reads the frame's rows at once, encodes them in this
@@ -57,12 +57,12 @@ impl EncoderModel {
         &self.encoder
     }
 
-    /// How it was trained.
+    /// Returns the training parameters.
     pub fn training(&self) -> &TrainParams {
         &self.training
     }
 
-    /// How it encodes.
+    /// Returns the encoding options.
     pub fn options(&self) -> &EncodeOptions {
         &self.options
     }
@@ -93,7 +93,8 @@ impl EncoderModel {
         self.encoder.write_onnx(path, &self.options)
     }
 
-    /// Streams a frame's rows here, in partition groups where they are many, and appends the code, the reconstruction and
+    /// Streams a frame's rows to this process, in partition groups where they are many, and appends the code, the
+    /// reconstruction and
     /// its error, batch by batch. Codes and reconstructions are `array<float>`. Dropping the stream interrupts the work on
     /// the cluster.
     ///
@@ -109,7 +110,8 @@ impl EncoderModel {
         self
     }
 
-    /// The frame with the encoder's columns: computed by the cluster's workers where they can, else here and uploaded.
+    /// Returns the frame with the encoder's columns: computed by the cluster's workers where they can, else locally and
+    /// uploaded.
     async fn encoded_frame(&self, frame: &DataFrame) -> Result<DataFrame> {
         let before = frame.schema().await?;
         let after = self.output_schema(&before)?;
@@ -124,8 +126,9 @@ impl EncoderModel {
         output_schema(schema, &self.options.outputs, Some(self.encoder.code_width()), Some(self.encoder.spec().outputs))
     }
 
-    /// The layers up to the code as a network to train further, and the weights to begin with: a classifier that starts
-    /// from what was learnt without labels.
+    /// Returns the layers up to the code as a network to train further, and the initial weights: a classifier that
+    /// starts
+    /// from a network trained without labels.
     ///
     /// # Errors
     /// As [`NetworkSpec::split`](crate::nn::NetworkSpec::split); a fitted model has no reason to fail.
@@ -169,7 +172,7 @@ impl Transformer for EncoderModel {
         Box::pin(self.encoded_frame(frame))
     }
 
-    /// As [`encode`](Self::encode), of rows that are here; no server is asked.
+    /// As [`encode`](Self::encode), of local rows; needs no server.
     fn transform_batch(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         self.encoder.encode_batch(batch, &self.options)
     }

@@ -81,8 +81,9 @@ pub(super) fn check(schema: &Schema, columns: &Columns) -> Result<()> {
 /// Bytes of a minibatch up to which networks may train on the zeros of sparse rows.
 const DENSE_MINIBATCH: usize = 64 << 20;
 
-/// Whether the rows of a report are to stay without their zeros: they have few other values, and the network learns from
-/// those alone.
+/// Returns whether the rows of a report travel without their zeros: they have few other values, and the network trains
+/// on
+/// sparse rows.
 ///
 /// # Errors
 /// [`Error::Data`] when they have, the network does not, and a minibatch would take much memory.

@@ -10,7 +10,7 @@ use crate::{
     nn::InputColumn,
 };
 
-/// The columns side by side; behind them, the values of vectors that have names of their own.
+/// Returns the columns side by side; behind them, the values of vectors with named elements.
 pub(super) fn columns(schema: &Schema, names: &[String], report: &PreflightReport) -> Result<Vec<InputColumn>> {
     let length = |name: &String| {
         let counts = report.columns.iter().find(|counts| counts.name == *name);
@@ -35,7 +35,7 @@ pub(super) fn columns(schema: &Schema, names: &[String], report: &PreflightRepor
     Ok(columns)
 }
 
-/// How many categories there are.
+/// Returns the number of categories.
 fn categories(attribute: &Attribute) -> Option<usize> {
     match &attribute.kind {
         AttributeKind::Nominal { values, num_values, .. } => values.as_ref().map(Vec::len).or(*num_values),

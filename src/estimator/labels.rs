@@ -22,7 +22,7 @@ use crate::{
 /// Where labels come from.
 #[derive(Debug, Clone)]
 pub(super) struct Labels {
-    /// What the column is called that travels.
+    /// Name of the column on the wire.
     name: String,
     sources: Vec<Source>,
     kind: LabelKind,
@@ -68,7 +68,7 @@ pub(super) fn find(schema: &Schema, name: &str, names: &[String], kind: LabelKin
 }
 
 impl Labels {
-    /// Whether a label is several numbers.
+    /// Returns whether a label is several numbers.
     pub(super) fn several(&self) -> bool {
         self.sources.len() > 1 || self.sources.iter().any(|source| source.form != Form::Number)
     }
@@ -118,7 +118,7 @@ impl Labels {
             [only] if self.several() => {
                 let array = only.value();
                 let width = self.width(frame, array.clone()).await?;
-                // Rows of fewer numbers give null here and are refused where they are read.
+                // Rows of fewer numbers give null in this expression and are refused where they are read.
                 (1..=width)
                     .map(|i| function("try_element_at", [array.clone(), lit(i.into()).cast(DataType::Integer)]))
                     .collect()
@@ -150,7 +150,7 @@ impl Labels {
         Ok(Scaling { mean, std })
     }
 
-    /// How many numbers the longest label has.
+    /// Returns the count of numbers of the longest label.
     async fn width(&self, frame: &DataFrame, array: Column) -> Result<i32> {
         let longest = function("max", [function("size", [array])]).cast_str("double").alias("n");
         let batches = frame.agg([longest]).collect().await?;

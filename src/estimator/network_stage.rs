@@ -8,7 +8,7 @@ use crate::{Result, dataframe::DataFrame, ml::Transformer, stream::RecordStream}
 
 /// A stage that appends a network's columns.
 pub(crate) trait NetworkStage: Transformer {
-    /// The rows with the stage's columns, computed here.
+    /// Returns the rows with the stage's columns, computed locally.
     ///
     /// # Errors
     /// As the stage's own scoring of a frame.

@@ -7,7 +7,7 @@ use crate::{
     train::{ClassWeights, Loss, TrainParams},
 };
 
-/// Learns to tell classes apart with a network, in the words of Spark ML's classifiers.
+/// Classifies rows with a network, with the params of Spark ML's classifiers.
 ///
 /// | Parameter | Method | Default |
 /// |---|---|---|
@@ -62,7 +62,7 @@ impl NeuralClassifier {
         Self { shared: Supervised::new(network, Loss::CrossEntropy) }
     }
 
-    /// Learns from the features that another model was trained on.
+    /// Trains on the features that another model was trained on.
     pub(super) fn inputs_of(mut self, columns: &Columns) -> Self {
         self.shared.inputs_of(columns);
         self
@@ -80,7 +80,7 @@ impl NeuralClassifier {
         self
     }
 
-    /// Names the output column of the classes' chances.
+    /// Names the output column of the classes' probabilities.
     pub fn probability_col(mut self, name: impl Into<String>) -> Self {
         self.shared.prediction.outputs.probability = name.into();
         self
@@ -104,13 +104,13 @@ impl NeuralClassifier {
         self
     }
 
-    /// The chance given to all classes evenly in place of the right one.
+    /// Sets the probability that is spread evenly over all classes in place of the right one.
     pub fn label_smoothing(mut self, smoothing: f64) -> Self {
         self.shared.training.label_smoothing = smoothing;
         self
     }
 
-    /// How much each class counts.
+    /// Sets the weight of each class in the loss.
     pub fn class_weights(mut self, weights: ClassWeights) -> Self {
         self.shared.training.class_weights = weights;
         self

@@ -22,12 +22,13 @@ use crate::{
     train::TrainParams,
 };
 
-/// What an estimator of networks has learnt: classes, labels or values, see [`Model::task`](model::Model::task).
+/// A trained network as a fitted stage: for classes, labels or values, see [`Model::task`](model::Model::task).
 ///
 /// As a transformer it gives a lazy frame, which the cluster's Python workers compute when it is read: they need Spark 4.1 or
-/// later, numpy and pyarrow, and nothing of ours. Where they cannot (custom networks, readers of images, texts and bytes,
+/// later, numpy and pyarrow, and no code of tinderbox. Where they cannot (custom networks, readers of images, texts and
+/// bytes,
 /// rows that stay sparse), it reads the frame's rows at once, scores them in this process and uploads them, and says so in
-/// the log. Use [`PipelineModel::predict`](crate::ml::PipelineModel::predict) for rows that are needed here only.
+/// the log. Use [`PipelineModel::predict`](crate::ml::PipelineModel::predict) for rows that only this process needs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NeuralModel {
     model: model::Model,
@@ -62,12 +63,12 @@ impl NeuralModel {
         &self.model
     }
 
-    /// How it was trained.
+    /// Returns the training parameters.
     pub fn training(&self) -> &TrainParams {
         &self.training
     }
 
-    /// How it predicts.
+    /// Returns the prediction options.
     pub fn prediction(&self) -> &PredictOptions {
         &self.prediction
     }
@@ -94,7 +95,8 @@ impl NeuralModel {
         self.model.write_onnx(path, &self.prediction)
     }
 
-    /// Streams a frame's rows here, in partition groups where they are many, and appends the prediction columns, batch by
+    /// Streams a frame's rows to this process, in partition groups where they are many, and appends the prediction
+    /// columns, batch by
     /// batch.
     ///
     /// Outputs of several numbers are `array<double>`. Dropping the stream interrupts the work on the cluster.
@@ -112,7 +114,8 @@ impl NeuralModel {
         self
     }
 
-    /// The frame with the prediction columns: computed by the cluster's workers where they can, else here and uploaded.
+    /// Returns the frame with the prediction columns: computed by the cluster's workers where they can, else locally
+    /// and uploaded.
     async fn scored_frame(&self, frame: &DataFrame) -> Result<DataFrame> {
         let before = frame.schema().await?;
         let outputs = &self.prediction.outputs;
@@ -130,7 +133,7 @@ impl Transformer for NeuralModel {
         Box::pin(self.scored_frame(frame))
     }
 
-    /// As [`score`](Self::score), of rows that are here; no server is asked.
+    /// As [`score`](Self::score), of local rows; needs no server.
     fn transform_batch(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         self.model.predict_batch(batch, &self.prediction)
     }
@@ -202,5 +205,5 @@ pub(super) fn output_schema(schema: &Schema, outputs: &Outputs, task: &Task) -> 
     Ok(Schema::new(fields))
 }
 
-/// What a [`NeuralClassifier`](super::NeuralClassifier) has learnt.
+/// The fitted stage of a [`NeuralClassifier`](super::NeuralClassifier).
 pub type NeuralClassificationModel = NeuralModel;

@@ -5,7 +5,8 @@ use crate::{nn::Network, train::Loss};
 
 /// Learns which of several labels a row has, each by itself: any number of them may be true.
 ///
-/// Labels are numbers that are 0 or 1 (or chances between): one column per label, or one of arrays or vectors. The
+/// Labels are numbers that are 0 or 1 (or probabilities between): one column per label, or one of arrays or vectors.
+/// The
 /// parameters are those of [`NeuralClassifier`](super::NeuralClassifier), with these differences:
 ///
 /// | Parameter | Method | Default |
@@ -57,7 +58,7 @@ impl NeuralMultilabelClassifier {
         self
     }
 
-    /// Names the output column of the labels' chances.
+    /// Names the output column of the labels' probabilities.
     pub fn probability_col(mut self, name: impl Into<String>) -> Self {
         self.shared.prediction.outputs.probability = name.into();
         self
@@ -75,7 +76,7 @@ impl NeuralMultilabelClassifier {
         self
     }
 
-    /// Predicts the labels whose chance is above their threshold, one in [0, 1] per label.
+    /// Sets the thresholds, one in [0, 1] per label: labels with a greater probability are predicted.
     pub fn thresholds(mut self, thresholds: impl Into<Vec<f64>>) -> Self {
         self.shared.prediction.thresholds = Some(thresholds.into());
         self

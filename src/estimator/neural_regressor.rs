@@ -63,13 +63,13 @@ impl NeuralRegressor {
         self
     }
 
-    /// What is learnt: any [`Loss`] over values.
+    /// Sets the loss: any [`Loss`] over values.
     pub fn loss(mut self, loss: Loss) -> Self {
         self.shared.training.loss = loss;
         self
     }
 
-    /// Whether targets are brought to mean 0 and deviation 1 for training. Never those of [`Loss::Poisson`].
+    /// Sets whether targets are scaled to mean 0 and deviation 1 for training. Those of [`Loss::Poisson`] never are.
     pub fn scale_targets(mut self, scale: bool) -> Self {
         self.shared.scale = scale;
         self

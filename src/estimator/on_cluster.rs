@@ -1,4 +1,4 @@
-//! Networks scored by the cluster's own Python workers: a lazy frame, of which no row comes here.
+//! Networks scored by the cluster's own Python workers: a lazy frame, whose rows stay on the cluster.
 
 use spark_connect::{
     Column, functions,
@@ -24,7 +24,7 @@ pub(crate) struct ClusterStage {
     /// The network, or why numpy cannot compute it.
     pub(super) network: Result<NumpyNetwork, String>,
     pub(super) on_invalid: OnInvalid,
-    /// What plans call it.
+    /// Name in plans.
     pub(super) name: &'static str,
     /// The type of numbers in arrays that the function gives.
     pub(super) number: DataType,

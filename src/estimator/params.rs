@@ -37,7 +37,7 @@ pub(super) fn features(columns: &Columns) -> OneOrMany<String> {
     names(&columns.features)
 }
 
-/// What becomes of rows that cannot be used, where rows are learnt from and where a model is applied.
+/// Returns the policies for rows that cannot be used: in training, and where a model is applied.
 pub(super) fn policies(policy: HandleInvalid) -> (OnInvalid, OnInvalid) {
     match policy {
         HandleInvalid::Error => (OnInvalid::Error, OnInvalid::Error),
@@ -55,8 +55,8 @@ pub(super) fn policy(applied: OnInvalid) -> HandleInvalid {
     }
 }
 
-/// Implements [`Params`](crate::ml::Params) for an estimator that learns from labels, whose settings are in its field
-/// `shared`: the params that all have, and more of its own; `labelCol` and `predictionCol` by what they hold.
+/// Implements [`Params`](crate::ml::Params) for an estimator with labels, whose settings are in its field
+/// `shared`: the params that all have, and the estimator's own; `labelCol` and `predictionCol` by their content.
 macro_rules! network_params {
     ($estimator:ident, $label:literal, $prediction:literal, { $($more:tt)* }) => {
         $crate::ml::param::stage_params!($estimator, |stage| stage.shared.training.check(), {
@@ -102,7 +102,7 @@ macro_rules! network_params {
 pub(super) use network_params;
 
 /// Implements [`Params`](crate::ml::Params) for an estimator without labels, whose settings are in its field `base`: the
-/// params that all have, and more of its own, those that are no field behind `also`.
+/// params that all have, and the estimator's own; those that are not fields come after `also`.
 macro_rules! encoder_params {
     ($estimator:ident, $check:expr, { $($more:tt)* } also { $($also:tt)* }) => {
         $crate::ml::param::stage_params!($estimator, $check, {

@@ -1,4 +1,4 @@
-//! Record readers over the cluster's rows: fitted there, and fed exactly the columns that they declare.
+//! Record readers over the cluster's rows: fitted on the cluster, and fed exactly the columns that they declare.
 
 use arrow::{
     array::{Array, AsArray},
@@ -20,10 +20,10 @@ use crate::{
 /// Names more than this are surely no classes or categories.
 const MOST_NAMES: usize = 10_000;
 
-/// What Spark finds words by; in Java's patterns `\w` is ASCII unless told otherwise.
+/// Pattern by which Spark finds words; in Java's patterns `\w` is ASCII unless set otherwise.
 const WORDS: &str = r"(?U)\w+";
 
-/// Checks that the columns are there, before anything runs.
+/// Checks that the columns exist, before anything runs.
 pub(super) fn check(schema: &Schema, needed: &[&str]) -> Result<()> {
     needed.iter().try_for_each(|name| schema.require(name).map(drop))
 }
@@ -103,7 +103,7 @@ async fn collect(words: &DataFrame) -> Result<Vec<String>> {
     Ok(all)
 }
 
-/// What a column holds by its metadata or its type, or else by the length of its longest row.
+/// Returns the tensor type of a column by its metadata or its type, or else by the length of its longest row.
 async fn tensor_type(frame: &DataFrame, schema: &Schema, source: &str) -> Result<Option<TensorType>> {
     let field = schema.require(source)?;
     let metadata = field.metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
@@ -130,7 +130,8 @@ async fn tensor_type(frame: &DataFrame, schema: &Schema, source: &str) -> Result
     }
 }
 
-/// What an array of arrays or of structs of numbers holds: sequences, whose steps are as long as the longest.
+/// Returns the tensor type of an array of arrays or of structs of numbers: sequences, whose steps are as long as the
+/// longest.
 async fn steps(frame: &DataFrame, source: &str, step: &DataType) -> Result<Option<TensorType>> {
     let width = match step {
         DataType::Struct { fields } if fields.iter().all(|field| is_number(&field.data_type)) => fields.len(),
@@ -176,7 +177,7 @@ pub(super) fn select(
         let reads = |reader: &&Reader| reader.columns().contains(&name);
         let mut readers =
             readers.inputs.iter().map(|input| &input.reader).chain(&readers.label).filter(reads).peekable();
-        // Ids that single precision cannot tell apart, and what other readers take as it is, travel as they are.
+        // Ids beyond single precision, and columns that other readers take uncast, travel uncast.
         let castable = readers.peek().is_some()
             && readers.all(|reader| matches!(reader, Reader::Tensor(tensor) if castable(tensor)));
         let value = if castable { narrowed(name, &field.data_type) } else { column(name) };

@@ -61,7 +61,7 @@ impl RestrictedBoltzmannMachine {
         Self { base: Unsupervised::new(), stack: DeepBelief::new([hidden]) }
     }
 
-    /// What the values of the features stand for.
+    /// Sets the meaning of the features' values.
     pub fn visible_units(mut self, units: VisibleUnits) -> Self {
         self.stack = self.stack.visible_units(units);
         self
@@ -79,7 +79,7 @@ impl RestrictedBoltzmannMachine {
         self
     }
 
-    /// How its chains are run, momentum, decay and sparsity.
+    /// Sets the sampling of the chains, momentum, decay and sparsity.
     pub fn divergence(mut self, divergence: ContrastiveDivergence) -> Self {
         self.stack = self.stack.divergence(divergence);
         self
@@ -92,7 +92,7 @@ impl RestrictedBoltzmannMachine {
         self
     }
 
-    /// Learns from the rows of a frame; no label is looked at.
+    /// Trains on the rows of a frame; labels are ignored.
     ///
     /// # Errors
     /// As [`DeepBelief::fit_frame`].

@@ -3,7 +3,7 @@
 /// Writes the methods of an estimator whose settings are in its field `shared`.
 macro_rules! shared_methods {
     ($estimator:ident) => {
-        // A block of its own, for the names that the methods need.
+        // A separate block, for the names that the methods need.
         const _: () = {
             use std::{any::Any, path::PathBuf, sync::Arc};
 
@@ -126,13 +126,13 @@ macro_rules! shared_methods {
                     self
                 }
 
-                /// How many bytes of rows the first epoch shuffles together; it trains while they arrive.
+                /// Sets the bytes of rows that the first epoch shuffles together; it trains while they arrive.
                 pub fn shuffle_buffer(mut self, bytes: u64) -> Self {
                     self.shared.training.shuffle_buffer = bytes;
                     self
                 }
 
-                /// How many bytes of rows are kept in memory for later epochs; the others go to disk.
+                /// Sets the bytes of rows that are kept in memory for later epochs; the others go to disk.
                 pub fn cache_memory(mut self, bytes: u64) -> Self {
                     self.shared.training.cache_memory = bytes;
                     self
@@ -144,13 +144,13 @@ macro_rules! shared_methods {
                     self
                 }
 
-                /// How the rows are read from the cluster: in partition groups of what kind and size.
+                /// Sets how the rows are read from the cluster: the strategy and size of partition groups.
                 pub fn source(mut self, options: SourceOptions) -> Self {
                     self.shared.source = options;
                     self
                 }
 
-                /// Sets what has no method of its own.
+                /// Changes training parameters that have no method on the estimator.
                 pub fn train_params(mut self, change: impl FnOnce(&mut TrainParams)) -> Self {
                     change(&mut self.shared.training);
                     self
@@ -178,13 +178,13 @@ macro_rules! shared_methods {
                     self
                 }
 
-                /// Writes checkpoints while training, and goes on from the last one of the same run if there is one.
+                /// Writes checkpoints while training, and resumes from the last one of the same run if there is one.
                 pub fn checkpoints(mut self, checkpoints: Checkpoints) -> Self {
                     self.shared.checkpoints = Some(checkpoints);
                     self
                 }
 
-                /// Ends training early when `stop` is asked to.
+                /// Ends training early at the request of `stop`.
                 pub fn stop(mut self, stop: Stop) -> Self {
                     self.shared.stop = stop;
                     self
@@ -195,9 +195,10 @@ macro_rules! shared_methods {
                     self.observe(Arc::new(Progress::new()))
                 }
 
-                /// Learns from the rows of a frame.
+                /// Trains on the rows of a frame.
                 ///
-                /// The columns are checked, the cluster counts what is in them, and then exactly those columns are streamed here,
+                /// The columns are checked, the cluster counts their values, and then exactly those columns are
+                /// streamed,
                 /// cast on the cluster. Dropping the future stops all of it.
                 ///
                 /// # Errors
@@ -207,7 +208,8 @@ macro_rules! shared_methods {
                     self.shared.fit(frame).await
                 }
 
-                /// The frame whose rows are streamed here: exactly the columns that training uses, cast on the cluster.
+                /// Returns the frame whose rows are streamed: exactly the columns that training uses, cast on the
+                /// cluster.
                 ///
                 /// # Errors
                 /// As [`fit_frame`](Self::fit_frame), as far as a schema tells.

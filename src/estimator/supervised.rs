@@ -1,4 +1,4 @@
-//! What estimators of networks that learn from labels share: their settings, and the way from a frame to a model.
+//! Common parts of the estimators with labels: their settings, and the path from a frame to a model.
 
 use std::{fmt, sync::Arc};
 
@@ -26,12 +26,12 @@ use crate::{
     train::{Checkpoints, Loss, Observer, Stop, TrainParams, Trainer},
 };
 
-/// What is known before rows travel.
+/// Facts known before rows travel.
 #[derive(Debug, Clone)]
 pub struct Prepared {
     /// Exactly the columns that training uses.
     pub(crate) frame: DataFrame,
-    /// What the frame was made of.
+    /// Description of the frame's origin.
     source: String,
     pub(crate) columns: Columns,
     names: Option<Vec<String>>,
@@ -50,13 +50,13 @@ pub(super) struct Supervised {
     pub(super) columns: Columns,
     /// Columns of numbers that make up the label side by side; the one of `columns` when there is none.
     pub(super) labels: Vec<String>,
-    /// Whether targets are brought to mean 0 and deviation 1 before they are learnt.
+    /// True if targets are scaled to mean 0 and deviation 1 before training.
     pub(super) scale: bool,
     pub(super) training: TrainParams,
-    /// How rows are read from the cluster.
+    /// How rows are read: see [`SourceOptions`].
     pub(super) source: SourceOptions,
     pub(super) prediction: PredictOptions,
-    /// What training begins with, tensor by tensor; the others are drawn.
+    /// Initial weights, tensor by tensor; the others are random.
     pub(super) initial: Option<Weights>,
     pub(super) observers: Vec<Arc<dyn Observer>>,
     pub(super) checkpoints: Option<Checkpoints>,
@@ -80,14 +80,14 @@ impl Supervised {
         }
     }
 
-    /// Changes the readers, of which there may be none yet.
+    /// Changes the readers, which may not exist yet.
     pub(super) fn read(mut self, change: impl FnOnce(Readers) -> Readers) -> Self {
         let readers = self.columns.readers.take().unwrap_or_default();
         self.columns = self.columns.read_by(change(readers));
         self
     }
 
-    /// Learns from the features that another model was trained on.
+    /// Trains on the features that another model was trained on.
     pub(super) fn inputs_of(&mut self, columns: &Columns) {
         let Columns { features, readers, .. } = columns.clone();
         (self.columns.features, self.columns.readers) = (features, readers);
@@ -114,7 +114,7 @@ impl Supervised {
         Ok(())
     }
 
-    /// Whether targets are brought to mean 0 and deviation 1, for which the cluster is asked.
+    /// Returns whether targets are scaled to mean 0 and deviation 1, for which the cluster computes both.
     pub(super) fn scales(&self) -> bool {
         self.scale && self.kind() == LabelKind::Numbers
     }
@@ -123,7 +123,7 @@ impl Supervised {
         self.training.loss.label_kind()
     }
 
-    /// Learns from the rows of a frame.
+    /// Trains on the rows of a frame.
     pub(super) async fn fit(&self, frame: &DataFrame) -> Result<NeuralModel> {
         let prepared = self.prepare(frame, |_, _| Ok(None)).await?;
         let selected = prepared.frame.source_with(self.source.clone());
@@ -132,7 +132,7 @@ impl Supervised {
         Ok(model)
     }
 
-    /// Looks at all that can be known before rows travel, and says which columns are to. `also` may add one; it is told the
+    /// Checks everything that can be known before rows travel, and selects the columns. `also` may add one, given the
     /// schema and which of its columns are used.
     pub(super) async fn prepare(
         &self,
@@ -179,7 +179,7 @@ impl Supervised {
         names.into_iter().map(|name| schema.require(name)).collect()
     }
 
-    /// Learns from rows of the columns that were prepared, of which there are to be so many.
+    /// Trains on rows of the prepared columns, `expected` of them.
     pub(super) async fn learn<S>(&self, prepared: &Prepared, rows: &S, expected: u64) -> Result<NeuralModel>
     where
         S: RecordSource + Clone,
@@ -228,7 +228,7 @@ impl Supervised {
         self.observers.iter().fold(trainer, |trainer, observer| trainer.observe(observer.clone()))
     }
 
-    /// Whether the cluster can count the classes: not those that a reader makes here.
+    /// Returns whether the cluster can count the classes: not those that a local reader makes.
     fn counts_classes(&self) -> bool {
         self.kind() == LabelKind::Class && self.reads_labels_as_numbers()
     }
@@ -246,7 +246,7 @@ impl Supervised {
         labels::find(schema, &self.columns.label, names, self.kind()).map(Some)
     }
 
-    /// The frame whose rows are streamed here: exactly the columns that training uses, cast on the cluster.
+    /// Returns the frame whose rows are streamed: exactly the columns that training uses, cast on the cluster.
     pub(super) async fn training_frame(&self, frame: &DataFrame) -> Result<DataFrame> {
         let schema = frame.schema().await?;
         let (frame, schema) = &NestedFields::of(&schema).open(frame, &schema);
@@ -255,7 +255,7 @@ impl Supervised {
         features::select(frame, schema, &self.columns, label, None)
     }
 
-    /// Has the cluster count what is in the columns, and refuses what cannot be learnt from.
+    /// Has the cluster count the columns' values, and refuses unusable ones.
     async fn preflight(&self, frame: &DataFrame) -> Result<PreflightReport> {
         let read = self.columns.readers.as_ref();
         let features = if read.is_some() { &[] } else { self.columns.features.as_slice() };

@@ -14,9 +14,9 @@ use crate::{
     stream::{CacheOptions, RecordSource},
 };
 
-/// A network whose params can be tuned: candidates learn from rows that are kept here.
+/// A network whose params can be tuned: candidates train on rows kept in this process.
 ///
-/// This crate's estimators that learn from labels are; it cannot be implemented for others.
+/// Implemented by this crate's estimators with labels; sealed.
 pub trait Tunable: Estimator + Params + Clone + sealed::Supervision {}
 
 impl<E: Estimator + Params + Clone + sealed::Supervision> Tunable for E {}
@@ -34,7 +34,7 @@ pub(crate) mod sealed {
         /// Checks and counts; `also` may add a column to those that travel.
         fn prepare<'a>(&'a self, frame: &'a DataFrame, also: Also<'a>) -> BoxFuture<'a, Result<Prepared>>;
 
-        /// Learns from rows of the prepared columns.
+        /// Trains on rows of the prepared columns.
         fn learn<'a, S: RecordSource + Clone>(
             &'a self,
             prepared: &'a Prepared,
@@ -42,13 +42,13 @@ pub(crate) mod sealed {
             expected: u64,
         ) -> BoxFuture<'a, Result<NeuralModel>>;
 
-        /// How rows are read.
+        /// Returns how rows are read and cached.
         fn reading(&self) -> (SourceOptions, CacheOptions);
 
         /// Where it trains.
         fn devices(&self) -> &Devices;
 
-        /// Whether preparing asks how targets are scaled.
+        /// Returns whether preparing needs the targets' scale.
         fn scales(&self) -> bool;
     }
 }

@@ -1,4 +1,4 @@
-//! What estimators without labels have in common: columns, parameters, the way from a frame to rows to learn from.
+//! Common parts of the estimators without labels: columns, parameters, the path from a frame to training rows.
 
 use std::sync::Arc;
 
@@ -21,20 +21,20 @@ use crate::{
 pub(super) struct Unsupervised {
     pub(super) columns: Columns,
     pub(super) training: TrainParams,
-    /// How rows are read from the cluster.
+    /// How rows are read: see [`SourceOptions`].
     pub(super) source: SourceOptions,
     pub(super) options: EncodeOptions,
     pub(super) observers: Vec<Arc<dyn Observer>>,
     pub(super) stop: Stop,
 }
 
-/// Rows to learn from, not yet read.
+/// Training rows, not yet read.
 pub(super) struct Prepared {
     /// Exactly the columns that are used, cast on the cluster.
     pub(super) rows: PartitionedSource,
     /// The columns, their readers fitted.
     pub(super) columns: Columns,
-    /// How many rows the cluster counted.
+    /// Number of rows that the cluster counted.
     pub(super) count: u64,
 }
 
@@ -71,7 +71,7 @@ impl Unsupervised {
         self.options.outputs.check(schema.names())
     }
 
-    /// The schema behind the stage, as far as it is known beforehand.
+    /// Returns the schema after the stage, as far as it is known before fitting.
     pub(super) fn output_schema(&self, schema: &Schema, code: Option<usize>) -> Result<Schema> {
         self.check(schema)?;
         encoder_model::output_schema(schema, &self.options.outputs, code, None)
@@ -135,7 +135,7 @@ macro_rules! unsupervised_params {
                 self
             }
 
-            /// Names the output column of codes, the features that were learnt: a Spark ML vector.
+            /// Names the output column of codes: a Spark ML vector.
             pub fn output_col(mut self, name: impl Into<String>) -> Self {
                 self.base.options.outputs.code = name.into();
                 self
@@ -178,25 +178,25 @@ macro_rules! unsupervised_params {
                 self
             }
 
-            /// How many bytes of rows the first epoch shuffles together; it trains while they arrive.
+            /// Sets the bytes of rows that the first epoch shuffles together; it trains while they arrive.
             pub fn shuffle_buffer(mut self, bytes: u64) -> Self {
                 self.base.training.shuffle_buffer = bytes;
                 self
             }
 
-            /// How many bytes of rows are kept in memory for later epochs; the others go to disk.
+            /// Sets the bytes of rows that are kept in memory for later epochs; the others go to disk.
             pub fn cache_memory(mut self, bytes: u64) -> Self {
                 self.base.training.cache_memory = bytes;
                 self
             }
 
-            /// How the rows are read from the cluster: in partition groups of what kind and size.
+            /// Sets how the rows are read from the cluster: the strategy and size of partition groups.
             pub fn source(mut self, options: $crate::dataframe::SourceOptions) -> Self {
                 self.base.source = options;
                 self
             }
 
-            /// Sets what has no method of its own.
+            /// Changes training parameters that have no method on the estimator.
             pub fn train_params(mut self, change: impl FnOnce(&mut $crate::train::TrainParams)) -> Self {
                 change(&mut self.base.training);
                 self
@@ -213,7 +213,7 @@ macro_rules! unsupervised_params {
                 self.observe(std::sync::Arc::new($crate::train::Progress::new()))
             }
 
-            /// Ends training early when `stop` is asked to.
+            /// Ends training early at the request of `stop`.
             pub fn stop(mut self, stop: $crate::train::Stop) -> Self {
                 self.base.stop = stop;
                 self

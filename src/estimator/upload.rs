@@ -1,4 +1,4 @@
-//! Rows that were scored here, as a frame of the cluster again.
+//! Rows scored locally, as a frame of the cluster again.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! What a column's values mean: Spark ML's `ml_attr` metadata.
+//! Meaning of a column's values: Spark ML's `ml_attr` metadata.
 //!
 //! Read and written as `org.apache.spark.ml.attribute` does.
 
@@ -14,11 +14,11 @@ pub struct Attribute {
     pub name: Option<String>,
     /// Its place in a vector, from 0.
     pub index: Option<usize>,
-    /// What kind of number it is.
+    /// Kind of number.
     pub kind: AttributeKind,
 }
 
-/// What kind of number an attribute is.
+/// Kind of number of an attribute.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AttributeKind {
     /// A quantity.
@@ -36,9 +36,9 @@ pub enum AttributeKind {
     Nominal {
         /// The classes' names, in order of the index.
         values: Option<Vec<String>>,
-        /// How many classes there are, where they have no names.
+        /// Number of classes without names.
         num_values: Option<usize>,
-        /// Whether their order means something.
+        /// True if their order has a meaning.
         is_ordinal: Option<bool>,
     },
     /// 0 or 1.
@@ -98,7 +98,7 @@ impl Attribute {
         }
     }
 
-    /// Without a type of its own, it is that of the list it stands in, or numeric.
+    /// Without a type, it has that of its list, or is numeric.
     fn from_json(json: &Map<String, Value>, list: Option<&str>) -> Option<Self> {
         let number = |key: &str| json.get(key).and_then(Value::as_f64);
         let count = |key: &str| json.get(key).and_then(Value::as_u64).map(|n| n as usize);
@@ -180,7 +180,7 @@ impl AttributeGroup {
         (in_order && attributes.len() == size).then_some(AttributeGroup::Attributes(attributes))
     }
 
-    /// How many numbers the vector has.
+    /// Returns the number of elements of the vector.
     pub fn size(&self) -> usize {
         match self {
             AttributeGroup::Size(size) => *size,

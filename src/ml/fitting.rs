@@ -1,4 +1,4 @@
-//! How a pipeline's stages are fitted in few queries.
+//! Fits the stages of a pipeline in few queries.
 
 use std::collections::HashSet;
 
@@ -13,8 +13,8 @@ use crate::{
     dataframe::{DataFrame, Schema},
 };
 
-/// A pipeline being fitted, in rounds. Each round applies the transformers whose input is there and asks, in one query,
-/// for the estimators whose input is there; a stage that reads what another will learn waits for the next round.
+/// A pipeline being fitted, in rounds. Each round applies the transformers whose input exists and fits, in one query,
+/// the estimators whose input exists; a stage that reads another estimator's output waits for the next round.
 pub(super) struct Fitting<'a> {
     stages: &'a [PipelineStage],
     /// The columns that each stage adds.
@@ -26,9 +26,9 @@ pub(super) struct Fitting<'a> {
     elements: Elements,
 }
 
-/// What a round has found to do.
+/// Work of one round.
 enum Round {
-    /// Estimators to be asked for in one query.
+    /// Estimators fitted in one query.
     Together(Vec<(usize, Learning)>),
     /// An estimator that runs by itself.
     Alone(usize),
@@ -51,7 +51,7 @@ impl<'a> Fitting<'a> {
         Ok(fitting)
     }
 
-    /// Checks the stages from a place on against the frame as it is, up to one whose outputs only the server knows.
+    /// Checks the stages from a position on against the current frame, up to one whose outputs only the server knows.
     fn check_from(&mut self, place: usize) -> Result<()> {
         let mut before = self.schema.clone();
         for (stage, writes) in self.stages.iter().zip(&mut self.writes).skip(place) {
@@ -94,7 +94,7 @@ impl<'a> Fitting<'a> {
         Ok(PipelineModel::new(stages))
     }
 
-    /// Whether an estimator from this place on is yet to be fitted.
+    /// Returns whether an estimator from this position on is yet to be fitted.
     fn waits_after(&self, place: usize) -> bool {
         let mut rest = self.stages.iter().zip(&self.fitted).skip(place);
         rest.any(|(stage, fitted)| matches!(stage, PipelineStage::Estimator(_)) && fitted.is_none())

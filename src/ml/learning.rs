@@ -24,16 +24,16 @@ pub type Aggregate = Box<dyn Fn(Column) -> Column + Send + Sync>;
 /// Turns the answers into a fitted model, or into further questions.
 type Learn = Box<dyn FnOnce(Answers) -> Result<Learnt> + Send>;
 
-/// What answers were good for.
+/// Outcome of the answers.
 #[derive(Debug)]
 pub enum Learnt {
     /// All there is to know.
     Model(Box<dyn Model>),
-    /// Not all: this is asked next.
+    /// Another query is needed.
     Asks(Learning),
 }
 
-/// What an estimator asks of the rows of a frame, and what it makes of the answers.
+/// Queries of an estimator about the rows of a frame, and the function that turns the answers into a model.
 pub struct Learning {
     classes: Vec<Column>,
     /// Aggregates over expressions of the frame's columns. They stay one expression: a projection that computes a
@@ -42,7 +42,7 @@ pub struct Learning {
     learn: Learn,
 }
 
-/// What the rows said, in the order of the questions.
+/// Results of the queries, in their order.
 #[derive(Debug, Default)]
 pub struct Answers {
     /// For each column of classes, those that occur and how often, in no order.
@@ -107,7 +107,7 @@ pub struct Elements(HashMap<String, Vec<Element>>);
 const LONGEST: usize = 256;
 
 impl Elements {
-    /// What a stage's output is made of, if the stage can tell.
+    /// Adds the expressions of a stage's output, if the stage knows them.
     pub(super) fn learn_from(&mut self, stage: &dyn Transformer, schema: &Schema) {
         let found = stage.elements(schema, self);
         self.0.extend(found);
@@ -142,7 +142,7 @@ impl Elements {
     }
 }
 
-/// Asks what all of them ask in one query over a frame, or in none when nothing is asked; then what some ask next.
+/// Runs all queries as one over a frame, or none when there are none; then those that follow from the answers.
 pub(super) async fn learn(frame: &DataFrame, schema: &Schema, all: Vec<Learning>) -> Result<Vec<Box<dyn Model>>> {
     let frame = &NestedFields::of(schema).open(frame, schema).0;
     let mut models: Vec<_> = all.iter().map(|_| None).collect();
@@ -214,7 +214,7 @@ async fn with_classes(frame: &DataFrame, classes: Vec<Column>, figures: Vec<Colu
         .agg([functions::count(lit(1)).alias("rows")]);
     let asks_figures = !figures.is_empty();
     if asks_figures {
-        // A branch of its own: rows that were repeated for their classes would carry all values along.
+        // A separate branch: rows repeated for their classes would carry all values along.
         let count = figures.len();
         let names = || (0..count).map(answer);
         let none = || null(DataType::Null);

@@ -1,7 +1,7 @@
 //! Spark ML's vocabulary, natively: stages fitted by aggregates on the cluster, applied as SQL expressions.
 //!
 //! An [`Estimator`] is fitted to a frame and gives a [`Model`]; a [`Transformer`] adds columns to a frame; a
-//! [`Pipeline`] is a row of both. What a stage has learnt is plain data in this process: it is saved as JSON and needs no
+//! [`Pipeline`] is a sequence of both. A fitted stage is plain data in this process: it is saved as JSON and needs no
 //! library on the cluster. Columns carry Spark ML's metadata (`ml_attr`), written and read as Spark ML does, so that the
 //! stages mix with Spark ML's own. What a stage does to every row is data too ([`Step`]): the cluster does it to a frame, and
 //! this process, without a server, to an Arrow batch ([`Transformer::transform_batch`]).

@@ -25,11 +25,11 @@ use crate::{Error, Result};
 pub struct Param {
     /// Its name, Spark ML's where Spark ML has it.
     pub name: &'static str,
-    /// What it is for.
+    /// Purpose, for people.
     pub purpose: &'static str,
-    /// What it is unless set; null when it must be set, or there is none.
+    /// Value unless set; null when it must be set, or there is none.
     pub default: Value,
-    /// What it is.
+    /// Value now.
     pub value: Value,
 }
 
@@ -43,7 +43,7 @@ impl Param {
         Self { name, purpose, default: json(default), value: json(value) }
     }
 
-    /// Whether it is other than the default.
+    /// Returns whether it differs from the default.
     pub fn is_set(&self) -> bool {
         self.value != self.default
     }
@@ -104,7 +104,7 @@ impl fmt::Display for ParamMap {
     }
 }
 
-/// What has params.
+/// A type with params.
 pub trait Params {
     /// Every param, by name.
     fn params(&self) -> Vec<Param>;

@@ -20,7 +20,7 @@ use crate::{
 /// A stage of a pipeline to be fitted.
 #[derive(Debug)]
 pub enum PipelineStage {
-    /// Learns from what the stages before it give.
+    /// An estimator, fitted to the output of the stages before it.
     Estimator(Box<dyn Estimator>),
     /// Needs no learning.
     Transformer(Box<dyn Transformer>),
@@ -42,7 +42,7 @@ impl PipelineStage {
     }
 }
 
-/// What can be a stage: every [`Estimator`] and every [`Transformer`]. `Kind` only tells the two apart.
+/// A type that can be a stage: every [`Estimator`] and every [`Transformer`]. `Kind` only distinguishes the two.
 pub trait IntoStage<Kind> {
     /// The stage.
     fn into_stage(self) -> PipelineStage;
@@ -103,7 +103,7 @@ impl Pipeline {
 
     /// Checks every stage against the frame's schema, then fits the estimators, each to what the stages before it give.
     ///
-    /// Estimators that learn by aggregates are asked for together: one query for all those whose input is known, then
+    /// Estimators that are fitted by aggregates share queries: one query for all those whose input is known, then
     /// one for those that depend on them, and so on.
     ///
     /// Dropping the future interrupts what runs on the cluster.
@@ -141,7 +141,7 @@ impl PipelineModel {
     /// The frame with the columns of every stage.
     ///
     /// # Errors
-    /// As [`Transformer::transform`], from the first stage that does not fit; nothing is asked of the cluster before
+    /// As [`Transformer::transform`], from the first stage that does not fit; no query runs before
     /// all have been checked.
     pub async fn transform(&self, frame: &DataFrame) -> Result<DataFrame> {
         let mut schema = frame.schema_for_stages().await?;
@@ -185,7 +185,7 @@ impl Transformer for PipelineModel {
         self.stages.iter().all(|stage| stage.foresees())
     }
 
-    /// What all stages read, their own outputs among it; `None` when one of them cannot tell.
+    /// Returns the columns that all stages read, their own outputs included; `None` when one of them does not know.
     fn reads(&self) -> Option<Vec<String>> {
         let reads = self.stages.iter().map(|stage| stage.reads()).collect::<Option<Vec<_>>>()?;
         Some(reads.concat())

@@ -23,7 +23,7 @@ use crate::{
     dataframe::{DataFrame, NestedFields, Schema, column, function},
 };
 
-/// What is to be counted: one aggregate over exactly the columns that will be used, before anything is trained.
+/// Request for counts: one aggregate over exactly the columns that will be used, before anything is trained.
 #[derive(Debug, Clone, Default)]
 pub struct Preflight {
     columns: Vec<String>,
@@ -32,7 +32,7 @@ pub struct Preflight {
     weight: Option<String>,
 }
 
-/// What is in the columns.
+/// Counts of the columns' values.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct PreflightReport {
@@ -52,7 +52,7 @@ pub struct PreflightReport {
     bad_labels: Vec<(&'static str, u64, Option<f64>)>,
 }
 
-/// How often a class occurs.
+/// Number of rows of a class.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClassCount {
@@ -62,8 +62,8 @@ pub struct ClassCount {
     pub rows: u64,
 }
 
-/// Columns of numbers up to which each has figures of its own; and how many are asked for in one query where they must
-/// have.
+/// Columns of numbers up to which each has separate statistics; and the number of those per query where they are
+/// needed.
 const TOGETHER: usize = 64;
 
 /// The largest whole number up to which single precision holds all.
@@ -75,7 +75,7 @@ const FIRST: usize = 3;
 /// More classes than this are taken for a mistake: the label is no class.
 const MOST_CLASSES: i64 = 100_000;
 
-/// What is wrong with a label; its place from −1 downwards is its key in the aggregate.
+/// Problems of a label; the position from −1 downwards is the key in the aggregate.
 const WRONG: [&str; 4] = ["null", "not whole numbers", "negative", "100000 or more"];
 
 impl Preflight {
@@ -196,7 +196,8 @@ impl Preflight {
 
     /// The columns of numbers that are looked at together, by their places: the features, where they are many.
     ///
-    /// A plan with figures of its own for each of a thousand columns takes Spark longer to make than the rows to read.
+    /// A plan with separate statistics for each of a thousand columns takes Spark longer to compile than the rows to
+    /// read.
     fn together(&self, kinds: &[Numbers]) -> Vec<usize> {
         let is_feature = |at: &usize| {
             let name = &self.columns[*at];
@@ -208,7 +209,8 @@ impl Preflight {
         if features.len() > TOGETHER { features } else { Vec::new() }
     }
 
-    /// How many rows hold, in one of these columns, something that is no finite number; or a whole number that single
+    /// Counts the rows that hold, in one of these columns, a value that is not a finite number; or an integer that
+    /// single
     /// precision does not hold.
     fn look_together(&self, together: &[usize], kinds: &[Numbers]) -> Vec<Column> {
         if together.is_empty() {
@@ -228,7 +230,8 @@ impl Preflight {
         vec![any(together.to_vec(), odd), any(whole, large)]
     }
 
-    /// Counts what the first look found to be there: NaN, infinities, weights below 0. Most data has none, and then no
+    /// Counts the problems that the first query found: NaN, infinities, weights below 0. Most data has none, and then
+    /// no
     /// row is read again.
     async fn count_odd_numbers(&self, frame: &DataFrame, report: &mut PreflightReport) -> Result<()> {
         let weight = self.weight.as_ref();
@@ -277,8 +280,9 @@ fn class_key(label: Column) -> Column {
 
 /// Rows that are not null; smallest and largest number, or shortest and longest vector; rows with NaN, with infinity.
 ///
-/// Of a column of numbers only the first three are asked for: a NaN is larger than every number, so the largest and the
-/// smallest number tell that there is a NaN or an infinity, and [`details`] counts them where there are any. The plan of
+/// Of a column of numbers only the first three are queried: a NaN is larger than every number, so the largest and the
+/// smallest number show whether there is a NaN or an infinity, and [`details`] counts them where there are any. The
+/// plan of
 /// a thousand columns stays small enough to be compiled.
 fn first_look(name: &str, kind: Numbers) -> Vec<Column> {
     let value = column(name);
@@ -366,13 +370,13 @@ impl PreflightReport {
         }
     }
 
-    /// How many classes there are: by the label's metadata, else by the largest label.
+    /// Returns the number of classes: by the label's metadata, else by the largest label.
     pub fn num_classes(&self) -> usize {
         let largest = self.classes.last().map_or(0, |class| class.label + 1);
         self.class_names.as_ref().map_or(largest, Vec::len)
     }
 
-    /// How many rows each class has, by label.
+    /// Returns the number of rows of each class, by label.
     pub fn class_counts(&self) -> Vec<u64> {
         let counts: BTreeMap<_, _> = self.classes.iter().map(|class| (class.label, class.rows)).collect();
         (0..self.num_classes()).map(|label| counts.get(&label).copied().unwrap_or(0)).collect()
@@ -385,7 +389,8 @@ impl PreflightReport {
         (0..self.num_classes()).map(|label| counts.get(&label).map_or(0.0, |rows| share / *rows as f64)).collect()
     }
 
-    /// What can be learnt from, but may not be what was meant: a column of one number only, a class with hardly any row or
+    /// Returns warnings about data that can be used but may be a mistake: a column of one number only, a class with
+    /// hardly any row or
     /// none.
     pub fn warnings(&self) -> Vec<String> {
         /// A class with so many rows fewer than the largest is easily overlooked by a network.
@@ -411,7 +416,8 @@ impl PreflightReport {
         constant.chain(features.filter_map(ColumnCounts::lost_precision)).chain(rare).collect()
     }
 
-    /// Refuses data that cannot be learnt from: no row; nulls, NaN or infinities; vectors of several lengths; weights below
+    /// Refuses data that cannot be trained on: no row; nulls, NaN or infinities; vectors of several lengths; weights
+    /// below
     /// 0, or none above; labels that are no classes, or all the same. [`check_rows`](Self::check_rows) shows a row too.
     ///
     /// # Errors

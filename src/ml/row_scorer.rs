@@ -1,4 +1,4 @@
-//! A fitted stage made ready for rows that are here.
+//! A fitted stage made ready for local rows.
 
 use std::{fmt, sync::Arc};
 
@@ -14,8 +14,8 @@ type Work = Box<dyn FnMut(&RecordBatch) -> Result<RecordBatch> + Send>;
 /// A fitted stage, or a whole pipeline, made ready for rows of one schema in this process: what depends on the schema is done
 /// once, expressions are compiled and networks lie on their devices.
 ///
-/// For services that score a few rows at a time. Each thread wants one of its own; making one costs about as much as scoring
-/// a few thousand rows. No server is asked.
+/// For services that score a few rows at a time. Use one per thread; making one costs about as much as scoring
+/// a few thousand rows. Needs no server.
 pub struct RowScorer {
     input: SchemaRef,
     output: SchemaRef,
@@ -26,7 +26,7 @@ impl RowScorer {
     /// A scorer of rows of the schema `input` by a function. What it gives of no rows tells the schema of its outputs.
     ///
     /// # Errors
-    /// What the function says of no rows.
+    /// The error of `function` for an empty batch.
     pub fn new(
         input: &SchemaRef,
         mut work: impl FnMut(&RecordBatch) -> Result<RecordBatch> + Send + 'static,

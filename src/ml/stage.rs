@@ -1,4 +1,4 @@
-//! What a pipeline is made of.
+//! The kinds of pipeline stages.
 
 use std::{any::Any, fmt::Debug};
 
@@ -42,7 +42,8 @@ pub trait Transformer: Any + Debug + Send + Sync {
     /// [`Error::Param`] for params that cannot work.
     fn transform_schema(&self, schema: &Schema) -> Result<Schema>;
 
-    /// What it does, if it looks at each row by itself and its steps follow from the schema: how the cluster and this
+    /// Returns its work, if it treats each row by itself and its steps follow from the schema, so that the cluster and
+    /// this
     /// process compute the same. `None` for a stage that works on the cluster only.
     ///
     /// # Errors
@@ -51,7 +52,8 @@ pub trait Transformer: Any + Debug + Send + Sync {
         Ok(None)
     }
 
-    /// The batch with the stage's columns, computed here, without a server: what [`transform`](Self::transform) gives for
+    /// Appends the stage's columns to a local batch, without a server: the same values as
+    /// [`transform`](Self::transform) gives for
     /// the same rows, bit for bit, as Spark computes with ANSI rules (`spark.sql.ansi.enabled`, Spark's default).
     ///
     /// Columns are read as [`Session::create_dataframe`](crate::session::Session::create_dataframe) would send them; all
@@ -73,7 +75,7 @@ pub trait Transformer: Any + Debug + Send + Sync {
     }
 
     /// The [`steps`](Self::steps) as this process takes them, where its form of a result is another than the cluster's: vectors
-    /// are dense here.
+    /// are dense.
     ///
     /// # Errors
     /// As [`transform_schema`](Self::transform_schema).
@@ -102,19 +104,19 @@ pub trait Transformer: Any + Debug + Send + Sync {
     }
 
     /// The columns it reads, if it only adds columns, each row by itself: then stages after it may be fitted before it
-    /// is applied. `None` if rows or columns may go, or if it cannot be told.
+    /// is applied. `None` if rows or columns may disappear, or if the columns are unknown.
     fn reads(&self) -> Option<Vec<String>> {
         None
     }
 
-    /// Whether [`transform_schema`](Self::transform_schema) tells all columns that will be there. `false` for a stage
-    /// that only the server knows: what comes after it is checked once it has been applied.
+    /// Returns whether [`transform_schema`](Self::transform_schema) knows all output columns. `false` for a stage
+    /// that only the server knows: the stages after it are checked once it has been applied.
     fn foresees(&self) -> bool {
         true
     }
 
     /// Outputs by name, each with its numbers as expressions of the columns of a frame of this schema; without those of
-    /// which that cannot be told. `known` has what the numbers of earlier columns are made of.
+    /// which that is unknown. `known` has the expressions of earlier columns' numbers.
     fn elements(&self, _schema: &Schema, _known: &Elements) -> Vec<(String, Vec<Element>)> {
         Vec::new()
     }
@@ -137,22 +139,23 @@ pub(super) fn on_the_cluster_only(stage: &str) -> Error {
     Error::param("stage", name, legal)
 }
 
-/// What an estimator has learnt: a transformer.
+/// A fitted estimator: a transformer.
 pub trait Model: Transformer {
     /// The model as the transformer that it is.
     fn into_transformer(self: Box<Self>) -> Box<dyn Transformer>;
 }
 
-/// Learns from a frame.
+/// A stage that is fitted to a frame.
 pub trait Estimator: Any + Debug + Send + Sync {
-    /// Learns from the rows of a frame.
+    /// Fits it to the rows of a frame.
     ///
     /// # Errors
-    /// As [`transform_schema`](Self::transform_schema); [`Error::Data`] for rows it cannot learn from;
+    /// As [`transform_schema`](Self::transform_schema); [`Error::Data`] for rows it cannot be fitted to;
     /// [`Error::Server`]; [`Error::Unreachable`].
     fn fit<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Box<dyn Model>>>;
 
-    /// The schema that the fitted model's transform gives for a frame of this one, as far as it is known beforehand.
+    /// Returns the schema of the fitted model's output for a frame of this schema, as far as it is known before
+    /// fitting.
     ///
     /// # Errors
     /// As [`Transformer::transform_schema`].
@@ -168,7 +171,8 @@ pub trait Estimator: Any + Debug + Send + Sync {
         true
     }
 
-    /// What it asks of the rows of a frame of this schema, if aggregates are all it needs: a pipeline asks for several
+    /// Returns its queries about the rows of a frame of this schema, if aggregates are all it needs: a pipeline runs
+    /// those of several
     /// stages in one query. `None` if only [`fit`](Self::fit) will do.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! What a stage does to every row by itself, as data.
+//! The work of a stage on every row by itself, as data.
 
 use spark_connect::column::Column;
 
@@ -16,7 +16,7 @@ use crate::{
 pub enum Step {
     /// Leaves out the rows for which the condition is not true.
     Filter(Column),
-    /// Adds columns, each by its name and an expression of those that were there before the step. An expression with
+    /// Adds columns, each by its name and an expression of the columns before the step. An expression with
     /// metadata ([`with_metadata`](crate::dataframe::with_metadata)) gives it to its column.
     WithColumns(Vec<(String, Column)>),
 }
@@ -44,7 +44,7 @@ pub(super) fn apply_stage(stage: &dyn Transformer, frame: &DataFrame, schema: &S
     Ok(stage.steps(&schema)?.map(|steps| nested.close(apply(&open, steps))))
 }
 
-/// The frame after a stage, and its schema. The server is asked for it only where the stage cannot tell.
+/// Returns the frame after a stage, and its schema. Queries the server only where the stage does not know its schema.
 pub(super) async fn transform(
     stage: &dyn Transformer,
     frame: &DataFrame,

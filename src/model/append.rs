@@ -14,7 +14,7 @@ use crate::{
     stream::{RecordStream, plain_batch},
 };
 
-/// Refuses columns that are named twice or exist already; `what` says in errors what is to go there.
+/// Refuses columns that are named twice or exist already; `what` names their purpose in errors.
 pub(super) fn check_names<'a>(
     existing: impl IntoIterator<Item = &'a str>,
     added: impl IntoIterator<Item = &'a str>,
@@ -37,7 +37,8 @@ pub(super) fn appended(before: &Schema, columns: Vec<(&str, DataType)>, nullable
     Arc::new(Schema::new_with_metadata(fields, before.metadata().clone()))
 }
 
-/// What `make` gives of each batch, so many rows at a time; of batches in other types than a stream's if `converts`.
+/// Applies `make` to each batch, a limited number of rows at a time; to batches of types other than a stream's if
+/// `converts`.
 pub(super) fn batches<W: Send + 'static>(
     converts: bool,
     schema: SchemaRef,
@@ -51,7 +52,7 @@ pub(super) fn batches<W: Send + 'static>(
     }
 }
 
-/// What `make` gives of a batch, so many rows at a time.
+/// Applies `make` to a batch, a limited number of rows at a time.
 fn in_slices(
     schema: &SchemaRef,
     batch: &RecordBatch,
@@ -66,7 +67,7 @@ fn in_slices(
     concat_batches(schema, &made.collect::<Result<Vec<_>>>()?).map_err(|e| Error::arrow("joining slices of a batch", e))
 }
 
-/// What `make` gives of each batch, in order, one at a time on a blocking thread of the Tokio runtime.
+/// Applies `make` to each batch, in order, one at a time on a blocking thread of the Tokio runtime.
 pub(crate) fn batch_by_batch<W: Send + 'static>(
     schema: SchemaRef,
     input: RecordStream,

@@ -1,4 +1,4 @@
-//! A network that learnt its own input: codes, reconstructions and how far they are off, appended batch by batch.
+//! A network trained to reconstruct its input: codes, reconstructions and their errors, appended batch by batch.
 
 use std::sync::Arc;
 
@@ -40,15 +40,16 @@ impl From<&Encoder> for Weights {
     }
 }
 
-/// What the columns of an [`Encoder`] are called; an empty name switches one off.
+/// Names of the columns of an [`Encoder`]; an empty name switches one off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Encoded {
     /// The output of the code's layer, `array<float>`.
     pub code: String,
-    /// What the network makes of the code, `array<float>`, as many values as went in; off unless named.
+    /// Reconstruction from the code, `array<float>`, as many values as the input; off unless named.
     pub reconstruction: String,
-    /// The mean squared difference of a value from its reconstruction, a double: high for rows unlike those learnt from.
+    /// The mean squared difference of a value from its reconstruction, a double: high for rows unlike the training
+    /// rows.
     pub error: String,
     /// Why a row that is [kept](OnInvalid::Keep) could not be used, such as "column `x` is null"; off unless named.
     pub invalid_reason: String,
@@ -88,13 +89,13 @@ impl Encoded {
     }
 }
 
-/// How to encode. The defaults compute on the processor and refuse rows that cannot be used.
+/// Encoding options. The defaults compute on the processor and refuse rows that cannot be used.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EncodeOptions {
-    /// What the columns are called.
+    /// Names of the columns.
     pub outputs: Encoded,
-    /// What to do with rows whose features cannot be used; those that are kept have nulls for outputs.
+    /// Policy for rows whose features cannot be used; those that are kept have null outputs.
     pub on_invalid: OnInvalid,
     /// Where to compute. A model that was saved computes on the processor unless told otherwise.
     #[serde(skip)]
@@ -147,12 +148,12 @@ impl Encoder {
         &self.columns
     }
 
-    /// How many layers it takes to the code.
+    /// Returns the number of layers up to the code.
     pub fn layer_index(&self) -> usize {
         self.layer_index
     }
 
-    /// How training went.
+    /// Returns the record of the training run.
     pub fn history(&self) -> &History {
         &self.history
     }
@@ -187,7 +188,7 @@ impl Encoder {
     ///
     /// # Errors
     /// [`Error::Schema`] when the feature columns are missing or mistyped or an output exists already, [`Error::Param`]
-    /// for a device that is not there. The stream then fails with [`Error::Data`] on the first batch that holds a row that
+    /// for a missing device. The stream then fails with [`Error::Data`] on the first batch that holds a row that
     /// cannot be used, unless such rows are skipped or kept.
     pub fn encode(&self, input: RecordStream, options: &EncodeOptions) -> Result<RecordStream> {
         let (schema, work) = self.work(input.schema(), options)?;
@@ -219,7 +220,7 @@ impl Encoder {
         rows_at_once(4 * self.spec.inputs.count())
     }
 
-    /// What encodes batches of a schema, and the schema of the encoded ones.
+    /// Returns the worker that encodes batches of a schema, and the schema of the encoded ones.
     fn work(&self, before: &Schema, options: &EncodeOptions) -> Result<(SchemaRef, Work)> {
         options.outputs.check(before.fields().iter().map(|field| field.name().as_str()))?;
         let schema = append::appended(before, options.outputs.columns(), options.on_invalid == OnInvalid::Keep);
@@ -249,7 +250,7 @@ struct Work {
     device: Device,
 }
 
-/// What became of some rows.
+/// Outputs for some rows.
 #[derive(Default)]
 struct Made {
     codes: Vec<f32>,

@@ -1,4 +1,4 @@
-//! How a model came to be.
+//! Record of a training run.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{Error, Result, number};
 pub struct History {
     /// One record per epoch that was completed.
     pub epochs: Vec<EpochRecord>,
-    /// What the epochs' figures of merit measure.
+    /// Metric of the epochs.
     #[serde(default)]
     pub metric: Metric,
     /// Where every row that was read went.
@@ -26,7 +26,7 @@ pub struct History {
 /// Where the rows went: `trained + held_out + skipped` is how many were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RowCounts {
-    /// Rows learnt from.
+    /// Training rows.
     pub trained: u64,
     /// Rows held out.
     pub held_out: u64,
@@ -39,14 +39,14 @@ pub struct RowCounts {
 pub struct EpochRecord {
     /// The epoch, from 0.
     pub epoch: usize,
-    /// On the rows learnt from, averaged while learning (dropout on, weights moving).
+    /// On the training rows, averaged while training (dropout on, weights moving).
     pub training: Evaluation,
     /// On the rows held out, after the epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_out: Option<Evaluation>,
-    /// How long it took.
+    /// Duration in seconds.
     pub seconds: f64,
-    /// How long of that the training thread waited for minibatches.
+    /// Seconds of those that the training thread waited for minibatches.
     #[serde(default)]
     pub waiting: f64,
     /// The learning rate of its last step; 0 when it was not recorded.
@@ -54,7 +54,7 @@ pub struct EpochRecord {
     pub learning_rate: f64,
 }
 
-/// How well a network does on some rows.
+/// Loss and metric of a network on some rows.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Evaluation {
     /// The weighted mean loss.

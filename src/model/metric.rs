@@ -33,7 +33,7 @@ impl Metric {
         if self.is_share() { 1.0 } else { 0.0 }
     }
 
-    /// Whether it is a share of 1, and the higher the better.
+    /// Returns whether it is a share of 1, and the higher the better.
     pub fn is_share(self) -> bool {
         matches!(self, Metric::Accuracy | Metric::LabelAccuracy)
     }
@@ -74,7 +74,7 @@ impl ConfusionMatrix {
         &self.0
     }
 
-    /// How many rows were counted.
+    /// Returns the number of counted rows.
     pub fn rows(&self) -> u64 {
         self.0.iter().flatten().sum()
     }

@@ -77,12 +77,12 @@ impl Model {
         &self.columns
     }
 
-    /// What its outputs mean.
+    /// Returns the meaning of its outputs.
     pub fn task(&self) -> &Task {
         &self.task
     }
 
-    /// The classes' names, by label; none of a network that does not tell classes apart.
+    /// Returns the classes' names, by label; empty unless the network is a classifier.
     pub fn classes(&self) -> &[String] {
         match &self.task {
             Task::Classes { names } => names,
@@ -90,12 +90,12 @@ impl Model {
         }
     }
 
-    /// The same model over other columns, when it was trained on what came of them.
+    /// Returns the same model over other columns, when it was trained on columns derived from them.
     pub(crate) fn with_columns(self, columns: Columns) -> Self {
         Self { columns, ..self }
     }
 
-    /// How training went.
+    /// Returns the record of the training run.
     pub fn history(&self) -> &History {
         &self.history
     }

@@ -112,13 +112,13 @@ fn wide(count: usize) -> Vec<Side> {
     Side::of_rows(&InputShape::from(count))
 }
 
-/// What comes out of the last layer.
+/// Output of the last layer.
 struct Scores {
     name: String,
     count: usize,
 }
 
-/// What is made of scores.
+/// Outputs made of the scores.
 struct Head<'a, 'b> {
     graph: &'a mut Graph<'b>,
     options: &'a PredictOptions,
@@ -184,14 +184,14 @@ impl Head<'_, '_> {
         outputs.len()
     }
 
-    /// The class of the largest chance, or of the largest by its threshold.
+    /// Returns the class of the largest probability, or of the largest by its threshold.
     fn chosen(&mut self, chances: &str) -> String {
         let mut scaled = chances.to_owned();
         if let Some(thresholds) = &self.options.thresholds {
             let thresholds: Vec<f32> = thresholds.iter().map(|&threshold| threshold as f32).collect();
             let thresholds = self.graph.floats(&[thresholds.len()], &thresholds);
             scaled = self.graph.node("Div", &[&scaled, &thresholds], Vec::new());
-            // No chance of a class whose threshold is 0.
+            // No probability for a class whose threshold is 0.
             let lowest = self.graph.floats(&[], &[f32::NEG_INFINITY]);
             let none = self.graph.node("IsNaN", &[&scaled], Vec::new());
             scaled = self.graph.node("Where", &[&none, &lowest, &scaled], Vec::new());

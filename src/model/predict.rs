@@ -18,13 +18,13 @@ use crate::{
     tensor::OnInvalid,
 };
 
-/// What the prediction columns are called; an empty name switches one off.
+/// Names of the prediction columns; an empty name switches one off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Outputs {
     /// The scores before softmax or sigmoid, `array<double>`, one per class or label; of classifiers alone.
     pub raw_prediction: String,
-    /// The chance of each class or label, `array<double>`; of classifiers alone.
+    /// Probability of each class or label, `array<double>`; of classifiers alone.
     pub probability: String,
     /// The predicted class as a double from 0, or the value; `array<double>` of several values, or of labels that are 0 or 1.
     pub prediction: String,
@@ -65,16 +65,17 @@ impl Outputs {
     }
 }
 
-/// How to predict. The defaults name the columns as Spark ML does, on the processor, refusing rows that cannot be used.
+/// Prediction options. The defaults name the columns as Spark ML does, compute on the processor, and refuse rows that
+/// cannot be used.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PredictOptions {
-    /// What the columns are called.
+    /// Names of the columns.
     pub outputs: Outputs,
     /// One threshold per class: the class with the largest `probability / threshold` is predicted, as in Spark ML. Or one
-    /// per label, in [0, 1]: labels of a larger chance are predicted, 0.5 without.
+    /// per label, in [0, 1]: labels of a larger probability are predicted, 0.5 without.
     pub thresholds: Option<Vec<f64>>,
-    /// What to do with rows whose features cannot be used.
+    /// Policy for rows whose features cannot be used.
     pub on_invalid: OnInvalid,
     /// Where to compute. A model that was saved computes on the processor unless told otherwise.
     #[serde(skip)]
@@ -128,7 +129,7 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Schema`] when the feature columns are missing or mistyped or an output exists already, [`Error::Param`]
-    /// for bad thresholds or a device that is not there. The stream then fails with [`Error::Data`] on the first batch
+    /// for bad thresholds or a missing device. The stream then fails with [`Error::Data`] on the first batch
     /// that holds a row that cannot be used, unless such rows are skipped or kept.
     pub fn predict(&self, input: RecordStream, options: &PredictOptions) -> Result<RecordStream> {
         let (schema, scorer) = self.scorer(input.schema(), options)?;
@@ -157,7 +158,7 @@ impl Model {
         Ok(append::batches(plain != *input, schema, rows, scorer, Scorer::score))
     }
 
-    /// What scores batches of a schema, and the schema of the scored ones.
+    /// Returns the scorer of batches of a schema, and the schema of the scored ones.
     fn scorer(&self, input: &Schema, options: &PredictOptions) -> Result<(SchemaRef, Scorer)> {
         options.check(&self.task)?;
         options.outputs.check(input.fields().iter().map(|field| field.name().as_str()))?;

@@ -1,4 +1,4 @@
-//! How well scores tell one class from the rest.
+//! Receiver operating characteristic of scores for one class.
 
 use crate::{Error, Result};
 
@@ -45,7 +45,8 @@ impl RocCurve {
         &self.points
     }
 
-    /// The area under the curve: the chance that a right row scores higher than a wrong one, ties counting half.
+    /// Returns the area under the curve: the probability that a positive row scores higher than a negative one, ties
+    /// counting half.
     pub fn area(&self) -> f64 {
         self.points.windows(2).map(|p| (p[1].0 - p[0].0) * (p[1].1 + p[0].1) / 2.0).sum()
     }

@@ -1,10 +1,10 @@
-//! What a network has learnt to say.
+//! Task of a network: the meaning of its outputs.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// What a network's outputs mean.
+/// Meaning of a network's outputs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Task {
@@ -22,22 +22,22 @@ pub enum Task {
     Values {
         /// The targets' names.
         names: Vec<String>,
-        /// How outputs become values in the targets' own units, after `link`.
+        /// Conversion of outputs into the targets' own units, after `link`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         scaling: Option<Scaling>,
-        /// How an output becomes a value.
+        /// Function from an output to a value.
         #[serde(default)]
         link: Link,
     },
     /// The row that went in, value by value.
     Input {
-        /// How an output becomes a value.
+        /// Function from an output to a value.
         #[serde(default)]
         link: Link,
     },
 }
 
-/// How an output becomes a value.
+/// Function from an output to a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Link {

@@ -13,7 +13,7 @@ pub(super) struct Way {
     pub(super) chain: Chain,
 }
 
-/// What each way makes of its values, side by side.
+/// Branches over some of the values each, their outputs side by side.
 #[derive(Debug, Clone)]
 pub(super) struct Branches {
     /// Values of a row that go in.

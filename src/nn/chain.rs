@@ -13,7 +13,7 @@ pub(super) struct Chain {
     pub(super) stages: Vec<Stage>,
     /// Which of the chain's parameters, and which of its statistics, are a stage's own.
     pub(super) own: Vec<[Range<usize>; 2]>,
-    /// How many parameters and statistics there are.
+    /// Number of parameters and of statistics.
     pub(super) counts: [usize; 2],
     /// Values of a row, or of a step, that go in and come out.
     pub(super) inputs: usize,
@@ -98,7 +98,7 @@ impl Kernel for Chain {
     }
 }
 
-/// What kernels make of rows, and beside it the rows themselves, or what a shortcut makes of them: `y = f(x) + g(x)`.
+/// Output of kernels plus the input itself, or plus the output of a shortcut: `y = f(x) + g(x)`.
 #[derive(Debug, Clone)]
 pub(super) struct Sum {
     pub(super) inside: Chain,

@@ -1,4 +1,4 @@
-//! Several columns going into a network, each on a way of its own.
+//! Several input columns of a network, each with its own branch of layers.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// What stands for all columns that no branch names.
+/// Name that stands for all columns that no branch names.
 const REST: &str = "*";
 
 /// A column that goes into a network: which of a row's values are its own.
@@ -22,7 +22,7 @@ pub struct InputColumn {
     pub begin: usize,
     /// Its dimensions; none for a single number.
     pub dims: Vec<usize>,
-    /// How many categories its number tells apart, where it is known to be one.
+    /// Number of categories, where the column is known to be one.
     pub categories: Option<usize>,
 }
 
@@ -43,7 +43,7 @@ impl InputColumn {
         Self { name: name.into(), begin, dims: Vec::new(), categories: Some(categories) }
     }
 
-    /// How many values of a row are its own. Saturates.
+    /// Returns the number of its values in a row. Saturates.
     pub fn count(&self) -> usize {
         self.dims.iter().fold(1, |n: usize, &d| n.saturating_mul(d))
     }
@@ -59,7 +59,7 @@ impl InputColumn {
 pub struct Branch {
     /// The names of its columns, side by side in this order; `*` stands for all that no branch names.
     pub columns: Vec<String>,
-    /// Whether each column is a category, in whose place lines of a table of its own come.
+    /// Set if each column is a category, replaced by a row of its embedding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embed: Option<Embed>,
     /// The layers, first to last.
@@ -67,11 +67,11 @@ pub struct Branch {
     pub layers: Vec<NetworkLayer>,
 }
 
-/// How categories are embedded.
+/// Settings of the categories' embeddings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Embed {
-    /// How many categories each column has; those of its metadata unless set.
+    /// Number of categories of each column; those of its metadata unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<usize>,
     /// Numbers that stand for one; half as many as there are categories, rounded up, and 50 at most unless set.
@@ -85,7 +85,7 @@ impl Branch {
         Self { columns: columns.into_iter().map(Into::into).collect(), embed: None, layers: Vec::new() }
     }
 
-    /// Columns of categories, each embedded by a table of its own.
+    /// Columns of categories, each with its own embedding.
     pub fn categories<N: Into<String>>(columns: impl IntoIterator<Item = N>) -> Self {
         Self { embed: Some(Embed::default()), ..Self::numbers(columns) }
     }
@@ -156,7 +156,7 @@ pub(super) fn join(name: &str, branches: &[Branch], known: &[InputColumn], row: 
     Ok(join)
 }
 
-/// The values that nobody named, as columns.
+/// Returns the unnamed values, as columns.
 fn rest(known: &[InputColumn], named: &[std::ops::Range<usize>]) -> Vec<InputColumn> {
     let mut all: Vec<InputColumn> = Vec::new();
     for column in known {

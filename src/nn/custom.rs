@@ -26,7 +26,7 @@ use crate::{Error, Result};
 /// use serde_json::{Value, json};
 /// use tinderbox::nn::{CustomNetwork, InputShape, Network, register};
 ///
-/// /// A layer whose input goes on beside its output.
+/// /// A layer whose output is added to its input.
 /// struct Beside;
 ///
 /// impl CustomNetwork for Beside {
@@ -44,7 +44,8 @@ use crate::{Error, Result};
 /// ```
 pub trait CustomNetwork: Send + Sync {
     /// Builds it for rows of this shape from weights, which it asks for by name, shape and initialisation as candle's own
-    /// layers do. The module takes `(rows, …)` and gives `(rows, …)`; it is told whether it is learning. It is built anew
+    /// layers do. The module takes `(rows, …)` and gives `(rows, …)`; its `train` flag is set while training. It is
+    /// built anew
     /// for every step: keep nothing in it. Its own dropout should draw from somewhere that can be seeded; candle's cannot
     /// on the processor.
     ///
@@ -73,9 +74,9 @@ fn known(name: &str) -> Candle<Arc<dyn CustomNetwork>> {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Custom {
-    /// What it is registered as.
+    /// Registered name.
     pub name: String,
-    /// What it is built from.
+    /// Settings that it is built from.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub settings: Value,
     /// The shape of a row going in.
@@ -97,10 +98,10 @@ pub struct CustomWeight {
     /// The middle of what it starts as.
     #[serde(default)]
     pub middle: f32,
-    /// How far around it starts; 0 for a constant.
+    /// Half-width of the initial distribution; 0 for a constant.
     #[serde(default)]
     pub spread: f32,
-    /// Whether it starts normally distributed, `spread` being the deviation, in place of evenly within `spread`.
+    /// True if it starts normally distributed with `spread` as deviation, in place of evenly within `spread`.
     #[serde(default)]
     pub normal: bool,
 }
@@ -134,7 +135,7 @@ impl CustomWeight {
     }
 }
 
-/// Writes down what is asked for, and gives zeros.
+/// Records the requested weights, and gives zeros.
 struct Recorder(Arc<Mutex<Vec<CustomWeight>>>);
 
 impl SimpleBackend for Recorder {

@@ -38,7 +38,8 @@ pub(super) use resolve::sized;
 pub struct Network {
     /// The layers before the last, first to last.
     pub layers: Vec<NetworkLayer>,
-    /// Whether no last linear layer is added behind them; not unless set, or a [mirror](NetworkLayer::Mirror) comes last.
+    /// True if no last linear layer is added behind them; not unless set, or a [mirror](NetworkLayer::Mirror) comes
+    /// last.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub closed: bool,
 }
@@ -49,7 +50,7 @@ pub struct Network {
 pub enum NetworkLayer {
     /// A fully connected layer with a bias.
     Linear {
-        /// How many units.
+        /// Number of units.
         outputs: usize,
     },
     /// An element-wise function.
@@ -59,7 +60,7 @@ pub enum NetworkLayer {
     },
     /// Dropout while training.
     Dropout {
-        /// The chance that a value is dropped, in `[0, 1)`.
+        /// Probability that a value is dropped, in `[0, 1)`.
         p: f64,
     },
     /// Convolution along rows of channels × length.
@@ -85,7 +86,7 @@ pub enum NetworkLayer {
         /// Added to the variance; 1e-5 unless set.
         #[serde(default = "eps")]
         eps: f64,
-        /// How much of each minibatch the running statistics take over; 0.1 unless set.
+        /// Weight of each minibatch in the running statistics; 0.1 unless set.
         #[serde(default = "momentum")]
         momentum: f64,
     },
@@ -108,7 +109,7 @@ pub enum NetworkLayer {
     /// Lines of one table in the place of ids: PyTorch's `nn.Embedding`. The first layer; ids `(n)` become `(n, dims)`, a
     /// step that is one id becomes `dims` numbers.
     Embedding(Table),
-    /// Lines of tables in the place of a row's first values, each of which is a category; the other values follow them.
+    /// Embeddings of a row's first values, each of which is a category; the other values follow them.
     /// The first layer.
     Categories {
         /// One a category, in the order of the values.
@@ -116,9 +117,9 @@ pub enum NetworkLayer {
     },
     /// A network of the user's own, see [`CustomNetwork`](super::CustomNetwork).
     Custom {
-        /// What it is registered as.
+        /// Registered name.
         name: String,
-        /// What it is built from.
+        /// Settings that it is built from.
         #[serde(default)]
         settings: serde_json::Value,
     },
@@ -129,14 +130,15 @@ pub enum NetworkLayer {
         /// Their product is the number of values.
         dims: Vec<usize>,
     },
-    /// The layers so far in the opposite order, each turned round: the decoder of an auto-encoder. Linear layers exchange their
+    /// The layers so far in the opposite order, each transposed: the decoder of an auto-encoder. Linear layers exchange
+    /// their
     /// sizes, transposed convolutions undo convolutions and pooling in two dimensions.
     Mirror {
-        /// Whether they share the weights of linear layers and convolutions, each with a bias of its own; not unless set.
+        /// True if they share the weights of linear layers and convolutions, with separate biases; not unless set.
         #[serde(default)]
         tied: bool,
     },
-    /// An earlier layer turned round, which shares its weight.
+    /// The transpose of an earlier layer, which shares its weight.
     Tied {
         /// Its position, flattening that was put in by itself counted.
         of: usize,
@@ -148,7 +150,7 @@ pub enum NetworkLayer {
         /// First to last.
         layers: Vec<NetworkLayer>,
     },
-    /// Columns of a row each through layers of their own, and what comes out side by side. The first layer.
+    /// Branches of layers over some columns of a row each, their outputs side by side. The first layer.
     Join {
         /// In the order in which their outputs lie.
         branches: Vec<Branch>,
@@ -169,7 +171,7 @@ impl Network {
         Self::default()
     }
 
-    /// Whether it learns from rows of mostly zeros without their zeros, on the processor: its first layer is linear.
+    /// Returns whether it trains on sparse rows without their zeros, on the processor: its first layer is linear.
     pub fn takes_sparse(&self) -> bool {
         let mirrors = |layer: &NetworkLayer| matches!(layer, NetworkLayer::Mirror { .. });
         matches!(self.layers.first(), None | Some(NetworkLayer::Linear { .. })) && !self.layers.iter().any(mirrors)
@@ -221,7 +223,7 @@ impl Network {
     /// use tinderbox::nn::{InputColumn, Network};
     ///
     /// let network = Network::tabular(["city", "plan"], [32]);
-    /// // Estimators find these out by themselves. 4 + 6 + 3 numbers go on.
+    /// // Estimators find these out by themselves. The layers after it get 4 + 6 + 3 numbers.
     /// let columns = [InputColumn::category("city", 0, 7), InputColumn::category("plan", 1, 12)];
     /// let figures = InputColumn { name: "figures".into(), begin: 2, dims: vec![3], categories: None };
     /// let spec = network.resolve_columns(&[&columns[..], &[figures]].concat(), 5, 2)?;
@@ -237,7 +239,7 @@ impl Network {
         network
     }
 
-    /// Appends branches, each of which takes columns of its own; the first layer. What they give lies side by side.
+    /// Appends branches, each over some of the columns; the first layer. Their outputs lie side by side.
     ///
     /// ```
     /// use tinderbox::nn::{Branch, InputColumn, Network};
@@ -265,12 +267,12 @@ impl Network {
         Self::mlp(hidden).linear(code).mirror(false)
     }
 
-    /// Appends the layers so far in the opposite order, each turned round; `tied` says whether they share weights.
+    /// Appends the layers so far in the opposite order, each transposed; `tied` says whether they share weights.
     pub fn mirror(self, tied: bool) -> Self {
         self.layer(NetworkLayer::Mirror { tied })
     }
 
-    /// Appends a network of one's own, by the name that it is [registered](super::register) as. The last linear layer
+    /// Appends a custom network, by the name that it is [registered](super::register) as. The last linear layer
     /// follows as ever.
     pub fn custom(self, name: impl Into<String>, settings: serde_json::Value) -> Self {
         self.layer(NetworkLayer::Custom { name: name.into(), settings })
@@ -329,7 +331,7 @@ impl Network {
         self
     }
 
-    /// Adds dropout after every activation described so far; `p` is the chance that a value is dropped.
+    /// Adds dropout after every activation described so far; `p` is the probability that a value is dropped.
     pub fn dropout(self, p: f64) -> Self {
         let closed = self.closed;
         let layers = self.layers.into_iter().flat_map(|layer| {
@@ -367,7 +369,7 @@ impl Network {
         self.layer(NetworkLayer::Activation { function })
     }
 
-    /// Appends dropout; `p` is the chance that a value is dropped.
+    /// Appends dropout; `p` is the probability that a value is dropped.
     pub fn drop_out(self, p: f64) -> Self {
         self.layer(NetworkLayer::Dropout { p })
     }
@@ -472,7 +474,7 @@ impl Network {
     /// The same for a network that [joins](Self::join) columns, given which these are.
     ///
     /// # Errors
-    /// As [`resolve`](Self::resolve); it too names a column that a branch takes and that is not there, or that should be a
+    /// As [`resolve`](Self::resolve); it also names a missing column of a branch, or one that should be a
     /// category and is not known to be one.
     pub fn resolve_columns(
         &self,

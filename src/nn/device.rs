@@ -77,12 +77,12 @@ impl Devices {
         Self(List::Named(vec![DeviceName::Cpu]))
     }
 
-    /// Whether the processor is one of them.
+    /// Returns whether the processor is one of them.
     pub(super) fn include_processor(&self) -> bool {
         matches!(&self.0, List::Named(names) if names.contains(&DeviceName::Cpu))
     }
 
-    /// Whether the processor alone is listed, once or more.
+    /// Returns whether only the processor is listed, once or more.
     pub(crate) fn are_processor(&self) -> bool {
         matches!(&self.0, List::Named(names) if names.iter().all(|name| *name == DeviceName::Cpu))
     }
@@ -90,7 +90,7 @@ impl Devices {
     /// Opens every device, in the order listed.
     ///
     /// # Errors
-    /// [`Error::Param`] when one is not built in or not there.
+    /// [`Error::Param`] when one is not built in or missing.
     pub fn open(&self) -> Result<Vec<Device>> {
         match &self.0 {
             List::Named(names) => names.iter().map(|name| name.open()).collect(),

@@ -1,10 +1,11 @@
-//! Files that are there whole or not at all.
+//! Files that are written whole or not at all.
 
 use std::{fs, io, path::Path};
 
 use crate::{Error, Result};
 
-/// Writes a file, by a name of its own, and puts it in the place of one of that name. Whoever reads it meanwhile finds the one before it, or this one whole.
+/// Writes a file under a temporary name, and replaces the one of its own name. A concurrent reader finds the old file
+/// or the new one, whole.
 ///
 /// # Errors
 /// [`Error::Io`] when it cannot be written; what was written of it is removed.

@@ -62,7 +62,7 @@ impl NetworkSpec {
     }
 }
 
-/// What the parameters are called, or some of them.
+/// Returns the parameters' names, or some of them.
 fn named(weights: &Weights) -> String {
     const MOST: usize = 12;
     let names: Vec<&str> = weights.tensors().iter().map(|tensor| tensor.name.as_str()).collect();

@@ -100,7 +100,7 @@ impl Sequential {
         Self { precision, ..self }
     }
 
-    /// Another that learns the same numbers in the same memory, with running statistics of its own.
+    /// Returns a second network over the same parameters in the same memory, with separate running statistics.
     pub(crate) fn twin(&self) -> Result<Self> {
         let copy = |p: &Parameter| {
             let var = p.var.copy().and_then(|values| Var::from_tensor(&values));
@@ -159,12 +159,13 @@ impl Sequential {
         x.to_dtype(DType::F32).map_err(|e| Error::tensor("giving the output", e))
     }
 
-    /// Whether this crate's kernels compute it: on the processor in single precision, unless parts are the user's own.
+    /// Returns whether this crate's kernels compute it: on the processor in single precision, unless parts are custom.
     pub fn has_kernels(&self) -> bool {
         self.device.is_cpu() && !self.spec.is_custom() && self.precision == Precision::F32
     }
 
-    /// Whether rows of mostly zeros go through it without their zeros: on the processor, when the first layer is linear and
+    /// Returns whether it computes sparse rows without their zeros: on the processor, when the first layer is linear
+    /// and
     /// no later layer shares its weight.
     pub fn takes_sparse(&self) -> bool {
         let tied = |layer: &LayerSpec| matches!(layer, LayerSpec::Tied { .. });
@@ -278,7 +279,7 @@ impl Sequential {
         &self.device
     }
 
-    /// What it computes in.
+    /// Returns the precision of its computations.
     pub fn precision(&self) -> Precision {
         self.precision
     }

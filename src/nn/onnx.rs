@@ -24,10 +24,10 @@ mod message;
 const OPSET: i64 = 20;
 /// The version of the format that came with them.
 const IR_VERSION: i64 = 9;
-/// More bytes of weights than this go to a file of their own, as a message has at most 2 GiB.
+/// More bytes of weights than this are written to a separate file, as a message has at most 2 GiB.
 const INLINE: usize = 1 << 30;
 
-/// What goes into a graph: rows `(rows, …)`, or sequences `(rows, steps, …)`.
+/// Input of a graph: rows `(rows, …)`, or sequences `(rows, steps, …)`.
 pub(crate) const FEATURES: &str = "features";
 /// The lengths of sequences, `(rows)`, where rows are those.
 pub(crate) const LENGTHS: &str = "lengths";
@@ -36,7 +36,7 @@ pub(crate) const LENGTHS: &str = "lengths";
 #[derive(Debug)]
 pub(crate) struct Onnx<'a> {
     pub(crate) graph: Graph<'a>,
-    /// What is said of it, by key.
+    /// Metadata by key.
     properties: Vec<Entry>,
 }
 
@@ -173,7 +173,7 @@ impl Graph<'_> {
                 let [weight, bias] = [self.weight(&weight)?, self.weight(&bias)?];
                 match &**layer {
                     LayerSpec::ConvTranspose2d(conv) => conv.onnx(self, [x, &weight, &bias]),
-                    // The weight of the way there, which is the other way round.
+                    // The encoder's weight, which is transposed.
                     _ => self.node("Gemm", &[x, &weight, &bias], Vec::new()),
                 }
             }

@@ -58,15 +58,15 @@ impl Precision {
         }
     }
 
-    /// What a layer computes in, of what reaches it: products in this precision, what sums over many values or is the
-    /// user's own in single precision, the rest in that of its input.
+    /// Returns the precision of a layer's input: products in this precision, sums over many values and
+    /// custom layers in single precision, the rest in that of its input.
     fn of(self, layer: &LayerSpec, input: DType) -> DType {
         match layer {
             LayerSpec::Linear { .. } | LayerSpec::Conv1d(_) | LayerSpec::Conv2d(_) => self.dtype(),
             LayerSpec::ConvTranspose2d(_) | LayerSpec::Tied { .. } => self.dtype(),
             _ if layer.takes_sequences() => self.dtype(),
             LayerSpec::BatchNorm { .. } | LayerSpec::LayerNorm { .. } | LayerSpec::Custom(_) => DType::F32,
-            // Blocks hold normalisation or sums of their own.
+            // Blocks hold normalisation or sums.
             LayerSpec::Residual { .. } | LayerSpec::Join { .. } => DType::F32,
             // Ids beyond 2048 are not whole numbers of half precision.
             LayerSpec::Embedding(_) | LayerSpec::Categories { .. } => DType::F32,

@@ -24,7 +24,7 @@ fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     counter
 }
 
-/// What a stream of numbers is for. Streams of different purposes never overlap.
+/// Purpose of a stream of numbers. Streams of different purposes never overlap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Purpose {
@@ -36,7 +36,7 @@ pub enum Purpose {
     Dropout = 3,
     /// Which rows are held out; the index is the row.
     Split = 4,
-    /// What is done to inputs that a network is to restore; the lane is the epoch, the index the minibatch within it.
+    /// Corruption of inputs that a network is to restore; the lane is the epoch, the index the minibatch within it.
     Corruption = 5,
     /// States of a Boltzmann machine's units; the lane is the layer and the half-step of the chain, the index the step.
     Gibbs = 6,

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub struct InputShape {
     /// The dimensions; of a sequence, those of one step.
     pub dims: Vec<usize>,
-    /// Whether a row is a sequence of any number of steps.
+    /// True if a row is a sequence of any number of steps.
     pub ragged: bool,
 }
 
@@ -32,7 +32,7 @@ impl InputShape {
         Self { dims: dims.into(), ragged: true }
     }
 
-    /// How many values a row has; of a sequence, a step. Saturates.
+    /// Returns the number of values of a row; of a sequence, of a step. Saturates.
     pub fn count(&self) -> usize {
         self.dims.iter().fold(1, |n: usize, &d| n.saturating_mul(d))
     }

@@ -1,4 +1,4 @@
-//! What tests hold gradients against.
+//! Numerical gradients for tests.
 
 use candle_core::{Device, Tensor};
 

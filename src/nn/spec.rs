@@ -57,7 +57,7 @@ pub enum LayerSpec {
     },
     /// Dropout while training.
     Dropout {
-        /// The chance that a value is dropped.
+        /// Probability that a value is dropped.
         p: f64,
     },
     /// Convolution along rows of channels × length.
@@ -84,7 +84,7 @@ pub enum LayerSpec {
         /// Added to the variance.
         #[serde(default = "eps")]
         eps: f64,
-        /// How much of each minibatch the running statistics take over.
+        /// Weight of each minibatch in the running statistics.
         #[serde(default = "momentum")]
         momentum: f64,
     },
@@ -106,7 +106,7 @@ pub enum LayerSpec {
     Attention(Attention),
     /// Lines of one table in the place of ids; the first layer.
     Embedding(Table),
-    /// Lines of tables in the place of a row's first values, each of which is a category; the first layer.
+    /// Embeddings of a row's first values, each of which is a category; the first layer.
     Categories {
         /// One a category, in the order of the values.
         tables: Vec<Table>,
@@ -120,7 +120,7 @@ pub enum LayerSpec {
         /// Their product is the number of values.
         dims: Vec<usize>,
     },
-    /// A layer that leads back from what an earlier one gives, with that one's weight and a bias of its own.
+    /// The transpose of an earlier layer, with its weight and a separate bias.
     Tied {
         /// The position of the earlier one.
         of: usize,
@@ -131,11 +131,11 @@ pub enum LayerSpec {
     Residual {
         /// First to last.
         layers: Vec<LayerSpec>,
-        /// What is between the input and the sum; nothing where the layers keep the shape.
+        /// Layers between the input and the sum; empty where the layers keep the shape.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         shortcut: Vec<LayerSpec>,
     },
-    /// Some of a row's values each through layers of their own, and what comes out side by side; the first layer.
+    /// Branches of layers over some of a row's values each, their outputs side by side; the first layer.
     Join {
         /// In the order in which their outputs lie.
         branches: Vec<BranchSpec>,
@@ -163,11 +163,11 @@ pub struct Part {
     pub name: String,
     /// The first value's place.
     pub begin: usize,
-    /// How many there are.
+    /// Number of values.
     pub count: usize,
 }
 
-/// What a layer got, and what would fit.
+/// Shape found, and shape expected.
 type Misfit = (String, String);
 
 impl LayerSpec {
@@ -215,7 +215,7 @@ impl LayerSpec {
         }
     }
 
-    /// What it makes of rows of this shape.
+    /// Returns its output shape for rows of this shape.
     fn output(&self, input: &InputShape) -> Result<InputShape, Misfit> {
         if input.ragged && !self.takes_sequences() {
             // These look at a step alone; a step is a row to them.
@@ -304,7 +304,7 @@ fn positive(name: &str, value: f64) -> Result<(), Misfit> {
 }
 
 impl NetworkSpec {
-    /// Checks that each layer takes what the one before it gives, and that sizes and chances are in range.
+    /// Checks that each layer accepts the output of the one before it, and that sizes and probabilities are in range.
     ///
     /// # Errors
     /// [`Error::Network`] names the layer, what reaches it and what would fit.
@@ -360,7 +360,7 @@ impl NetworkSpec {
         self.layers[..i].iter().map(LayerSpec::places).sum()
     }
 
-    /// Whether it has parts that candle's operations alone compute.
+    /// Returns whether it has parts that only candle's operations compute.
     pub(crate) fn is_custom(&self) -> bool {
         self.layers.iter().any(LayerSpec::is_custom)
     }

@@ -26,7 +26,7 @@ pub(super) struct Stage {
     pub(super) over: Over,
 }
 
-/// What a kernel's rows are.
+/// Layout of a kernel's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Over {
     /// The minibatch's.
@@ -49,7 +49,7 @@ impl Stage {
         self.kernel.outputs() * if steps { time } else { 1 }
     }
 
-    /// What the kernel is called on, for `rows` rows that start with `x`.
+    /// Returns the kernel's input, for `rows` rows that start with `x`.
     pub(super) fn pass<'a>(&self, whole: Pass<'a>, time: usize, x: &'a [f32], params: &'a [&'a [f32]]) -> Pass<'a> {
         let x = &x[..whole.rows * self.inputs(time)];
         match (self.over, whole.mode) {

@@ -1,4 +1,4 @@
-//! What a network comes to, for people.
+//! Summary of a network, for people.
 
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ impl NetworkSpec {
         flops(&self.layers, &shapes)
     }
 
-    /// How many numbers training moves.
+    /// Returns the number of trained parameters.
     pub fn trained(&self) -> usize {
         self.parameters().iter().filter(|p| p.trained).map(|p| p.count()).sum()
     }

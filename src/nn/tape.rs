@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// What lies between the layers of a network on the processor while it learns: every layer's output, what its backward
+/// Values between the layers of a network on the processor while it trains: every layer's output, the values its
+/// backward
 /// pass needs, and the gradients.
 ///
 /// The buffers are as large as the largest minibatch so far and are used again at every step, so that a step allocates
@@ -26,7 +27,7 @@ use crate::{Error, Result};
 pub struct Tape {
     outputs: Vec<Vec<f32>>,
     saved: Vec<Saved>,
-    /// The gradient that comes in from above, and the one that goes on below.
+    /// Gradient from the layer above, and gradient for the layer below.
     upstream: [Vec<f32>; 2],
     gradients: Vec<Tensor>,
     /// Of parameters that several layers share: one layer's part.
@@ -36,10 +37,10 @@ pub struct Tape {
 }
 
 /// Rows that one thread takes through the whole network when nothing has to be kept: what passes between two layers stays
-/// in the second-level cache. A number of its own, not that of the threads.
+/// in the second-level cache. Independent of the number of threads.
 const ROWS: usize = 64;
 
-/// What one thread needs to take rows through the network.
+/// Buffers of one thread that takes rows through the network.
 #[derive(Debug, Default)]
 struct Lane {
     between: [Vec<f32>; 2],
@@ -80,7 +81,7 @@ impl Tape {
         self.apply(network, Pass { rows, x: &[], params: &[], mode: Mode::Eval, lengths: None, csr: Some(csr) })
     }
 
-    /// Learns from sparse rows, as [`learn`](Tape::learn) does from others. The gradient of the first weight is
+    /// Trains on sparse rows, as [`learn`](Tape::learn) does on others. The gradient of the first weight is
     /// `(columns, outputs)`, of the columns that occur.
     ///
     /// # Errors
@@ -142,7 +143,7 @@ impl Tape {
         Ok(self.outputs.last().map_or(&[], |y| &y[..rows * network.spec().outputs]))
     }
 
-    /// The forward pass of rows that nobody learns from: each thread takes its own through all layers.
+    /// Forward pass without gradients: each thread takes its own rows through all layers.
     fn predict(&mut self, network: &Sequential, whole: Pass<'_>) -> Result<&[f32]> {
         check(network, &whole)?;
         let Self { outputs, lanes, .. } = self;
@@ -187,7 +188,7 @@ impl Tape {
         self.go(network, Pass { rows, x, params: &[], mode, lengths: None, csr: None }, loss)
     }
 
-    /// Learns from sequences, as [`forward_sequences`](Tape::forward_sequences) takes them.
+    /// Trains on sequences, as [`forward_sequences`](Tape::forward_sequences) takes them.
     ///
     /// # Errors
     /// As [`forward_sequences`](Tape::forward_sequences).
@@ -301,7 +302,7 @@ impl Lane {
     }
 }
 
-/// What stage `i` is called on. Sparse rows go into the first alone.
+/// Returns the input of stage `i`. Only the first takes sparse rows.
 fn pass<'a>(stage: &Stage, i: usize, whole: Pass<'a>, time: usize, x: &'a [f32], params: &'a [&'a [f32]]) -> Pass<'a> {
     match whole.csr {
         Some(_) if i == 0 => Pass { params, ..whole },
@@ -362,7 +363,7 @@ fn check(network: &Sequential, pass: &Pass<'_>) -> Result<usize> {
     }
 }
 
-/// Puts a buffer into a tensor on the processor and takes out the one that was there.
+/// Swaps a buffer with that of a tensor on the processor.
 fn take(tensor: &Tensor, buffer: Vec<f32>) -> Result<Vec<f32>> {
     struct Swap(RefCell<Vec<f32>>);
     impl InplaceOp1 for Swap {

@@ -16,7 +16,7 @@ pub struct NamedTensor {
 }
 
 impl NamedTensor {
-    /// A matrix turned round.
+    /// Returns the transpose of a matrix.
     pub(super) fn transposed(&self) -> Self {
         let [rows, columns] = self.shape[..] else { return self.clone() };
         let values = (0..columns).flat_map(|c| (0..rows).map(move |r| self.values[r * columns + c])).collect();
@@ -75,8 +75,9 @@ impl Weights {
         self.0.binary_search_by(|t| t.name.as_str().cmp(name)).ok().map(|i| &self.0[i])
     }
 
-    /// Those of some layers, by their positions as [`NetworkSpec::summary`](super::NetworkSpec::summary) shows them: `..4` is what
-    /// the first four layers have learnt, for a network that begins with the same four and goes on otherwise.
+    /// Returns the weights of some layers, by their positions as [`NetworkSpec::summary`](super::NetworkSpec::summary)
+    /// shows them: `..4` for
+    /// a network that begins with the same four layers and differs after them.
     pub fn layers(&self, layers: impl RangeBounds<usize>) -> Self {
         let number = |name: &str| name.split_once('.').and_then(|(number, _)| number.parse::<usize>().ok());
         let own = |tensor: &&NamedTensor| number(&tensor.name).is_some_and(|number| layers.contains(&number));
@@ -92,7 +93,7 @@ impl Weights {
         Self::new(self.0.iter().filter_map(renamed).collect())
     }
 
-    /// How many numbers all tensors hold together.
+    /// Returns the number of values of all tensors.
     pub fn count(&self) -> usize {
         self.0.iter().map(|t| t.values.len()).sum()
     }

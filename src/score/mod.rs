@@ -2,7 +2,8 @@
 //!
 //! [`PipelineModel::transform`](crate::ml::PipelineModel::transform) gives a lazy frame, which the cluster's Python workers
 //! compute where they have numpy and pyarrow; [`PipelineModel::predict`](crate::ml::PipelineModel::predict) streams rows
-//! here and scores them; [`PipelineModel::predict_into`](crate::ml::PipelineModel::predict_into) writes a table, by either
+//! to this process and scores them; [`PipelineModel::predict_into`](crate::ml::PipelineModel::predict_into) writes a
+//! table, by either
 //! way.
 
 mod options;

@@ -1,4 +1,4 @@
-//! How a table of predictions is made, and what came of it.
+//! Options and outcome of writing a table of predictions.
 
 use std::{fmt, time::Duration};
 
@@ -13,7 +13,7 @@ pub enum Scoring {
     /// By the cluster's Python workers, which need numpy and pyarrow and nothing of ours; no row leaves the cluster. Not for
     /// custom networks, rows that stay sparse, and readers of images, texts and bytes.
     OnCluster,
-    /// In this process: rows are streamed here, scored and uploaded.
+    /// In this process: rows are streamed, scored and uploaded.
     Local,
 }
 
@@ -27,7 +27,7 @@ impl fmt::Display for Scoring {
     }
 }
 
-/// How a table of predictions is made.
+/// Options of writing a table of predictions.
 ///
 /// | field | default | purpose |
 /// |---|---|---|
@@ -40,11 +40,11 @@ impl fmt::Display for Scoring {
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ScoreOptions {
-    /// What to do when the table exists.
+    /// Reaction to a table that exists.
     pub mode: SaveMode,
     /// Where networks are computed.
     pub scoring: Scoring,
-    /// How rows are read that are scored locally.
+    /// How rows are read that are scored locally: see [`SourceOptions`].
     pub source: SourceOptions,
     /// Where many rows that are scored locally, and all rows when some may go to quarantine, are staged; `None` for the
     /// table's database.
@@ -54,7 +54,8 @@ pub struct ScoreOptions {
     /// `mode` says, even when there are none. Rows that a stage before the networks refuses are not among them, nor are
     /// categories that a network does not know: both remain errors.
     pub quarantine: Option<String>,
-    /// What marks the rows of this run, such as a date, in a column `run_id` of both tables; for [`SaveMode::Append`] alone. A
+    /// Mark of the rows of this run, such as a date, in a column `run_id` of both tables; for [`SaveMode::Append`]
+    /// alone. A
     /// table that has rows of the run is not written again, so a run that ended half-way can be repeated.
     pub run_id: Option<String>,
 }
@@ -108,7 +109,7 @@ impl From<SaveMode> for ScoreOptions {
     }
 }
 
-/// What came of a table of predictions.
+/// Outcome of writing a table of predictions.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scored {
@@ -124,6 +125,6 @@ pub struct Scored {
     pub quarantined: u64,
     /// Where the networks were computed; never [`Scoring::Auto`].
     pub scoring: Scoring,
-    /// How long it took.
+    /// Duration of the run.
     pub took: Duration,
 }

@@ -1,4 +1,4 @@
-//! Rows streamed here and scored.
+//! Rows streamed to this process and scored.
 
 use crate::{
     Result,
@@ -12,10 +12,12 @@ use crate::{
 pub(super) type Stage = Box<dyn Transformer>;
 
 impl PipelineModel {
-    /// Streams a frame's rows through all stages: networks at the end of the pipeline run here, one after another, the
+    /// Streams a frame's rows through all stages: networks at the end of the pipeline run locally, one after another,
+    /// the
     /// stages before them on the cluster.
     ///
-    /// All columns of the frame and of every stage are there; raw predictions and probabilities are `array<double>`.
+    /// The stream has all columns of the frame and of every stage; raw predictions and probabilities are
+    /// `array<double>`.
     /// Rows of any size are read in partition groups, see [`PartitionedSource`](crate::dataframe::PartitionedSource), and
     /// memory stays bounded by a few of those. Dropping the stream interrupts the work on the cluster.
     ///
@@ -38,7 +40,7 @@ impl PipelineModel {
         append(transform(there, frame).await?.source_with(source).stream().await?, here)
     }
 
-    /// Applies all stages to rows that are here, batch by batch: no server is asked. One batch at once:
+    /// Applies all stages to local rows, batch by batch, without a server. For a single batch:
     /// [`transform_batch`](Transformer::transform_batch).
     ///
     /// ```
@@ -72,7 +74,7 @@ impl PipelineModel {
     }
 }
 
-/// The stages that run on the cluster, or send rows back to it, and those at the end that compute here.
+/// Returns the stages that run on the cluster, or send rows back to it, and those at the end that compute locally.
 pub(super) fn split(pipeline: &PipelineModel) -> (&[Stage], &[Stage]) {
     let stages = pipeline.stages();
     let first = stages.iter().rposition(|stage| network_stage(&**stage).is_none()).map_or(0, |last| last + 1);
@@ -87,7 +89,7 @@ pub(super) async fn transform(stages: &[Stage], frame: &DataFrame) -> Result<Dat
     Ok(frame)
 }
 
-/// Rows with the columns of networks, computed here.
+/// Returns rows with the columns of networks, computed locally.
 pub(super) fn append(rows: RecordStream, networks: &[Stage]) -> Result<RecordStream> {
     networks.iter().filter_map(|stage| network_stage(&**stage)).try_fold(rows, |rows, stage| stage.append(rows))
 }

@@ -25,11 +25,11 @@ use crate::{
     stream::RecordStream,
 };
 
-/// What counts of rows are called, as they are read and as they are written.
+/// Names of the counts of rows, as they are read and as they are written.
 const READ: &str = "tinderbox_read";
 const WRITTEN: &str = "tinderbox_written";
 
-/// The column of a quarantine table that says why a row is there.
+/// Column of a quarantine table with the reason for each row.
 const REASON: &str = "invalid_reason";
 
 /// The column that says which run wrote a row.
@@ -123,7 +123,7 @@ impl PipelineModel {
             }
             None => networks,
         };
-        // A network before other stages may have to be computed here, which is done once. Rows are counted where none is.
+        // A network before other stages may be computed locally, which is done once. Otherwise rows are counted.
         let before = match others.iter().any(|stage| network_stage(&**stage).is_some()) {
             true => Some(transform(others, frame).await?),
             false => None,
@@ -204,7 +204,7 @@ struct Job<'a> {
     table: &'a str,
     options: &'a ScoreOptions,
     prediction: Option<String>,
-    /// Whether the server counts rows while they are written.
+    /// True if the server counts rows while they are written.
     counts: bool,
     began: Instant,
 }
@@ -251,7 +251,7 @@ impl Job<'_> {
         Ok(self.finished(done))
     }
 
-    /// Streams rows here, scores them and writes them back.
+    /// Streams rows to this process, scores them and writes them back.
     async fn score_locally(&self, frame: &DataFrame, networks: &[Stage]) -> Result<Scored> {
         let before = frame.schema().await?;
         let after = networks.iter().try_fold(before.clone(), |schema, stage| stage.transform_schema(&schema))?;
@@ -324,7 +324,7 @@ impl Job<'_> {
         }
     }
 
-    /// How many rows of the run a table has, if it has any.
+    /// Returns the number of rows of the run in a table, if the table exists.
     async fn rows_of_run(&self, like: &DataFrame, table: &str) -> Result<Option<u64>> {
         let Some(id) = &self.options.run_id else { return Ok(None) };
         let spark = Session::new(like.client().clone());

@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// Longest time that the shared session's server may take to say whether the session is still there.
+/// Time limit of the check whether the shared session still exists.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 
 /// The session that `get_or_create` shares.
@@ -39,7 +39,7 @@ static CREATING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 /// | `retry` | [`RetryPolicy::default`] |
 /// | `ca_file` | the system's certificates |
 /// | `client_identity` | none |
-/// | `token_provider` | the token of the connection string, else `SPARK_CONNECT_AUTHENTICATE_TOKEN`, as it is |
+/// | `token_provider` | the token of the connection string, else `SPARK_CONNECT_AUTHENTICATE_TOKEN`, unchanged |
 /// | `keep_alive` | 5 min |
 /// | `app_name`, `config` | none |
 #[derive(Debug, Clone, Default)]
@@ -63,7 +63,7 @@ impl SessionBuilder {
         self
     }
 
-    /// How long the server may take to answer at first.
+    /// Sets the time limit of the server's first answer.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = Some(timeout);
         self
@@ -75,13 +75,13 @@ impl SessionBuilder {
         self
     }
 
-    /// How a broken connection is retried.
+    /// Sets the retries of a broken connection.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.retry = Some(policy);
         self
     }
 
-    /// What happens when the server says nothing of a running operation.
+    /// Sets the reaction to a server that says nothing of a running operation.
     pub fn silence(mut self, policy: SilencePolicy) -> Self {
         self.silence = Some(policy);
         self
@@ -105,8 +105,8 @@ impl SessionBuilder {
         self
     }
 
-    /// How often the server is asked something cheap, so that it does not forget a session that is silent for an hour
-    /// (while a network trains on what was read, say); 0 for never.
+    /// Sets the interval of a cheap request that keeps the server from forgetting a session that is idle for an hour
+    /// (during training, for example); 0 for never.
     pub fn keep_alive(mut self, every: Duration) -> Self {
         self.keep_alive = Some(every);
         self
@@ -127,7 +127,7 @@ impl SessionBuilder {
     ///
     /// The shared session serves whoever asks with the same identity: server, user, token, session id, headers, TLS and
     /// `ca_file`. Anybody else gets a new session, which is the shared one from then on. A builder without an address,
-    /// where `SPARK_REMOTE` gives none either, takes the shared session as it is. A session that was stopped or
+    /// where `SPARK_REMOTE` gives none either, takes the shared session unchanged. A session that was stopped or
     /// forgotten, or whose server was started again, is replaced.
     ///
     /// The builder's `config` is set on the session either way. The session lives on the Tokio runtime that made it; a

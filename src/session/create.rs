@@ -1,4 +1,4 @@
-//! Frames from rows that are here.
+//! Frames from local rows.
 
 use arrow::array::RecordBatch;
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Session {
-    /// A frame of rows that are here; they have the schema of the first batch.
+    /// Creates a frame of local rows; they have the schema of the first batch.
     ///
     /// Arrow types that Spark cannot read are sent as the narrowest it can (`uint32` as `bigint`, `uint64` as
     /// `decimal(20,0)`, dictionaries as their values, fixed-size lists as arrays …). Timestamps with a zone become
@@ -37,7 +37,7 @@ impl Session {
     /// Up to 32 MiB of rows (less on a server of little memory) are uploaded and become part of the plan. More are written
     /// block by block to a staging table `tinderbox_stage_…` in the current database, so that the server's memory does not
     /// bound their number; they have no order then, and every column may be null. The table is dropped by [`stop`](Self::stop), or in the background with
-    /// the last clone of the session and its frames. Holds about four blocks of at most 16 MiB here.
+    /// the last clone of the session and its frames. Holds about four blocks of at most 16 MiB in memory.
     ///
     /// # Errors
     /// The stream's own; [`Error::Incomplete`] when the staging table does not hold what was written to it; otherwise as

@@ -26,7 +26,7 @@ use crate::{
 /// A session on a Spark Connect server. A clone is the same session.
 ///
 /// Temporary views, settings, uploaded data and tags belong to it. It ends on the server with [`stop`](Self::stop), or
-/// an hour after the last sign of life, which is given in the background while a clone of it is there
+/// an hour after the last request, which is made in the background as long as a clone of it exists
 /// ([`SessionBuilder::keep_alive`]).
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -108,7 +108,7 @@ impl Session {
         RuntimeConfig::new(self.client().clone())
     }
 
-    /// Whether a table or view of this (SQL) name exists.
+    /// Returns whether a table or view of this (SQL) name exists.
     ///
     /// # Errors
     /// [`Error::Server`] when the name cannot be read; [`Error::Unreachable`].

@@ -29,7 +29,7 @@ use crate::{
 ///
 /// Columns: `attempt` string, one for each time that bytes were written; `written_at` bigint, microseconds since 1970;
 /// `chunk` and `chunks` int; `data` binary, at most 4 MiB a row; `name` string, by which the table is partitioned. Every
-/// checkpoint is written by one command, and one of which rows are missing is as if it were not there. Old ones are removed
+/// checkpoint is written by one command, and one with missing rows is ignored. Old ones are removed
 /// by `DELETE`, or by dropping their partition where the table's format has no `DELETE`.
 ///
 /// Training waits while a checkpoint is written. Use [`Checkpoints::every`](crate::train::Checkpoints::every) to write
@@ -60,7 +60,7 @@ impl CheckpointTable {
         Ok(exists)
     }
 
-    /// The names whose rows are all there, with the attempt that wrote them last.
+    /// Returns the names whose rows are complete, with the attempt that wrote them last.
     async fn whole(&self) -> Result<Vec<(String, String)>> {
         if !self.exists().await? {
             return Ok(Vec::new());

@@ -17,7 +17,7 @@ use crate::{
 /// Turns the rows of one version of a model back into its manifest and weights. Rows may come in any order.
 ///
 /// Every row's SHA-256, every tensor's size and parts, the manifest's list of tensors and the checksum over all of them
-/// must agree, and the weights must fit the network. Memory is taken only for bytes that are there.
+/// must agree, and the weights must fit the network. Memory is taken only for bytes that exist.
 ///
 /// # Errors
 /// [`Error::ModelTable`] names `table` and the first thing that is missing or wrong.

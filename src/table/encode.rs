@@ -15,7 +15,7 @@ use crate::{
 
 /// Turns one version of a model into rows of [`layout::schema`].
 ///
-/// The manifest's `format`, `library`, `tensors` and `checksum` are filled in here. `created_at` is in microseconds since
+/// The manifest's `format`, `library`, `tensors` and `checksum` are filled in. `created_at` is in microseconds since
 /// 1970. Batches hold at most 4 MiB of tensor data each, the manifest is in the first.
 ///
 /// # Errors
@@ -30,7 +30,7 @@ pub fn encode(
     batches(model, version, created_at, manifest, weights)?.collect()
 }
 
-/// As [`encode()`], each batch made when it is asked for.
+/// As [`encode()`], each batch made on demand.
 ///
 /// # Errors
 /// [`Error::Network`] when the weights do not fit the network; then of each batch [`Error::Arrow`] when it cannot be built.

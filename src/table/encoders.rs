@@ -1,4 +1,4 @@
-//! Networks that learnt without labels, beside the network of a pipeline's last stage.
+//! Networks trained without labels, beside the network of a pipeline's last stage.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,10 +13,10 @@ use crate::{
     train::TrainParams,
 };
 
-/// How an encoder is named among a manifest's stages.
+/// Kind of an encoder among a manifest's stages.
 const STAGE: &str = "EncoderModel";
 
-/// A network that learnt without labels, one of a pipeline with several networks. Its tensors are named
+/// A network trained without labels, one of a pipeline with several networks. Its tensors are named
 /// `encoder0/0.weight` and so on, after its place among the manifest's encoders.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EncoderEntry {
@@ -24,15 +24,15 @@ pub struct EncoderEntry {
     pub network: NetworkSpec,
     /// The columns it was trained on.
     pub columns: Columns,
-    /// How it was trained.
+    /// Training parameters.
     pub training: TrainParams,
-    /// How training went.
+    /// Record of the training run.
     pub history: History,
     /// Where the rows came from.
     pub lineage: Lineage,
 }
 
-/// What a manifest's stages say of an encoder.
+/// An encoder among a manifest's stages.
 #[derive(Serialize, Deserialize)]
 struct Stage {
     stage: String,
@@ -91,7 +91,7 @@ impl<'a> Encoders<'a> {
         Some((EncoderEntry::of(model), model.encoder().weights()))
     }
 
-    /// What the manifest keeps of them.
+    /// Returns the manifest's entries for them.
     pub(super) fn entries(&self) -> Vec<EncoderEntry> {
         self.models.iter().map(|model| EncoderEntry::of(model)).collect()
     }
@@ -115,7 +115,7 @@ fn prefix(place: usize) -> String {
     format!("encoder{place}/")
 }
 
-/// Whether a manifest's stage is an encoder.
+/// Returns whether a manifest's stage is an encoder.
 pub(super) fn is_encoder(stage: &Value) -> bool {
     stage.get("stage").and_then(Value::as_str) == Some(STAGE)
 }

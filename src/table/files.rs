@@ -16,7 +16,7 @@ use crate::{
     nn::{Weights, replace_file},
 };
 
-/// What the files in a folder are called.
+/// Names of the files in a folder.
 const TENSORS: &str = "model.safetensors";
 const MANIFEST: &str = "manifest.json";
 

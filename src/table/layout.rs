@@ -1,7 +1,8 @@
 //! The format of a model table, version 1.
 //!
 //! One table holds many models, and many versions of each. A version is one manifest row and one or more rows per tensor,
-//! all written by one command. A tag is a row of its own: of kind `tag`, with the tag for its `name`; of several of one name
+//! all written by one command. A tag is a separate row: of kind `tag`, with the tag for its `name`; of several of one
+//! name
 //! the newest holds.
 //!
 //! | column | type | manifest row | tensor row |
@@ -91,20 +92,20 @@ pub struct Manifest {
     /// The classes' names, by label.
     #[serde(default)]
     pub classes: Vec<String>,
-    /// What the network's outputs mean when they are not the scores of classes.
+    /// Meaning of the network's outputs when they are not the scores of classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<Task>,
-    /// Other networks of the pipeline, which learnt without labels.
+    /// Other networks of the pipeline, trained without labels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub encoders: Vec<EncoderEntry>,
     /// Every fitted stage of the pipeline in order, as it describes itself.
     pub stages: Vec<serde_json::Value>,
-    /// How it was trained.
+    /// Training parameters.
     pub training: TrainParams,
-    /// How it predicts.
+    /// Prediction options.
     #[serde(default)]
     pub prediction: PredictOptions,
-    /// How training went.
+    /// Record of the training run.
     pub history: History,
     /// Figures of merit by name, such as `held_out_accuracy`.
     #[serde(default, with = "number::named")]
@@ -171,7 +172,7 @@ impl TensorEntry {
         Self { name: tensor.name.clone(), dtype: DTYPE.into(), shape }
     }
 
-    /// How many bytes the tensor's data takes; none when that is more than can be counted.
+    /// Returns the bytes of the tensor's data; `None` when that exceeds 64 bits.
     pub fn bytes(&self) -> Option<u64> {
         self.shape.iter().try_fold(4u64, |bytes, &d| bytes.checked_mul(d))
     }

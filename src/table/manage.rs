@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl ModelTable {
-    /// Gives a version a tag, such as `production`; a tag of that name which another version of the model has moves here.
+    /// Gives a version a tag, such as `production`; the tag moves if another version of the model has it.
     ///
     /// # Errors
     /// [`Error::Param`] for an empty tag; [`Error::ModelTable`] when there is no such version; [`Error::Server`],
@@ -60,7 +60,7 @@ impl ModelTable {
         })
     }
 
-    /// Copies a version, as a new version of a model of this or another table; returns its number there.
+    /// Copies a version, as a new version of a model of this or another table; returns its new number.
     ///
     /// # Errors
     /// As [`load`](Self::load) and [`save`](Self::save).
@@ -69,7 +69,7 @@ impl ModelTable {
         table.save(copy, &Manifest { withdrawn: Vec::new(), ..manifest }, &weights).await
     }
 
-    /// Deletes a version with its tags. A table whose format deletes no rows is written anew; then nobody else may write it
+    /// Deletes a version with its tags. A table whose format deletes no rows is rewritten; nothing else may write it
     /// meanwhile. The number of the newest version, once deleted, is given again.
     ///
     /// # Errors
@@ -142,8 +142,9 @@ impl ModelTable {
 }
 
 impl Manifest {
-    /// How two versions differ: settings, network, columns, lineage and figures of merit, but not weights and history. Each
-    /// with its path, such as `training.epochs`, its value here and in the other; null where there is none.
+    /// Returns the differences of two versions: settings, network, columns, lineage and metrics, but not weights and
+    /// history. Each
+    /// with its path, such as `training.epochs`, its value in this and in the other; null where it is missing.
     pub fn differences(&self, other: &Manifest) -> Vec<(String, Value, Value)> {
         let [ours, theirs] = [self, other].map(|manifest| {
             let mut value = serde_json::to_value(manifest).unwrap_or_default();

@@ -21,17 +21,17 @@ use crate::{
     session::Session,
 };
 
-/// How a network that learnt from labels is named among a manifest's stages; all else about it is in the manifest itself.
+/// Kind of a network trained with labels among a manifest's stages; all else about it is in the manifest itself.
 const NETWORK: &str = "NeuralClassificationModel";
 
-/// How a model of Spark ML's own is named among a manifest's stages.
+/// Kind of a model of Spark ML's own among a manifest's stages.
 const REMOTE: &str = "RemoteModel";
 
 impl PipelineModel {
     /// Writes the fitted pipeline as a new version of a model in a model table, and gives the version's number.
     ///
     /// # Errors
-    /// [`Error::Param`] when the pipeline has no network, or two that learnt from labels, or a model that the server keeps
+    /// [`Error::Param`] when the pipeline has no network, or two trained with labels, or a model that the server keeps
     /// ([`save_beside`](Self::save_beside) saves those), or another stage that is not this crate's; otherwise as
     /// [`ModelTable::save`].
     pub async fn save(&self, spark: &Session, table: &str, name: &str) -> Result<i64> {
@@ -41,8 +41,9 @@ impl PipelineModel {
 
     /// As [`save`](Self::save), for a pipeline with stages of Spark ML's own: models that the server keeps are written to
     /// new paths in `folder`, a folder of a file system that the whole cluster sees (`s3a://…`, `hdfs://…`, `dbfs:/…`), and
-    /// the version names them. [`load`](Self::load) reads them from there. What belongs to versions that are no longer
-    /// wanted is deleted by whoever owns the folder.
+    /// the version names them. [`load`](Self::load) reads them from those paths. Delete the paths of versions that are
+    /// no longer
+    /// wanted yourself.
     ///
     /// # Errors
     /// As [`save`](Self::save); [`Error::Server`] when a stage cannot be written to the folder.
@@ -59,7 +60,7 @@ impl PipelineModel {
         ModelTable::new(spark, table).save(name, &manifest, &weights).await
     }
 
-    /// Reads a version of a fitted pipeline back, the newest whole one when no version is asked for.
+    /// Reads a version of a fitted pipeline back, the newest whole one unless a version is given.
     ///
     /// # Errors
     /// As [`ModelTable::load`]; [`Error::ModelTable`] too when a stage is none this library knows.
@@ -128,7 +129,7 @@ pub(super) fn describe(pipeline: &PipelineModel, saved: &HashMap<usize, SavedMod
     Ok((Manifest { stages, metrics, encoders: encoders.entries(), ..manifest }, encoders.weights(weights)))
 }
 
-/// The manifest of a network that learnt from labels.
+/// Returns the manifest of a network trained with labels.
 fn describe_network(network: &NeuralClassificationModel) -> Manifest {
     let model = network.model();
     Manifest {

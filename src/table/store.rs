@@ -42,7 +42,7 @@ pub struct ModelEntry {
     pub name: String,
     /// Its newest version.
     pub latest: i64,
-    /// How many versions there are.
+    /// Number of versions.
     pub versions: u64,
     /// When the newest was written.
     pub created_at: SystemTime,
@@ -71,8 +71,8 @@ impl ModelTable {
     /// give two of them one number; who finds so withdraws and saves again under the next number, a few times if need be.
     /// Rows that were withdrawn stay in the table and are not read.
     ///
-    /// Dropping the future interrupts the write; what becomes of a half-written version is the table format's matter, but
-    /// it is never taken for whole.
+    /// Dropping the future interrupts the write; the table format decides about a half-written version, but
+    /// it is never read as a whole one.
     ///
     /// # Errors
     /// [`Error::Param`] for an empty name; [`Error::ModelTable`] when the table is no model table, or others were quicker
@@ -115,7 +115,7 @@ impl ModelTable {
         Err(self.bad(format!("model `{name}` was saved by others at each of {ATTEMPTS} attempts; save it again")))
     }
 
-    /// Whether the rows that were written as a version are all there, and no others.
+    /// Returns whether the rows that were written as a version are complete, without others.
     async fn holds_only(
         &self,
         name: &str,
@@ -148,7 +148,7 @@ impl ModelTable {
         Ok(())
     }
 
-    /// Reads a version of a model, the newest whole one when no version is asked for; gives its number too.
+    /// Reads a version of a model, the newest whole one unless a version is given; returns its number too.
     ///
     /// # Errors
     /// [`Error::ModelTable`] when there is no such table, model or version, or it is not whole, not what was written or
@@ -242,7 +242,7 @@ impl ModelTable {
         Ok(versions)
     }
 
-    /// Reads one version. How many bytes there are is asked before they are fetched.
+    /// Reads one version. Its size is queried before its rows are fetched.
     async fn read(&self, name: &str, version: i64) -> Result<(Manifest, Weights)> {
         let mut rows = self.model(name).filter(column("version").eq(lit(version)));
         if let Some(copy) = self.copy(name, version).await? {
@@ -322,7 +322,7 @@ impl ModelTable {
         Ok(batches.iter().map(|batch| self.numbers_of(batch, 0)).collect::<Result<Vec<_>>>()?.concat())
     }
 
-    /// Whether the table exists; refuses one that is no model table.
+    /// Returns whether the table exists; refuses one that is not a model table.
     pub(super) async fn exists(&self) -> Result<bool> {
         if !self.spark.table_exists(&self.table).await? {
             return Ok(false);
@@ -381,13 +381,13 @@ impl ModelTable {
     }
 }
 
-/// How often a save is tried that others get in the way of.
+/// Largest number of attempts of a save that conflicts with others.
 const ATTEMPTS: u32 = 6;
 
 /// The columns that say what a row of a version holds, without its data.
 const PARTS: [&str; 3] = ["name", "chunk", "sha256"];
 
-/// What rows of a version hold.
+/// Returns the parts in the rows of a version.
 fn parts(batches: &[RecordBatch]) -> Result<Vec<String>> {
     let mut parts = Vec::new();
     for batch in batches {

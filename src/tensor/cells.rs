@@ -11,7 +11,7 @@ use arrow::{
 use super::{Element, SparseRows, TensorField, convert::Real};
 use crate::{Error, Result};
 
-/// What a column's cells hold, row after row.
+/// Values of a column's cells, row after row.
 ///
 /// A row that cannot be read has zeros in its place (none where rows vary in length) and a [`CellFault`].
 #[derive(Debug, Clone, PartialEq)]
@@ -44,12 +44,12 @@ pub enum Values {
 pub struct CellFault {
     /// Its place in the batch, from 0.
     pub row: usize,
-    /// What is wrong with its cell, in words that follow "row 7 …".
+    /// Problem of its cell, in words that follow "row 7 …".
     pub reason: String,
 }
 
 impl Values {
-    /// How many there are.
+    /// Returns the number of rows.
     pub fn len(&self) -> usize {
         match self {
             Values::F32(values) => values.len(),
@@ -82,7 +82,7 @@ impl Values {
         }
     }
 
-    /// Whether there is none.
+    /// Returns whether it has no row.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 use super::reader::Readers;
 use crate::{Error, Result, stream::nested_field};
 
-/// The columns a network learns from.
+/// The columns that a network is trained on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Columns {
     /// Numbers, booleans, arrays of them or Spark ML vectors; side by side they form one row of features.
     pub features: Vec<String>,
-    /// What a row should give: its class, a whole number from 0 of any numeric type; or a number or an array of several.
-    /// Empty when rows are learnt from without.
+    /// Label of a row: its class, an integer from 0 of any numeric type; or a number or an array of several.
+    /// Empty when training without labels.
     pub label: String,
-    /// How much each row counts, at least 0; 1 when there is no such column.
+    /// Weight of each row, at least 0; 1 when there is no such column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<String>,
     /// A boolean column that is true for the rows to hold out.
@@ -24,7 +24,7 @@ pub struct Columns {
     /// after its inputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readers: Option<Readers>,
-    /// Whether rows are mostly zeros, of which only the other values are kept. Not for readers.
+    /// True if rows are sparse, so that only values other than zero are kept. Not for readers.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sparse: bool,
 }
@@ -48,7 +48,7 @@ impl Columns {
         self
     }
 
-    /// Learns from one column of features alone.
+    /// Trains on one column of features alone.
     pub fn unlabelled(features: impl Into<String>) -> Self {
         Self::new(features, "")
     }
@@ -73,7 +73,7 @@ impl Columns {
     }
 }
 
-/// What labels are.
+/// Kind of labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LabelKind {
     /// There is none.
@@ -91,7 +91,7 @@ pub enum LabelKind {
 }
 
 impl LabelKind {
-    /// What is wrong with a number, if it is none of these.
+    /// Returns the problem of a number, if it is none of these.
     pub(super) fn refuses(self, value: f64) -> Option<&'static str> {
         match self {
             LabelKind::Numbers | LabelKind::Counts if value.abs() > f64::from(f32::MAX) => {
@@ -104,7 +104,7 @@ impl LabelKind {
     }
 }
 
-/// What to do with a row that holds a null, a NaN or an infinity, or an array of another length than the rest.
+/// Policy for a row that holds a null, a NaN or an infinity, or an array of another length than the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnInvalid {
@@ -113,7 +113,7 @@ pub enum OnInvalid {
     Error,
     /// Leave the row out, and count it.
     Skip,
-    /// Keep the row; its prediction is null. Only for prediction: there is nothing to learn from such a row.
+    /// Keep the row; its prediction is null. Only for prediction: training cannot use such a row.
     Keep,
 }
 

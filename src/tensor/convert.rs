@@ -23,7 +23,7 @@ pub(super) enum Fault {
         expected: usize,
     },
     BadVector,
-    /// What a reader says of its cell.
+    /// A reader's problem with its cell.
     Cell(String),
 }
 
@@ -281,7 +281,7 @@ impl<'a> Column<'a> {
         self.nulls.is_some_and(|nulls| nulls.is_null(row))
     }
 
-    /// How many values a row that is not null has.
+    /// Returns the number of values of a row that is not null.
     pub(super) fn len(&self, row: usize) -> usize {
         match &self.rows {
             Rows::Numbers(_) => 1,
@@ -355,7 +355,8 @@ impl<'a> Column<'a> {
     }
 }
 
-/// Whether no value is a NaN or an infinity; without an early exit, so that it runs as wide as the processor can.
+/// Returns whether no value is a NaN or an infinity; without an early exit, so that it runs as wide as the processor
+/// can.
 fn all_finite<T: Real>(values: &[T]) -> bool {
     values.iter().fold(true, |all, value| all & value.is_finite())
 }

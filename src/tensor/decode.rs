@@ -7,7 +7,7 @@ use crate::Result;
 
 /// Turns the batches of one stream into canonical ones, see [`TensorField`].
 ///
-/// A decoder is made for one schema and fed its batches in order, on a thread of its own while training runs on another.
+/// A decoder is made for one schema and fed its batches in order, on a separate thread while training runs on another.
 pub trait Decoder: Send {
     /// The columns of the canonical batches, in order. None as long as no row has shown how wide rows are.
     fn fields(&self) -> &[TensorField];
@@ -38,16 +38,16 @@ pub(crate) fn fixed_bytes(fields: &[TensorField]) -> usize {
     fixed.map(|field| field.count().saturating_mul(field.element.bytes())).fold(0, usize::saturating_add)
 }
 
-/// How many rows of so many bytes are decoded at a time.
+/// Returns the number of rows of so many bytes that are decoded at a time.
 pub(crate) fn rows_at_once(bytes: usize) -> usize {
     (DECODED_AT_ONCE / bytes.max(1)).max(1)
 }
 
-/// What came of one batch.
+/// Result of decoding one batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decoded {
     /// The rows that can be used, in the columns of [`Decoder::fields`].
     pub batch: RecordBatch,
-    /// How many rows were left out.
+    /// Number of rows left out.
     pub skipped: u64,
 }

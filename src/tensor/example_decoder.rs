@@ -36,7 +36,7 @@ pub struct ExampleDecoder {
     weight: Option<Scalar>,
     held_out: Option<Scalar>,
     on_invalid: OnInvalid,
-    /// Whether features stay sparse.
+    /// True if features stay sparse.
     sparse: bool,
     rows_read: u64,
     skipped: u64,
@@ -83,8 +83,8 @@ impl ExampleDecoder {
     /// Finds the columns and checks their types, the label's as its kind asks for.
     ///
     /// # Errors
-    /// [`Error::Schema`] with the column, what would fit and what is there; [`Error::Param`] when no feature is named or
-    /// `on_invalid` would keep rows that nothing can be learnt from.
+    /// [`Error::Schema`] with the column, expected and found type; [`Error::Param`] when no feature is named or
+    /// `on_invalid` would keep rows that training cannot use.
     pub fn bind_as(schema: &Schema, columns: &Columns, kind: LabelKind, on_invalid: OnInvalid) -> Result<Self> {
         if on_invalid == OnInvalid::Keep {
             return Err(Error::param("handleInvalid", "keep", "`error` or `skip` while training"));

@@ -35,7 +35,7 @@ struct FeatureColumn {
     width: Option<usize>,
 }
 
-/// What is wrong with some rows of a batch.
+/// Problems of some rows of a batch.
 #[derive(Debug, Clone)]
 pub(super) struct Faults {
     /// One flag a row.
@@ -108,7 +108,7 @@ pub struct FeatureBlock {
 }
 
 impl FeatureBlock {
-    /// Whether the row can be used.
+    /// Returns whether the row can be used.
     pub fn is_valid(&self, row: usize) -> bool {
         self.faults.as_ref().is_none_or(|faults| !faults.bad[row])
     }
@@ -139,7 +139,7 @@ impl FeatureReader {
     /// Finds the columns and checks their types.
     ///
     /// # Errors
-    /// [`Error::Schema`] with the column, what would fit and what is there; [`Error::Param`] when no column is named.
+    /// [`Error::Schema`] with the column, expected and found type; [`Error::Param`] when no column is named.
     pub fn bind(schema: &Schema, columns: &[String]) -> Result<Self> {
         if columns.is_empty() {
             return Err(Error::param("featuresCol", "[]", "at least one column"));
@@ -212,7 +212,7 @@ impl FeatureReader {
     ///
     /// # Errors
     /// [`Error::Arrow`] when a column cannot be converted, [`Error::Data`] when its rows do not fit in memory. Rows that
-    /// cannot be used are no error here, see [`FeatureBlock::require_valid`].
+    /// cannot be used are not an error yet, see [`FeatureBlock::require_valid`].
     pub fn read(&mut self, batch: &RecordBatch) -> Result<FeatureBlock> {
         let mut values = Vec::new();
         let faults = self.append(batch, &mut values)?;

@@ -77,7 +77,7 @@ impl Element {
 pub struct RowShape {
     /// The dimensions; of a ragged row those after the first. A scalar has none.
     pub dims: Vec<usize>,
-    /// Whether there is a dimension before `dims` that each row has of its own, as sequences do.
+    /// True if each row has a separate first dimension before `dims`, as sequences do.
     pub ragged: bool,
 }
 
@@ -97,7 +97,7 @@ impl RowShape {
         Self { dims: step.into(), ragged: true }
     }
 
-    /// How many values a row has, or a step when ragged. A product too large to count is the largest number there is.
+    /// Returns the number of values of a row, or of a step when ragged. Saturates.
     pub fn count(&self) -> usize {
         self.dims.iter().fold(1, |count, dim| count.saturating_mul(*dim))
     }
@@ -112,7 +112,7 @@ pub struct TensorField {
     pub element: Element,
     /// The shape of one row.
     pub shape: RowShape,
-    /// Whether only the values that are not zero are kept, as [`SparseRows`](super::SparseRows).
+    /// True if only the values that are not zero are kept, as [`SparseRows`](super::SparseRows).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sparse: bool,
 }
@@ -128,12 +128,12 @@ impl TensorField {
         Self { sparse: true, ..Self::new(name, Element::F32, RowShape::fixed([width])) }
     }
 
-    /// How many values a row has, or a step when ragged.
+    /// Returns the number of values of a row, or of a step when ragged.
     pub fn count(&self) -> usize {
         self.shape.count()
     }
 
-    /// Whether the column is input to the network rather than a label, a weight or a mark.
+    /// Returns whether the column is input to the network rather than a label, a weight or a mark.
     pub fn is_input(&self) -> bool {
         ![LABEL, WEIGHT, HELD_OUT].contains(&self.name.as_str())
     }

@@ -37,8 +37,8 @@ impl InputDecoder {
     /// Finds the columns and checks their types.
     ///
     /// # Errors
-    /// [`Error::Schema`] with the column, what would fit and what is there; [`Error::Param`] when no feature is named or
-    /// `on_invalid` would keep rows that nothing can be learnt from.
+    /// [`Error::Schema`] with the column, expected and found type; [`Error::Param`] when no feature is named or
+    /// `on_invalid` would keep rows that training cannot use.
     pub fn bind(schema: &Schema, columns: &Columns, on_invalid: OnInvalid) -> Result<Self> {
         if on_invalid == OnInvalid::Keep {
             return Err(Error::param("handleInvalid", "keep", "`error` or `skip` while training"));
@@ -60,8 +60,8 @@ impl InputDecoder {
         })
     }
 
-    /// Refuses rows with a value outside `[low, high]`, whatever is to become of rows that cannot be used: such data is not
-    /// scaled as it should be.
+    /// Refuses rows with a value outside `[low, high]`, whatever the policy for invalid rows: such data is not
+    /// scaled as the units need.
     pub fn within(mut self, low: f32, high: f32) -> Self {
         self.range = Some([low, high]);
         self

@@ -5,9 +5,9 @@ use super::Values;
 /// Some rows, copied together.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Minibatch {
-    /// What the network eats.
+    /// Inputs of the network.
     pub inputs: Vec<Input>,
-    /// What it should say.
+    /// Targets of its outputs.
     pub targets: Targets,
     /// The weight of each row.
     pub weights: Vec<f32>,
@@ -28,7 +28,7 @@ pub struct Input {
     pub lengths: Option<Vec<u32>>,
 }
 
-/// What the network should say.
+/// Targets of a network's outputs.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum Targets {
     /// Nothing that a column holds: it may be the input itself.
@@ -46,7 +46,7 @@ pub enum Targets {
 }
 
 impl Minibatch {
-    /// How many rows.
+    /// Returns the number of rows.
     pub fn rows(&self) -> usize {
         self.weights.len()
     }

@@ -135,7 +135,7 @@ impl Rows {
         &self.fields
     }
 
-    /// How many rows there are.
+    /// Returns the number of rows.
     pub fn count(&self) -> u32 {
         self.starts[self.starts.len() - 1] - self.starts[0]
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// How gradients are limited before a step.
+/// Limit of the gradients of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Clip {
@@ -18,7 +18,7 @@ pub enum Clip {
     Value(f64),
 }
 
-/// What a clip comes to for one step's gradients: each is multiplied, then kept within the limit.
+/// Clipping of one step's gradients: each is multiplied, then kept within the limit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Clipping {
     pub(super) scale: f32,

@@ -25,10 +25,10 @@ use crate::{
     tensor::{Columns, Decoded, Decoder, Minibatch, Rows},
 };
 
-/// Minibatches that are ready before they are asked for.
+/// Minibatches that are prepared ahead.
 const PREFETCHED: usize = 2;
 
-/// Rows to learn from, in the order to learn from them.
+/// Training rows, in their order.
 pub(super) struct Block {
     pub(super) rows: Arc<Rows>,
     pub(super) order: Vec<u32>,
@@ -42,7 +42,7 @@ pub(super) struct Everything {
     pub(super) rows: Arc<Rows>,
     pub(super) split: Split,
     pub(super) skipped: u64,
-    /// How many rows to learn from each class has.
+    /// Number of training rows of each class.
     pub(super) classes: Vec<u64>,
     /// One more than the highest label; 0 when labels are no classes.
     pub(super) labels: usize,
@@ -57,7 +57,7 @@ impl Everything {
         RowCounts { trained: training.len() as u64, held_out: held_out.len() as u64, skipped: self.skipped }
     }
 
-    /// All rows to learn from, in the order of an epoch.
+    /// Returns all training rows, in the order of an epoch.
     pub(super) fn block(&self, params: &TrainParams, epoch: usize) -> Block {
         let order = shuffled(self.split.training.clone(), params, epoch, 0);
         Block { rows: self.rows.clone(), order, end: None }
@@ -72,7 +72,7 @@ fn shuffled(mut order: Vec<u32>, params: &TrainParams, epoch: usize, block: u32)
     order
 }
 
-/// What comes out of the stream: batches, then a word that it is complete. Without the word it was cut off.
+/// Output of the stream: batches, then a mark that it is complete. Without the mark it was cut off.
 pub(super) enum Arrived {
     Batch(RecordBatch),
     Complete,
@@ -83,10 +83,10 @@ pub(super) struct Feeder {
     pub(super) decoder: Box<dyn Decoder>,
     pub(super) params: TrainParams,
     pub(super) columns: Columns,
-    /// How many classes there are, when that is known beforehand.
+    /// Number of classes, when that is known before.
     pub(super) classes: Option<usize>,
     pub(super) expected_rows: Option<u64>,
-    /// Whether training may begin before all rows are there.
+    /// True if training may begin before all rows have arrived.
     pub(super) at_once: bool,
     pub(super) source: String,
     pub(super) observers: Vec<Arc<dyn Observer>>,
@@ -102,7 +102,7 @@ struct Progress {
     labels: usize,
     summer: RowSummer,
     block: Pending,
-    /// How many blocks were passed on.
+    /// Number of blocks passed on.
     sent: u32,
 }
 
@@ -121,10 +121,10 @@ struct HungUp;
 type Out = SyncSender<Result<Block>>;
 
 impl Feeder {
-    /// Runs until the stream is complete, something fails, or nobody listens any more.
+    /// Runs until the stream is complete, a step fails, or the receiver is gone.
     pub(super) fn run(mut self, arriving: mpsc::Receiver<Result<Arrived>>, out: Out) {
         if let Err(error) = self.feed(arriving, &out) {
-            // Nobody to tell when the training thread is gone.
+            // The training thread may be gone.
             let _ = out.send(Err(error));
         }
     }
@@ -264,14 +264,14 @@ impl Feeder {
     }
 }
 
-/// Minibatches where they are to be learnt from, ready before they are asked for.
+/// Minibatches on their devices, prepared ahead.
 pub(super) struct Prefetched<T> {
     staged: Receiver<Result<T>>,
     thread: JoinHandle<Option<Everything>>,
 }
 
-/// Copies the blocks' rows together and has `stage` place them on the devices, on a thread of its own that stops when
-/// nobody takes them any more. `stage` is told the minibatch's number within the epoch.
+/// Copies the blocks' rows together and has `stage` place them on the devices, on a separate thread that stops when
+/// the receiver is gone. `stage` gets the minibatch's number within the epoch.
 pub(super) fn prefetch<T, B, S>(blocks: B, stage: S, batch_size: usize) -> Prefetched<T>
 where
     T: Send + 'static,

@@ -17,10 +17,10 @@ pub(super) struct LossScale {
 impl LossScale {
     const FIRST: f64 = 65536.0;
     const STEPS: u32 = 2000;
-    /// What overflows below this overflows without a factor too.
+    /// A loss that overflows below this overflows without a factor too.
     const LEAST: f64 = 1.0 / 65536.0;
 
-    /// What a precision needs.
+    /// Returns the loss scale of a precision, if it needs one.
     pub(super) fn of(precision: Precision) -> Option<Self> {
         (precision == Precision::F16).then_some(Self { factor: Self::FIRST, steps: 0 })
     }
@@ -39,13 +39,13 @@ impl LossScale {
         }
     }
 
-    /// Whether no factor helps any more.
+    /// Returns whether no factor helps any more.
     pub(super) fn is_exhausted(&self) -> bool {
         self.factor < Self::LEAST
     }
 }
 
-/// Whether every gradient is a finite number.
+/// Returns whether every gradient is a finite number.
 pub(super) fn are_finite(gradients: &[Tensor]) -> candle_core::Result<bool> {
     for gradient in gradients {
         // Anything infinite or NaN becomes NaN, and so does a sum with one.

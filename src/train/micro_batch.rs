@@ -1,8 +1,8 @@
-//! How many rows of a step are learnt from at once.
+//! Gradient accumulation.
 
 use serde::{Deserialize, Serialize};
 
-/// How many rows of a step each replica learns from at once: gradient accumulation.
+/// Largest number of rows of a step that each replica computes at once: gradient accumulation.
 ///
 /// A step's gradients are added up over its parts before the one step that they give, so that its rows need not fit on the
 /// device together. The weights end the same to rounding, but for batch normalisation, whose statistics are those of a part.
@@ -14,7 +14,8 @@ pub enum MicroBatch {
     Whole,
     /// At most so many, at least 1.
     Rows(usize),
-    /// All at first; half as many from there on, with a warning, whenever a device's memory is full. The last bits of the
-    /// weights then depend on how much memory there was.
+    /// All at first; half as many from then on, with a warning, whenever a device's memory is full. The last bits of
+    /// the
+    /// weights then depend on the memory that was free.
     Fitting,
 }

@@ -2,7 +2,7 @@
 //!
 //! Reading order is the order of execution: [`TrainParams`] say how, [`Trainer::fit`] reads the rows, holds some out,
 //! shuffles, and steps while more arrive; each step takes a minibatch through the loss, its gradients, and the [`Optimizer`];
-//! [`Observer`]s are told.
+//! [`Observer`]s follow the run.
 
 mod checkpoint;
 mod clip;

@@ -1,4 +1,4 @@
-//! How to train.
+//! Training parameters.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::{
     tensor::{Columns, OnInvalid},
 };
 
-/// How to train a network.
+/// Parameters of training.
 ///
 /// | Name | Default | Purpose | Range |
 /// |---|---|---|---|
@@ -33,9 +33,9 @@ use crate::{
 /// | `max_steps` | none | ends training after so many steps, though epochs are left | ≥ 1 |
 /// | `max_seconds` | none | ends training after the step that passes so much time, earlier runs' counted | > 0 |
 /// | `loss` | cross-entropy | what the network learns | see [`Loss`] |
-/// | `corruption` | none | what is done to inputs that are learnt from | see [`Corruption`] |
-/// | `label_smoothing` | 0 | chance given to all classes evenly in place of the right one | [0, 1) |
-/// | `class_weights` | none | how much each class counts | see [`ClassWeights`] |
+/// | `corruption` | none | corruption of training inputs | see [`Corruption`] |
+/// | `label_smoothing` | 0 | probability spread evenly over all classes in place of the right one | [0, 1) |
+/// | `class_weights` | none | weight of each class | see [`ClassWeights`] |
 /// | `validation_fraction` | 0 | share of rows to hold out, chosen by the seed; not with a validation column | [0, 1) |
 /// | `shuffle` | true | new order of rows every epoch | |
 /// | `seed` | 42 | decides weights, order, dropout and the rows held out | |
@@ -56,13 +56,13 @@ pub struct TrainParams {
     pub epochs: usize,
     /// Rows per step, over all devices.
     pub batch_size: usize,
-    /// Rows of a step that a replica learns from at once; gradients are accumulated over them.
+    /// Rows of a step in one pass of a replica; gradients are accumulated over them.
     pub micro_batch: MicroBatch,
-    /// How gradients become steps.
+    /// Rule from gradients to steps.
     pub optimizer: Optimizer,
     /// The step size.
     pub learning_rate: f64,
-    /// How the learning rate changes while training.
+    /// Schedule of the learning rate.
     pub schedule: Schedule,
     /// The pull of the weights towards zero, decoupled from the gradient or added to it as the optimizer has it.
     pub weight_decay: f64,
@@ -86,32 +86,32 @@ pub struct TrainParams {
     pub max_steps: Option<usize>,
     /// Ends training after the step that passes so many seconds, those before an interruption counted.
     pub max_seconds: Option<f64>,
-    /// What the network learns.
+    /// Loss to minimise.
     pub loss: Loss,
-    /// What is done to inputs before they are learnt from.
+    /// Corruption of training inputs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub corruption: Option<Corruption>,
-    /// The chance given to all classes evenly in place of the right one; cross-entropy alone.
+    /// Probability spread evenly over all classes in place of the right one; cross-entropy alone.
     pub label_smoothing: f64,
-    /// How much each class counts; cross-entropy alone.
+    /// Weight of each class; cross-entropy alone.
     pub class_weights: ClassWeights,
     /// The share of rows to hold out.
     pub validation_fraction: f64,
-    /// Whether every epoch has a new order of rows.
+    /// True if every epoch has a new order of rows.
     pub shuffle: bool,
     /// Decides everything random.
     pub seed: u64,
-    /// What to do with rows that cannot be used.
+    /// Policy for rows that cannot be used.
     pub on_invalid: OnInvalid,
     /// One replica of the network on each.
     pub devices: Devices,
-    /// What the network computes in while it learns; weights and optimizer are in single precision always.
+    /// Precision of the network while training; weights and optimizer are in single precision always.
     pub precision: Precision,
     /// Bytes of rows that the first epoch shuffles together.
     pub shuffle_buffer: u64,
     /// Bytes of rows kept in memory for later epochs.
     pub cache_memory: u64,
-    /// Where the rows are that do not fit in there; the system's folder for temporary files when none is named.
+    /// Folder of the rows that exceed it; the system's folder for temporary files unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_folder: Option<PathBuf>,
 }
@@ -198,7 +198,7 @@ impl TrainParams {
         self.class_weights.check()
     }
 
-    /// Whether rows of mostly zeros may stay so: on the processor, in single precision, and as they came.
+    /// Returns whether sparse rows may stay sparse: on the processor, in single precision, and uncorrupted.
     pub(crate) fn takes_sparse(&self) -> bool {
         self.devices.are_processor() && self.precision == Precision::F32 && self.corruption.is_none()
     }

@@ -18,7 +18,7 @@ use tokio::{sync::mpsc, task::spawn_blocking};
 use super::feed::{Arrived, Block, Feeder};
 use crate::{Error, Result, stream::RecordStream};
 
-/// Reads a stream through `feeder` while `train` takes the blocks that come of it, each on a blocking thread of its own.
+/// Reads a stream through `feeder` while `train` takes its blocks, each on a separate blocking thread.
 /// Dropping the future sets the flag that `train` is given, and ends the reading at the next batch.
 pub(super) async fn read_and_train<T, F>(stream: RecordStream, feeder: Feeder, train: F) -> Result<T>
 where
@@ -43,7 +43,7 @@ where
     trained
 }
 
-/// Passes on what the stream gives, until it ends or nobody takes it any more.
+/// Passes on the stream's batches, until it ends or the receiver is gone.
 async fn pump(mut stream: RecordStream, arrived: mpsc::Sender<Result<Arrived>>) {
     loop {
         let next = match stream.try_next().await {
@@ -63,7 +63,7 @@ pub(super) fn reading_ended() -> Error {
     Error::Cancelled { what: "training, before all rows were there".into() }
 }
 
-/// A thread's panic goes on here; a runtime that ended cancelled the work.
+/// Resumes a thread's panic; a runtime that ended cancelled the work.
 fn ended<T>(e: tokio::task::JoinError, what: &str) -> Result<T> {
     if e.is_panic() {
         std::panic::resume_unwind(e.into_panic());

@@ -1,4 +1,4 @@
-//! One replica of the network on one device, and the share of a minibatch that it learns from.
+//! One replica of the network on one device, and its share of a minibatch.
 
 use std::{
     sync::Arc,
@@ -20,13 +20,13 @@ use crate::{
     tensor::{Element, Input, LabelKind, Minibatch, SparseRows, TensorField, Values, field::LABEL},
 };
 
-/// What one step, or several, saw.
+/// Sums of one step, or of several.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Tally {
     /// The weighted sum of the loss.
     #[serde(with = "number::one")]
     pub(super) loss: f64,
-    /// What to divide it by.
+    /// Divisor of the loss.
     pub(super) weight: f64,
     /// The sum that the figure of merit comes from, and over how many values.
     #[serde(with = "number::pair")]
@@ -54,7 +54,7 @@ impl Tally {
 /// A minibatch on its devices.
 pub(super) struct Staged {
     pub(super) rows: usize,
-    /// What the sum of the loss is divided by.
+    /// Divisor of the sum of the loss.
     pub(super) weight: f64,
     pub(super) shards: Vec<Shard>,
     /// The columns that occur in it, where rows are mostly zeros.
@@ -86,14 +86,15 @@ pub(super) struct Stager {
     pub(super) devices: Vec<Device>,
     pub(super) objective: Arc<Objective>,
     pub(super) ids: Vec<Id>,
-    /// Whether rows of mostly zeros stay so.
+    /// True if sparse rows stay sparse.
     pub(super) sparse: bool,
 }
 
 impl Stager {
     /// Splits a minibatch into runs of rows, one a device and as even as can be. With fewer rows than devices some replicas
-    /// sit the minibatch out. `at`, an epoch and the minibatch's number within it, decides how its input is made worse, if
-    /// that is asked for; it is not where the network is only measured.
+    /// sit the minibatch out. `at`, an epoch and the minibatch's number within it, decides how its input is corrupted,
+    /// if
+    /// corruption is set; it is `None` in evaluation.
     pub(super) fn stage(&self, mut minibatch: Minibatch, at: Option<(usize, u64)>) -> Result<Staged> {
         let rows = minibatch.rows();
         if self.sparse
@@ -182,7 +183,7 @@ impl Stager {
     }
 }
 
-/// Checks that there is what is to be learnt, be it classes, and one input of numbers; gives the shape of its rows.
+/// Checks that the fields have the label, such as classes, and one input of numbers; returns the shape of its rows.
 pub(super) fn check_fields(fields: &[TensorField], kind: LabelKind, ids: bool) -> Result<InputShape> {
     let label = fields.iter().find(|field| field.name == LABEL).map(|field| field.element);
     let (fits, expected) = match kind {
@@ -229,10 +230,10 @@ fn features(minibatch: &mut Minibatch) -> (usize, Option<Vec<u32>>, Vec<f32>) {
 /// A network on one device.
 pub(super) struct Replica {
     pub(super) network: Sequential,
-    /// What the network learns on, where that is the processor.
+    /// Buffers for training on the processor.
     tape: Option<Tape>,
     alone: Alone,
-    /// What the loss is multiplied by before its gradients are found.
+    /// Factor of the loss before its gradients are computed.
     pub(super) loss_factor: f64,
     /// Rows beyond which its memory is said to be full.
     #[cfg(test)]
@@ -246,11 +247,11 @@ pub(super) enum Alone {
     No,
     /// The one it runs on.
     One,
-    /// Some of its own.
+    /// A separate pool.
     Pool(Arc<rayon::ThreadPool>),
 }
 
-/// What a replica found in its shard.
+/// Results of a replica's shard.
 pub(super) struct Found {
     pub(super) loss: f64,
     pub(super) measured: (f64, f64),
@@ -281,7 +282,7 @@ impl Replica {
         }
     }
 
-    /// Puts another network in the place of the one that is there.
+    /// Replaces the network.
     pub(super) fn replace(&mut self, network: Sequential) -> Result<()> {
         self.tape = if network.has_kernels() { Some(Tape::new(&network)?) } else { None };
         self.network = network;
@@ -332,8 +333,9 @@ impl Replica {
         Ok((outputs.to_vec(), sum))
     }
 
-    /// The shard's part of the gradients of the mean loss, by at most `most` rows at a time. `mode` says of a row of the
-    /// global minibatch how to learn from it and from those behind it.
+    /// Computes the shard's part of the gradients of the mean loss, by at most `most` rows at a time. `mode` is the
+    /// mode for the rows
+    /// from a row of the global minibatch on.
     pub(super) fn learn(
         &mut self,
         objective: &Objective,
@@ -382,7 +384,7 @@ impl Replica {
         all.ok_or_else(|| Error::Cancelled { what: "a share of a minibatch without rows".into() })
     }
 
-    /// The gradients of a shard that is learnt from at once.
+    /// Computes the gradients of a shard in one pass.
     fn gradients(&mut self, objective: &Objective, shard: &Shard, mode: Mode) -> Result<Found> {
         #[cfg(test)]
         if self.fits.is_some_and(|fits| shard.rows > fits) {

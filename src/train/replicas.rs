@@ -35,15 +35,15 @@ pub(super) struct Replicas {
     objective: Arc<Objective>,
     seed: u64,
     micro: MicroBatch,
-    /// The most rows that a replica learns from at once.
+    /// Largest number of rows in a replica's micro-batch.
     most: usize,
-    /// What keeps gradients of half precision from vanishing.
+    /// Loss scale that keeps gradients of half precision from vanishing.
     pub(super) scale: Option<LossScale>,
     /// A thread for each replica, where there are several.
     pool: Option<rayon::ThreadPool>,
 }
 
-/// What a step saw and how long its parts took.
+/// Losses of a step, and the durations of its parts.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Seen {
     pub(super) tally: Tally,
@@ -82,7 +82,7 @@ impl Replicas {
         Ok(Self { replicas, optimizers, objective, seed, micro, most, scale, pool })
     }
 
-    /// What places minibatches where the replicas want them.
+    /// Returns the stager, which places minibatches on the replicas' devices.
     pub(super) fn stager(&self) -> Stager {
         let devices = self.replicas.iter().map(|replica| replica.network.device().clone()).collect();
         let ids = self.replicas[0].network.spec().ids();
@@ -160,12 +160,12 @@ impl Replicas {
         Ok(seen)
     }
 
-    /// What each replica finds in its shard.
+    /// Returns the results of each replica's shard.
     fn learn(&mut self, shards: &[Shard], step: usize) -> Result<Vec<Found>> {
         let Self { replicas, objective, seed, most, pool, micro, .. } = self;
         let (seed, most, objective) = (*seed, *most, &**objective);
         let statistics = match micro {
-            // What is learnt from twice must not be counted twice.
+            // Rows that are trained on twice must not be counted twice.
             MicroBatch::Fitting => Some(replicas[0].statistics()?),
             _ => None,
         };
@@ -237,7 +237,8 @@ impl Replicas {
         Ok(())
     }
 
-    /// Batch normalisation moves its running statistics by what each replica saw: from here on all have their mean, each
+    /// Batch normalisation moves its running statistics by each replica's rows: afterwards all replicas have their
+    /// mean, each
     /// weighted by its rows.
     fn merge_statistics(&mut self, shards: &[Shard]) -> Result<()> {
         if self.replicas.len() < 2 || self.replicas[0].network.statistics().is_empty() {
@@ -258,7 +259,7 @@ impl Replicas {
         self.replicas.iter().try_for_each(|replica| replica.set_statistics(&merged))
     }
 
-    /// What epochs are measured by.
+    /// Returns the metric of epochs.
     pub(super) fn metric(&self) -> Metric {
         self.objective.metric()
     }
@@ -302,7 +303,7 @@ impl Replicas {
         self.optimizers[0].1.state()
     }
 
-    /// Puts other weights in the place of those that are there.
+    /// Replaces the weights.
     pub(super) fn load(&mut self, spec: &NetworkSpec, weights: &Weights) -> Result<()> {
         let mut first: Option<usize> = None;
         for i in 0..self.replicas.len() {
@@ -319,7 +320,7 @@ impl Replicas {
         Ok(())
     }
 
-    /// Goes on from an optimizer's state.
+    /// Resumes from an optimizer's state.
     pub(super) fn resume(&mut self, params: &TrainParams, state: &OptimizerState) -> Result<()> {
         for (first, optimizer) in &mut self.optimizers {
             *optimizer = Updater::resume(params, self.replicas[*first].network.parameters(), state.clone())?;
@@ -352,7 +353,7 @@ fn on_device(e: Error, replica: usize, device: &str) -> Error {
     }
 }
 
-/// Whether a device had no room. The words are CUDA's, cuBLAS's and Metal's own: candle passes on no more.
+/// Returns whether a device had no room. The words are CUDA's, cuBLAS's and Metal's own: candle passes on no more.
 fn is_out_of_memory(e: &Error) -> bool {
     let Error::Tensor { source, .. } = e else { return false };
     let words = source.to_string().to_lowercase().replace('_', " ");

@@ -1,4 +1,4 @@
-//! How the learning rate changes while training.
+//! Learning-rate schedules.
 
 use std::f64::consts::PI;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, number};
 
-/// What the learning rate of the parameters is multiplied with, by step.
+/// Factor of the parameters' learning rate, by step.
 ///
 /// Schedules over the whole run end with its last epoch. While the number of steps in an epoch is not known (the first
 /// epoch of a source that does not say its rows), they move from epoch to epoch.
@@ -43,7 +43,7 @@ pub enum Schedule {
     WarmUp {
         /// Steps, at least 1; step `i` has the share `(i + 1) / (steps + 1)`.
         steps: u64,
-        /// What follows; it counts from the run's beginning, and is not itself a warm-up.
+        /// Schedule that follows; it counts from the run's beginning, and is not itself a warm-up.
         after: Box<Schedule>,
     },
     /// From a 25th up to the learning rate along half a cosine, then down to almost nothing (Smith and Topin,
@@ -52,7 +52,7 @@ pub enum Schedule {
         /// The share of the run that goes up, in (0, 1); PyTorch's default is 0.3.
         up: f64,
     },
-    /// Times `factor` when the loss on the rows held out, or else on those learnt from, has not fallen for more than
+    /// Times `factor` when the loss on the validation rows, or else on the training rows, has not fallen for more than
     /// `patience` epochs, PyTorch's `ReduceLROnPlateau`.
     Plateau {
         /// In (0, 1).
@@ -81,7 +81,7 @@ pub struct Position {
     pub step: u64,
 }
 
-/// What [`Schedule::Plateau`] remembers; the other schedules remember nothing.
+/// State of [`Schedule::Plateau`]; the other schedules have none.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Plateau {
     /// The share that is left of the learning rate.

@@ -7,7 +7,7 @@ use crate::{
     tensor::Columns,
 };
 
-/// Row numbers to learn from, and row numbers held out, decided row by row as they come.
+/// Numbers of training rows and of held-out rows, decided row by row as they arrive.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Split {
     pub(super) training: Vec<u32>,
@@ -15,7 +15,7 @@ pub(super) struct Split {
 }
 
 impl Split {
-    /// How many rows were assigned; also the next row's number.
+    /// Returns the number of assigned rows; also the next row's number.
     pub(super) fn rows(&self) -> u32 {
         (self.training.len() + self.held_out.len()) as u32
     }

@@ -31,22 +31,22 @@ impl Stop {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it was asked to.
+    /// Returns whether a stop was requested.
     pub fn requested(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Ends training when the loss on the rows held out, or else on those learnt from, no longer falls.
+/// Ends training when the loss on the validation rows, or else on the training rows, no longer falls.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EarlyStopping {
     /// Epochs without a new lowest loss after which training ends, at least 1.
     pub patience: usize,
-    /// How far below the lowest loss so far a loss must be to count, finite and at least 0.
+    /// Least difference to the lowest loss so far that counts, finite and at least 0.
     #[serde(default)]
     pub min_delta: f64,
-    /// Whether the model gets the weights of the epoch with the lowest loss.
+    /// True if the model gets the weights of the epoch with the lowest loss.
     #[serde(default)]
     pub restore_best: bool,
 }

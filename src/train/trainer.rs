@@ -1,4 +1,4 @@
-//! What to train.
+//! Trains a network on the rows of a source.
 
 mod course;
 mod task;
@@ -56,7 +56,7 @@ pub struct Trainer {
 
 type MakeDecoder = Arc<dyn Fn(&Schema) -> Result<Box<dyn Decoder>> + Send + Sync>;
 
-/// How often training begins when the cluster loses rows that are being read.
+/// Largest number of starts when the cluster loses rows while they are read.
 const BEGINNINGS: u32 = 3;
 
 impl Trainer {
@@ -140,13 +140,13 @@ impl Trainer {
         self
     }
 
-    /// Writes checkpoints, and goes on from the last one of the same run if there is one.
+    /// Writes checkpoints, and resumes from the last one of the same run if there is one.
     pub fn checkpoints(mut self, checkpoints: Checkpoints) -> Self {
         self.checkpoints = Some(checkpoints);
         self
     }
 
-    /// Ends training early when `stop` is asked to.
+    /// Ends training early at the request of `stop`.
     pub fn stop(mut self, stop: Stop) -> Self {
         self.stop = stop;
         self
@@ -161,8 +161,9 @@ impl Trainer {
     /// by the cache's budget, three blocks, a few minibatches and 8 bytes a row.
     ///
     /// When the cluster loses rows that it kept while they arrive ([`Error::is_rows_lost`](crate::Error::is_rows_lost)), the
-    /// source is opened again and training begins again, from the last checkpoint or from its start; the third loss is an
-    /// error. Observers are told of each beginning.
+    /// source is opened again and training starts again, from the last checkpoint or from its beginning; the third loss
+    /// is an
+    /// error. Observers are called for each start.
     ///
     /// Decoding, copying minibatches together and the steps each have a blocking thread of the Tokio runtime or of their
     /// own; dropping the future stops them at the next batch or step, and removes what was cached.
@@ -219,7 +220,8 @@ impl Trainer {
         })
     }
 
-    /// What is known of the run before its first step: exact when all rows are there, else by what is expected.
+    /// Returns the facts known of the run before its first step: exact once all rows have arrived, else by the expected
+    /// number.
     fn announced(&self, everything: Option<&Everything>, parameters: usize, classes: &[String]) -> Run {
         let RowCounts { trained, held_out, skipped } = everything.map(Everything::counts).unwrap_or_else(|| {
             let rows = self.expected_rows.unwrap_or(0);

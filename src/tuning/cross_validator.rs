@@ -12,7 +12,7 @@ use crate::{
     ml::{Estimator, Model, ParamMap, evaluation::Evaluator},
 };
 
-/// The best model, learnt from all rows, and what came of every candidate.
+/// The best model, trained on all rows, and the results of every candidate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tuned {
     /// The model.
@@ -24,7 +24,8 @@ pub struct Tuned {
 /// Told the results when a tuner is a stage of a pipeline.
 type Report = Arc<dyn Fn(&TuningResults) + Send + Sync>;
 
-/// Judges every candidate on each of several folds, which it does not learn from (`org.apache.spark.ml.tuning.CrossValidator`).
+/// Evaluates every candidate on each of several folds that it was not trained on
+/// (`org.apache.spark.ml.tuning.CrossValidator`).
 ///
 /// | param | default | purpose |
 /// |---|---|---|
@@ -40,12 +41,12 @@ pub struct CrossValidator<E> {
     report: Option<Report>,
 }
 
-/// Judges every candidate on one part of the rows, which it does not learn from
+/// Evaluates every candidate on one part of the rows that it was not trained on
 /// (`org.apache.spark.ml.tuning.TrainValidationSplit`).
 ///
 /// | param | default | purpose |
 /// |---|---|---|
-/// | `trainRatio` | 0.75 | the share of the rows to learn from |
+/// | `trainRatio` | 0.75 | share of the rows to train on |
 /// | `seed` | 42 | decides which rows, as for the CrossValidator |
 #[derive(Clone)]
 pub struct TrainValidationSplit<E> {
@@ -64,7 +65,7 @@ impl<E: Tunable> CrossValidator<E> {
         Self { search: Search::new(estimator, candidates, evaluator, folding), report: None }
     }
 
-    /// How many folds, from 2 to 1000.
+    /// Sets the number of folds, from 2 to 1000.
     pub fn num_folds(mut self, folds: usize) -> Self {
         if let Folding::Folds { count, .. } = &mut self.search.folding {
             *count = folds;
@@ -100,7 +101,7 @@ impl<E: Tunable> TrainValidationSplit<E> {
         Self { search: Search::new(estimator, candidates, evaluator, folding), report: None }
     }
 
-    /// The share of the rows to learn from, above 0 and below 1.
+    /// Sets the share of the rows to train on, above 0 and below 1.
     pub fn train_ratio(mut self, ratio: f64) -> Self {
         if let Folding::Share { train, .. } = &mut self.search.folding {
             *train = ratio;
@@ -117,7 +118,7 @@ impl<E: Tunable> TrainValidationSplit<E> {
     }
 }
 
-/// What both do alike.
+/// Common methods of both.
 macro_rules! tuner {
     ($tuner:ident) => {
         impl<E: Tunable> $tuner<E> {

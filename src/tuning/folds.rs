@@ -23,7 +23,7 @@ use crate::{
 /// The column that a row's fold follows from, the last one: the fold itself, or a hash of the row's values.
 pub(super) const FOLD: &str = "__tinderbox_fold";
 
-/// How rows are told apart.
+/// Key by which rows get their folds.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Folding {
     /// Into so many folds, each held out in turn; by a column, or else at random.
@@ -33,7 +33,7 @@ pub(super) enum Folding {
 }
 
 impl Folding {
-    /// Which folds are held out, each while the others are learnt from.
+    /// Returns the folds that are held out, each while training on the others.
     pub(super) fn held_out(&self) -> std::ops::Range<i32> {
         match self {
             Folding::Folds { count, .. } => 0..*count as i32,
@@ -60,7 +60,7 @@ impl Folding {
         }
     }
 
-    /// What a row's fold follows from, an expression of the columns that are used.
+    /// Returns the expression that decides a row's fold, of the columns in use.
     pub(super) fn column(&self, schema: &Schema, used: &[&StructField]) -> Result<Column> {
         let hash = |seed: i64| {
             let seed = lit(seed).cast(DataType::Long);
@@ -142,7 +142,7 @@ pub(super) struct FoldedRows {
     schema: SchemaRef,
     /// The fold of every row, batch by batch.
     folds: Arc<Vec<Vec<i32>>>,
-    /// How many rows each fold has.
+    /// Number of rows of each fold.
     counts: Vec<u64>,
 }
 
@@ -174,7 +174,7 @@ impl FoldedRows {
         Ok(Self { rows, schema, folds: Arc::new(folds), counts })
     }
 
-    /// The rows to learn from while a fold is held out, and how many they are.
+    /// Returns the training rows while a fold is held out, and their number.
     pub(super) fn without(&self, fold: i32) -> (Part, u64) {
         let all: u64 = self.counts.iter().sum();
         (self.part(Pick::Without(fold)), all - self.counts.get(fold as usize).copied().unwrap_or(0))
@@ -202,7 +202,7 @@ enum Pick {
     Without(i32),
 }
 
-/// Some of the rows, as a source. Rows are picked batch by batch as they are asked for.
+/// Some of the rows, as a source. Rows are picked batch by batch on demand.
 #[derive(Debug, Clone)]
 pub(super) struct Part {
     of: FoldedRows,

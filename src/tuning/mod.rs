@@ -1,4 +1,5 @@
-//! Which params are best: candidates of a grid or drawn at random, each judged on rows that it did not learn from.
+//! Search for the best params: candidates of a grid or drawn at random, each evaluated on rows that it was not trained
+//! on.
 //!
 //! Rows are hashed on the cluster and divided locally into folds of equal size. They are read once, into the local cache
 //! that [`TrainParams`](crate::train::TrainParams) sets, and all candidates train from there, as many at a time as the

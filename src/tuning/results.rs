@@ -1,4 +1,4 @@
-//! What came of every candidate.
+//! Results of every candidate.
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
@@ -6,14 +6,14 @@ use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch
 
 use crate::{Error, Result, ml::ParamMap};
 
-/// One candidate and what came of it.
+/// One candidate and its results.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tried {
     /// The params that it had besides the estimator's own.
     pub params: ParamMap,
     /// The figure of each fold that was held out.
     pub metrics: Vec<f64>,
-    /// How long learning took, over all folds, in seconds.
+    /// Seconds of training, over all folds.
     pub seconds: f64,
 }
 
@@ -23,7 +23,7 @@ impl Tried {
         self.metrics.iter().sum::<f64>() / self.metrics.len() as f64
     }
 
-    /// How far the folds are apart: the sample standard deviation, 0 of one fold.
+    /// Returns the sample standard deviation over the folds, 0 of one fold.
     pub fn std(&self) -> f64 {
         let (mean, n) = (self.mean(), self.metrics.len());
         if n < 2 {
@@ -34,14 +34,14 @@ impl Tried {
     }
 }
 
-/// What came of all candidates, as a table too.
+/// Results of all candidates, as a table too.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TuningResults {
     /// The candidates, in the order they were given.
     pub tried: Vec<Tried>,
     /// Which is the best.
     pub best: usize,
-    /// Whether more of the figure is better.
+    /// True if a larger metric is better.
     pub larger_is_better: bool,
 }
 

@@ -24,7 +24,7 @@ use crate::{
 /// The candidate, the fold that was held out, the figure for it, and the seconds that it took.
 type Attempt = (usize, i32, f64, f64);
 
-/// A search: what is tuned, what is tried, how it is judged.
+/// A search: the estimator, its candidates, and their evaluator.
 #[derive(Debug, Clone)]
 pub(super) struct Search<E> {
     pub(super) estimator: E,
@@ -61,7 +61,7 @@ impl<E: Tunable> Search<E> {
         self.candidates.iter().map(candidate).collect()
     }
 
-    /// Reads the rows, tries all candidates, and has the best learn from all rows.
+    /// Reads the rows, evaluates all candidates, and trains the best on all rows.
     pub(super) async fn run(&self, frame: &DataFrame) -> Result<(NeuralModel, TuningResults)> {
         let candidates = self.check()?;
         let folding = self.folding.clone();
@@ -129,7 +129,7 @@ impl<E: Tunable> Search<E> {
         FoldedRows::new(rows, &self.folding)
     }
 
-    /// Learns without a fold and judges the predictions for it; says how many seconds it took.
+    /// Trains without a fold and evaluates the predictions for it; returns the seconds too.
     async fn attempt(
         &self,
         candidate: &E,
@@ -152,7 +152,7 @@ impl<E: Tunable> Search<E> {
     }
 }
 
-/// Features are large, and not judged.
+/// Features are large, and evaluators do not read them.
 fn without(batch: &RecordBatch, features: &[String]) -> Result<RecordBatch> {
     let schema = batch.schema();
     let others = schema.fields().iter().enumerate().filter(|(_, field)| !features.contains(field.name()));

@@ -1,7 +1,7 @@
 //! An archive of the classes that a Spark server loads, which more than halves the time to start and to first answers.
 //!
-//! The JVM writes one when a server ends that was told so (JEP 350), and checks for itself that it fits whenever it is
-//! used. It is made once per Java, for a Spark of our own installation: another's folder may change under it.
+//! The JVM writes one when a server with that flag ends (JEP 350), and checks itself that it fits whenever it is
+//! used. It is made once per Java, and only for a Spark that tinderbox installed: other folders may change.
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ use crate::{
     connect::{Client, ConnectOptions, ExecuteOptions},
 };
 
-/// What the server does before its classes are written down: a table, a shuffle, a sort, a join, results as Arrow.
+/// Work that loads the usual classes before they are archived: a table, a shuffle, a sort, a join, results as Arrow.
 const EXERCISE: [&str; 4] = [
     "CREATE TABLE exercise USING parquet AS SELECT id, id % 7 AS k, concat('x', id) AS x, array(float(id)) AS v FROM range(999)",
     "SELECT k, count(*), avg(id), max(x), collect_list(v) FROM exercise WHERE x LIKE '%1%' GROUP BY k ORDER BY k",
@@ -33,10 +33,10 @@ const EXERCISE: [&str; 4] = [
     "DROP TABLE exercise",
 ];
 
-/// How long the JVM may take to write the archive as it ends: seconds, or minutes where the machine is busy.
+/// Time limit of the JVM for writing the archive as it ends: seconds, or minutes where the machine is busy.
 const WRITING: Duration = Duration::from_secs(300);
 
-/// The archive for this Spark under this Java, made if there is none; none where there cannot be one.
+/// Returns the archive for this Spark under this Java, made if missing; `None` where there cannot be one.
 ///
 /// A Java that cannot make one leaves an empty file, so that it is tried once and the server starts all the same.
 pub(super) async fn archive(home: &SparkHome, java: &Java) -> Result<Option<PathBuf>> {

@@ -172,7 +172,7 @@ fn connect_version(jar: &Path) -> Option<String> {
     name.split_once('-').map(|(_scala, version)| version.to_owned())
 }
 
-/// What a folder holds, sorted; nothing if it cannot be read.
+/// Returns the entries of a folder, sorted; empty if it cannot be read.
 fn entries(folder: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> =
         fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect();

@@ -1,7 +1,7 @@
 //! Installs Spark into the user's cache, once, from the Python package index.
 //!
 //! The `pyspark` package is a whole Spark: scripts and all jars, those of Connect and MLlib among them. It goes into a
-//! Python environment of its own, so that the server's Python functions have an interpreter that fits.
+//! separate Python environment, so that the server's Python functions have an interpreter that fits.
 
 use std::{
     fs::{self, File},
@@ -20,12 +20,13 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// How the names of folders begin that are still being filled.
+/// Prefix of folders that are still being filled.
 pub(super) const PARTIAL: &str = ".partial-";
 
 /// Installs the wanted release, or waits for another process that is doing so. Blocks.
 ///
-/// The installation grows in a folder beside its place and is moved there whole, so that what is there is complete.
+/// The installation is built in a folder beside its destination and moved as a whole, so a destination is always
+/// complete.
 pub(super) fn install(search: &Search) -> Result<SparkHome> {
     let Some((cache, target)) = search.cache.clone().zip(search.installation()) else {
         return Err(failed(
@@ -44,7 +45,7 @@ pub(super) fn install(search: &Search) -> Result<SparkHome> {
         ))
     })?;
 
-    // A name of its own: the pip of an installer that was killed may still be writing to the last one.
+    // Under a new name: the pip of an installer that was killed may still be writing to the last one.
     clear(&cache)?;
     remove(&target)?;
     let partial = cache.join(format!("{PARTIAL}{}-{}", search.wanted(), Uuid::new_v4().simple()));

@@ -1,4 +1,4 @@
-//! How large the heap of a local Spark is by default.
+//! Default heap size of a local Spark.
 
 const GIB: u64 = 1 << 30;
 

@@ -1,7 +1,7 @@
-//! A Spark of one's own, on this machine, for development, tests and small data.
+//! A private Spark on this machine, for development, tests and small data.
 //!
 //! [`LocalSpark`] finds a Spark and a Java (or installs the Spark into the user's cache, once), starts a Connect server
-//! on a free port of the loopback address, and takes it down again whatever becomes of the process that started it.
+//! on a free port of the loopback address, and stops it however the process that started it ends.
 
 mod archive;
 mod find;
@@ -192,7 +192,7 @@ impl LocalSparkBuilder {
         self
     }
 
-    /// Whether Python functions run in an environment with numpy and pyarrow, which networks that the cluster scores need;
+    /// Runs Python functions in an environment with numpy and pyarrow, which networks scored on the cluster need;
     /// not unless set. The environment is made in the cache when it is first needed (250 MB).
     pub fn python_workers(mut self, wanted: bool) -> Self {
         self.python_workers = wanted;
@@ -206,7 +206,7 @@ impl LocalSparkBuilder {
         self
     }
 
-    /// How long the server may take until it answers.
+    /// Sets the time limit for the server's first answer.
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.start_timeout = timeout;
         self

@@ -42,17 +42,17 @@ appender.out.layout.pattern = %d{HH:mm:ss} %p %c{1}: %m%n%ex
 /// Lines of the log that an error repeats.
 const LOG_TAIL: usize = 30;
 
-/// How often the log is looked at while the server starts.
+/// Interval at which the log is read while the server starts.
 const POLL: Duration = Duration::from_millis(20);
 
-/// What a client of HTTP/2 says first: the preface and an empty SETTINGS frame.
+/// First bytes of an HTTP/2 client: the preface and an empty SETTINGS frame.
 const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// What the JVM does with an archive of its classes.
+/// Use of an archive of classes by the JVM.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ClassArchive<'a> {
     Use(&'a Path),
-    /// As it ends of its own.
+    /// Written as the JVM exits.
     Write(&'a Path),
 }
 
@@ -116,7 +116,7 @@ impl Launch<'_> {
         if let Some(python) = self.python.or_else(found) {
             command.env("PYSPARK_PYTHON", python);
         }
-        // These speak to clients, or would have the server ask for a token that nobody here knows of.
+        // These speak to clients, or would have the server require a token that this process does not know.
         for name in ["SPARK_REMOTE", "SPARK_CONNECT_MODE", "SPARK_CONNECT_AUTHENTICATE_TOKEN"] {
             command.env_remove(name);
         }
@@ -175,13 +175,13 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Makes the folder and runs what `command` builds for it, a watchdog that is told by its standard input.
+    /// Creates the folder and runs what `command` builds for it: a watchdog that waits on its standard input.
     fn spawn(command: impl FnOnce(&Path) -> Command) -> Result<Self> {
         let folder = env::temp_dir().join(format!("tinderbox-spark-{}", Uuid::new_v4().simple()));
         make_folder(&folder)?;
         let mut command = command(&folder);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        // A group of its own: Ctrl-C in a terminal reaches this process alone, and the watchdog does the rest.
+        // A separate process group: Ctrl-C in a terminal reaches this process alone, and the watchdog does the rest.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         match command.spawn() {
@@ -217,7 +217,7 @@ impl Server {
         Some(self.read("exit")).filter(|status| !status.is_empty())
     }
 
-    /// Asks the server to end of its own. The shell's `kill`: a small system has no program of that name.
+    /// Asks the server to exit. By the shell's `kill`: a small system has no program of that name.
     pub(super) fn terminate(&self) -> Result<()> {
         let kill = format!("kill -s TERM {}", self.process_id);
         match Command::new("sh").args(["-c", &kill]).stderr(Stdio::null()).status() {
@@ -227,7 +227,7 @@ impl Server {
         }
     }
 
-    /// One of the folder's files; empty when it is not there yet.
+    /// Returns one of the folder's files; empty while it does not exist.
     fn read(&self, name: &str) -> String {
         let bytes = fs::read(self.folder.join(name)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).trim_end().to_owned()
@@ -244,7 +244,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         drop(self.watchdog.stdin.take());
-        // It has nothing left to do but to kill and to remove. Should even that fail, there is nobody to tell.
+        // It has nothing left to do but to kill and to remove; a failure of that cannot be reported anywhere.
         let _ = self.watchdog.wait();
     }
 }

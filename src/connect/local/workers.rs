@@ -14,10 +14,10 @@ use crate::{Error, Result};
 /// The environment's folder in the cache, named after what is in it.
 const FOLDER: &str = "python-workers-1";
 
-/// What networks are computed with, and how their columns travel.
+/// Packages that compute networks, and carry their columns.
 const PACKAGES: [&str; 2] = ["numpy>=1.26", "pyarrow>=18"];
 
-/// Makes the environment, unless it is there; gives its interpreter. Blocks.
+/// Creates the environment unless it exists, and returns its interpreter. Blocks.
 pub(super) fn install(search: &Search) -> Result<PathBuf> {
     let cache = search.cache.clone();
     let cache =

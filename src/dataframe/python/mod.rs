@@ -1,4 +1,4 @@
-//! Python functions over Arrow columns, run by the cluster's own workers; no Python is needed here.
+//! Python functions over Arrow columns, run by the cluster's own workers; this process needs no Python.
 
 mod pickle;
 mod workers;
@@ -17,14 +17,14 @@ const SCALAR_ARROW: i32 = 250;
 /// A function of Arrow arrays that gives an Arrow array of as many values.
 #[derive(Debug, Clone)]
 pub(crate) struct PythonFunction {
-    /// What plans call it.
+    /// Name in plans.
     pub(crate) name: String,
     /// An expression whose value is the function.
     pub(crate) expression: String,
     /// Names that the expression uses.
     pub(crate) names: Vec<(&'static str, Global)>,
     pub(crate) result: DataType,
-    /// Whether Spark may call it more often than once a row, or move it in the plan.
+    /// False if Spark must not call it more than once a row, or move it in the plan.
     pub(crate) deterministic: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What the cluster's Python workers have.
+//! Packages of the cluster's Python workers.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,7 @@ use crate::{
 /// Versions of Python that workers may have. The server takes a function only of its workers' own.
 const VERSIONS: [&str; 6] = ["3.11", "3.12", "3.10", "3.13", "3.9", "3.14"];
 
-/// How long a server without usable workers is not asked again.
+/// Time before a server without usable workers is checked again.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Python workers with numpy and pyarrow.
@@ -30,7 +30,7 @@ pub(crate) struct Workers {
     pub(crate) packages: String,
 }
 
-/// What was found at each address, and when.
+/// Result of the check at each address, and its time.
 type Found = HashMap<String, (Result<Workers, String>, Instant)>;
 
 static FOUND: LazyLock<Mutex<Found>> = LazyLock::new(Mutex::default);

@@ -20,7 +20,7 @@ pub(super) struct Block {
 pub(super) struct Blocks {
     pub(super) layout: LocalRows,
     rows: RecordStream,
-    /// What was read and is in no block yet.
+    /// Rows read, and not yet part of a block.
     pending: Option<RecordBatch>,
     writer: StreamWriter<Vec<u8>>,
     written: u64,

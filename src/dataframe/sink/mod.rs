@@ -80,7 +80,7 @@ impl Uploaded {
         write.option("maxRecordsPerFile", (LARGEST_FILE / self.row_bytes).max(1))
     }
 
-    /// The rows for as long as the session, or a frame of it, is there.
+    /// Returns the rows, valid as long as the session or a frame of it exists.
     pub(crate) fn into_frame(self) -> DataFrame {
         if let Some(staging) = self.staging {
             self.frame.context.keep(staging);
@@ -88,7 +88,7 @@ impl Uploaded {
         self.frame
     }
 
-    /// Drops the staging table. A failure is logged: whatever was made of the rows is there.
+    /// Drops the staging table. A failure is logged only: the result made of the rows is complete.
     pub(crate) async fn close(self) {
         if let Some(staging) = self.staging {
             staging.close().await;

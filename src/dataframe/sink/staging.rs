@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// How often a block is tried.
+/// Largest number of attempts for one block.
 const ATTEMPTS: u32 = 4;
 
 /// Time before a block is tried again, growing with every attempt.
@@ -34,7 +34,7 @@ pub(super) struct Staging {
     layout: LocalRows,
     /// The copy of the session that uploads go through, and the blocks that it holds.
     carrier: Option<(Carrier, u32)>,
-    /// How many copies there have been.
+    /// Number of copies so far.
     carriers: u32,
     /// Rows by block, of those that were written.
     written: BTreeMap<i64, u64>,
@@ -222,7 +222,7 @@ pub(super) fn schema_text(layout: &LocalRows) -> String {
     layout.spark.to_ddl().unwrap_or_else(|| layout.spark.to_json())
 }
 
-/// Whether a write may succeed when it is tried again: anything but a refusal of the plan.
+/// Returns whether a retry of a write may succeed: anything but a refusal of the plan.
 fn may_succeed_later(error: &Error) -> bool {
     match error {
         Error::Server(error) => !error.is_refused_plan(),

@@ -20,7 +20,7 @@ const HASH: &str = "__tinderbox_hash";
 /// The column of a row's place among all, while the rows are kept.
 const PLACE: &str = "__tinderbox_place";
 
-/// What a row's group follows from.
+/// Expression that decides a row's group.
 ///
 /// A cluster that loses an executor computes some partitions again, and their rows may come in another order than before.
 /// A group must follow from what a row *is*; where it followed from where the row was, some rows would come twice and
@@ -61,7 +61,7 @@ fn hash(schema: &Schema) -> Column {
     function("xxhash64", schema.fields().iter().map(hash_input))
 }
 
-/// A column as Spark's hash functions take it: they refuse what has no order of its own.
+/// Returns a column as Spark's hash functions accept it: they refuse types without an order.
 pub(crate) fn hash_input(field: &StructField) -> Column {
     match has_unordered(&field.data_type) {
         true => function("to_json", [column(&field.name)]),
@@ -88,8 +88,8 @@ pub(super) fn group_is(key: i32) -> Column {
     column(GROUP).eq(lit(i64::from(key)).cast(DataType::Integer))
 }
 
-/// A number for each partition that Spark's hash partitioning puts there, so that no partition has two groups and none is
-/// empty. Were Spark to hash otherwise some day, the groups would still be right, and only less even.
+/// Finds a number for each partition that Spark's hash partitioning puts there, so that each partition has exactly one
+/// group. Were Spark to hash otherwise some day, the groups would still be right, and only less even.
 pub(super) fn partition_keys(partitions: usize) -> Vec<i32> {
     let mut keys = vec![None; partitions];
     let mut missing = partitions;

@@ -1,4 +1,4 @@
-//! Which file each row comes from, where that can be told: a plan that only reads files and works row by row gives the
+//! The file that each row comes from, where that is known: a plan that only reads files and works row by row gives the
 //! same rows however its files are divided over queries.
 
 use spark_connect::col;
@@ -9,7 +9,7 @@ use crate::{
     dataframe::{DataFrame, ExplainMode, column},
 };
 
-/// What works row by row, of the nodes of a physical plan.
+/// Nodes of a physical plan that work row by row.
 const ROW_WISE: [&str; 5] = ["Project", "Filter", "ColumnarToRow", "FileScan", "Generate"];
 
 /// Functions whose value is another the next time, or depends on how rows are divided.
@@ -31,7 +31,7 @@ pub(super) fn with_path(frame: &DataFrame, name: &str) -> Option<DataFrame> {
     Some(DataFrame::from_relation(frame, relation))
 }
 
-/// Whether the plan only reads files, row by row, and gives the same rows every time.
+/// Returns whether the plan only reads files, row by row, and gives the same rows every time.
 ///
 /// # Errors
 /// As [`DataFrame::explain`].

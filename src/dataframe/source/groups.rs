@@ -43,7 +43,7 @@ pub(super) fn pack(tallies: &[Tally], cap: u64) -> Vec<std::ops::Range<usize>> {
     runs
 }
 
-/// How many groups rows are dealt to at random so that, but for bad luck of one in ten thousand, none exceeds `cap`.
+/// Returns the number of random groups of which none exceeds `cap`, but for a probability of one in ten thousand.
 ///
 /// The bytes of a group of mean m vary by at most √(m · largest row); the mean lies four of those below the cap.
 pub(super) fn deal(tally: &Tally, cap: u64) -> usize {

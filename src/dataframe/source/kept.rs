@@ -91,7 +91,7 @@ pub(super) async fn stage(
         let location = scratch::location(frame, &table).await?;
         let Some(by_path) = files::with_path(&staged, PATH) else { return Ok(Vec::new()) };
         let found = measure::by(&by_path, schema, column(PATH)).await?;
-        // Read by path: no catalog is asked, so that a server that was started again, and forgot the table, serves it.
+        // Read by path, without a catalog, so that a restarted server, which forgot the table, serves it.
         let path = |(paths, row, _): &(ArrayRef, usize, Tally)| {
             let path = paths.as_string_opt::<i32>().map_or("", |paths| paths.value(*row));
             format!("{}/{}", location.trim_end_matches('/'), path.rsplit('/').next().unwrap_or_default())
@@ -116,7 +116,7 @@ pub(super) async fn stage(
     }
 }
 
-/// Whether no group is larger than the cap because many rows are alike.
+/// Returns whether no group is larger than the cap because many rows are alike.
 fn are_even(groups: &[Group], cap: u64) -> bool {
     groups.iter().all(|group| group.tally.bytes <= cap || group.rows == Some(1))
 }

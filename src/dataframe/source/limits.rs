@@ -1,4 +1,4 @@
-//! What the server can stand: its memory, its limit on results, and settings for rows of a size.
+//! Limits of the server: its memory, its limit on results, and settings for rows of a size.
 
 use spark_connect_proto::{config_request as ask, config_request::operation::OpType};
 
@@ -12,13 +12,13 @@ use crate::{
 /// Bytes of a group, unless something is in the way.
 const CAP: u64 = 128 << 20;
 
-/// What all rows together are divided into at least, and bytes of a group below which that is not worth a query. Rows are
+/// Least number of groups of all rows, and bytes of a group below which that is not worth a query. Rows are
 /// handed on group by group: whoever waits for the first or works on the last waits for one of them.
 const GROUPS: u64 = 16;
 const WORTH: u64 = 16 << 20;
 
 /// A group's share of the driver's memory: two are under way, each in up to three forms (task result, message, buffer of
-/// the network), and there must be room for the rest.
+/// the network), and the rest needs room as well.
 const OF_MEMORY: u64 = 12;
 
 /// A group's share of the limit on one query's results, which counts them with overhead.
@@ -102,7 +102,7 @@ impl BatchSizes {
     }
 }
 
-/// Has each file be read by tasks of its own, so that a task's rows are those that were measured.
+/// Gives each file tasks of its own, so that a task's rows are the measured ones.
 pub(super) async fn one_file_a_task(client: &Client) -> Result<()> {
     prefer(client, "a task for each file", vec![("spark.sql.files.openCostInBytes", (1u64 << 40).to_string())]).await
 }

@@ -22,7 +22,7 @@ pub(super) struct Tally {
     /// Bytes and rows of the largest partition, which one task computes.
     pub(super) task: u64,
     pub(super) task_rows: u64,
-    /// How many partitions there are.
+    /// Number of partitions.
     pub(super) tasks: u64,
 }
 

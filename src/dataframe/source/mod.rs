@@ -30,13 +30,13 @@ use crate::{
     stream::{RecordSource, RecordStream},
 };
 
-/// How a frame's rows are divided into partition groups.
+/// Division of a frame's rows into partition groups.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Strategy {
     /// One plan when all rows fit under the cap; else [`Files`](Self::Files) where the plan allows it; else
     /// [`Persisted`](Self::Persisted), or [`Staged`](Self::Staged) in the current database where that is more than a third
-    /// of an executor's memory and the user may write there.
+    /// of an executor's memory and the user may write to it.
     #[default]
     Auto,
     /// One plan, whatever its size. What broke off after rows were handed on cannot be read again.
@@ -47,19 +47,20 @@ pub enum Strategy {
     /// Groups of files, for a plan that reads files (one table or path) and only selects, computes and filters row by row.
     /// Nothing is copied. No file may have more rows than the cap allows.
     Files,
-    /// The rows computed once and kept in executor storage, in memory and on disk. Needs no place to write. They go when
-    /// the server is started again; an epoch that was under way then cannot go on. What goes with an executor is computed
+    /// The rows computed once and kept in executor storage, in memory and on disk. Needs no place to write. They are
+    /// lost
+    /// when the server is restarted; an epoch under way then fails. Rows lost with an executor are computed
     /// again, so the plan's values must not hang on the order of its rows, as `rand()` after a shuffle does: stage those.
     Persisted,
     /// The rows computed once and written, in files of some MiB: survives a restart of the server.
     Staged(Scratch),
 }
 
-/// How rows are read.
+/// Settings of a source.
 ///
 /// | field | default | purpose | legal |
 /// |---|---|---|---|
-/// | `cap` | 128 MiB, or a twelfth of the driver's memory or a third of `spark.driver.maxResultSize` if that is less | bytes of Arrow that a group may have; a single larger row is a group of its own. Rows are divided into 16 groups at least, unless these would be smaller than 16 MiB | 64 KiB or more |
+/// | `cap` | 128 MiB, or a twelfth of the driver's memory or a third of `spark.driver.maxResultSize` if that is less | bytes of Arrow that a group may have; a single larger row forms a group alone. Rows are divided into 16 groups at least, unless these would be smaller than 16 MiB | 64 KiB or more |
 /// | `in_flight` | 2 | groups that the cluster works on at a time | 1 to 16 |
 /// | `strategy` | [`Strategy::Auto`] | how groups are formed | |
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +69,7 @@ pub struct SourceOptions {
     pub cap: Option<u64>,
     /// Groups that the cluster works on at a time.
     pub in_flight: usize,
-    /// How groups are formed.
+    /// Strategy that forms the groups.
     pub strategy: Strategy,
 }
 
@@ -94,7 +95,7 @@ impl SourceOptions {
     }
 }
 
-/// What was decided.
+/// Decisions of a source: how its rows are read.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourcePlan {
@@ -102,7 +103,7 @@ pub struct SourcePlan {
     pub strategy: Strategy,
     /// Why, in a few words.
     pub reason: String,
-    /// How many plans give the rows.
+    /// Number of plans that give the rows.
     pub groups: usize,
     /// All rows, by the cluster's count.
     pub rows: u64,
@@ -116,16 +117,18 @@ pub struct SourcePlan {
 ///
 /// The first stream (or [`plan`](Self::plan)) measures the rows with one aggregate, decides, and says so in one line of the
 /// log; later ones use the same groups. Groups are read in order, the next under way while one is handed on. A group is
-/// handed on when all of it is here and its count is the cluster's, so a group that broke off (connection lost for good,
-/// session forgotten, server started again) is read again without a row coming twice. At most `in_flight + 1` groups are in
-/// memory here.
+/// handed on once it has arrived whole and its count is the cluster's. So a group that broke off (connection lost for
+/// good,
+/// session forgotten, server restarted) is read again without a row coming twice. At most `in_flight + 1` groups are in
+/// this process's memory.
 ///
 /// Rows are read in a copy of the frame's session, so that settings for large cells (the Parquet reader's rows per batch
-/// and such) hold for these queries alone. The plan must mean the same there: where it depends on what a copy lacks, such as
+/// and such) hold for these queries alone. The plan must mean the same in the copy: where it depends on what a copy
+/// lacks, such as
 /// a SQL variable, and with Spark before 4.1, which cannot copy sessions, it is read in the frame's own session, without
 /// those settings.
 ///
-/// What the cluster keeps for it goes with the last clone of the source and its streams, in the background
+/// The copy that the cluster keeps is dropped with the last clone of the source and its streams, in the background
 /// ([`Client::settle`](crate::connect::Client::settle) waits for that), or at once with [`close`](Self::close).
 #[derive(Clone)]
 pub struct PartitionedSource {
@@ -157,7 +160,7 @@ impl PartitionedSource {
         self.changed(|options| options.in_flight = groups)
     }
 
-    /// How groups are formed.
+    /// Sets the strategy that forms the groups.
     pub fn strategy(self, strategy: Strategy) -> Self {
         self.changed(|options| options.strategy = strategy)
     }
@@ -184,7 +187,7 @@ impl PartitionedSource {
 
     /// Opens a stream of all rows.
     ///
-    /// Resolves when the first group is here. Dropping the stream interrupts the work on the cluster.
+    /// Resolves when the first group has arrived. Dropping the stream interrupts the work on the cluster.
     ///
     /// # Errors
     /// As [`plan`](Self::plan) and [`DataFrame::stream`]; [`Error::Data`] when the cluster gives other rows than it counted.

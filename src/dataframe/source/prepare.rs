@@ -36,7 +36,7 @@ const MOST_VALUES: u64 = 100_000;
 /// Rows looked at before all are measured, where a reader's batches might be too large for the cluster.
 const GLANCE: i32 = 32;
 
-/// What a row is taken to have for that.
+/// Bytes that a row is assumed to have for that.
 const GLANCE_ROW: u64 = 1 << 20;
 
 /// A source that is ready to be read.
@@ -51,7 +51,7 @@ pub(super) struct Prepared {
     names: Option<Vec<String>>,
 }
 
-/// What is to be let go of on the cluster, once.
+/// Resources on the cluster to release, once.
 #[derive(Debug)]
 struct Hold(Mutex<Option<Held>>);
 
@@ -59,7 +59,7 @@ struct Hold(Mutex<Option<Held>>);
 struct Held {
     kept: Option<Kept>,
     sessions: Arc<Sessions>,
-    /// Whether the session is the source's own.
+    /// True if the session belongs to the source.
     own_session: bool,
     origin: Client,
 }
@@ -83,14 +83,14 @@ impl Prepared {
         let own_session = fork.is_some();
         let client = fork.unwrap_or_else(|| origin.clone());
         let sessions = Arc::new(Sessions::new(client.clone(), frame.clone(), state));
-        // From here on, whatever fails, the session is ended.
+        // From this line on, any failure ends the session.
         let hold = Hold(Mutex::new(Some(Held { kept: None, sessions: sessions.clone(), own_session, origin })));
         let limits = Limits::of(&client, options.cap).await?;
         let mut here = frame.in_session(&client);
         let mut schema = here.schema().await?;
         let names = schema.repeated_name().is_some().then(|| schema.names().map(str::to_owned).collect::<Vec<_>>());
         if let Some(names) = &names {
-            // Expressions name columns: each gets a name of its own until the rows are here.
+            // Expressions name columns: each gets a unique name until the rows have arrived.
             let own = names.iter().enumerate().map(|(i, name)| format!("{name}__tinderbox_{i}"));
             here = here.rename(own);
             schema = here.schema().await?;
@@ -121,7 +121,7 @@ impl Prepared {
         Ok(Self { plan, groups, in_flight: options.in_flight, sessions, hold, names })
     }
 
-    /// What the rows depend on in the frame's session.
+    /// Returns the session state that the rows depend on.
     pub(super) fn state(&self) -> &SessionState {
         self.sessions.state()
     }
@@ -203,7 +203,7 @@ impl Drop for Hold {
 struct Deciding<'a> {
     frame: &'a DataFrame,
     schema: Schema,
-    /// What was set before, where the session is the source's own and its settings may be changed.
+    /// Settings to restore, where the session is the source's own and its settings may be changed.
     batches: Option<BatchSizes>,
     limits: Limits,
 }
@@ -261,7 +261,7 @@ impl Deciding<'_> {
         }
     }
 
-    /// Has the cluster keep the rows: in its memory what fits there, as files what does not.
+    /// Has the cluster keep the rows: in memory as far as they fit, the rest as files.
     async fn kept(&self, tally: Tally, reason: String) -> Result<Decision> {
         if tally.bytes <= self.limits.kept {
             return self.persisted(tally, reason).await;
@@ -410,7 +410,7 @@ async fn fork(frame: &DataFrame, state: &SessionState) -> Result<Option<Client>>
     Ok(None)
 }
 
-/// Whether the plan has parts that only its own session has.
+/// Returns whether the plan has parts that only its own session has.
 fn is_bound_to_session(frame: &DataFrame) -> bool {
     let plan = format!("{:?}", frame.relation());
     // A copy of a session lacks the uploads that chunked and other cached local relations name.

@@ -17,7 +17,7 @@ use tokio::{sync::Mutex, task::JoinHandle};
 use super::{groups::Group, pieces, state::SessionState};
 use crate::{Error, Result, connect::Client, dataframe::DataFrame, stream::RecordStream};
 
-/// How often a group is tried.
+/// Largest number of attempts for one group.
 const ATTEMPTS: u32 = 5;
 
 /// Groups that fail are cut into smaller tasks, down to these bytes.
@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 #[derive(Debug)]
 pub(super) struct Sessions {
     current: Mutex<Client>,
-    /// Whether the groups are of this session alone.
+    /// True if only this session can read the groups.
     bound: AtomicBool,
     /// Bytes of rows that one task gives at most.
     task: AtomicU64,
@@ -77,7 +77,7 @@ impl Sessions {
     async fn recover(&self, failed: &Client, error: Error) -> Result<()> {
         match &error {
             Error::Incomplete { .. } => Ok(()),
-            // Spark has no condition of its own for a result that was lost, an executor that died, or too large a result.
+            // Spark has no error condition for a result that was lost, an executor that died, or too large a result.
             Error::Server(failed) if failed.class.is_empty() && !failed.is_refused_plan() => {
                 let task = self.task.load(Ordering::Relaxed);
                 if task <= SMALLEST_TASK {
@@ -120,7 +120,7 @@ pub(super) fn changed_meaning(lost: &Error) -> Error {
     }
 }
 
-/// One group's rows, all there.
+/// All rows of one group.
 type Rows = (SchemaRef, Vec<RecordBatch>);
 
 /// Reads the groups in order, `in_flight` at a time; each is handed on when it is complete and counted. `keep` is held

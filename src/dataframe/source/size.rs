@@ -1,4 +1,4 @@
-//! How many bytes a row is in Arrow, as an expression: exact for numbers, strings, binary and arrays of numbers, close
+//! Arrow bytes of a row, as an expression: exact for numbers, strings, binary and arrays of numbers, close
 //! for the rest.
 
 use spark_connect::{column::Column, functions, lit, lit_string, types::DataType};

@@ -1,4 +1,4 @@
-//! What a frame's rows depend on in its session, so that another session is proven to read the same before it is used.
+//! The session state that a frame's rows depend on: another session is proven to read the same before it is used.
 //!
 //! A copy of a session lacks SQL variables and the current catalog; a session in place of a lost one lacks temporary
 //! views, functions and whatever was set by `SET`. The same plan may then fail, or read another table of the same name.
@@ -16,7 +16,7 @@ use crate::{
     dataframe::{DataFrame, ExplainMode, texts},
 };
 
-/// Settings, catalog and database of a session, and a plan as it was analysed there.
+/// Settings, catalog and database of a session, and a plan as that session analysed it.
 #[derive(Debug, Clone)]
 pub(super) struct SessionState {
     settings: BTreeMap<String, String>,
@@ -45,7 +45,7 @@ impl SessionState {
         Ok(Self { settings, place, analysed })
     }
 
-    /// Whether the plan means the same in this frame's session, which may not understand it at all.
+    /// Returns whether the plan means the same in this frame's session, which may not understand it at all.
     async fn holds_for(&self, frame: &DataFrame) -> Result<bool> {
         match analysed(frame).await {
             Ok(found) => Ok(found == self.analysed),
@@ -63,7 +63,7 @@ impl SessionState {
         self.holds_for(frame).await
     }
 
-    /// Gives a new session the settings, catalog and database; says whether the plan then means the same there.
+    /// Gives a new session the settings, catalog and database; returns whether the plan then means the same in it.
     ///
     /// # Errors
     /// [`Error::Server`] for a catalog or database that is gone;

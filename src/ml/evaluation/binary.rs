@@ -27,7 +27,7 @@ pub enum BinaryMetric {
     AreaUnderPr,
 }
 
-/// Judges scores of two classes (`org.apache.spark.ml.evaluation.BinaryClassificationEvaluator`).
+/// Evaluates scores of two classes (`org.apache.spark.ml.evaluation.BinaryClassificationEvaluator`).
 ///
 /// | param | default | purpose |
 /// |---|---|---|
@@ -75,7 +75,8 @@ impl BinaryClassificationEvaluator {
         self
     }
 
-    /// Both areas and curves, from one aggregate: rows grouped by score. The groups stream here in the order of their
+    /// Returns both areas and curves, from one aggregate: rows grouped by score. The groups stream in the order of
+    /// their
     /// scores; memory does not grow with their number.
     ///
     /// # Errors
@@ -112,7 +113,7 @@ impl BinaryClassificationEvaluator {
         self.judge(&counts)
     }
 
-    /// All figures of rows that are here; the same as those of a frame of these rows.
+    /// Returns all metrics of local rows; the same as those of a frame of these rows.
     ///
     /// # Errors
     /// As [`Evaluator::evaluate`].
@@ -204,7 +205,7 @@ impl Count {
     }
 }
 
-/// What a threshold on the score comes to.
+/// A point of both curves: the rates for one threshold on the score.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CurvePoint {
     /// Rows with this score or more count as positive.

@@ -1,7 +1,7 @@
-//! How good predictions are, each evaluator by one aggregate on the cluster.
+//! Metrics of predictions, each evaluator by one aggregate on the cluster.
 //!
 //! An evaluator reads columns that a model wrote, as `org.apache.spark.ml.evaluation` does, and its figures are Spark's.
-//! What the aggregate gives is kept whole ([`MulticlassMetrics`], [`BinaryMetrics`], [`RegressionMetrics`],
+//! The aggregate's result is kept whole ([`MulticlassMetrics`], [`BinaryMetrics`], [`RegressionMetrics`],
 //! [`MultilabelMetrics`]), so that every figure of a table costs one pass.
 
 mod binary;
@@ -38,19 +38,19 @@ pub trait Evaluator: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`Error::Schema`] for a column that is missing or of the wrong type; [`Error::Param`] for params that cannot work;
-    /// [`Error::Data`] for values that cannot be judged, or no row; [`Error::Server`]; [`Error::Unreachable`].
+    /// [`Error::Data`] for values that cannot be evaluated, or no row; [`Error::Server`]; [`Error::Unreachable`].
     fn evaluate<'a>(&'a self, frame: &'a DataFrame) -> futures::future::BoxFuture<'a, Result<f64>>;
 
-    /// The figure of rows that are here, with their predictions: the same as of a frame of these rows.
+    /// Returns the metric of local rows, with their predictions: the same as of a frame of these rows.
     ///
     /// # Errors
-    /// As [`evaluate`](Self::evaluate); [`Error::Param`] when the evaluator can judge rows on the cluster only.
+    /// As [`evaluate`](Self::evaluate); [`Error::Param`] when the evaluator needs the cluster.
     fn evaluate_rows(&self, rows: &[RecordBatch]) -> Result<f64> {
         let found = format!("{self:?} and {} batches of rows", rows.len());
         Err(Error::param("evaluator", found, "one of classes, numbers or scores to judge rows outside the cluster"))
     }
 
-    /// Whether more of it is better.
+    /// Returns whether a larger value is better.
     fn is_larger_better(&self) -> bool;
 }
 

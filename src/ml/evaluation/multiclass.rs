@@ -38,13 +38,13 @@ pub enum MulticlassMetric {
     HammingLoss,
 }
 
-/// Judges predicted classes (`org.apache.spark.ml.evaluation.MulticlassClassificationEvaluator`).
+/// Evaluates predicted classes (`org.apache.spark.ml.evaluation.MulticlassClassificationEvaluator`).
 ///
 /// | param | default | purpose |
 /// |---|---|---|
 /// | `labelCol`, `predictionCol` | `label`, `prediction` | true and predicted class, numbers |
-/// | `probabilityCol` | none | a vector or array of every class's chance, for the log-loss |
-/// | `weightCol` | none | how much each row counts |
+/// | `probabilityCol` | none | a vector or array of every class's probability, for the log-loss |
+/// | `weightCol` | none | weight of each row |
 /// | `metricName` | `f1` | the figure that [`evaluate`](Evaluator::evaluate) gives |
 #[derive(Debug, Clone)]
 pub struct MulticlassClassificationEvaluator {
@@ -81,7 +81,7 @@ impl MulticlassClassificationEvaluator {
         self
     }
 
-    /// The column of every class's chance.
+    /// Names the column of every class's probability.
     pub fn probability_col(mut self, name: impl Into<String>) -> Self {
         self.probability = Some(name.into());
         self
@@ -129,7 +129,7 @@ impl MulticlassClassificationEvaluator {
         Ok(MulticlassMetrics::new(found))
     }
 
-    /// All figures of rows that are here; the same as those of a frame of these rows.
+    /// Returns all metrics of local rows; the same as those of a frame of these rows.
     ///
     /// # Errors
     /// As [`Evaluator::evaluate`].
@@ -160,7 +160,7 @@ impl MulticlassClassificationEvaluator {
         Ok(MulticlassMetrics::new(cells.into_values().collect()))
     }
 
-    /// Refuses the log-loss of no chances.
+    /// Refuses the log-loss without probabilities.
     fn check(&self) -> Result<()> {
         if self.metric == MulticlassMetric::LogLoss && self.probability.is_none() {
             return Err(Error::param("probabilityCol", "none", "a column of chances, for the log-loss"));
@@ -177,7 +177,7 @@ impl MulticlassClassificationEvaluator {
             _ => return Err(Error::schema(name, "a vector or array of chances", field.data_type.simple_string())),
         };
         let chance = function("get", [as_array(column(name), kind), double(&self.label).cast_str("int")]);
-        // Spark's `least` would pass over a chance that is not there.
+        // Spark's `least` ignores a missing probability.
         let missing = chance.clone().is_null().or(chance.clone().is_nan());
         let kept = function("greatest", [function("least", [chance, lit_double(1.0 - EPS)]), lit_double(EPS)]);
         let kept = functions::when(missing, lit_double(f64::NAN)).otherwise(kept);
@@ -277,7 +277,8 @@ impl MulticlassMetrics {
         self.cells.iter().filter(|c| c.label == label && c.prediction == prediction).map(|c| c.weight).sum()
     }
 
-    /// A figure. The log-loss is 0 when the evaluator had no `probabilityCol`, and NaN when a row has no chance for its
+    /// Returns a metric. The log-loss is 0 when the evaluator had no `probabilityCol`, and NaN when a row has no
+    /// probability for its
     /// class.
     pub fn get(&self, metric: MulticlassMetric) -> f64 {
         let averaged = |figure: &dyn Fn(&ClassMetrics) -> f64| -> f64 {

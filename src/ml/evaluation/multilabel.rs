@@ -36,7 +36,7 @@ pub enum MultilabelMetric {
     MicroF1Measure,
 }
 
-/// Judges sets of classes (`org.apache.spark.ml.evaluation.MultilabelClassificationEvaluator`).
+/// Evaluates sets of classes (`org.apache.spark.ml.evaluation.MultilabelClassificationEvaluator`).
 ///
 /// | param | default | purpose |
 /// |---|---|---|

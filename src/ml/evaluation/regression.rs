@@ -28,7 +28,7 @@ pub enum RegressionMetric {
     Var,
 }
 
-/// Judges predicted numbers (`org.apache.spark.ml.evaluation.RegressionEvaluator`).
+/// Evaluates predicted numbers (`org.apache.spark.ml.evaluation.RegressionEvaluator`).
 ///
 /// | param | default | purpose |
 /// |---|---|---|
@@ -76,7 +76,7 @@ impl RegressionEvaluator {
         self
     }
 
-    /// Whether R² compares with 0 in place of the mean.
+    /// Sets whether R² compares with 0 in place of the mean.
     pub fn through_origin(mut self, through_origin: bool) -> Self {
         self.through_origin = through_origin;
         self
@@ -154,7 +154,7 @@ impl RegressionEvaluator {
         })
     }
 
-    /// All figures of rows that are here; those of a frame of these rows, but for rounding.
+    /// Returns all metrics of local rows; those of a frame of these rows, but for rounding.
     ///
     /// # Errors
     /// As [`Evaluator::evaluate`].

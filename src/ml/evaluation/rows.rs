@@ -1,4 +1,4 @@
-//! Columns of rows that are here, to be judged without the cluster.
+//! Columns of local rows, for evaluation without the cluster.
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch},
@@ -52,7 +52,7 @@ pub(super) fn picked(batch: &RecordBatch, name: &str, which: impl Fn(usize) -> u
     Ok((0..lists.len()).map(pick).collect())
 }
 
-/// Whether a column holds lists.
+/// Returns whether a column holds lists.
 pub(super) fn is_list(batch: &RecordBatch, name: &str) -> Result<bool> {
     Ok(matches!(found(batch, name)?.data_type(), DataType::List(_)))
 }

@@ -27,7 +27,7 @@ use crate::{
 /// |---|---|---|
 /// | `inputCols`, `outputCols` | | numbers; the bucket, a double |
 /// | `splitsArray` | | for each column the borders, rising, at least three; infinities allowed |
-/// | `handleInvalid` | `error` | what becomes of NaN; `keep` gives it the bucket after the last, `skip` drops nulls too |
+/// | `handleInvalid` | `error` | reaction to NaN; `keep` gives it the bucket after the last, `skip` drops nulls too |
 ///
 /// Bucket i holds what is at least border i and below border i + 1; the last one also its upper border. A number outside
 /// all buckets fails the action that meets it, whatever `handleInvalid`; a null stays null.
@@ -63,7 +63,7 @@ impl Bucketizer {
         Self { input_cols, output_cols, splits, handle_invalid: HandleInvalid::default() }
     }
 
-    /// What becomes of NaN.
+    /// Sets the reaction to NaN.
     pub fn handle_invalid(mut self, handling: HandleInvalid) -> Self {
         self.handle_invalid = handling;
         self
@@ -102,7 +102,7 @@ impl Bucketizer {
     }
 }
 
-/// Spark's Bucketizer does not name its column in there.
+/// Spark's Bucketizer does not name its column in it.
 fn attribute(splits: &[f64]) -> Attribute {
     let names = splits.windows(2).map(|pair| format!("{}, {}", java_text(pair[0]), java_text(pair[1])));
     let kind = AttributeKind::Nominal { values: Some(names.collect()), num_values: None, is_ordinal: Some(true) };
@@ -168,7 +168,7 @@ impl Transformer for Bucketizer {
     plain_data!(Bucketizer);
 }
 
-/// What a [`QuantileDiscretizer`](super::QuantileDiscretizer) learns is a `Bucketizer`.
+/// The model of a [`QuantileDiscretizer`](super::QuantileDiscretizer) is a `Bucketizer`.
 impl Model for Bucketizer {
     fn into_transformer(self: Box<Self>) -> Box<dyn Transformer> {
         self

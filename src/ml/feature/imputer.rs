@@ -23,7 +23,7 @@ use crate::{
     number,
 };
 
-/// What stands for a missing number.
+/// Replacement of a missing number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ImputerStrategy {
@@ -41,10 +41,10 @@ pub enum ImputerStrategy {
 /// | param | default | purpose |
 /// |---|---|---|
 /// | `inputCols`, `outputCols` | | numbers; the same with none missing, of the same type |
-/// | `strategy` | `mean` | mean, median or mode of the numbers that are there |
+/// | `strategy` | `mean` | mean, median or mode of the other numbers |
 /// | `missingValue` | NaN | the number that counts as missing; nulls always do |
 ///
-/// All columns are learnt in one pass. A mean that comes into a column of whole numbers is cut to a whole one.
+/// All columns are fitted in one pass. The mean of a column of integers is truncated.
 #[derive(Debug, Clone)]
 pub struct Imputer {
     input_cols: Vec<String>,
@@ -67,7 +67,7 @@ impl Imputer {
         }
     }
 
-    /// What stands for a missing number.
+    /// Sets the replacement of missing numbers.
     pub fn strategy(mut self, strategy: ImputerStrategy) -> Self {
         self.strategy = strategy;
         self
@@ -99,7 +99,7 @@ impl Imputer {
             let missing_value = vec![missing_value];
             Ok(Learnt::Model(Box::new(ImputerModel { input_cols, output_cols, missing_value, surrogates })))
         });
-        // Spark's NaN equals NaN. NaN is never a number to learn from.
+        // Spark's NaN equals NaN. NaN never enters the statistics.
         let missing = (!self.missing_value.is_nan()).then_some(self.missing_value);
         let missing: Vec<_> = missing.into_iter().chain(passes_nan.then_some(f64::NAN)).map(lit_double).collect();
         self.input_cols.iter().fold(learning, |learning, input| {
@@ -166,7 +166,7 @@ impl Estimator for Imputer {
     }
 }
 
-/// What an [`Imputer`] learnt (`org.apache.spark.ml.feature.ImputerModel`).
+/// The fitted model of an [`Imputer`] (`org.apache.spark.ml.feature.ImputerModel`).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ImputerModel {
     input_cols: Vec<String>,
@@ -188,7 +188,7 @@ impl PartialEq for ImputerModel {
 }
 
 impl ImputerModel {
-    /// What stands for a missing number, for each input column.
+    /// Returns the replacement of missing numbers, for each input column.
     pub fn surrogates(&self) -> &[f64] {
         &self.surrogates
     }

@@ -25,7 +25,7 @@ use crate::{
 /// |---|---|---|
 /// | `inputCol`, `outputCol` | | a vector, or an array of numbers; the scaled vector, always dense |
 ///
-/// What is divided by it lies between -1 and 1, and zeros stay zeros. NaN is passed over when fitting and stays NaN.
+/// The quotients lie between -1 and 1, and zeros stay zeros. NaN is ignored when fitting and stays NaN.
 #[derive(Debug, Clone)]
 pub struct MaxAbsScaler {
     input_col: String,
@@ -86,7 +86,7 @@ impl Estimator for MaxAbsScaler {
     }
 }
 
-/// What a [`MaxAbsScaler`] learnt (`org.apache.spark.ml.feature.MaxAbsScalerModel`).
+/// The fitted model of a [`MaxAbsScaler`] (`org.apache.spark.ml.feature.MaxAbsScalerModel`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MaxAbsScalerModel {
     input_col: String,

@@ -117,7 +117,7 @@ impl Estimator for MinMaxScaler {
     }
 }
 
-/// What a [`MinMaxScaler`] learnt (`org.apache.spark.ml.feature.MinMaxScalerModel`).
+/// The fitted model of a [`MinMaxScaler`] (`org.apache.spark.ml.feature.MinMaxScalerModel`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MinMaxScalerModel {
     input_col: String,

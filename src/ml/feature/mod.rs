@@ -42,7 +42,7 @@ use crate::{
     ml::learning::Aggregate,
 };
 
-/// What becomes of a row that a stage cannot use.
+/// Reaction of a stage to a row that it cannot use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HandleInvalid {
@@ -55,20 +55,20 @@ pub enum HandleInvalid {
     Keep,
 }
 
-/// How a column's numbers are read.
+/// Layout of a column's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::ml) enum Numbers {
     /// One that cannot be NaN.
     Whole,
     /// One.
     Real,
-    /// Those of a Spark ML vector.
+    /// Elements of a Spark ML vector.
     Vector,
-    /// Those of an array.
+    /// Elements of an array.
     Array,
 }
 
-/// How a column of this type gives numbers, if it does.
+/// Returns how a column of this type holds numbers, if it does.
 pub(in crate::ml) fn numbers(data_type: &DataType) -> Option<Numbers> {
     match data_type {
         DataType::Boolean

@@ -26,10 +26,11 @@ use crate::{
 /// |---|---|---|
 /// | `inputCols`, `outputCols` | | class indices; a vector of zeros with a 1 at the index; sparse from 64 elements on |
 /// | `dropLast` | true | the last class gets zeros only, so that elements do not add up to 1 |
-/// | `handleInvalid` | `error` | what becomes of an index not seen when fitting; `keep` gives it an element of its own |
+/// | `handleInvalid` | `error` | reaction to an index not seen when fitting; `keep` gives all of them one more element |
 ///
-/// The number of classes is in the metadata that a StringIndexer wrote, or else one more than the largest index, asked
-/// for all columns in one pass; there may be 1,048,576. A null stays null. There is no `skip`.
+/// The number of classes is in the metadata that a StringIndexer wrote, or else one more than the largest index, found
+/// for
+/// of all columns in one pass; there may be 1,048,576. A null stays null. There is no `skip`.
 #[derive(Debug, Clone)]
 pub struct OneHotEncoder {
     input_cols: Vec<String>,
@@ -52,13 +53,13 @@ impl OneHotEncoder {
         }
     }
 
-    /// Whether the last class gets zeros only.
+    /// Sets whether the last class gets zeros only.
     pub fn drop_last(mut self, drop_last: bool) -> Self {
         self.drop_last = drop_last;
         self
     }
 
-    /// What becomes of an index not seen when fitting: `Error` or `Keep`.
+    /// Sets the reaction to an index not seen when fitting: `Error` or `Keep`.
     pub fn handle_invalid(mut self, handling: HandleInvalid) -> Self {
         self.handle_invalid = handling;
         self
@@ -179,7 +180,7 @@ impl Estimator for OneHotEncoder {
     }
 }
 
-/// What a [`OneHotEncoder`] learnt (`org.apache.spark.ml.feature.OneHotEncoderModel`).
+/// The fitted model of a [`OneHotEncoder`] (`org.apache.spark.ml.feature.OneHotEncoderModel`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OneHotEncoderModel {
     input_cols: Vec<String>,
@@ -190,7 +191,7 @@ pub struct OneHotEncoderModel {
 }
 
 impl OneHotEncoderModel {
-    /// How many classes each input column has.
+    /// Returns the number of classes of each input column.
     pub fn category_sizes(&self) -> &[usize] {
         &self.category_sizes
     }

@@ -40,7 +40,7 @@ impl QuantileDiscretizer {
         Self::multi([input_col], [output_col])
     }
 
-    /// Sorts those of several columns, learnt in one pass.
+    /// Sorts several columns into buckets, fitted in one pass.
     pub fn multi<I: Into<String>, O: Into<String>>(
         input_cols: impl IntoIterator<Item = I>,
         output_cols: impl IntoIterator<Item = O>,
@@ -53,13 +53,13 @@ impl QuantileDiscretizer {
         }
     }
 
-    /// How many buckets, at least 2.
+    /// Sets the number of buckets, at least 2.
     pub fn num_buckets(mut self, num_buckets: usize) -> Self {
         self.num_buckets = num_buckets;
         self
     }
 
-    /// What becomes of NaN.
+    /// Sets the reaction to NaN.
     pub fn handle_invalid(mut self, handling: HandleInvalid) -> Self {
         self.handle_invalid = handling;
         self

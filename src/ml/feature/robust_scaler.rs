@@ -68,13 +68,13 @@ impl RobustScaler {
         self
     }
 
-    /// Whether the median is subtracted.
+    /// Sets whether the median is subtracted.
     pub fn with_centering(mut self, with_centering: bool) -> Self {
         self.with_centering = with_centering;
         self
     }
 
-    /// Whether to divide by the range.
+    /// Sets whether to divide by the range.
     pub fn with_scaling(mut self, with_scaling: bool) -> Self {
         self.with_scaling = with_scaling;
         self
@@ -145,7 +145,7 @@ impl Estimator for RobustScaler {
     }
 }
 
-/// What a [`RobustScaler`] learnt (`org.apache.spark.ml.feature.RobustScalerModel`).
+/// The fitted model of a [`RobustScaler`] (`org.apache.spark.ml.feature.RobustScalerModel`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RobustScalerModel {
     input_col: String,

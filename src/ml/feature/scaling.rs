@@ -1,4 +1,4 @@
-//! What the scalers of vectors share: figures of every element, and a formula for every element.
+//! Common parts of the scalers of vectors: statistics of every element, and a formula for every element.
 
 use arrow::{
     array::{Array, AsArray},
@@ -22,18 +22,18 @@ use crate::{
     },
 };
 
-/// What a scaler makes of the figures of all elements.
+/// Builds the model of a scaler from the statistics of all elements.
 type Learn = Box<dyn FnOnce(Vec<Vec<f64>>) -> Result<Box<dyn Model>> + Send>;
 
 /// A scaler that learns some figures of every element of a vector.
 pub(super) struct ElementFigures {
     pub(super) input_col: String,
     pub(super) aggregates: fn(f64, f64) -> Vec<Aggregate>,
-    /// What `aggregates` is called with.
+    /// Arguments of `aggregates`.
     pub(super) settings: (f64, f64),
     /// Other aggregates that give the same figures, where rounding allows, for less.
     pub(super) shortcut: Option<Shortcut>,
-    /// Whether NaN is passed over, or refused.
+    /// True if NaN is ignored, false if it is refused.
     pub(super) passes_nan: bool,
     pub(super) learn: Learn,
 }
@@ -45,13 +45,13 @@ pub(super) struct Shortcut {
     pub(super) figures: fn(f64, &[f64]) -> Option<Vec<f64>>,
 }
 
-/// What rows say of one element.
+/// Statistics of one element.
 struct Findings {
     place: i64,
     rows: f64,
-    /// Those where it is not null.
+    /// Number of values that are not null.
     values: f64,
-    /// Those where it is not NaN either.
+    /// Number of values that are neither null nor NaN.
     numbers: f64,
     figures: Vec<f64>,
 }
@@ -77,8 +77,8 @@ impl ElementFigures {
 
     /// Asks for each element by itself; `None` if their number is not known.
     ///
-    /// Whether all elements are there is one count for all of them. What that and the figures leave in doubt is asked
-    /// again, with counts of its own.
+    /// One count over all elements finds missing ones. Elements that it and the statistics leave in doubt are queried
+    /// again, with separate counts.
     pub(super) fn learning(self, schema: &Schema, elements: &Elements) -> Option<Learning> {
         let elements = elements.of(&self.input_col, schema)?;
         let asked_of_each = self.quick().len();
@@ -209,7 +209,7 @@ fn check(input_col: &str, passes_nan: bool, found: &[Findings]) -> Result<()> {
     Ok(())
 }
 
-/// How a column gives a vector.
+/// Returns how a column gives a vector.
 pub(super) fn vector_input(name: &str, schema: &Schema) -> Result<Numbers> {
     let field = schema.require(name)?;
     match numbers(&field.data_type) {

@@ -15,14 +15,14 @@ use crate::{
 /// Applies a query to the frame, which it calls `__THIS__` (`org.apache.spark.ml.feature.SQLTransformer`):
 /// `SELECT *, a + b AS sum FROM __THIS__`.
 ///
-/// What columns it gives only the server knows, so that a pipeline checks the stages after it once it has been applied. It
+/// Only the server knows the output columns, so a pipeline checks the stages after it once it has been applied. It
 /// is lazy, and nothing but a `SELECT` is taken: a model from a table must not change other tables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SqlTransformer {
     statement: String,
 }
 
-/// How the statement names the frame.
+/// Name of the frame in the statement.
 const THIS: &str = "__THIS__";
 
 impl SqlTransformer {

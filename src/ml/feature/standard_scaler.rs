@@ -43,13 +43,13 @@ impl StandardScaler {
         Self { input_col: input_col.into(), output_col: output_col.into(), with_mean: false, with_std: true }
     }
 
-    /// Whether the mean is subtracted.
+    /// Sets whether the mean is subtracted.
     pub fn with_mean(mut self, with_mean: bool) -> Self {
         self.with_mean = with_mean;
         self
     }
 
-    /// Whether to divide by the standard deviation.
+    /// Sets whether to divide by the standard deviation.
     pub fn with_std(mut self, with_std: bool) -> Self {
         self.with_std = with_std;
         self
@@ -123,7 +123,7 @@ impl Estimator for StandardScaler {
     }
 }
 
-/// What a [`StandardScaler`] learnt (`org.apache.spark.ml.feature.StandardScalerModel`).
+/// The fitted model of a [`StandardScaler`] (`org.apache.spark.ml.feature.StandardScalerModel`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StandardScalerModel {
     input_col: String,

@@ -78,7 +78,7 @@ impl StringIndexer {
         self
     }
 
-    /// What becomes of nulls and of classes that fitting did not see.
+    /// Sets the reaction to nulls and to classes that fitting did not see.
     pub fn handle_invalid(mut self, handling: HandleInvalid) -> Self {
         self.handle_invalid = handling;
         self
@@ -165,7 +165,8 @@ impl Estimator for StringIndexer {
     }
 }
 
-/// What a [`StringIndexer`] learnt: the classes of each column (`org.apache.spark.ml.feature.StringIndexerModel`).
+/// The fitted model of a [`StringIndexer`]: the classes of each column
+/// (`org.apache.spark.ml.feature.StringIndexerModel`).
 ///
 /// As in Spark, an input column that a frame lacks is passed over: rows without labels can be transformed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -194,7 +195,7 @@ impl StringIndexerModel {
         }
     }
 
-    /// What becomes of nulls and of unknown classes.
+    /// Sets the reaction to nulls and to unknown classes.
     pub fn handle_invalid(mut self, handling: HandleInvalid) -> Self {
         self.handle_invalid = handling;
         self

@@ -37,7 +37,7 @@ use crate::{
 /// | `handleInvalid` | `error` | what to do with a null, or NaN in a column of numbers; `keep` makes it NaN |
 ///
 /// The output's metadata names every element: `a` for column `a`, `v_0` or `v_name` for those of vector `v`. The length
-/// of a vector column without metadata is taken from the first row, for which the cluster is asked; of a batch, from its
+/// of a vector column without metadata is taken from the first row, by a query on the cluster; of a batch, from its
 /// own first row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VectorAssembler {
@@ -55,7 +55,7 @@ struct Input<'a> {
 }
 
 impl Input<'_> {
-    /// Whether a vector is taken for one of mostly zeros: it is very wide, or all its values are yes or no.
+    /// Returns whether a vector counts as sparse: it is very wide, or all its values are 0 or 1.
     fn is_sparse(&self) -> bool {
         let binary = |attribute: &Attribute| matches!(attribute.kind, AttributeKind::Binary { .. });
         self.kind == Numbers::Vector
@@ -75,7 +75,7 @@ fn shifted(places: Column, begin: usize) -> Column {
     functions::transform(places, move |x| x[0].clone() + begin)
 }
 
-/// Vectors of unknown length: their names, whether all are there in a row, their lengths in it.
+/// Vectors of unknown length: their names, whether a row has all of them, their lengths in it.
 type Unmeasured<'a> = (Vec<&'a str>, Column, Vec<Column>);
 
 impl VectorAssembler {
@@ -88,7 +88,7 @@ impl VectorAssembler {
         }
     }
 
-    /// What becomes of rows with nulls or NaN.
+    /// Sets the reaction to rows with nulls or NaN.
     pub fn handle_invalid(mut self, handling: HandleInvalid) -> Self {
         self.handle_invalid = handling;
         self
@@ -133,7 +133,7 @@ impl VectorAssembler {
         Ok(with_lengths(&schema, &names, &sizes.collect::<Vec<_>>()))
     }
 
-    /// As [`measured`](Self::measured), of rows that are here. Without a row nothing need be known.
+    /// As [`measured`](Self::measured), of local rows. Without a row nothing needs to be known.
     fn measured_here(&self, rows: &Rows) -> Result<Schema> {
         let schema = rows.schema().clone();
         let Some((names, present, sizes)) = self.unmeasured(&schema)? else { return Ok(schema) };
@@ -228,7 +228,8 @@ impl VectorAssembler {
         sparse_vector(begin, function("concat", places), function("concat", values))
     }
 
-    /// What it does to rows of this schema, vectors of unknown lengths among them; to a dense vector if so asked, else to
+    /// Returns the steps for rows of this schema, vectors of unknown lengths among them; into a dense vector if
+    /// requested, else into
     /// a sparse one where inputs are.
     fn assembled(&self, schema: &Schema, dense: bool) -> Result<Vec<Step>> {
         let inputs = self.inputs(schema)?;

@@ -57,7 +57,7 @@ pub(super) enum Operation {
 }
 
 impl Function {
-    /// The function of a name in lower case and a number of arguments, if it is known here.
+    /// Returns the function of a name in lower case and a number of arguments, if it is known.
     pub(super) fn new(name: &str, arguments: usize) -> Option<Self> {
         use Function as F;
         Some(match (name, arguments) {
@@ -105,7 +105,7 @@ impl Function {
     /// The function's value.
     ///
     /// # Errors
-    /// [`Error::Data`] where Spark fails; [`Error::Param`] for kinds of values that it is not known for here.
+    /// [`Error::Data`] where Spark fails; [`Error::Param`] for unsupported kinds of values.
     pub(super) fn call(self, values: &[Value]) -> Result<Value> {
         use Function as F;
         let refuse = || Err(unknown(&self.name(), values));

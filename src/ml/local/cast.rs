@@ -150,7 +150,8 @@ fn plain_text(digits: i128, scale: i8) -> String {
     }
 }
 
-/// Whether Java before 19 and later versions write a number differently: where doubles are further apart than whole
+/// Returns whether Java before 19 and later versions write a number differently: where doubles are further apart than
+/// whole
 /// numbers, and where they have lost digits.
 fn depends_on_java(number: f64) -> bool {
     number.is_finite() && number != 0.0 && !(f64::MIN_POSITIVE..1e16).contains(&number.abs())

@@ -1,7 +1,8 @@
-//! Expressions evaluated over all rows at once, where every value is a number that is there.
+//! Expressions evaluated over all rows at once, where no value is missing.
 //!
-//! What this knows it computes as [`super::expression`] does row by row, operation for operation. Whatever is out of the
-//! ordinary (a null, a text, an element that is missing, a row that fails) is left to that: there is no answer here then.
+//! Supported expressions are computed as [`super::expression`] does row by row, operation for operation. Anything
+//! unusual
+//! (a null, a text, a missing element, a row that fails) gives no result, and is left to that module.
 
 use arrow::{
     array::{Array, ArrayRef, AsArray},
@@ -30,12 +31,12 @@ pub(super) enum Lanes {
     Vectors(Vec<usize>, Vec<f64>),
 }
 
-/// What an expression sees.
+/// Values visible to an expression.
 struct Scope<'a> {
     /// The columns that are read, by their places; none within a lambda.
     columns: Option<&'a [Option<ArrayRef>]>,
     lanes: usize,
-    /// Those of a lambda: an element, and its place.
+    /// Variables of a lambda: an element, and its position.
     variables: &'a [Lanes],
 }
 
@@ -60,7 +61,7 @@ impl Scope<'_> {
             },
             Node::And(a, b) => self.both(a, b, |a, b| a & b),
             Node::Or(a, b) => self.both(a, b, |a, b| a | b),
-            // The first is never null here.
+            // The first is never null in this evaluation.
             Node::Coalesce(nodes) => self.evaluate(nodes.first()?),
             Node::Each(each, list, body) => self.each(*each, list, body),
             Node::Call(function, arguments) => self.call(*function, arguments),
@@ -113,7 +114,7 @@ impl Scope<'_> {
         use Function as F;
         let one = || arguments.first().and_then(|node| self.evaluate(node));
         Some(match (function, arguments) {
-            // What has a value here is not null.
+            // Values of this evaluation are never null.
             (F::IsNull, [_]) => one().map(|_| Lanes::Bool(vec![false; self.lanes]))?,
             (F::IsNotNull, [_]) => one().map(|_| Lanes::Bool(vec![true; self.lanes]))?,
             (F::IsNan, [node]) => Lanes::Bool(self.doubles(node)?.iter().map(|value| value.is_nan()).collect()),

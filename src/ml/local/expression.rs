@@ -51,7 +51,7 @@ pub(super) enum Node {
     Call(Function, Vec<Node>),
 }
 
-/// What becomes of the elements that a lambda was asked about.
+/// Purpose of a lambda over elements.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Each {
     Transform,
@@ -61,7 +61,7 @@ pub(super) enum Each {
 
 impl Compiled {
     /// # Errors
-    /// [`Error::Schema`] for a column that is not there; [`Error::Param`] for what cannot be evaluated here.
+    /// [`Error::Schema`] for a missing column; [`Error::Param`] for an unsupported expression.
     pub(super) fn new(expression: &proto::Expression, schema: &Schema) -> Result<Self> {
         let mut compiler = Compiler { schema, variables: Vec::new(), reads: Vec::new() };
         let node = compiler.node(expression)?;
@@ -73,7 +73,7 @@ impl Compiled {
         &self.reads
     }
 
-    /// What it is made of.
+    /// Returns its root node.
     pub(super) fn node(&self) -> &Node {
         &self.node
     }
@@ -244,7 +244,7 @@ impl Compiler<'_> {
     }
 }
 
-/// What depends on no row is computed once; a failure waits for the row that meets it.
+/// Computes a node once if it depends on no row; a failure is reported for the first row that meets it.
 fn folded(node: Node) -> Node {
     let constant = match &node {
         Node::Cast(inner, _) => matches!(**inner, Node::Constant(_)),

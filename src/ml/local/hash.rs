@@ -11,7 +11,7 @@ const PRIMES: [u64; 5] =
 /// The seed that Spark begins with.
 pub(super) const SEED: u64 = 42;
 
-/// The hash of a value of a type, after what came before; null leaves that as it is.
+/// Returns the hash of a value of a type, after the previous hash; null leaves that unchanged.
 pub(super) fn hash(value: &Value, of: &DataType, seed: u64) -> Result<u64> {
     Ok(match (value, of) {
         (Value::Null, _) => seed,

@@ -1,4 +1,4 @@
-//! Stages applied to batches that are here: the expressions that the cluster evaluates, evaluated in this process.
+//! Stages applied to local batches: the expressions that the cluster evaluates, evaluated in this process.
 //!
 //! Only what this crate's stages are made of is known. Everything else is refused by its name: no result, rather than
 //! one that the cluster would not give.
@@ -29,7 +29,7 @@ use crate::{
     dataframe::{LocalRows, NestedFields, Schema, lay_out},
 };
 
-/// Rows that are here, with the columns that Spark would see.
+/// Local rows, with the columns that Spark would see.
 #[derive(Debug)]
 pub(in crate::ml) struct Rows {
     batch: RecordBatch,
@@ -56,7 +56,7 @@ impl Rows {
     /// These steps, made ready for batches of this one's schema; `after` tells the types of the columns that they add.
     ///
     /// # Errors
-    /// [`Error::Param`] for what cannot be evaluated here.
+    /// [`Error::Param`] for an unsupported expression.
     pub(in crate::ml) fn prepare(&self, steps: &[Step], after: &Schema) -> Result<PreparedSteps> {
         PreparedSteps::new(self.nested.clone(), self.batch.schema(), steps, after)
     }
@@ -64,7 +64,7 @@ impl Rows {
     /// The batch after these steps; `after` tells the types of the columns that they add.
     ///
     /// # Errors
-    /// [`Error::Data`] for the first row that fails; [`Error::Param`] for what cannot be evaluated here.
+    /// [`Error::Data`] for the first row that fails; [`Error::Param`] for an unsupported expression.
     pub(in crate::ml) fn apply(self, steps: &[Step], after: &Schema) -> Result<RecordBatch> {
         self.prepare(steps, after)?.apply_opened(self.batch)
     }

@@ -42,7 +42,7 @@ impl PreparedSteps {
     /// columns that the steps add.
     ///
     /// # Errors
-    /// [`Error::Param`] for what cannot be evaluated here.
+    /// [`Error::Param`] for an unsupported expression.
     pub(super) fn new(nested: NestedFields, mut schema: SchemaRef, steps: &[Step], after: &Schema) -> Result<Self> {
         let mut prepared = Vec::with_capacity(steps.len());
         for step in steps {
@@ -116,7 +116,7 @@ pub(super) struct Expressions {
     compiled: Vec<Compiled>,
     /// The columns that they read: the place of each, with its name and the type that Spark would see.
     reads: Vec<(usize, String, DataType)>,
-    /// How many columns there are.
+    /// Number of columns.
     width: usize,
 }
 

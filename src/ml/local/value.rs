@@ -1,4 +1,4 @@
-//! What a cell, or a part of an expression, holds.
+//! Value of a cell, or of a part of an expression.
 
 use std::{cmp::Ordering, sync::Arc};
 
@@ -73,7 +73,7 @@ pub(super) fn unknown<'v>(function: &str, values: impl IntoIterator<Item = &'v V
     Error::param("expression", format!("`{function}` of {}", kinds.join(", ")), legal)
 }
 
-/// How two values that are not null stand to each other: NaN equals itself and is above all numbers, -0 equals 0, text
+/// Compares two values that are not null: NaN equals itself and is above all numbers, -0 equals 0, text
 /// goes by its bytes.
 pub(super) fn compare(a: &Value, b: &Value, of: &str) -> Result<Ordering> {
     Ok(match (a, b) {

@@ -1,4 +1,4 @@
-//! What goes to the server and what comes back.
+//! Requests of Spark ML's operators to the server, and the answers.
 
 use super::{Value, proto};
 use crate::{Error, Result, dataframe::DataFrame};
@@ -18,7 +18,7 @@ pub(super) async fn answer(frame: &DataFrame, command: Command) -> Result<Option
     }))
 }
 
-/// What a server does not allow, another release may: the error names the server's.
+/// Another release may allow an operator that this server refuses: the error names the server's.
 fn with_version(frame: &DataFrame, error: Error) -> Error {
     let refusals = ["CONNECT_ML.UNSUPPORTED_EXCEPTION", "CONNECT_ML.ATTRIBUTE_NOT_ALLOWED"];
     match error.server().filter(|server| refusals.iter().any(|refusal| server.is(refusal))) {
@@ -53,7 +53,7 @@ pub(super) fn value(answer: Option<result::ResultType>) -> Option<Value> {
     }
 }
 
-/// An answer that lacks what was asked for.
+/// Returns the error for an incomplete answer.
 pub(super) fn incomplete(what: &str) -> Error {
     Error::Incomplete { operation: "MlCommand".into(), reason: format!("the answer has not {what}") }
 }

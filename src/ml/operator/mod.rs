@@ -83,7 +83,7 @@ macro_rules! settable {
                 Self(Operator::new(class))
             }
 
-            /// Sets a param by Spark ML's name. Whole numbers of Scala's `Int` must be `i32` here, `Long` `i64`.
+            /// Sets a param by Spark ML's name. A Scala `Int` is given as `i32`, a `Long` as `i64`.
             pub fn set(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
                 self.0.set(name, value);
                 self
@@ -133,7 +133,7 @@ impl RemoteEstimator {
     /// # Errors
     /// [`Error::Schema`](crate::Error::Schema) for an input column that is missing;
     /// [`Error::Unsupported`](crate::Error::Unsupported) for a class that the server does not allow;
-    /// [`Error::Server`](crate::Error::Server) for a param it refuses, rows it cannot learn from;
+    /// [`Error::Server`](crate::Error::Server) for a param it refuses, or rows it cannot train on;
     /// [`Error::Unreachable`](crate::Error::Unreachable).
     pub async fn fit_remote(&self, frame: &DataFrame) -> Result<RemoteModel> {
         let schema = frame.schema().await?;
@@ -202,7 +202,7 @@ impl Transformer for RemoteTransformer {
 pub struct RemoteEvaluator(Operator);
 
 impl RemoteEvaluator {
-    /// Judges predicted classes (`org.apache.spark.ml.evaluation.MulticlassClassificationEvaluator`).
+    /// Evaluates predicted classes (`org.apache.spark.ml.evaluation.MulticlassClassificationEvaluator`).
     pub fn multiclass(label_col: &str, prediction_col: &str, metric_name: &str) -> Self {
         let evaluator = Self::new("org.apache.spark.ml.evaluation.MulticlassClassificationEvaluator");
         evaluator.set("labelCol", label_col).set("predictionCol", prediction_col).set("metricName", metric_name)

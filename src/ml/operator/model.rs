@@ -18,8 +18,10 @@ use crate::{
 
 /// A fitted model of Spark ML's, in the memory of the server's session.
 ///
-/// It goes with the session, or when the server needs its memory. Every use asks first whether it is still there, and says
-/// what to do if not: fit again, or [`load`](SavedModel::load) what was [saved](Self::save). A frame transformed before that
+/// It goes with the session, or when the server needs its memory. Every use first checks that it still exists, and the
+/// error says
+/// what to do if not: fit again, or [`load`](SavedModel::load) a [saved](Self::save) model. A frame transformed before
+/// that
 /// fails with Spark's `CONNECT_ML.CACHE_INVALID` when it is computed, never with a wrong result; a frame of another session
 /// is refused. A clone is the same model on the server.
 #[derive(Debug, Clone)]
@@ -28,11 +30,11 @@ pub struct RemoteModel {
     of: DataFrame,
     id: String,
     class: String,
-    /// Columns that it takes as vectors, if they are there.
+    /// Columns that it takes as vectors, if they exist.
     inputs: Vec<String>,
 }
 
-/// How long a deletion may take before it is given up.
+/// Longest time that a deletion may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl RemoteModel {
@@ -69,7 +71,7 @@ impl RemoteModel {
         })
     }
 
-    /// Whether the server has the model. A model that would not say its name is there too.
+    /// Checks that the server has the model. A model that does not report its name exists too.
     async fn check_presence(&self) -> Result<()> {
         match self.answer(ml::Command::Fetch(self.fetch("toString"))).await {
             Err(Error::Unsupported { .. }) => Ok(()),

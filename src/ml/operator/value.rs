@@ -113,7 +113,7 @@ impl Value {
 /// Sparse vectors that are longer stay as they are: the server says how much memory a dense one would take.
 const LONGEST: i32 = 1 << 24;
 
-/// A dense vector's numbers, a sparse one's too; anything else as it is.
+/// Returns the numbers of a dense or sparse vector; any other value unchanged.
 fn linear_algebra(fields: Vec<Value>) -> Value {
     if let [Value::Int(1), _, _, Value::List(values)] = &fields[..] {
         return Value::List(values.clone());

@@ -1,11 +1,11 @@
-//! What is in one column.
+//! Counts of one column's values.
 
 use arrow::array::ArrayRef;
 
 use super::{LARGEST_WHOLE, Numbers, double, length, long};
 use crate::{Error, Result};
 
-/// What is in one column of numbers, vectors or arrays.
+/// Counts of one column of numbers, vectors or arrays.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ColumnCounts {
@@ -19,16 +19,16 @@ pub struct ColumnCounts {
     pub infinities: u64,
     /// The shortest and longest vector; `None` for a column of single numbers, and when there is no vector.
     pub lengths: Option<(usize, usize)>,
-    /// The smallest and the largest number of a column of single numbers, NaN passed over. Of more than 64 features they
-    /// are asked for only where there is something odd.
+    /// Smallest and largest number of a column of single numbers, NaN ignored. Of more than 64 features they
+    /// are queried only where something is unusual.
     pub range: Option<(f64, f64)>,
     /// Rows below 0; counted of weights, and where there is a NaN or an infinity.
     pub negatives: u64,
     /// Values that the vectors hold besides their zeros, where a look at some rows found them to be mostly zeros.
     pub stored: Option<u64>,
-    /// Whether the column's type is one of whole numbers.
+    /// True if the column's type is an integer type.
     pub whole: bool,
-    /// Whether the column is a regression target.
+    /// True if the column is a regression target.
     pub is_target: bool,
 }
 
@@ -70,18 +70,19 @@ impl ColumnCounts {
         }
     }
 
-    /// Whether less than half of the values of the vectors, in so many rows, are not zero.
+    /// Returns whether less than half of the vectors' values, in so many rows, are not zero.
     pub fn is_sparse(&self, rows: u64) -> bool {
         let values = |(_, longest): (usize, usize)| rows.saturating_mul(longest as u64);
         self.stored.zip(self.lengths).is_some_and(|(stored, lengths)| stored.saturating_mul(2) < values(lengths))
     }
 
-    /// Whether there are numbers that must be counted one by one.
+    /// Returns whether some numbers must be counted one by one.
     pub(super) fn is_odd(&self, is_weight: bool) -> bool {
         self.range.is_some_and(|(least, most)| !least.is_finite() || !most.is_finite() || (is_weight && least < 0.0))
     }
 
-    /// What is lost when the column is read in single precision, as features are: whole numbers that become equal, or
+    /// Returns the precision that is lost when the column is read as `f32`, as features are: integers that become
+    /// equal, or
     /// most digits of numbers that lie far from zero and close together.
     pub(super) fn lost_precision(&self) -> Option<String> {
         /// Steps between the smallest and the largest number that are enough for a feature.

@@ -14,15 +14,15 @@ use crate::{
 const SHOWN: i64 = 200;
 
 impl PreflightReport {
-    /// As [`check`](Self::check); a refusal also shows one of the rows that caused it, for which the cluster is asked:
-    /// `frame` is the one that was looked at.
+    /// As [`check`](Self::check); a refusal also shows one of the rows that caused it, found by another query;
+    /// `frame` is the one that was counted.
     ///
     /// # Errors
     /// As [`check`](Self::check).
     pub async fn check_rows(&self, frame: &DataFrame) -> Result<()> {
         match self.check() {
             Err(Error::Data { column, reason }) => {
-                // Without a row the refusal stands as it is.
+                // Without a row the refusal stays unchanged.
                 let row = self.bad_row(frame).await.unwrap_or_default();
                 let example = row.map(|row| format!("; one such row: {row}")).unwrap_or_default();
                 Err(Error::Data { column, reason: format!("{reason}{example}") })

@@ -16,8 +16,9 @@ const SHORT: usize = 256;
 const LOOKED_AT: i32 = 16;
 
 impl Preflight {
-    /// Whether each column holds vectors of mostly zeros, as some of its rows tell. Where the metadata says that vectors are
-    /// short, nobody looks.
+    /// Returns whether each column holds sparse vectors, judging by some of its rows. Vectors that the metadata
+    /// declares
+    /// short are not sampled.
     pub(super) async fn sparse_vectors(
         &self,
         frame: &DataFrame,
@@ -56,7 +57,7 @@ impl Preflight {
     }
 }
 
-/// As [`first_look`] of a vector, of one that is there without its zeros; and all values that are there.
+/// As [`first_look`] of a vector that is not null, without its zeros; and all values that are not null.
 pub(super) fn sparse_look(parts: &str) -> Vec<Column> {
     let values = || column(parts).get_field("values");
     let stored = || function("size", [values()]);

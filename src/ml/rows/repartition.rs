@@ -44,7 +44,7 @@ impl Repartition {
         Self { by: By::Count, partitions: Some(partitions) }
     }
 
-    /// How many partitions, in place of as many as `spark.sql.shuffle.partitions` says.
+    /// Sets the number of partitions, in place of `spark.sql.shuffle.partitions`.
     pub fn partitions(mut self, partitions: i32) -> Self {
         self.partitions = Some(partitions);
         self
@@ -71,7 +71,7 @@ impl Transformer for Repartition {
         })
     }
 
-    /// A batch has no partitions: it stays as it is.
+    /// A batch has no partitions: it is returned unchanged.
     fn transform_batch(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         self.transform_schema(Rows::new(batch)?.schema())?;
         Ok(batch.clone())

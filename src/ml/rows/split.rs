@@ -205,7 +205,7 @@ impl Transformer for Split {
         self.parts.schema(schema)
     }
 
-    /// What looks at all columns cannot be moved past a stage that adds one.
+    /// A stage that reads all columns cannot be moved past one that adds a column.
     fn reads(&self) -> Option<Vec<String>> {
         match &self.by {
             By::Key(names) => Some(names.clone()),

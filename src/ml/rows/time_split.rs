@@ -1,4 +1,4 @@
-//! Earlier rows to learn from, later ones to test with.
+//! Splits rows by time: earlier rows for training, later ones for testing.
 
 use serde::{Deserialize, Serialize};
 use spark_connect::{
@@ -101,7 +101,7 @@ impl Estimator for TimeSplit {
     }
 }
 
-/// What a [`TimeSplit`] learnt.
+/// The fitted model of a [`TimeSplit`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TimeSplitModel {
     time_col: String,

@@ -25,7 +25,7 @@ pub(crate) struct NumpyNetwork {
     pub(crate) weights: Vec<u8>,
     /// The columns it takes, in order.
     pub(crate) columns: Vec<String>,
-    /// Whether rows are sequences of any length.
+    /// True if rows are sequences of any length.
     pub(crate) sequences: bool,
 }
 

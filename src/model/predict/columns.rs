@@ -14,7 +14,7 @@ use crate::{
     model::{Link, Scaling, Task},
 };
 
-/// The chance above which a label is predicted, unless thresholds say otherwise.
+/// Probability above which a label is predicted, unless thresholds say otherwise.
 const EVEN: f64 = 0.5;
 
 impl Outputs {

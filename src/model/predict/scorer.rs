@@ -36,7 +36,7 @@ pub(super) struct Scorer {
     schema: SchemaRef,
 }
 
-/// What reads the features.
+/// Reader of the features.
 enum Reader {
     /// Rows of one shape.
     Rows(FeatureReader),
@@ -90,7 +90,7 @@ impl Scorer {
         }
     }
 
-    /// How many rows are scored at a time: as many as are decoded in bounded memory.
+    /// Returns the number of rows scored at a time: as many as are decoded in bounded memory.
     pub(super) fn rows_at_once(&self) -> usize {
         match self.reader {
             Reader::Sparse(_) => ROWS_AT_ONCE,
@@ -187,7 +187,7 @@ impl Scorer {
         };
         let usable: Vec<usize> = (0..rows.rows).filter(|&row| valid[row] || !skip).collect();
         for part in usable.chunks(SEQUENCES_AT_ONCE) {
-            // A row that is kept though it cannot be used is one step of zeros, whose outputs nobody sees.
+            // A row that is kept though it cannot be used is one step of zeros, whose outputs are discarded.
             let bounds = |row: usize| match valid[row] {
                 true => offsets[row] as usize..offsets[row + 1] as usize,
                 false => 0..0,

@@ -10,13 +10,13 @@ use crate::{
 };
 
 impl Network {
-    /// How many layers, sizes filled in, stand before the mirror at its end; nothing without one.
+    /// Returns the number of layers, sizes filled in, before the mirror at its end; `None` without one.
     pub(crate) fn mirrored(&self, inputs: &InputShape) -> Result<Option<usize>> {
         let Some((NetworkLayer::Mirror { .. }, layers)) = self.layers.split_last() else { return Ok(None) };
         Ok(Some(sized(layers, ("", true), 0, &[], inputs)?.0.len()))
     }
 
-    /// Whether it begins by looking ids up.
+    /// Returns whether its first layer is an embedding.
     pub(crate) fn takes_ids(&self) -> bool {
         matches!(
             self.layers.first(),
@@ -29,14 +29,14 @@ impl Network {
 struct Filler<'a> {
     /// The blocks that they are in.
     path: &'a str,
-    /// Whether the first of all takes what goes into the network.
+    /// True if the first of all layers takes the network's input.
     ids: bool,
-    /// How many stand before them already.
+    /// Number of layers before them.
     before: usize,
-    /// Those of a row.
+    /// Columns of a row.
     columns: &'a [InputColumn],
     layers: Vec<LayerSpec>,
-    /// What goes into each, and what comes out of the last.
+    /// Input shape of each layer, and output shape of the last.
     shapes: Vec<InputShape>,
 }
 

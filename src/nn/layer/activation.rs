@@ -65,7 +65,7 @@ impl Activation {
     }
 }
 
-/// `max(x, 0)` with slope 0 at 0, as PyTorch has it; that of candle's own is 1 there. NaN stays NaN.
+/// `max(x, 0)` with slope 0 at 0, as in PyTorch; candle's slope at 0 is 1. NaN stays NaN.
 fn positive(x: &Tensor) -> Result<Tensor> {
     let zero = x.zeros_like()?;
     x.le(&zero)?.where_cond(&zero, x)

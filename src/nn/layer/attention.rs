@@ -38,14 +38,15 @@ pub struct Attention {
     /// set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub width: Option<usize>,
-    /// Whether sines and cosines tell the steps apart, which otherwise have no order; not unless set. Meant for the first of
+    /// Adds sines and cosines of the position to every step, which otherwise have no order; not unless set. Meant for
+    /// the first of
     /// several blocks.
     #[serde(default)]
     pub positions: bool,
     /// Hidden units of the feed-forward part; none unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feed_forward: Option<usize>,
-    /// What comes out; all steps unless set.
+    /// Output; all steps unless set.
     #[serde(default = "all")]
     pub output: Readout,
 }
@@ -54,7 +55,7 @@ fn all() -> Readout {
     Readout::All
 }
 
-/// What is added to a variance.
+/// Added to a variance.
 const EPS: f64 = 1e-5;
 
 /// A block with its sizes filled in.
@@ -75,7 +76,7 @@ impl Attention {
         Self { heads, width: None, positions: false, feed_forward: None, output: Readout::All }
     }
 
-    /// What it makes of a row, and the block it is; or what it got and what fits.
+    /// Returns its output shape for a row, and the block; or the shape found and the one expected.
     pub(crate) fn shape(&self, input: &InputShape) -> std::result::Result<(InputShape, Block), (String, String)> {
         const MOST: usize = 1 << 20;
         let (time, inputs) = match (&input.dims[..], input.ragged) {
@@ -275,7 +276,7 @@ pub(crate) fn forward(settings: &Attention, x: &Tensor, params: &[&Tensor], leng
     read(settings.output, &y, lengths)
 }
 
-/// What steps come to.
+/// Reduces steps to the output.
 fn read(readout: Readout, y: &Tensor, lengths: Option<&[u32]>) -> Result<Tensor> {
     let (rows, time) = (y.dim(0)?, y.dim(1)?);
     let Some(lengths) = lengths else {

@@ -10,11 +10,11 @@ use crate::nn::{BranchSpec, LayerSpec, Precision};
 pub(crate) struct Run {
     pub(crate) mode: Mode,
     pub(crate) precision: Precision,
-    /// What normalisations found in the rows that are learnt from.
+    /// Statistics that normalisations computed over the training rows.
     pub(crate) found: Vec<Found>,
 }
 
-/// What a normalisation found.
+/// Statistics of one normalisation.
 #[derive(Debug)]
 pub(crate) struct Found {
     /// Which of the layer's statistics is the running mean; the running variance is the one behind it.

@@ -1,4 +1,4 @@
-//! Embeddings: ids that stand for lines of numbers that are learnt.
+//! Embeddings: ids that stand for rows of trained numbers.
 
 use candle_core::{DType, Result, Tensor};
 use serde::{Deserialize, Serialize};
@@ -12,11 +12,11 @@ use crate::{
     },
 };
 
-/// A table of learnt numbers, a line per id.
+/// An embedding: a row of trained numbers per id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Table {
-    /// How many ids there are; they count from 0.
+    /// Number of ids; they count from 0.
     pub count: usize,
     /// Numbers that stand for one.
     pub dims: usize,
@@ -30,7 +30,7 @@ impl Table {
 
     fn check(&self) -> std::result::Result<(), (String, String)> {
         let legal = (1..=1 << 24).contains(&self.count) && (1..=1 << 20).contains(&self.dims);
-        // Ids travel in single precision, which tells them apart up to 2²⁴.
+        // Ids travel in single precision, which is exact up to 2²⁴.
         let fits = format!("count is 1 to {}, dims 1 to {}", 1 << 24, 1 << 20);
         if legal { Ok(()) } else { Err((format!("count = {}, dims = {}", self.count, self.dims), fits)) }
     }
@@ -47,7 +47,8 @@ impl Table {
     }
 }
 
-/// What a row, or a step, of ids becomes by one table: PyTorch's `nn.Embedding`. Ids `(n)` become `(n, dims)`; a step that
+/// Returns the output of one embedding for a row, or a step, of ids: PyTorch's `nn.Embedding`. Ids `(n)` become `(n,
+/// dims)`; a step that
 /// is one id becomes `dims` numbers.
 pub(crate) fn embedding(
     table: Table,
@@ -62,7 +63,8 @@ pub(crate) fn embedding(
     Ok((InputShape { dims, ragged: input.ragged }, lookup))
 }
 
-/// What a row becomes whose first values are categories, each with a table of its own: their lines side by side, and the
+/// Returns the output for a row whose first values are categories, each with its own embedding: the embeddings side by
+/// side, and the
 /// other values behind them.
 pub(crate) fn categories(
     tables: &[Table],

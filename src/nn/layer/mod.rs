@@ -17,7 +17,7 @@ pub use recurrent::{Readout, Recurrent};
 pub(super) use window::channels;
 pub use window::{Conv, ConvTranspose, Pool};
 
-/// Whether a network is learning or being used.
+/// Mode of a network: training or evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Training: dropout drops, batch normalisation looks at the minibatch.

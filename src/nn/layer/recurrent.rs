@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// What a recurrent layer gives for a sequence.
+/// Output of a recurrent layer for a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Readout {
@@ -37,10 +37,10 @@ pub struct Recurrent {
     /// Layers on top of each other; 1 unless set.
     #[serde(default = "one")]
     pub layers: usize,
-    /// Whether each layer also reads the sequence from its end; not unless set.
+    /// True if each layer also reads the sequence from its end; not unless set.
     #[serde(default)]
     pub bidirectional: bool,
-    /// What comes out; the last hidden state unless set.
+    /// Output; the last hidden state unless set.
     #[serde(default)]
     pub output: Readout,
 }
@@ -55,7 +55,7 @@ impl Recurrent {
         Self { hidden, layers: 1, bidirectional: false, output: Readout::Last }
     }
 
-    /// What it makes of a row, and the stack it is; or what it got and what fits.
+    /// Returns its output shape for a row, and the stack; or the shape found and the one expected.
     pub(crate) fn shape(
         &self,
         kind: CellKind,
@@ -142,7 +142,7 @@ impl Recurrent {
 }
 
 impl Readout {
-    /// What steps `(rows, steps, values)` come to, by ONNX's operators.
+    /// Reduces steps `(rows, steps, values)` by ONNX's operators.
     pub(super) fn onnx(self, graph: &mut Graph<'_>, steps: &str, lengths: Option<&str>) -> String {
         let (outside, reduce) = match self {
             Readout::All => return steps.to_owned(),

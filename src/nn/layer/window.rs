@@ -48,7 +48,7 @@ impl Conv {
         Self { outputs, kernel, stride: 1, padding: 0, dilation: 1, groups: 1 }
     }
 
-    /// What it makes of a row, and the window it slides; or what it got and what fits.
+    /// Returns its output shape for a row, and the window; or the shape found and the one expected.
     pub(crate) fn shape(&self, axes: usize, input: &InputShape) -> Result<(InputShape, Window), (String, String)> {
         let channels = channels(axes, input)?;
         let Self { outputs, groups, .. } = *self;
@@ -97,7 +97,8 @@ impl ConvTranspose {
         Self { outputs, kernel, stride: 1, padding: 0, output_padding: 0 }
     }
 
-    /// What it makes of a row, and the window of the convolution that leads back; or what it got and what fits.
+    /// Returns its output shape for a row, and the window of the inverse convolution; or the shape found and the one
+    /// expected.
     pub(crate) fn shape(&self, input: &InputShape) -> Result<(InputShape, Window), (String, String)> {
         channels(2, input)?;
         let Self { outputs, kernel, stride, padding, output_padding } = *self;
@@ -163,7 +164,7 @@ impl Pool {
         Self { kernel, stride: None, padding: 0 }
     }
 
-    /// What it makes of a row, and the window it slides; or what it got and what fits.
+    /// Returns its output shape for a row, and the window; or the shape found and the one expected.
     pub(crate) fn shape(&self, axes: usize, input: &InputShape) -> Result<(InputShape, Window), (String, String)> {
         channels(axes, input)?;
         if self.padding > self.kernel / 2 {
@@ -179,7 +180,7 @@ fn one() -> usize {
     1
 }
 
-/// What all operators of ONNX that slide a kernel are told.
+/// Common attributes of ONNX's operators that slide a kernel.
 fn sliding(axes: usize, kernel: usize, stride: usize, padding: usize) -> Vec<(&'static str, Attribute)> {
     let sides = |of: usize, count: usize| Attribute::Ints(vec![of; count]);
     vec![("kernel_shape", sides(kernel, axes)), ("strides", sides(stride, axes)), ("pads", sides(padding, 2 * axes))]

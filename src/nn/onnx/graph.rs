@@ -76,7 +76,7 @@ impl<'a> Graph<'a> {
         outputs
     }
 
-    /// A parameter or statistic by its name, as it is.
+    /// Adds a parameter or statistic by its name, unchanged.
     pub(crate) fn weight(&mut self, name: &str) -> Result<String> {
         if self.graph.initializer.iter().all(|known| known.name != name) {
             let NamedTensor { shape, values, .. } = self.tensor(name)?;
@@ -125,7 +125,7 @@ impl<'a> Graph<'a> {
         self.node("Cast", &[value], vec![("to", Attribute::Int(data_type.unsigned_abs() as usize))])
     }
 
-    /// The value in another shape; a side of 0 stays as it is.
+    /// Reshapes the value; a side of 0 is kept.
     pub(crate) fn reshape(&mut self, value: &str, sides: &[usize]) -> String {
         let sides = self.ints(&sides.iter().map(|&side| side as i64).collect::<Vec<_>>());
         self.node("Reshape", &[value, &sides], Vec::new())
@@ -178,7 +178,7 @@ impl<'a> Graph<'a> {
         self.graph.input.push(value_info(name, data_type, sides));
     }
 
-    /// Declares what comes out: a value under a name of its own.
+    /// Declares an output: a value under an output name.
     pub(crate) fn output(&mut self, name: &str, value: &str, data_type: i32, sides: &[Side]) {
         self.node("Identity", &[value], Vec::new());
         if let Some(node) = self.graph.node.last_mut() {
@@ -201,7 +201,7 @@ impl<'a> Graph<'a> {
 }
 
 impl Side {
-    /// Those of rows of a shape.
+    /// Returns the sides of rows of a shape.
     pub(crate) fn of_rows(shape: &InputShape) -> Vec<Side> {
         let steps = shape.ragged.then_some(Side::Any("steps"));
         let own = shape.dims.iter().map(|&side| Side::Of(side));

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::nn::Activation;
 
-/// Whether the derivative can be had from the output alone, so that the function can be applied in place.
+/// Returns whether the derivative follows from the output alone, so that the function can be applied in place.
 pub(crate) fn from_output(function: Activation) -> bool {
     !matches!(function, Activation::Gelu | Activation::Silu)
 }
@@ -62,7 +62,7 @@ widened! {
     }
 }
 
-/// An activation as a layer of its own.
+/// An activation as a separate layer.
 #[derive(Debug)]
 pub(crate) struct Elementwise {
     pub(crate) function: Activation,

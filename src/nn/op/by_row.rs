@@ -10,7 +10,7 @@ use crate::nn::Activation;
 /// Values of a band of columns: they and the product's packed copies fit the second-level cache.
 const BAND: usize = 1 << 16;
 
-/// Shares of a minibatch whose parts of the weights' gradient are summed apart; a number of its own, not that of the
+/// Shares of a minibatch whose parts of the weights' gradient are summed apart; independent of the number of
 /// threads, so that sums are taken in the same order on any machine.
 const SHARES: usize = 8;
 
@@ -21,9 +21,9 @@ thread_local! {
     static COLUMNS: RefCell<Columns> = const { RefCell::new([Vec::new(), Vec::new()]) };
 }
 
-/// What such a kernel does to one row.
+/// Work of such a kernel on one row.
 pub(super) trait ByRow: Kernel {
-    /// What follows it: one whose derivative its output tells.
+    /// Activation that follows it: one whose derivative follows from its output.
     fn activation(&self) -> Option<Activation>;
 
     /// Fills `y`, in front of the activation.
@@ -75,7 +75,7 @@ pub(super) fn backward(
     let (weights, part) = (dweight.len(), dweight.len() + dbias.len());
     let count = pass.rows.div_ceil(share);
     let parts = room(&mut saved.scratch, count * part);
-    // A share of the input's gradient each, or nothing each when nobody asks for it.
+    // A share of the input's gradient each, or `None` each when it is not needed.
     let mut dx = gradients.x.map(|dx| dx.chunks_mut(share * inputs));
     let dx: Vec<Option<&mut [f32]>> = (0..count).map(|_| dx.as_mut().and_then(Iterator::next)).collect();
     let work = parts.par_chunks_mut(part).zip(dy.par_chunks_mut(share * outputs)).zip(dx).enumerate();

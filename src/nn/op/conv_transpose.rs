@@ -19,7 +19,7 @@ use crate::nn::Activation;
 pub(crate) struct TransposedConvolution {
     pub(crate) channels: usize,
     pub(crate) outputs: usize,
-    /// That of the convolution: its input is what comes out here.
+    /// Window of the convolution: its input is this kernel's output.
     pub(crate) window: Window,
     /// One whose derivative its output tells.
     pub(crate) activation: Option<Activation>,

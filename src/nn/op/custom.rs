@@ -30,7 +30,7 @@ pub(crate) fn apply(
     }
 }
 
-/// What a kernel's forward pass over `(rows, …)` leaves behind.
+/// Returns the output of a kernel's forward pass over `(rows, …)`.
 pub(crate) fn look(
     kernel: &dyn Kernel,
     x: &Tensor,

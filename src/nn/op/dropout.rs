@@ -6,7 +6,7 @@ use crate::nn::{
     random::{Philox, Purpose},
 };
 
-/// Zeroes values with chance `p` while training and scales the rest by `1 / (1 - p)`.
+/// Zeroes values with probability `p` while training and scales the rest by `1 / (1 - p)`.
 #[derive(Debug)]
 pub(crate) struct Drop {
     pub(crate) p: f64,

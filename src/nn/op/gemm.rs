@@ -30,7 +30,7 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// Who computes a product.
+/// Threads that compute a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Threads {
     /// The calling thread: one of several at work already.
@@ -68,11 +68,11 @@ fn small([m, n, k]: [usize; 3], a: Matrix<'_>, b: Matrix<'_>, c: (&mut [f32], us
     });
 }
 
-/// What a product is added to.
+/// Start of the sum.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Start<'a> {
     Zero,
-    /// What is there.
+    /// The present contents.
     Held,
     /// A number for each of its columns.
     Columns(&'a [f32]),
@@ -80,7 +80,7 @@ pub(crate) enum Start<'a> {
     Rows(&'a [f32]),
 }
 
-/// `c = a b`, or `c += a b`: [`product`] from nothing, or from what is there.
+/// `c = a b`, or `c += a b`: [`product`] from zero, or added to the contents.
 pub(crate) fn gemm(
     sizes: [usize; 3],
     a: Matrix<'_>,

@@ -15,7 +15,7 @@ pub(crate) struct Dense {
     pub(crate) outputs: usize,
     /// One whose derivative its output tells.
     pub(crate) activation: Option<Activation>,
-    /// Whether the weight is that of the layer that leads the other way.
+    /// True if the weight is the transpose of another layer's.
     pub(crate) turned: bool,
 }
 

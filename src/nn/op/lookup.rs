@@ -1,9 +1,9 @@
-//! Lines of tables in place of ids.
+//! Rows of embeddings in place of ids.
 
 use super::{Gradients, Kernel, Pass, Saved, over_rows};
 use crate::nn::layer::Table;
 
-/// Puts a line of a table in the place of each of a row's first `ids` values, and passes on the `rest`.
+/// Replaces each of a row's first `ids` values by a row of an embedding, and copies the `rest`.
 ///
 /// One table serves all ids, or each has its own. An id that a table lacks is a line of zeros; see [`has_line`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,12 +34,12 @@ impl Lookup {
     }
 }
 
-/// Whether a table of `count` lines has the one that a value stands for.
+/// Returns whether an embedding of `count` rows has the row of a value.
 pub(crate) fn has_line(value: f32, count: usize) -> bool {
     line(value, count).is_some()
 }
 
-/// The line of a table of `count` that a value stands for.
+/// Returns the row, of an embedding of `count`, of a value.
 fn line(value: f32, count: usize) -> Option<usize> {
     (value >= 0.0 && value.fract() == 0.0 && (value as usize) < count).then_some(value as usize)
 }

@@ -88,7 +88,7 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
 #[inline(always)]
 pub(crate) fn tanh(x: f32) -> f32 {
     let size = x.abs();
-    // Near 0 the difference of exponentials loses digits; there the continued fraction is exact to single precision.
+    // Near 0 the difference of exponentials loses digits; the continued fraction is exact to single precision.
     let square = x * x;
     let near =
         x * (10395.0 + square * (1260.0 + square * 21.0)) / (10395.0 + square * (4725.0 + square * (210.0 + square)));

@@ -52,17 +52,17 @@ use rayon::prelude::*;
 
 use super::Mode;
 
-/// What a kernel is called on.
+/// Input of a kernel.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pass<'a> {
-    /// How many rows.
+    /// Number of rows.
     pub(crate) rows: usize,
     /// `rows × inputs` values.
     pub(crate) x: &'a [f32],
     /// The layer's parameters, then its statistics, in the order of the specification.
     pub(crate) params: &'a [&'a [f32]],
     pub(crate) mode: Mode,
-    /// How many steps each row has, where rows are sequences that vary in length: `x` is padded to the longest.
+    /// Number of steps of each row, where rows are sequences that vary in length: `x` is padded to the longest.
     pub(crate) lengths: Option<&'a [u32]>,
     /// The rows in place of `x`, where they are mostly zeros; [`Dense`] alone takes such.
     pub(crate) csr: Option<Csr<'a>>,
@@ -75,7 +75,7 @@ impl Pass<'_> {
     }
 }
 
-/// What a forward pass leaves for the backward one, and scratch space; reused from step to step.
+/// Results of a forward pass for the backward one, and scratch space; reused from step to step.
 #[derive(Debug, Default)]
 pub(crate) struct Saved {
     pub(crate) values: Vec<f32>,
@@ -84,12 +84,12 @@ pub(crate) struct Saved {
     pub(crate) sequences: rnn::Sequences,
     /// Of kernels inside of it.
     pub(crate) inner: Vec<Saved>,
-    /// What passes between those, and the gradients that come back.
+    /// Values between those kernels, and their gradients.
     pub(crate) between: Vec<Vec<f32>>,
     pub(crate) upstream: [Vec<f32>; 2],
 }
 
-/// What a normalisation found in the rows that are learnt from.
+/// Statistics of a normalisation over the training rows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moments<'a> {
     /// Which of the layer's statistics is the running mean; the running variance is the one behind it.
@@ -102,10 +102,10 @@ pub(crate) struct Moments<'a> {
     pub(crate) momentum: f64,
 }
 
-/// What a backward pass fills in; whatever was there is overwritten.
+/// Gradients that a backward pass overwrites.
 #[derive(Debug)]
 pub(crate) struct Gradients<'a, 'b> {
-    /// Of the input, unless nobody asks for it.
+    /// Of the input, if it is needed.
     pub(crate) x: Option<&'a mut [f32]>,
     /// Of the trained parameters.
     pub(crate) params: &'a mut [&'b mut [f32]],
@@ -122,7 +122,7 @@ pub(crate) trait Kernel: Debug + Send + Sync {
     /// Values of a row that come out.
     fn outputs(&self) -> usize;
 
-    /// Whether it takes rows of mostly zeros as [`Csr`].
+    /// Returns whether it takes sparse rows as [`Csr`].
     fn takes_sparse(&self) -> bool {
         false
     }
@@ -133,7 +133,7 @@ pub(crate) trait Kernel: Debug + Send + Sync {
     /// Fills the gradients from that of the output, which it may use up.
     fn backward(&self, pass: Pass<'_>, y: &[f32], dy: &mut [f32], saved: &mut Saved, gradients: Gradients<'_, '_>);
 
-    /// What normalisations found in the last forward pass, over `rows` rows that are learnt from.
+    /// Returns the statistics of normalisations in the last forward pass, over `rows` training rows.
     fn found<'a>(&self, _saved: &'a Saved, _rows: usize) -> Vec<Moments<'a>> {
         Vec::new()
     }
@@ -146,7 +146,7 @@ thread_local! {
     static ALONE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs kernels on the calling thread only: one of several that each have rows of their own.
+/// Runs kernels on the calling thread only: one of several, each over its own rows.
 pub(crate) fn alone<R>(f: impl FnOnce() -> R) -> R {
     struct Before(bool);
     impl std::ops::Drop for Before {
@@ -158,7 +158,7 @@ pub(crate) fn alone<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// How many threads a kernel may use.
+/// Returns the number of threads that a kernel may use.
 pub(crate) fn threads() -> usize {
     if ALONE.get() { 1 } else { rayon::current_num_threads() }
 }

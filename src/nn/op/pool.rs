@@ -3,7 +3,7 @@
 use super::{Gradients, Kernel, Pass, Saved, Window, over_rows, room};
 use rayon::prelude::*;
 
-/// What becomes of the values under the kernel.
+/// Reduction of the values under the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reduce {
     Max,

@@ -1,11 +1,12 @@
-//! What looks at the steps of rows as such: where each stands, and what all of them come to.
+//! Kernels over the steps of rows: their positions, and their reduction.
 
 use std::borrow::Cow;
 
 use super::{Gradients, Kernel, Pass, Saved, over_rows, room};
 use crate::nn::Readout;
 
-/// The sines and cosines that tell steps apart, `(steps, width)` (Vaswani et al., "Attention is all you need", 2017): values
+/// Returns the sines and cosines that mark positions, `(steps, width)` (Vaswani et al., "Attention is all you need",
+/// 2017): values
 /// `2i` and `2i + 1` are the sine and the cosine of `step / 10000^(2i / width)`.
 pub(crate) fn positions(steps: std::ops::Range<usize>, width: usize, to: &mut Vec<f32>) {
     for step in steps {

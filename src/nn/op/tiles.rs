@@ -1,7 +1,7 @@
 //! Matrix products in registers of sixteen numbers, for processors with AVX-512.
 //!
 //! A product is cut into panels of up to 64 columns. What a panel needs of `b` is copied into a buffer that stays in the
-//! second-level cache, turned round where `b` is a transpose; `a` is read where it lies, one number at a time, each
+//! second-level cache, transposed where `b` is a transpose; `a` is read in place, one number at a time, each
 //! multiplied with a whole row of the panel. Nothing else is copied, which is why small products, and those of a minibatch
 //! with weights that change at every step, cost little more than their multiplications.
 //!
@@ -52,7 +52,7 @@ impl<P> Strided<P> {
     }
 }
 
-/// Whether this processor can.
+/// Returns whether this processor has AVX-512.
 pub(super) fn available() -> bool {
     std::is_x86_feature_detected!("avx512f")
 }
@@ -60,7 +60,8 @@ pub(super) fn available() -> bool {
 /// `c = start + a b`, on the calling thread or on all.
 ///
 /// # Safety
-/// The processor has AVX-512; every place that sizes and strides reach is inside its slice; nobody else uses `c` meanwhile.
+/// The processor has AVX-512; every value that sizes and strides reach is inside its slice; nothing else uses `c`
+/// meanwhile.
 pub(super) unsafe fn multiply(
     sizes: [usize; 3],
     a: Matrix<'_>,
@@ -97,7 +98,7 @@ pub(super) unsafe fn multiply_panels(
     unsafe { Product { sizes, a, b, panels: Some(panels.as_ptr()), c, start }.run(threads) };
 }
 
-/// What products copy of a `(k, n)` matrix, all panels behind each other.
+/// Returns the panels of a `(k, n)` matrix that products copy, all behind each other.
 ///
 /// # Safety
 /// As [`multiply`].
@@ -169,7 +170,7 @@ impl Product<'_> {
         let rows = m.div_ceil(parts).next_multiple_of(TILE);
         (0..panels * parts).into_par_iter().for_each(|i| {
             let begin = (i % parts * rows).min(m);
-            // SAFETY: by the caller's word; each part writes to values of its own.
+            // SAFETY: by the caller's contract; each part writes to separate values.
             unsafe { self.panel(i / parts, begin..(begin + rows).min(m)) };
         });
     }
@@ -223,7 +224,7 @@ unsafe fn copy(b: Strided<*const f32>, (deep, width): (usize, usize), to: &mut [
     if b.row == 1 && b.column != 1 {
         for lanes in (0..width).step_by(LANES) {
             let count = LANES.min(width - lanes);
-            // SAFETY: `count` rows of `deep` values are there by the caller's word, and room for their columns.
+            // SAFETY: by the caller's contract, `count` rows of `deep` values exist, and room for their columns.
             unsafe { turn(b.at.add(lanes * b.column), b.column, (count, deep), to.as_mut_ptr().add(lanes), wide) };
         }
         return;

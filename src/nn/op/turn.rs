@@ -11,11 +11,11 @@ const SIDE: usize = 16;
 /// without a row become zero.
 ///
 /// # Safety
-/// The processor has AVX-512; the rows are there and the room.
+/// The processor has AVX-512; the rows and the room exist.
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn turn(from: *const f32, stride: usize, (count, deep): (usize, usize), to: *mut f32, wide: usize) {
     let whole = deep / SIDE * SIDE;
-    // SAFETY: all within what the caller says is there.
+    // SAFETY: all accesses are within the caller's contract.
     unsafe {
         for k in (0..whole).step_by(SIDE) {
             let mut block = [_mm512_setzero_ps(); SIDE];

@@ -26,7 +26,7 @@ impl Window {
         self.kernel[0] * self.kernel[1]
     }
 
-    /// Whether the columns of a band are the input itself.
+    /// Returns whether the columns of a band are the input itself.
     pub(crate) fn is_identity(&self) -> bool {
         self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0]
     }

@@ -1,4 +1,4 @@
-//! How a machine learns: the settings.
+//! Settings of a machine's training.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +11,8 @@ use crate::{Error, Result};
 ///
 /// | Name | Default | Purpose | Range |
 /// |---|---|---|---|
-/// | `steps` | 1 | Gibbs steps of a chain before it is looked at, the k of CD-k | 1 to 1000 |
-/// | `persistent` | no | chains go on from minibatch to minibatch in place of starting at the rows | |
+/// | `steps` | 1 | Gibbs steps of a chain before it is read, the k of CD-k | 1 to 1000 |
+/// | `persistent` | no | chains continue from minibatch to minibatch in place of starting at the rows | |
 /// | `sample_visible` | no | visible units are sampled in place of having their means; persistent chains always are | |
 /// | `momentum` | 0.9 | share of the last update that is added to the next | `[0, 1)` |
 /// | `initial_momentum` | 0.5 | the same in the first epochs | `[0, 1)` |
@@ -26,19 +26,19 @@ use crate::{Error, Result};
 pub struct ContrastiveDivergence {
     /// Gibbs steps of a chain, the k of CD-k.
     pub steps: usize,
-    /// Whether chains go on from minibatch to minibatch.
+    /// True if chains continue from minibatch to minibatch.
     pub persistent: bool,
-    /// Whether visible units are sampled in chains that start at the rows.
+    /// True if visible units are sampled in chains that start at the rows.
     pub sample_visible: bool,
     /// The share of the last update that is added to the next.
     pub momentum: f64,
     /// The same in the first epochs.
     pub initial_momentum: f64,
-    /// How many epochs are the first.
+    /// Number of initial epochs.
     pub initial_epochs: usize,
-    /// How much weights shrink.
+    /// Decay of the weights.
     pub weight_decay: f64,
-    /// How often hidden units are to be on.
+    /// Target activity of the hidden units.
     pub sparsity: Option<Sparsity>,
 }
 
@@ -57,16 +57,17 @@ impl Default for ContrastiveDivergence {
     }
 }
 
-/// A push of each hidden unit's mean chance towards a target (section 11 of the practical guide: the cross-entropy of the
+/// A push of each hidden unit's mean probability towards a target (section 11 of the practical guide: the cross-entropy
+/// of the
 /// two, the mean being that of recent minibatches).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sparsity {
     /// The share of rows for which a unit is to be on, in `(0, 1)`; 0.01 to 0.1 is usual.
     pub target: f64,
-    /// How hard it pushes, at least 0.
+    /// Strength of the push, at least 0.
     pub cost: f64,
-    /// How much of the mean so far each minibatch leaves, in `[0, 1)`; 0.95 unless set.
+    /// Share of the mean that each minibatch leaves, in `[0, 1)`; 0.95 unless set.
     #[serde(default = "decay")]
     pub decay: f64,
 }
@@ -103,7 +104,7 @@ impl ContrastiveDivergence {
     /// # Errors
     /// [`Error::Param`] with the name, the value and what is legal.
     pub fn check(&self) -> Result<()> {
-        // Each step draws for both layers, and all of a chain's draws are told apart.
+        // Each step draws for both layers, and all of a chain's draws have different indices.
         if !(1..=1000).contains(&self.steps) {
             return Err(Error::param("steps", self.steps, "1 to 1000"));
         }

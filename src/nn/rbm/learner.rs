@@ -1,4 +1,4 @@
-//! How a machine learns: the steps.
+//! Training steps of a machine.
 
 use rayon::prelude::*;
 
@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// What a step saw.
+/// Measurements of one step.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct RbmStep {
     /// Rows in the minibatch.
@@ -42,7 +42,7 @@ pub struct RbmLearner {
     gradient: Gradient,
     /// Visible states of persistent chains.
     chains: Vec<f32>,
-    /// Recent mean chances of the hidden units.
+    /// Recent mean probabilities of the hidden units.
     activity: Vec<f32>,
     positive: Vec<f32>,
     negative: Vec<f32>,
@@ -95,8 +95,9 @@ impl RbmLearner {
         })
     }
 
-    /// Learns from a minibatch of `(rows, visible)` values: adds `momentum` times the last update and `learning_rate` times
-    /// the gradient. Of no rows it learns nothing.
+    /// Trains on a minibatch of `(rows, visible)` values: adds `momentum` times the last update and `learning_rate`
+    /// times
+    /// the gradient. Without rows it changes nothing.
     ///
     /// # Errors
     /// [`Error::Network`](crate::Error::Network) for values that are not whole rows, or for a machine of another size.
@@ -172,7 +173,7 @@ impl RbmLearner {
         }
         gradient.hidden_bias.fill(0.0);
         add_columns(&mut gradient.hidden_bias, positive);
-        // Kept for sparsity: only the data counts there.
+        // Kept for sparsity, which counts the data only.
         let means = room(&mut self.positive, hidden);
         means.copy_from_slice(&gradient.hidden_bias);
         add_columns(&mut gradient.hidden_bias, negative);

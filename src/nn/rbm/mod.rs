@@ -29,11 +29,11 @@ use crate::{
     nn::{Activation, op::activate},
 };
 
-/// What the visible units stand for.
+/// Meaning of the visible units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VisibleUnits {
-    /// Chances, or values in `[0, 1]` taken as such: grey values, flags.
+    /// Probabilities, or values in `[0, 1]` used like them: grey values, flags.
     #[default]
     Bernoulli,
     /// Real numbers, each with variance 1 around its mean: features that were standardised.
@@ -48,7 +48,7 @@ pub struct RbmSpec {
     pub visible: usize,
     /// Features a row gets.
     pub hidden: usize,
-    /// What the visible units stand for. Hidden units are always on or off.
+    /// Meaning of the visible units. Hidden units are always on or off.
     #[serde(default)]
     pub units: VisibleUnits,
 }
@@ -136,7 +136,7 @@ impl Rbm {
         &self.hidden_bias
     }
 
-    /// The chances that hidden units are on, `(rows, hidden)`, for `(rows, visible)` values.
+    /// Returns the probabilities that hidden units are on, `(rows, hidden)`, for `(rows, visible)` values.
     ///
     /// # Errors
     /// [`Error::Network`] for values that are not whole rows.
@@ -147,7 +147,7 @@ impl Rbm {
         Ok(hidden)
     }
 
-    /// The means of the visible units, `(rows, visible)`, for `(rows, hidden)` states or chances.
+    /// Returns the means of the visible units, `(rows, visible)`, for `(rows, hidden)` states or probabilities.
     ///
     /// # Errors
     /// [`Error::Network`] for values that are not whole rows.
@@ -162,7 +162,8 @@ impl Rbm {
         Ok(visible)
     }
 
-    /// The mean squared difference of each row from what the machine makes of it by way of the hidden units' chances.
+    /// Returns the mean squared difference of each row from its reconstruction by way of the hidden units'
+    /// probabilities.
     ///
     /// # Errors
     /// [`Error::Network`] for values that are not whole rows.

@@ -12,7 +12,7 @@ const MOST_UNITS: usize = 25;
 /// States looked at together.
 const STATES_AT_ONCE: usize = 1 << 10;
 
-/// How [`Rbm::anneal`] samples.
+/// Settings of [`Rbm::anneal`].
 ///
 /// | Name | Default | Purpose | Range |
 /// |---|---|---|---|
@@ -48,7 +48,7 @@ impl Rbm {
     /// Sums over all states of the smaller layer (of the hidden one, when visible units are Gaussian).
     ///
     /// # Errors
-    /// [`Error::Param`] when that layer has more than 25 units, for which [`Rbm::anneal`] is there.
+    /// [`Error::Param`] when that layer has more than 25 units; use [`Rbm::anneal`] for those.
     pub fn log_partition(&self) -> Result<f64> {
         let hidden_side = self.spec.units == VisibleUnits::Gaussian || self.spec.hidden <= self.spec.visible;
         let (name, units) = if hidden_side { ("hidden", self.spec.hidden) } else { ("visible", self.spec.visible) };

@@ -9,7 +9,7 @@ use crate::nn::{
     random::{Philox, Purpose},
 };
 
-/// Half-steps of one chain that have numbers of their own.
+/// Half-steps of one chain with separate random numbers.
 pub(super) const HALF_STEPS: u32 = 1 << 12;
 
 /// Which numbers a half-step of a chain draws.
@@ -27,7 +27,7 @@ impl Draw {
         Philox::new(self.seed, self.purpose, self.layer * HALF_STEPS + half % HALF_STEPS, self.step)
     }
 
-    /// Turns chances into 0 and 1.
+    /// Samples 0 and 1 by probabilities.
     pub(super) fn binary(self, half: u32, width: usize, chances: &mut [f32]) {
         over_rows(chances, width, |first, rows| {
             let mut random = self.at(half);

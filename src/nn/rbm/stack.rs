@@ -6,7 +6,7 @@ use crate::{
     nn::{Activation, InputShape, LayerSpec, NamedTensor, NetworkSpec, Weights},
 };
 
-/// Machines of which each sees the chances of the hidden units below it (Hinton, Osindero and Teh, "A fast learning
+/// Machines of which each sees the hidden probabilities of the one below it (Hinton, Osindero and Teh, "A fast learning
 /// algorithm for deep belief nets", 2006).
 #[derive(Debug, Clone, PartialEq)]
 pub struct RbmStack {
@@ -55,7 +55,7 @@ impl RbmStack {
         &self.inputs
     }
 
-    /// The chances of the topmost hidden units, `(rows, hidden)`, for `(rows, inputs)` values.
+    /// Returns the probabilities of the topmost hidden units, `(rows, hidden)`, for `(rows, inputs)` values.
     ///
     /// # Errors
     /// [`Error::Network`] for values that are not whole rows.
@@ -109,7 +109,7 @@ impl RbmStack {
         Ok(self)
     }
 
-    /// How many layers of [`encoder`](Self::encoder) and [`unrolled`](Self::unrolled) it takes to the features.
+    /// Returns the number of layers of [`encoder`](Self::encoder) and [`unrolled`](Self::unrolled) up to the features.
     pub fn depth(&self) -> usize {
         2 * self.machines.len() + usize::from(self.inputs.dims.len() > 1)
     }

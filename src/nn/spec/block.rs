@@ -11,7 +11,7 @@ pub(in crate::nn) fn named(path: &str, i: usize, kind: &str) -> String {
     if path.is_empty() { format!("{i} ({kind})") } else { format!("{path}: {i} ({kind})") }
 }
 
-/// Its name, if it may stand there; `ids` says whether the first of these layers takes what goes into the network.
+/// Returns its name, if its position is legal; `ids` is true if the first of these layers takes the network's input.
 pub(in crate::nn) fn placed(path: &str, i: usize, layer: &LayerSpec, ids: bool) -> Result<String> {
     let name = named(path, i, layer.kind());
     let fits = match layer {
@@ -42,17 +42,17 @@ pub(super) fn through(layers: &[LayerSpec], path: &str, input: &InputShape, ids:
 #[derive(Debug)]
 pub(in crate::nn) struct Nested<'a> {
     pub(in crate::nn) layers: &'a [LayerSpec],
-    /// What goes into each, and what comes out of the last.
+    /// Input shape of each layer, and output shape of the last.
     pub(in crate::nn) shapes: Vec<InputShape>,
-    /// What their parameters' names begin with.
+    /// Prefix of their parameters' names.
     pub(in crate::nn) prefix: String,
-    /// What errors call where they are, behind the layer's own name.
+    /// Path in errors, after the layer's own name.
     pub(in crate::nn) path: String,
-    /// What a summary calls them.
+    /// Title in a summary.
     pub(in crate::nn) title: Option<String>,
 }
 
-/// What branches give side by side for rows of this shape.
+/// Returns the shape of branches' outputs side by side for rows of this shape.
 fn joined(branches: &[BranchSpec], name: &str, input: &InputShape) -> Result<InputShape> {
     let refused = |got: String, fits: &str| Err(misfit(name.to_owned(), got, fits.to_owned()));
     let Some(width) = input.flat() else {
@@ -88,7 +88,7 @@ fn joined(branches: &[BranchSpec], name: &str, input: &InputShape) -> Result<Inp
 }
 
 impl LayerSpec {
-    /// What comes out for rows of this shape; `name` is what errors call it.
+    /// Returns the output shape for rows of this shape; `name` is for errors.
     pub(in crate::nn) fn after(&self, name: &str, input: &InputShape) -> Result<InputShape> {
         let output = match self {
             LayerSpec::Residual { layers, .. } if layers.is_empty() => {
@@ -161,14 +161,14 @@ impl LayerSpec {
         }
     }
 
-    /// How many parameters and how many statistics it has, those of layers inside of it among them.
+    /// Returns the number of parameters and of statistics, inner layers included.
     pub(in crate::nn) fn counts(&self, input: &InputShape) -> (usize, usize) {
         let tensors = self.tensors(input);
         let trained = tensors.iter().filter(|(.., trained)| *trained).count();
         (trained, tensors.len() - trained)
     }
 
-    /// Whether it takes sequences and gives a row for each.
+    /// Returns whether it takes sequences and gives a row for each.
     pub(in crate::nn) fn ends_sequences(&self) -> bool {
         match self {
             LayerSpec::Attention(settings) => settings.output != Readout::All,
@@ -176,23 +176,25 @@ impl LayerSpec {
         }
     }
 
-    /// Whether it looks at sequences as such, not at each step by itself. A block does so where layers inside of it do.
+    /// Returns whether it works on whole sequences, not on each step by itself. A block does so where its inner layers
+    /// do.
     pub(in crate::nn) fn takes_sequences(&self) -> bool {
         matches!(self, LayerSpec::Attention(_)) || self.recurrent().is_some()
     }
 
-    /// How many layers it is, with those inside of it.
+    /// Returns the number of layers, inner layers included.
     pub(in crate::nn) fn places(&self) -> u32 {
         let inside: u32 = self.inside().into_iter().map(LayerSpec::places).sum();
         1 + inside
     }
 
-    /// Whether candle's operations alone compute it, or a part of it.
+    /// Returns whether only candle's operations compute it, or a part of it.
     pub(super) fn is_custom(&self) -> bool {
         matches!(self, LayerSpec::Custom(_)) || self.inside().into_iter().any(LayerSpec::is_custom)
     }
 
-    /// What a sum needs beside layers that make `output` of `input`: nothing, a 1×1 convolution or a linear layer.
+    /// Returns the shortcut of a sum beside layers from `input` to `output`: `None`, a 1×1 convolution or a linear
+    /// layer.
     pub(in crate::nn) fn shortcut(name: &str, input: &InputShape, output: &InputShape) -> Result<Vec<LayerSpec>> {
         use super::{Conv, LayerSpec::*};
         if input == output {

@@ -5,19 +5,19 @@ use std::fmt::Display;
 use super::{LayerSpec, NetworkSpec, Part};
 use crate::nn::{layer::Table, op};
 
-/// A value that stands for a line of a table.
+/// A value that is an id of an embedding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Id {
     /// Its place in a row; in a sequence, in a step.
     pub(crate) place: usize,
     /// The column that it comes from, where the network knows.
     pub(crate) column: Option<String>,
-    /// How many lines there are.
+    /// Number of rows of the embedding.
     count: usize,
 }
 
 impl Id {
-    /// How many ids there are.
+    /// Returns the number of ids.
     pub(crate) fn count(&self) -> usize {
         self.count
     }
@@ -27,7 +27,7 @@ impl Id {
         row.get(self.place).copied().filter(|value| !op::has_line(*value, self.count))
     }
 
-    /// What is wrong with a row that holds such a value, as value `place` of the row.
+    /// Returns the problem of a row that holds such a value, at `place` in the row.
     pub(crate) fn refusal(&self, row: impl Display, value: f32, place: usize) -> String {
         let last = self.count - 1;
         let place = if self.column.is_some() { String::new() } else { format!(" as value {place}") };
@@ -66,7 +66,7 @@ impl NetworkSpec {
     }
 }
 
-/// How many lines the tables of a layer have, one for each of the first of `values` values.
+/// Returns the numbers of rows of a layer's embeddings, one for each of the first of `values` values.
 fn counts(layer: &LayerSpec, values: usize) -> Vec<usize> {
     match layer {
         LayerSpec::Embedding(Table { count, .. }) => vec![*count; values],

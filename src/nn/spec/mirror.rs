@@ -70,7 +70,7 @@ pub(super) fn check(layers: &[LayerSpec], shapes: &[InputShape]) -> Result<(), E
     Ok(())
 }
 
-/// What leads back from what a layer gives to what it takes; or what would.
+/// Returns the layer that leads back from a layer's output to its input; or the reason why there is none.
 fn opposite(layer: &LayerSpec, [before, after]: [&InputShape; 2]) -> Result<LayerSpec, String> {
     Ok(match layer {
         LayerSpec::Linear { inputs, outputs } => LayerSpec::Linear { inputs: *outputs, outputs: *inputs },
@@ -93,7 +93,7 @@ fn named(i: usize, layer: &LayerSpec, fits: String) -> Misfit {
     (format!("layer {i} ({})", layer.kind()), fits)
 }
 
-/// What leads back through a window of this kernel, stride and padding.
+/// Returns the layer that leads back through a window of this kernel, stride and padding.
 fn transposed(
     [kernel, stride, padding]: [usize; 3],
     before: &InputShape,

@@ -12,7 +12,8 @@ pub struct ParameterSpec {
     pub name: String,
     /// Its dimensions.
     pub shape: Vec<usize>,
-    /// Whether training moves it. Running statistics (`running_mean`, `running_var`) are kept with the weights, but follow
+    /// True if training changes it. Running statistics (`running_mean`, `running_var`) are kept with the weights, but
+    /// follow
     /// the data in place of a gradient.
     pub trained: bool,
     pub(in crate::nn) layer: usize,
@@ -21,13 +22,13 @@ pub struct ParameterSpec {
 }
 
 impl ParameterSpec {
-    /// How many values it has.
+    /// Returns the number of its values.
     pub fn count(&self) -> usize {
         self.shape.iter().product()
     }
 }
 
-/// What a parameter starts as.
+/// Initial values of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(in crate::nn) enum Initial {
     /// Drawn from plus or minus this.

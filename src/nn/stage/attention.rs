@@ -13,7 +13,7 @@ use crate::nn::{
 /// Kernels being put one behind the other, over steps of which a row has `time`, or as many as its length says.
 struct Builder {
     chain: Chain,
-    /// What kernels that look at whole sequences do it over.
+    /// Layout of whole sequences, for kernels that need them.
     whole: Over,
 }
 

@@ -13,7 +13,7 @@ use self::spill::Spill;
 use super::{RecordSource, RecordStream};
 use crate::{Error, Result};
 
-/// How much a [`Cache`] keeps where.
+/// Limits of a [`Cache`].
 ///
 /// | Name | Default | Purpose |
 /// |---|---|---|
@@ -39,7 +39,7 @@ impl Default for CacheOptions {
 /// Takes batches in, in order, and gives them back as [`CachedBatches`].
 ///
 /// The first ones stay in memory, up to the budget. The others are written to files in Arrow's IPC format, which are
-/// mapped into memory when all are there: then only what is touched takes memory, and the system may take it back.
+/// mapped into memory when all are complete: then only pages in use take memory, and the system may take them back.
 /// A file loses its name as soon as it is open, so that its space is free again when the cache and the batches from it
 /// are dropped or the process ends, however that happens; nothing is left to clean up.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Cache {
     ///
     /// # Errors
     /// [`Error::Schema`] for another schema; [`Error::Io`] when the folder cannot be written to or is full: it names the
-    /// folder, how much is there and how much was to follow. What was written is gone then, and the cache is empty.
+    /// folder, the bytes written and the bytes to follow. The written files are gone then, and the cache is empty.
     pub fn push(&mut self, batch: RecordBatch) -> Result<()> {
         let schema = self.schema.get_or_insert_with(|| batch.schema());
         if *schema != batch.schema() {
@@ -122,7 +122,7 @@ impl CachedBatches {
         &self.batches
     }
 
-    /// How many rows there are.
+    /// Returns the number of rows.
     pub fn rows(&self) -> u64 {
         self.batches.iter().map(|batch| batch.num_rows() as u64).sum()
     }

@@ -136,7 +136,7 @@ impl Complete {
     /// Maps the file and compares it with its checksum.
     pub(super) fn map(&self) -> io::Result<Bytes> {
         let found = self.read_checksum()?;
-        // SAFETY: the file has no name and this handle is the only one, so nobody changes or shortens it.
+        // SAFETY: the file has no name and this handle is the only one, so nothing else changes or shortens it.
         let map = unsafe { Mmap::map(&self.file)? };
         if found != self.checksum {
             let words = format!(

@@ -194,7 +194,7 @@ fn check_shape(shapes: &Lists<u32>, row: usize, shape: &RowShape) -> Result<(), 
 /// Numbers cast to `T`, with what was null before and what the cast could not hold.
 struct Numbers<T: Value> {
     values: PrimitiveArray<T::Arrow>,
-    /// What is not usable, nulls and misfits alike; none when all is.
+    /// Unusable values, nulls and misfits alike; `None` when all can be used.
     bad: Option<NullBuffer>,
     was_null: Option<NullBuffer>,
     fill: Option<T>,
@@ -252,7 +252,7 @@ impl Bounds {
 struct Level {
     bounds: Bounds,
     nulls: Option<NullBuffer>,
-    /// How many items each must have, where that is fixed.
+    /// Number of items that each must have, where that is fixed.
     size: Option<usize>,
 }
 

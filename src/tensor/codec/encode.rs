@@ -13,7 +13,7 @@ use candle_core::{DType, Tensor};
 use super::{Dtype, SPARK_METADATA, TensorType};
 use crate::{Error, Result};
 
-/// How tensors are laid out in a column.
+/// Layout of tensors in a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TensorForm {
     /// A number; for rows of shape `[]` only.
@@ -143,7 +143,7 @@ fn lay_out(
         },
         TensorForm::Bytes => {
             let offsets = OffsetBuffer::from_lengths(lengths.iter().map(|n| n * tensor.dtype.size()));
-            // Arrow's buffers are little-endian here; so are the bytes.
+            // Arrow's buffers are little-endian on this machine, like the bytes.
             let data = values.to_data();
             let bytes = data.buffers()[0]
                 .slice_with_length(data.offset() * tensor.dtype.size(), values.len() * tensor.dtype.size());

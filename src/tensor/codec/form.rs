@@ -92,7 +92,7 @@ pub(super) fn form(field: &Field) -> Result<Form> {
     })
 }
 
-/// What the column holds, as far as its metadata or its type says so.
+/// Returns the tensor type of the column, as far as its metadata or its type declares it.
 pub(super) fn tensor_type(field: &Field, form: Form) -> Result<Option<TensorType>> {
     let name = field.name();
     let metadata: Map<String, Value> =

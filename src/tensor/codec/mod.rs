@@ -68,7 +68,8 @@ impl Dtype {
         }
     }
 
-    /// What a network takes such numbers as: bytes and unsigned numbers as they are, all others in single precision.
+    /// Returns the type of such numbers in a network: bytes and unsigned numbers unchanged, all others in single
+    /// precision.
     pub fn element(self) -> Element {
         match self {
             Dtype::Uint8 => Element::U8,
@@ -78,7 +79,7 @@ impl Dtype {
     }
 }
 
-/// What the cells of a tensor column hold.
+/// Type of the cells of a tensor column.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorType {
     /// The type of the numbers.

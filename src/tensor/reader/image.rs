@@ -26,7 +26,7 @@ use crate::{Error, Result};
 /// Images of at most so many pixels are decoded unless told otherwise: 64 Mi, 192 MiB of them in colour.
 const MOST_PIXELS: u64 = 64 << 20;
 
-/// What of an image's colours is kept.
+/// Colours that are kept of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ImageColor {
@@ -37,7 +37,7 @@ pub enum ImageColor {
     Grey,
 }
 
-/// How an image of another size comes to the size asked for.
+/// Conversion of an image to the target size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ImageFit {
@@ -46,7 +46,7 @@ pub enum ImageFit {
     Stretch,
     /// The largest part in the middle that has the right proportions is resized: Pillow's `ImageOps.fit(…, BILINEAR)`.
     Cover,
-    /// The middle is cut out as it is; an image that is smaller is a fault.
+    /// The middle is cut out unscaled; a smaller image is a fault.
     Crop,
 }
 
@@ -65,7 +65,7 @@ pub enum ImageLayout {
 ///
 /// Gives single precision from 0 to 1, or bytes, of shape `[channels, height, width]` or `[height, width, channels]`.
 /// Transparency is dropped, 16-bit channels are reduced to 8, the orientation in EXIF is not applied (as in Pillow).
-/// What cannot be decoded, is truncated, has no pixel or too many is a fault of its row.
+/// A cell that cannot be decoded, is truncated, has no pixel or too many is a fault of its row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageReader {
     column: String,
@@ -100,7 +100,7 @@ impl ImageReader {
         self
     }
 
-    /// How images of other sizes are brought to size; [`ImageFit::Stretch`] by default.
+    /// Sets how images of other sizes are converted; [`ImageFit::Stretch`] by default.
     pub fn fit(mut self, fit: ImageFit) -> Self {
         self.fit = fit;
         self
@@ -340,7 +340,7 @@ fn read(mut decoder: impl ImageDecoder, color: ImageColor, max_pixels: u64) -> R
     Ok(to_color(pixels, width, height, channels, color))
 }
 
-/// One or three channels as they were asked for.
+/// Returns one or three channels, as `color` says.
 pub(super) fn to_color(pixels: Vec<u8>, width: usize, height: usize, found: usize, color: ImageColor) -> Picture {
     let (channels, pixels) = match (found, color) {
         (3, ImageColor::Grey) => (1, pixels.as_chunks::<3>().0.iter().map(|pixel| luma(*pixel)).collect()),
@@ -354,11 +354,11 @@ fn luma([r, g, b]: [u8; 3]) -> u8 {
     ((u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16) as u8
 }
 
-/// Whether a JPEG's compressed data ends with the marker that says so. Decoders fill what is missing with grey.
+/// Returns whether a JPEG's compressed data ends with the marker that says so. Decoders fill missing parts with grey.
 fn jpeg_is_whole(bytes: &[u8]) -> bool {
     const START_OF_SCAN: u8 = 0xda;
     let mut at = 2;
-    // Segments before the first scan may hold whole thumbnails, with an end of their own.
+    // Segments before the first scan may hold whole thumbnails, with their own end.
     while let Some([0xff, marker, high, low]) = bytes.get(at..at + 4) {
         match *marker {
             START_OF_SCAN => return bytes[at..].windows(2).rev().any(|pair| pair == [0xff, 0xd9]),

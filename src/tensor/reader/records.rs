@@ -18,19 +18,19 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// What is wrong with a sequence that nothing can be learnt from.
+/// Problem of a sequence that cannot be trained on.
 const NO_STEPS: &str = "is a sequence of length 0";
 
 /// A network's input: a name, and how it is read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Input {
-    /// What the tensor is called.
+    /// Name of the tensor.
     pub name: String,
     /// Where it comes from.
     pub reader: Reader,
 }
 
-/// How rows become records: readers of the inputs, and of the label.
+/// Readers of the inputs, and of the label.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Readers {
@@ -74,7 +74,7 @@ impl Readers {
         self
     }
 
-    /// Whether an input's rows vary in length.
+    /// Returns whether an input's rows vary in length.
     pub fn has_sequences(&self) -> bool {
         self.inputs.iter().any(|input| match &input.reader {
             Reader::Tensor(tensor) => tensor.declared().is_some_and(|tensor| tensor.shape.first() == Some(&None)),
@@ -137,12 +137,12 @@ pub struct RowFault {
     pub origin: Option<String>,
     /// The column that is to blame.
     pub column: String,
-    /// What is wrong with its cell.
+    /// Problem of its cell.
     pub reason: String,
 }
 
 impl RowFault {
-    /// What is wrong, in words that follow "row 7 of the stream".
+    /// Returns the problem, in words that follow "row 7 of the stream".
     pub(in crate::tensor) fn describe(&self) -> String {
         let origin = self.origin.as_ref().map(|origin| format!("({origin}) ")).unwrap_or_default();
         format!("{origin}{}", self.reason)
@@ -220,13 +220,14 @@ impl RecordReader {
         self.fields.iter().map(TensorField::count).sum()
     }
 
-    /// How many rows to read at a time, so that what is decoded stays small. Rows that vary in length are about as large
+    /// Returns the number of rows to read at a time, so that the decoded rows stay small. Rows that vary in length are
+    /// about as large
     /// decoded as they arrive.
     pub fn rows_at_once(&self) -> usize {
         rows_at_once(fixed_bytes(&self.fields))
     }
 
-    /// Counts rows from here on, as for a batch within a stream.
+    /// Counts rows from `row` on, as for a batch within a stream.
     pub fn starting_at(mut self, row: u64) -> Self {
         self.rows_read = row;
         self
@@ -255,7 +256,7 @@ impl RecordReader {
             let ends = cells.offsets.iter().flat_map(|offsets| offsets.windows(2)).enumerate();
             faults.extend(ends.filter(|(_, ends)| ends[0] == ends[1]).map(|(row, _)| (row, column, NO_STEPS)));
         }
-        // Stable, so that what a reader says of its cell comes before that it left nothing there.
+        // Stable, so that a reader's own problem precedes that of the value it left out.
         faults.sort_by_key(|(row, column, _)| (*row, *column));
         faults.dedup_by_key(|(row, _, _)| *row);
         let origins = match (&self.origin, faults.is_empty()) {

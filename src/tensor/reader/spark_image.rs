@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// Whether a struct has what an image of Spark's has.
+/// Returns whether a struct is an image of Spark's.
 pub(super) fn is_image(fields: &Fields) -> bool {
     let has = |name: &str, fits: fn(&DataType) -> bool| {
         fields.iter().any(|field| field.name() == name && fits(field.data_type()))

@@ -69,7 +69,7 @@ impl TensorReader {
         self
     }
 
-    /// What the column was declared to hold; none until fitted.
+    /// Returns the declared tensor type; `None` until fitted.
     pub fn declared(&self) -> Option<&TensorType> {
         self.tensor.as_ref()
     }
@@ -79,12 +79,12 @@ impl TensorReader {
         &self.column
     }
 
-    /// Whether a column of numbers, or of arrays of them, is read as it is.
+    /// Returns whether a column of numbers, or of arrays of them, is read unchanged.
     pub(crate) fn is_plain(&self) -> bool {
         self.fill.is_none() && self.gives_single()
     }
 
-    /// Whether the numbers are taken in single precision.
+    /// Returns whether the numbers are taken in single precision.
     pub fn gives_single(&self) -> bool {
         let element = self.element.or(self.tensor.as_ref().map(|tensor| tensor.dtype.element()));
         element.is_none_or(|element| element == Element::F32)

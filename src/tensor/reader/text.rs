@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// What a word is: letters, digits and underscores, with the marks that belong to them, of any script. Spark finds the
+/// A word: letters, digits and underscores, with the marks that belong to them, of any script. Spark finds the
 /// same words with `(?U)\w+`.
 pub const WORD_PATTERN: &str = r"\w+";
 
@@ -63,12 +63,12 @@ impl TextReader {
         self
     }
 
-    /// Whether it gives as many ids as there are words.
+    /// Returns whether it gives as many ids as the text has words.
     pub fn is_ragged(&self) -> bool {
         self.ragged
     }
 
-    /// How many words a fitted vocabulary has at most; 20,000 by default.
+    /// Sets the largest number of words in a fitted vocabulary; 20,000 by default.
     pub fn most_words(mut self, words: usize) -> Self {
         self.most_words = words;
         self
@@ -85,12 +85,12 @@ impl TextReader {
         &self.vocabulary
     }
 
-    /// How many words a fitted vocabulary has at most.
+    /// Returns the largest number of words in a fitted vocabulary.
     pub fn limit(&self) -> usize {
         self.most_words
     }
 
-    /// How many ids there are, with those for filling up and for unknown words.
+    /// Returns the number of ids, with those for padding and for unknown words.
     pub fn ids(&self) -> usize {
         self.vocabulary.len() + 2
     }

@@ -97,7 +97,7 @@ fn weights(shapes: Vec<(String, Vec<usize>)>, rest: &mut &[u8]) -> std::result::
     Weights::new(tensors).map_err(|e| e.to_string())
 }
 
-/// Takes so many values off the front; memory is taken only for those that are there.
+/// Takes so many values off the front; memory is taken only for those that exist.
 fn values(count: usize, rest: &mut &[u8]) -> std::result::Result<Vec<f32>, String> {
     let bytes = count.checked_mul(4).filter(|bytes| *bytes <= rest.len());
     let bytes = bytes.ok_or_else(|| format!("{count} values are announced and {} bytes are left", rest.len()))?;

@@ -1,4 +1,4 @@
-//! Sees to it that a run's checkpoints are written when they are due, and goes on from the last one.
+//! Writes a run's checkpoints when they are due, and resumes from the last one.
 
 use std::time::Instant;
 
@@ -17,13 +17,13 @@ use crate::{
 pub(in crate::train) struct Keeper<'a> {
     checkpoints: Option<&'a Checkpoints>,
     run: String,
-    /// The weights of the epoch with the lowest loss, when they are asked for.
+    /// The weights of the epoch with the lowest loss, when they are wanted.
     pub(in crate::train) best: Option<Weights>,
     begun: Instant,
     /// Of training before this process.
     earlier: f64,
     saved: Instant,
-    /// The step of the last checkpoint that is there.
+    /// Step of the last complete checkpoint.
     step: Option<usize>,
 }
 
@@ -139,7 +139,8 @@ impl<'a> Keeper<'a> {
         Ok(())
     }
 
-    /// A failure of the server, or of the way there, with the checkpoint that the run can go on from, if there is one.
+    /// Turns a failure of the server, or of the network, into one that names the checkpoint to resume from, if there is
+    /// one.
     pub(in crate::train) fn interrupted(&self, error: Error) -> Error {
         let is_the_server = matches!(
             error,
@@ -162,8 +163,8 @@ pub(in crate::train) fn is_finite(weights: &Weights) -> bool {
     weights.tensors().iter().all(|tensor| tensor.values.iter().all(|v| v.is_finite()))
 }
 
-/// What a run is to do and where it begins, as a checksum. Where it runs, for how long, and where rows are cached make no
-/// other run of it.
+/// Returns a checksum of the run's task and its beginning. Devices, duration and the folder of cached rows do not
+/// count.
 pub(in crate::train) fn run_identity(
     spec: &NetworkSpec,
     params: &TrainParams,

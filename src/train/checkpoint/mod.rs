@@ -1,4 +1,4 @@
-//! Checkpoints: a run that is killed goes on from the last one.
+//! Checkpoints: a killed run resumes from the last one.
 
 mod format;
 mod keeper;
@@ -23,9 +23,11 @@ use crate::{Error, Result, model::History, nn::Weights, number};
 
 /// Where and when a training run writes checkpoints.
 ///
-/// A checkpoint holds all it takes to go on: weights, optimizer, position in the data, history, schedule and the best
-/// weights if they are asked for; what is random follows from the seed and the position. A run that finds a checkpoint of
-/// its own in the place goes on from it, and on the processor ends with exactly the weights of an undisturbed run. Use a
+/// A checkpoint holds the whole state of a run: weights, optimizer, position in the data, history, schedule and the
+/// best
+/// weights if they are wanted; random numbers follow from the seed and the position. A run that finds its own
+/// checkpoint
+/// in the place resumes from it, and on the processor ends with exactly the weights of an undisturbed run. Use a
 /// place for one run.
 ///
 /// That takes the same rows in the same order: rows that were held out would be trained on otherwise. Number and checksum
@@ -45,7 +47,7 @@ pub struct Checkpoints {
     accept_other_rows: bool,
 }
 
-/// What a checkpoint knows of the network.
+/// The network of a checkpoint.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Saved {
     /// The epochs that were over by then.
@@ -54,16 +56,16 @@ pub struct Saved {
     pub weights: Weights,
 }
 
-/// How far a run is.
+/// Progress of a run.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Course {
     pub(super) epoch: usize,
     pub(super) step_in_epoch: usize,
     /// Over all epochs.
     pub(super) step: usize,
-    /// Whether training is over, though not all epochs may have passed.
+    /// True if training is over, though epochs may be left.
     pub(super) over: bool,
-    /// What the epoch's steps so far saw.
+    /// Sums of the epoch's steps so far.
     pub(super) tally: Tally,
     pub(super) history: History,
     pub(super) plateau: Plateau,
@@ -84,7 +86,7 @@ pub(super) struct Course {
 /// A run at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Checkpoint {
-    /// What the run was to do, so that no other goes on from it.
+    /// Checksum of the run's settings, so that no other run resumes from it.
     pub(super) run: String,
     pub(super) course: Course,
     pub(super) weights: Weights,
@@ -93,7 +95,7 @@ pub(super) struct Checkpoint {
 }
 
 impl Checkpoints {
-    /// Writes into `folder`, made if it is not there: after every epoch, the last two kept.
+    /// Writes into `folder`, created if missing: after every epoch, the last two kept.
     pub fn new(folder: impl AsRef<Path>) -> Self {
         Self::at(Arc::new(Folder(folder.as_ref().to_path_buf())))
     }
@@ -127,8 +129,9 @@ impl Checkpoints {
         self
     }
 
-    /// Keeps those of so many epochs with the lowest losses too (default 0), on the rows held out or else on those learnt
-    /// from. They are written whether one is due or not.
+    /// Keeps the checkpoints of so many epochs with the lowest losses too (default 0), on the validation rows or else
+    /// on the training
+    /// rows. They are written at their epoch's end in any case.
     pub fn keep_best(mut self, epochs: usize) -> Self {
         self.keep_best = epochs;
         self
@@ -156,7 +159,7 @@ impl Checkpoints {
     /// Reads the checkpoint that was written after a step.
     ///
     /// # Errors
-    /// [`Error::Io`] when it is not there, or damaged.
+    /// [`Error::Io`] when it is missing, or damaged.
     pub fn open(&self, step: u64) -> Result<Saved> {
         let Checkpoint { course, weights, .. } = self.read(step)?;
         Ok(Saved { history: course.history, weights })
@@ -168,7 +171,7 @@ impl Checkpoints {
         decode(&format!("{}/{name}", self.place.describe()), &bytes)
     }
 
-    /// Whether one is due after a step, the last having been written at `last`.
+    /// Returns whether a checkpoint is due after a step, the last having been written at `last`.
     fn is_due_after_step(&self, step: usize, last: Instant) -> bool {
         self.steps.is_some_and(|steps| step.is_multiple_of(steps))
             || self.time.is_some_and(|time| last.elapsed() >= time)

@@ -15,7 +15,8 @@ pub trait CheckpointPlace: fmt::Debug + Send + Sync {
     /// Where that is, for people.
     fn describe(&self) -> String;
 
-    /// Keeps bytes under a name, those of before replaced: afterwards they are there whole, or as if never written.
+    /// Stores bytes under a name, replacing earlier ones: afterwards they are complete, or the earlier ones are
+    /// unchanged.
     ///
     /// # Errors
     /// Whatever keeps them from being written.
@@ -60,7 +61,7 @@ impl CheckpointPlace for Folder {
             file.write_all(&bytes)?;
             file.sync_all()?;
             fs::rename(&unfinished, &path)?;
-            // The name is on the disk when the folder is. Where folders cannot be opened the system sees to it.
+            // The name is on the disk when the folder is. Where folders cannot be opened the system does this itself.
             match File::open(&self.0) {
                 Ok(folder) => folder.sync_all(),
                 Err(_) => Ok(()),

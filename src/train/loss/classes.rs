@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 use super::Target;
 use crate::{Error, Result, nn::cross_entropy, tensor::Minibatch};
 
-/// How much each class counts in the loss.
+/// Weight of each class in the loss.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClassWeights {
     /// All classes alike.
     #[default]
     None,
-    /// Inversely to how often each occurs, as counted beforehand or else among the rows learnt from:
+    /// Inverse to each class's frequency, as counted before or else among the training rows:
     /// `rows / (classes × count)`.
     Balanced,
     /// One weight per class, each finite and at least 0.
@@ -74,7 +74,7 @@ impl CrossEntropy {
     }
 
     /// Lays out a minibatch's target: the weight of each row's negative log-likelihood in each class, and `Σ wᵢ c_yᵢ` as
-    /// what the loss is divided by. Labels must be below the number of classes.
+    /// the divisor of the loss. Labels must be below the number of classes.
     pub(super) fn target(&self, minibatch: &Minibatch) -> Target {
         let classes = self.class_weights.len();
         let mut values = vec![0.0; minibatch.rows() * classes];

@@ -7,12 +7,12 @@ use crate::{
     nn::random::{Philox, Purpose},
 };
 
-/// What is done to a minibatch's input before it is learnt from; the target is left alone, so that a network that restores
+/// Corruption of a minibatch's input in training; the target is left alone, so that a network that restores
 /// its input becomes a denoising auto-encoder (Vincent et al., "Extracting and composing robust features", ICML 2008).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Corruption {
-    /// Each value becomes 0 with this chance, in `[0, 1)`; the others stay as they are.
+    /// Sets each value to 0 with this probability, in `[0, 1)`; the others are unchanged.
     Mask(f64),
     /// Normal noise of this standard deviation, at least 0, is added to each value.
     Noise(f64),

@@ -1,4 +1,4 @@
-//! What a network learns: losses from its outputs, and what they are compared with.
+//! Losses of a network's outputs against their targets.
 
 mod classes;
 mod corruption;
@@ -16,7 +16,7 @@ use crate::{
     tensor::LabelKind,
 };
 
-/// How far a network's outputs are from what they should be.
+/// Distance of a network's outputs from their targets.
 ///
 /// | Loss | Learns | PyTorch's name | Measured by |
 /// |---|---|---|---|
@@ -53,7 +53,7 @@ pub enum Loss {
     },
     /// The negative log-likelihood of counts.
     Poisson,
-    /// The negative log-likelihood of labels that are 0 or 1, or chances between.
+    /// The negative log-likelihood of labels that are 0 or 1, or probabilities between.
     BinaryCrossEntropy,
 }
 
@@ -70,7 +70,7 @@ impl Loss {
         }
     }
 
-    /// How an output becomes a value.
+    /// Returns the function from an output to a value.
     pub fn link(self) -> Link {
         match self {
             Loss::Poisson => Link::Exp,
@@ -79,7 +79,7 @@ impl Loss {
         }
     }
 
-    /// What labels it learns from.
+    /// Returns the kind of labels it needs.
     pub fn label_kind(self) -> LabelKind {
         match self {
             Loss::CrossEntropy => LabelKind::Class,
@@ -89,7 +89,7 @@ impl Loss {
         }
     }
 
-    /// What epochs are measured by, the input being restored or not.
+    /// Returns the metric of epochs; `of_input` for reconstructions.
     pub(super) fn metric(self, of_input: bool) -> Metric {
         match self {
             Loss::CrossEntropy => Metric::Accuracy,

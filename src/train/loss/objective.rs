@@ -1,4 +1,4 @@
-//! What a run learns: a loss, what it is compared with, and the figure of merit.
+//! Objective of a run: a loss, its targets, and the metric.
 
 use candle_core::Tensor;
 
@@ -9,7 +9,7 @@ use crate::{
     tensor::{Minibatch, Targets, field::LABEL},
 };
 
-/// What a minibatch's outputs are compared with.
+/// Targets of a minibatch's outputs.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::train) struct Target {
     /// Of each row the weight of each class, or the numbers to come close to.
@@ -18,7 +18,7 @@ pub(in crate::train) struct Target {
     pub(in crate::train) weights: Vec<f32>,
     /// The rows' classes, where there are any.
     pub(in crate::train) labels: Vec<u32>,
-    /// What the sum of the loss is divided by.
+    /// Divisor of the sum of the loss.
     pub(in crate::train) weight: f64,
 }
 
@@ -36,11 +36,11 @@ impl Target {
     }
 }
 
-/// What a run learns.
+/// Objective of a run.
 #[derive(Debug, Clone)]
 pub(in crate::train) struct Objective {
     loss: Loss,
-    /// Where classes are learnt.
+    /// Set for classes.
     classes: Option<CrossEntropy>,
     scaling: Option<Scaling>,
     of_input: bool,
@@ -66,7 +66,7 @@ impl Objective {
         Self { loss, classes: None, scaling, of_input, corruption: None, outputs }
     }
 
-    /// Makes inputs worse before they are learnt from.
+    /// Corrupts inputs before they are trained on.
     pub(in crate::train) fn corrupted(self, corruption: Option<Corruption>, seed: u64) -> Self {
         Self { corruption: corruption.map(|corruption| (corruption, seed)), ..self }
     }
@@ -75,12 +75,12 @@ impl Objective {
         self.outputs
     }
 
-    /// Whether rows are of one class each, so that a confusion matrix says how they are told apart.
+    /// Returns whether rows are of one class each, so that there is a confusion matrix.
     pub(in crate::train) fn tells_classes(&self) -> bool {
         self.classes.is_some()
     }
 
-    /// Whether sparse rows may stay sparse: their zeros are neither targets nor corrupted.
+    /// Returns whether sparse rows may stay sparse: their zeros are neither targets nor corrupted.
     pub(in crate::train) fn takes_sparse(&self) -> bool {
         !self.of_input && self.corruption.is_none()
     }
@@ -120,7 +120,7 @@ impl Objective {
         Ok(Target { values, weights: minibatch.weights.clone(), labels: Vec::new(), weight })
     }
 
-    /// Makes the input of the `index`-th minibatch of an epoch worse, if that is asked for.
+    /// Corrupts the input of the `index`-th minibatch of an epoch, if that is set.
     pub(in crate::train) fn corrupt(&self, features: &mut [f32], epoch: usize, index: u64) {
         if let Some((corruption, seed)) = self.corruption {
             corruption.apply(features, seed, epoch, index);
@@ -144,7 +144,7 @@ impl Objective {
         }
     }
 
-    /// What the figure of merit sums up over these rows, and over how many values.
+    /// Returns the metric's sum over these rows, and the number of values.
     pub(in crate::train) fn measure(&self, outputs: &[f32], target: &Target) -> (f64, f64) {
         let metric = self.metric();
         let each = outputs.iter().zip(&target.values);

@@ -1,4 +1,4 @@
-//! Losses over values: each output against a number of its own, with gradients.
+//! Losses over values: each output against one number, with gradients.
 
 use candle_core::Tensor;
 
@@ -77,7 +77,7 @@ pub(super) fn learn(
 ) -> f64 {
     let given = (outputs, target, weights, scale);
     match loss {
-        // Classes have a kernel of their own.
+        // Classes have a separate kernel.
         Loss::CrossEntropy => 0.0,
         Loss::SquaredError => each(given, gradient, squared),
         Loss::AbsoluteError => each(given, gradient, absolute),

@@ -1,4 +1,4 @@
-//! Those who watch a training run.
+//! Observers of a training run.
 
 mod progress;
 mod tensorboard;
@@ -10,7 +10,8 @@ pub use tensorboard::TensorBoard;
 
 use crate::model::{EpochRecord, History, Metric};
 
-/// Is told how training goes. Every method does nothing unless written; all are called in order, `reading` from the thread
+/// Receives the progress of training. Every method does nothing by default; all are called in order, `reading` from the
+/// thread
 /// that decodes rows and the others from the training thread, so a slow one slows training.
 pub trait Observer: Send + Sync {
     /// Rows are being read; `rows` have arrived so far. No longer called once training has begun.
@@ -39,15 +40,15 @@ pub trait Observer: Send + Sync {
     }
 }
 
-/// What is about to be trained. When the first epoch trains while rows arrive, numbers of rows and steps go by how many are
-/// expected; 0 when that is not known.
+/// Facts about the run that begins. When the first epoch trains while rows arrive, numbers of rows and steps are
+/// the expected ones; 0 when unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Run {
     /// Epochs asked for.
     pub epochs: usize,
     /// Steps per epoch.
     pub steps: usize,
-    /// Rows to learn from.
+    /// Training rows.
     pub rows: usize,
     /// Rows held out.
     pub held_out: usize,
@@ -57,7 +58,7 @@ pub struct Run {
     pub parameters: usize,
     /// The classes' or targets' names.
     pub classes: Vec<String>,
-    /// What epochs are measured by.
+    /// Metric of epochs.
     pub metric: Metric,
     /// The devices, one replica each.
     pub devices: String,
@@ -76,15 +77,15 @@ pub struct StepRecord {
     pub loss: f64,
     /// The step's learning rate.
     pub learning_rate: f64,
-    /// How long the training thread waited for the minibatch.
+    /// Time that the training thread waited for the minibatch.
     pub waited: Duration,
-    /// How long the step took.
+    /// Duration of the step.
     pub took: Duration,
-    /// What that went into.
+    /// Parts of that.
     pub parts: StepParts,
 }
 
-/// What a step's time goes into; with several replicas, that of the slowest.
+/// Parts of a step's time; with several replicas, that of the slowest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StepParts {
     /// The forward pass and the loss.

@@ -28,7 +28,7 @@ use crate::{
 ///
 /// `time/waiting`, `time/forward`, `time/backward`, `time/reduce` and `time/step` are the shares of an epoch's time.
 ///
-/// Every run that it watches gets an event file of its own. A write that fails ends the file with a warning: training goes on.
+/// Every run gets a separate event file. A write that fails ends the file with a warning: training continues.
 #[derive(Debug)]
 pub struct TensorBoard {
     folder: PathBuf,
@@ -47,7 +47,7 @@ struct State {
 }
 
 impl TensorBoard {
-    /// Writes into `folder`, made if it is not there. `tensorboard --logdir` takes it or the folder above it.
+    /// Writes into `folder`, created if missing. `tensorboard --logdir` takes it or the folder above it.
     ///
     /// # Errors
     /// [`Error::Io`] when the folder cannot be made.

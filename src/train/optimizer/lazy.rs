@@ -32,15 +32,15 @@ pub(super) struct Lazy {
     inputs: usize,
     /// Steps that each column has taken.
     taken: Vec<u64>,
-    /// Whether a column's state was ever more than zeros.
+    /// True if a column's state was ever more than zeros.
     touched: Vec<bool>,
     /// The steps since all columns were last moved.
     sizes: Vec<StepSize>,
-    /// What weight decay leaves of a value after so many of them.
+    /// Factor that weight decay leaves of a value after so many of them.
     kept: Vec<f64>,
     /// Of each of them, by what Adam multiplies a mean, and the root of a mean square, once their own shrinking is counted.
     means: Vec<(f64, f64)>,
-    /// Whether weight decay was the same in all of them and left something of a value.
+    /// True if weight decay was the same in all of them and left something of a value.
     steady: bool,
     /// Steps taken before those.
     before: u64,
@@ -167,7 +167,7 @@ impl Lazy {
         Ok(())
     }
 
-    /// How all steps that were missed move values without a gradient; none where some do so otherwise than others.
+    /// Returns the effect of all missed steps on values without a gradient; `None` where steps differ in it.
     fn idling(&self, rule: &Rule) -> Option<Idling> {
         let decay = self.sizes.first().map_or(0.0, |size| size.weight_decay);
         rule.idling(decay).filter(|_| self.steady)
@@ -211,7 +211,7 @@ impl Lazy {
         let now = self.before + self.sizes.len() as u64;
         let mut late: Vec<u32> = (0..self.inputs as u32).collect();
         if self.idling(rule).is_some() {
-            // What never had a gradient has no state to be moved by, or one that stays as it is.
+            // A value that never had a gradient has no state, or one that does not change.
             late.retain(|&c| self.touched[c as usize]);
             self.decay_untouched(self.kept[self.sizes.len()] as f32, theta);
         }

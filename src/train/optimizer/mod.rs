@@ -52,7 +52,7 @@ enum Place {
     Device(Vec<Tensor>),
 }
 
-/// An optimizer's state on the host: with the weights, all it takes to go on as if never stopped.
+/// An optimizer's state on the host: with the weights, all it takes to resume exactly.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct OptimizerState {
     /// Steps taken.
@@ -74,7 +74,7 @@ impl Updater {
         Self::resume(params, parameters, OptimizerState { step: 0, slots })
     }
 
-    /// Goes on from a state that [`Updater::state`] gave.
+    /// Resumes from a state that [`Updater::state`] gave.
     ///
     /// # Errors
     /// [`Error::Param`] when the state is that of other parameters or of another optimizer, [`Error::Tensor`] when a

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, train::clip::Clipping};
 
-/// How gradients become steps. `learning_rate`, `weight_decay`, `betas` and `eps` are those of
+/// Rule from gradients to steps. `learning_rate`, `weight_decay`, `betas` and `eps` are those of
 /// [`TrainParams`](crate::train::TrainParams).
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -17,16 +17,16 @@ pub enum Optimizer {
     Adam,
     /// Stochastic gradient descent as PyTorch's `SGD`: weight decay is added to the gradient.
     Sgd {
-        /// How much of the last step's direction is kept, in [0, 1); 0 keeps none.
+        /// Share of the last step's direction that is kept, in [0, 1); 0 keeps none.
         #[serde(default)]
         momentum: f64,
-        /// Whether to look ahead along the momentum (Sutskever et al., ICML 2013), which must then be above 0.
+        /// True to look ahead along the momentum (Sutskever et al., ICML 2013), which must then be above 0.
         #[serde(default)]
         nesterov: bool,
     },
     /// Adagrad (Duchi, Hazan and Singer, JMLR 2011) as PyTorch's `Adagrad`: weight decay is added to the gradient.
     Adagrad {
-        /// What the sums of squares start from, finite and at least 0.
+        /// Initial sums of squares, finite and at least 0.
         #[serde(default)]
         initial: f64,
     },
@@ -34,7 +34,7 @@ pub enum Optimizer {
     Rmsprop {
         /// The memory of the gradients' squares, in [0, 1); PyTorch's default is 0.99.
         alpha: f64,
-        /// How much of the last step's direction is kept, in [0, 1); 0 keeps none.
+        /// Share of the last step's direction that is kept, in [0, 1); 0 keeps none.
         #[serde(default)]
         momentum: f64,
     },
@@ -48,7 +48,7 @@ pub enum Optimizer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decayed {
-    /// Those of two dimensions or more: not biases, nor the scales and shifts of normalisation.
+    /// Parameters of two dimensions or more: not biases, nor the scales and shifts of normalisation.
     #[default]
     Weights,
     /// All, as PyTorch does unless told otherwise.
@@ -75,7 +75,7 @@ impl Optimizer {
         }
     }
 
-    /// What every slot starts from.
+    /// Returns the initial value of every slot.
     pub(super) fn initial(&self) -> f32 {
         if let Optimizer::Adagrad { initial } = *self { initial as f32 } else { 0.0 }
     }
@@ -128,12 +128,13 @@ pub(super) enum Rule {
 }
 
 impl Rule {
-    /// Whether a value's step follows from its own gradient and state alone.
+    /// Returns whether a value's step follows from its own gradient and state alone.
     pub(super) fn is_elementwise(&self) -> bool {
         !matches!(self, Rule::Lamb { .. })
     }
 
-    /// How steps without a gradient move a value, where most of them need not be taken one by one; `decay` is the weight
+    /// Returns the effect of steps without a gradient on a value, where most of them need not be taken one by one;
+    /// `decay` is the weight
     /// decay of the steps.
     pub(super) fn idling(&self, decay: f64) -> Option<Idling> {
         let steps =
@@ -163,7 +164,7 @@ impl Rule {
     }
 }
 
-/// What is left of a running mean, as a share, when it no longer moves a value of single precision.
+/// Share of a running mean below which it no longer moves a value of single precision.
 const NEGLIGIBLE: f32 = f32::EPSILON / 2.0;
 
 /// Steps of a value that has no gradient.
@@ -186,7 +187,7 @@ pub(super) struct StepSize {
 }
 
 impl StepSize {
-    /// What the means of `betas` still lack of their whole weight: `1 - βᵗ` each.
+    /// Returns the weight that the means of `betas` still lack: `1 - βᵗ` each.
     pub(super) fn corrections(&self, betas: (f64, f64)) -> (f64, f64) {
         let now = i32::try_from(self.step).unwrap_or(i32::MAX);
         (1.0 - betas.0.powi(now), 1.0 - betas.1.powi(now))

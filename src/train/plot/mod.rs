@@ -18,11 +18,11 @@ use crate::{
     model::{ConfusionMatrix, History, RocCurve},
 };
 
-/// What a viewer of an SVG looks for; the first is the one that pictures are measured and PNGs drawn with.
+/// Fonts that a viewer of an SVG looks for; pictures are measured and PNGs drawn with the first.
 const FONT: &str = "DejaVu Sans, sans-serif";
 const INK: RGBColor = RGBColor(60, 64, 72);
 const GRID: RGBColor = RGBColor(226, 229, 234);
-/// Colours that stay apart for the colour-blind (Okabe and Ito), the first two for rows learnt from and held out.
+/// Colours that the colour-blind can distinguish (Okabe and Ito), the first two for training and validation rows.
 const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -33,7 +33,7 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(120, 120, 120),
 ];
 
-/// A picture, drawn when it is asked for. No display and no font of the system is needed.
+/// A picture, drawn on demand. Needs no display and no font of the system.
 #[derive(Debug, Clone)]
 pub struct Plot {
     content: Content,

@@ -7,7 +7,7 @@ use crate::{Error, Result, nn::ContrastiveDivergence};
 /// More layers than this are surely not meant.
 pub(super) const MOST_LAYERS: usize = 64;
 
-/// How one restricted Boltzmann machine of a stack is trained.
+/// Settings of one restricted Boltzmann machine of a stack.
 ///
 /// | Name | Default | Purpose | Range |
 /// |---|---|---|---|
@@ -26,7 +26,7 @@ pub struct RbmLayer {
     /// The step size.
     #[serde(default = "learning_rate")]
     pub learning_rate: f64,
-    /// How its chains are run.
+    /// Sampling of its chains.
     #[serde(default)]
     pub divergence: ContrastiveDivergence,
 }

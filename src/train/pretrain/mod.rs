@@ -34,7 +34,7 @@ use crate::{
 const ROWS_AT_ONCE: usize = 4096;
 
 /// Trains a stack of restricted Boltzmann machines on the rows of a [`RecordSource`], from the bottom up: the first on the
-/// rows, each other on the chances of the hidden units below it.
+/// rows, each other on the hidden probabilities of the one below it.
 ///
 /// ```no_run
 /// # async fn example(source: &dyn tinderbox::stream::RecordSource) -> tinderbox::Result<()> {
@@ -60,7 +60,7 @@ pub struct Pretrainer {
     stop: Stop,
 }
 
-/// What pre-training gives.
+/// Result of pre-training.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pretrained {
     /// The machines.
@@ -76,7 +76,7 @@ impl Pretrainer {
     /// Of `params`, those count that say what a minibatch is and where rows are kept (`batch_size`, `shuffle`,
     /// `shuffle_buffer`, `cache_memory`, `cache_folder`), what rows are held out or skipped (`validation_fraction`,
     /// `on_invalid`), `seed`, and when to stop (`early_stopping` for each layer; `max_steps` and `max_seconds` over all).
-    /// How long each layer trains, and how fast, is the layer's.
+    /// Each layer has its own epochs and learning rate.
     pub fn new(units: VisibleUnits, layers: Vec<RbmLayer>, columns: Columns, params: TrainParams) -> Self {
         let (observers, stop) = (Vec::new(), Stop::default());
         Self { units, layers, columns, params, expected_rows: None, initial: None, observers, stop }
@@ -94,13 +94,13 @@ impl Pretrainer {
         self
     }
 
-    /// Adds someone to tell how it goes; each layer is a run of its own to them.
+    /// Adds an observer; each layer is a separate run to it.
     pub fn observe(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observers.push(observer);
         self
     }
 
-    /// Ends training early when `stop` is asked to: layers that were not reached keep their initial weights.
+    /// Ends training early at the request of `stop`: layers that were not reached keep their initial weights.
     pub fn stop(mut self, stop: Stop) -> Self {
         self.stop = stop;
         self
@@ -123,8 +123,9 @@ impl Pretrainer {
     /// Reads the rows and trains.
     ///
     /// The first epoch of the first layer trains while the rows arrive; later ones read what was kept of them, see
-    /// [`Trainer::fit`](super::Trainer::fit). The hidden units' chances are computed anew for each minibatch, so nothing
-    /// but the rows is kept. The processor does all of it. Dropping the future stops it at the next batch or step.
+    /// [`Trainer::fit`](super::Trainer::fit). The hidden units' probabilities are computed anew for each minibatch, so
+    /// only
+    /// the rows are kept. The processor does all of it. Dropping the future stops it at the next batch or step.
     ///
     /// # Errors
     /// [`Error::Param`] for a bad parameter, [`Error::Schema`] for a column that is missing or mistyped, [`Error::Data`]
@@ -319,7 +320,7 @@ impl Pretrainer {
     }
 }
 
-/// What epochs are measured by.
+/// Returns the metric of epochs.
 fn evaluation(error: f64) -> Evaluation {
     Evaluation { loss: error, metric: error.sqrt() }
 }
@@ -356,7 +357,7 @@ impl Course<'_> {
     }
 }
 
-/// A minibatch as it is learnt from.
+/// Returns a minibatch's values.
 fn staged(minibatch: Minibatch, _: u64) -> Result<Vec<f32>> {
     Ok(values(minibatch))
 }
@@ -366,7 +367,7 @@ fn values(minibatch: Minibatch) -> Vec<f32> {
     minibatch.inputs.into_iter().next().map(|input| input.values.into_single()).unwrap_or_default()
 }
 
-/// What machines make of rows, from the bottom up.
+/// Returns the output of machines for rows, from the bottom up.
 fn features(below: &[Rbm], rows: Vec<f32>) -> Result<Vec<f32>> {
     below.iter().try_fold(rows, |rows, machine| machine.hidden(&rows))
 }

@@ -71,14 +71,14 @@ struct Training<'a> {
     course: Course,
 }
 
-/// What came of an epoch's steps.
+/// Outcome of an epoch's steps.
 #[derive(Default)]
 struct Passed {
     /// For minibatches.
     waiting: Duration,
     /// That of the last step.
     learning_rate: f64,
-    /// Whether training ended before the epoch did.
+    /// True if training ended before the epoch did.
     ended: bool,
 }
 
@@ -117,7 +117,7 @@ impl<'a> Training<'a> {
         prefetch(blocks, stage, self.params.batch_size)
     }
 
-    /// Takes a step for every minibatch that was not learnt from before an interruption.
+    /// Takes a step for every minibatch that no step was taken for before an interruption.
     fn epoch(&mut self, minibatches: &Prefetched<Staged>, epoch: usize, all: Option<&Everything>) -> Result<Passed> {
         let steps = all.map_or(self.run.steps, |all| all.split.training.len().div_ceil(self.params.batch_size));
         let mut passed = Passed { learning_rate: self.params.learning_rate, ..Passed::default() };
@@ -139,7 +139,7 @@ impl<'a> Training<'a> {
         }
     }
 
-    /// Whether time, steps or the user's patience are at their end.
+    /// Returns whether time, steps or a stop request end the run.
     fn is_to_end(&self) -> bool {
         self.trainer.stop.requested()
             || self.params.max_steps.is_some_and(|most| self.course.step >= most)
@@ -227,7 +227,7 @@ impl<'a> Training<'a> {
     }
 }
 
-/// Whether the last epoch changed the loss by less than the tolerance allows.
+/// Returns whether the last epoch changed the loss by less than the tolerance.
 fn has_converged(history: &History, tol: f64) -> bool {
     let loss = |e: &EpochRecord| e.held_out.unwrap_or(e.training).loss;
     match history.epochs.as_slice() {
@@ -236,7 +236,7 @@ fn has_converged(history: &History, tol: f64) -> bool {
     }
 }
 
-/// Passes over minibatches that were learnt from before an interruption.
+/// Skips minibatches of steps that were taken before an interruption.
 fn skip(minibatches: &Prefetched<Staged>, count: usize) -> Result<()> {
     for _ in 0..count {
         match minibatches.next() {

@@ -1,4 +1,4 @@
-//! What a run is to learn, from its parameters and the first rows.
+//! The task of a run, from its parameters and the first rows.
 
 use super::Trainer;
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl Trainer {
-    /// What labels are learnt from: none where the columns name no label.
+    /// Returns the kind of labels: none where the columns name no label.
     pub(super) fn label_kind(&self) -> LabelKind {
         match self.params.loss.label_kind() {
             LabelKind::Class => LabelKind::Class,
@@ -24,7 +24,7 @@ impl Trainer {
         }
     }
 
-    /// What the outputs are to mean, and how many there are.
+    /// Returns the meaning of the outputs, and their number.
     pub(super) fn task(&self, first: &Block, inputs: &InputShape) -> Result<(Task, usize)> {
         let (loss, kind) = (self.params.loss, self.label_kind());
         let link = loss.link();
@@ -90,7 +90,8 @@ impl Trainer {
         Ok(names)
     }
 
-    /// How often each class occurs: as counted beforehand, else among the rows to learn from. Zeros when neither is known.
+    /// Returns the number of rows of each class: as counted before, else among the training rows. Zeros when neither is
+    /// known.
     fn counts(&self, everything: Option<&Everything>, classes: usize) -> Vec<u64> {
         let counted = self.class_counts.as_deref().or(everything.map(|all| all.classes.as_slice()));
         let mut counts = counted.unwrap_or_default().to_vec();

@@ -23,12 +23,12 @@ pub(super) struct Prepared<'a> {
     /// `(gates hidden, inputs)`.
     input_weight: &'a [f32],
     /// The hidden state's weight `(gates hidden, hidden)`, laid out for the product of every step: forward its transpose;
-    /// backward as it is, and for GRU the rows of r and z apart from those of n.
+    /// backward unchanged, and for GRU the rows of r and z apart from those of n.
     steps: Vec<Factor>,
     bias: Vec<f32>,
 }
 
-/// What the backward pass needs of the forward pass.
+/// Results of the forward pass that the backward pass needs.
 #[derive(Debug)]
 pub(super) struct Kept {
     inputs: Vec<f32>,
@@ -188,7 +188,8 @@ impl<'a> Prepared<'a> {
         let d_sums = Matrix::new(&kept.gates, len, wide);
         product(d_input, true, d_sums.t(), Matrix::new(&kept.inputs, len, self.inputs));
 
-        // What stood before each step, from the second on, in the order of the steps: as it lies there, unless sequences
+        // Returns the states before each step, from the second on, in the order of the steps: borrowed, unless
+        // sequences
         // end on the way.
         let first = if order.steps() > 0 { order.count(0) } else { 0 };
         let later = len - first;

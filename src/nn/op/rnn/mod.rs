@@ -24,7 +24,7 @@ use direction::{Prepared, Way};
 use scratch::Scratch;
 use share::Share;
 
-/// What a recurrent layer computes at each step.
+/// Cell of a recurrent layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CellKind {
     /// Long short-term memory, PyTorch's `nn.LSTM`.
@@ -38,7 +38,7 @@ pub(crate) enum CellKind {
 }
 
 impl CellKind {
-    /// How many times the hidden size its sums are wide.
+    /// Returns the width of its sums, in hidden sizes.
     fn gates(self) -> usize {
         match self {
             CellKind::Lstm => 4,
@@ -58,7 +58,7 @@ pub(crate) struct Shape {
     pub(crate) hidden: usize,
     /// Layers on top of each other, at least one.
     pub(crate) layers: usize,
-    /// Whether each layer also reads the sequence from its end.
+    /// True if each layer also reads the sequence from its end.
     pub(crate) bidirectional: bool,
     pub(crate) readout: Readout,
 }
@@ -91,7 +91,7 @@ impl Shape {
         all
     }
 
-    /// How many weights one direction of a layer has.
+    /// Returns the number of weights of one direction of a layer.
     fn direction_len(&self, inputs: usize) -> usize {
         self.kind.gates() * self.hidden * (inputs + self.hidden + 2)
     }
@@ -106,7 +106,7 @@ impl Shape {
         weights.chunks_exact(4 * self.directions()).enumerate().map(layer).collect()
     }
 
-    /// How many values come out.
+    /// Returns the number of output values.
     fn out_len(&self, rows: usize, time: usize) -> usize {
         rows * self.outputs() * if self.readout == Readout::All { time } else { 1 }
     }
@@ -131,8 +131,9 @@ fn cuts(lengths: &[u32]) -> Vec<usize> {
     cuts
 }
 
-/// A forward pass over `x` `(rows, time, inputs)`, padded behind each row's length, which is at least 1. Fills `out`; gives
-/// what the backward pass needs.
+/// Runs a forward pass over `x` `(rows, time, inputs)`, padded behind each row's length, which is at least 1. Fills
+/// `out`; returns
+/// the values that the backward pass needs.
 fn forward(
     shape: &Shape,
     weights: &[&[f32]],
@@ -192,7 +193,7 @@ fn backward(
     parts.into_iter().for_each(|part| scratch.give(part));
 }
 
-/// What a recurrent layer keeps between forward and backward, and its buffers between two steps.
+/// Buffers of a recurrent layer between forward and backward, and between two steps.
 #[derive(Debug, Default)]
 pub(crate) struct Sequences {
     scratch: Scratch,

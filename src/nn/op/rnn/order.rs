@@ -28,12 +28,12 @@ impl Order {
         Self { rows, lengths, offsets }
     }
 
-    /// How many steps all sequences have together.
+    /// Returns the number of steps of all sequences together.
     pub(super) fn len(&self) -> usize {
         self.offsets[self.steps()]
     }
 
-    /// How many steps the longest sequence has.
+    /// Returns the number of steps of the longest sequence.
     pub(super) fn steps(&self) -> usize {
         self.offsets.len() - 1
     }
@@ -43,7 +43,7 @@ impl Order {
         self.offsets[step]
     }
 
-    /// How many sequences have this step.
+    /// Returns the number of sequences that have this step.
     pub(super) fn count(&self, step: usize) -> usize {
         self.offsets[step + 1] - self.offsets[step]
     }

@@ -7,7 +7,7 @@ use super::{
     scratch::Scratch,
 };
 
-/// What one thread keeps of its sequences between forward and backward.
+/// One thread's buffers for its sequences between forward and backward.
 #[derive(Debug)]
 pub(super) struct Share {
     order: Order,
@@ -52,7 +52,7 @@ impl Share {
         share
     }
 
-    /// `d_out`: the gradient of the output. Adds to the weights' gradients and writes the inputs' when they are asked for.
+    /// `d_out`: the gradient of the output. Adds to the weights' gradients and writes the inputs' when they are needed.
     pub(super) fn backward(
         mut self,
         shape: &Shape,
