@@ -1,7 +1,7 @@
 # What people and CI run; `make help` lists it. Every target sets up what it needs by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test cluster-up cluster-down cluster-demo test-cluster check check-cuda bench-stream bench-large bench-images bench-epoch bench-train bench-pipeline bench-wide bench-score bench-bounds fmt lint doc unit setup-build setup-spark
+.PHONY: help demo test cluster-up cluster-down cluster-demo test-cluster check check-cuda bench-stream bench-large bench-images bench-epoch bench-train bench-pipeline bench-wide bench-score bench-bounds fmt words lint features doc unit setup-build setup-spark
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,10 +25,10 @@ cluster-demo: setup-build ## train on Iris on that cluster, from a container and
 test-cluster: setup-build setup-spark ## the integration tests on that cluster, and its faults
 	scripts/cluster test
 
-check: setup-build fmt lint doc unit ## what needs no Spark: format, clippy, documentation, unit tests
+check: setup-build fmt words lint features doc unit ## without Spark: format, words, clippy, features, documentation, unit tests
 
-check-cuda: setup-build ## compile and link with cuda, cudnn and nccl; needs no GPU, and long the first time
-	exports=$$(scripts/cuda-toolchain) && eval "$$exports" && cargo test --lib --no-run --features cudnn,nccl
+check-cuda: setup-build ## compile and link with cuda and cudnn; needs no GPU, and long the first time
+	exports=$$(scripts/cuda-toolchain) && eval "$$exports" && cargo test --lib --no-run --features cudnn
 
 bench-stream: setup-build setup-spark ## streams beside PySpark and the Apache crate, two layouts: time and peak memory
 	cargo bench --bench stream
@@ -59,6 +59,13 @@ bench-wide: setup-build setup-spark ## train on 100 to 2,000 plain columns besid
 
 fmt:
 	cargo fmt --check
+
+words:
+	scripts/words
+
+features:
+	for features in "" images plots progress local-spark; do \
+		cargo check --lib --no-default-features --features "$$features" || exit 1; done
 
 lint:
 	cargo clippy --all-targets -- -D warnings

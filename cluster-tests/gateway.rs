@@ -13,7 +13,8 @@ use std::{
 use arrow::array::{ArrayRef, BinaryArray, RecordBatch};
 use tinderbox::{
     Error, Result,
-    connect::{Client, ConnectOptions, RetryPolicy, TokenProvider},
+    advanced::Client,
+    connect::{ConnectOptions, RetryPolicy, TokenProvider},
     dataframe::Strategy,
     prelude::*,
     session::SessionBuilder,

@@ -5,11 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tinderbox::{
-    Result,
-    prelude::*,
-    score::{ScoreOptions, Scoring},
-};
+use tinderbox::{Result, ScoreOptions, Scoring, prelude::*};
 
 use crate::{
     docker::{container, docker, restore},

@@ -1,7 +1,7 @@
 //! Digits from a few numbers each: codes, how well they restore the digits, and pictures that are none.
 //!
-//! `cargo run --release --example autoencoder` learns from the 8×8 digits that are shipped;
-//! `-- --data FOLDER` from MNIST's files, with a code of 32. `--seeds 3` repeats it, `--epochs`, `--picture FILE.png`.
+//! `cargo run --release --example autoencoder` trains on the 8×8 digits that are shipped; `-- --data FOLDER` from
+//! MNIST's files, with a code of 32. `--seeds 3` repeats it, `--epochs`, `--picture FILE.png`.
 
 mod support;
 
@@ -27,7 +27,7 @@ async fn main() -> Result<()> {
     let spark = Session::builder().get_or_create().await?;
     let train = spark.create_dataframe(std::slice::from_ref(&digits.train)).await?;
     let test = spark.create_dataframe(std::slice::from_ref(&digits.test)).await?;
-    println!("{}: {} to learn from, {} to test", digits.name, digits.train.num_rows(), digits.test.num_rows());
+    println!("{}: {} for training, {} for testing", digits.name, digits.train.num_rows(), digits.test.num_rows());
 
     let seeds = arguments.number("--seeds", 1u64);
     let epochs = arguments.number("--epochs", if digits.side == 28 { 40 } else { 60 });
@@ -116,7 +116,7 @@ fn shuffled(digits: &RecordBatch) -> RecordBatch {
     RecordBatch::try_new(digits.schema(), columns).expect("as many pixels as before")
 }
 
-/// How well the reconstruction error tells digits from what is none.
+/// Returns the area under the ROC curve of the reconstruction error, digits against noise.
 fn anomalies(usual: &[f64], strange: &[f64]) {
     let mut sorted = usual.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,8 +1,8 @@
-//! A network of one's own in plain candle code, as a stage of a pipeline: a deep-and-cross network.
+//! A custom network in plain candle code, as a stage of a pipeline: a deep-and-cross network.
 //!
 //! `cargo run --release --example custom_network`. The network (Wang et al., "Deep & Cross Network for Ad Click
-//! Predictions", 2017) multiplies its input with itself layer by layer, which sums alone learn badly; the rows, made up on
-//! the cluster, are of one class when the product of three numbers is above 0.
+//! Predictions", 2017) multiplies its input with itself layer by layer, which sums alone learn badly; the rows, made up
+//! on the cluster, are of one class when the product of three numbers is above 0.
 
 #[path = "support/arguments.rs"]
 mod arguments;

@@ -1,9 +1,9 @@
-//! Few labels, many digits: a network that first looked at all digits without labels, against the same network from random
-//! weights.
+//! Few labels, many digits: a network that first looked at all digits without labels, against the same network from
+//! random weights.
 //!
-//! `cargo run --release --example deep_belief` learns from the 8×8 digits that are shipped, 100 of them labelled;
-//! `-- --data FOLDER` from MNIST's files, 1,000 labelled, with the network 784-500-250-10. `--seeds 3` repeats it, `--epochs`
-//! says how often a machine sees the digits.
+//! `cargo run --release --example deep_belief` trains on the 8×8 digits that are shipped, 100 of them labelled; `--
+//! --data FOLDER` from MNIST's files, 1,000 labelled, with the network 784-500-250-10. `--seeds 3` repeats it,
+//! `--epochs` says how often a machine sees the digits.
 
 mod support;
 
@@ -60,8 +60,8 @@ async fn main() -> Result<()> {
     println!();
 
     let pipeline = Pipeline::new()
-        .stage(belief(hidden, rows, epochs).seed(1).output_col("learnt").reconstruction_error_col(""))
-        .stage(NeuralClassifier::new(Network::new()).features_col("learnt").epochs(30).learning_rate(0.01).seed(1));
+        .stage(belief(hidden, rows, epochs).seed(1).output_col("codes").reconstruction_error_col(""))
+        .stage(NeuralClassifier::new(Network::new()).features_col("codes").epochs(30).learning_rate(0.01).seed(1));
     let model = pipeline.fit(&all).await?;
     spark.sql("CREATE DATABASE IF NOT EXISTS tinderbox_demo").await?;
     let version = model.save(&spark, "tinderbox_demo.models", "digits").await?;
@@ -85,7 +85,7 @@ fn finish(classifier: NeuralClassifier, seed: u64, side: usize) -> NeuralClassif
     classifier.epochs(epochs).batch_size(rows).learning_rate(0.001).weight_decay(1e-4).tol(0.0).seed(seed)
 }
 
-/// How many predictions are right, in percent.
+/// Returns the share of right predictions, in percent.
 fn right(rows: &[RecordBatch]) -> f64 {
     let (mut right, mut all) = (0, 0);
     for batch in rows {

@@ -1,8 +1,9 @@
 //! Handwritten digits: a convolutional network beside a plain one, on images that are rows of a table.
 //!
-//! `cargo run --release --example digits` learns the 1,797 digits of 8×8 that are shipped, a fifth of them held out.
-//! `… -- --data FOLDER` learns MNIST from the IDX files `images-idx3-ubyte` and `labels-idx1-ubyte` there (with `.gz`, if
-//! `gzip` is installed): the first eight tenths are learnt from, the rest is held out. `--seeds N` trains N times each.
+//! `cargo run --release --example digits` trains on the 1,797 digits of 8×8 that are shipped, a fifth of them held out.
+//! `… -- --data FOLDER` trains on MNIST, from the IDX files `images-idx3-ubyte` and `labels-idx1-ubyte` there (with
+//! `.gz`, if `gzip` is installed): the network is trained on the first eight tenths, the rest is held out. `--seeds N`
+//! trains N times each. `--curves FILE.svg` draws the convolutional network's last run.
 
 #[path = "support/arguments.rs"]
 mod arguments;
@@ -15,7 +16,7 @@ use arrow::datatypes::Float32Type;
 use tinderbox::{
     prelude::*,
     tensor::codec::{Dtype, TensorType},
-    train::Schedule,
+    train::{Plot, Schedule},
 };
 
 type Failure = Box<dyn error::Error>;
@@ -37,6 +38,7 @@ async fn main() -> Result<(), Failure> {
         None => shipped(),
     };
     let seeds = arguments.number("--seeds", 1u64);
+    let curves = arguments.value("--curves");
     let spark = Session::builder().get_or_create().await?;
     println!("{} digits of {1}×{1}, on Spark {2}\n", digits.labels.len(), digits.side, spark.version());
     let frame = spark.create_dataframe(&[rows(&digits)]).await?;
@@ -45,9 +47,9 @@ async fn main() -> Result<(), Failure> {
 
     let small = digits.side < 20;
     let convolutional = if small { Network::cnn([32, 64], [64]) } else { Network::cnn([32, 64], [128]) };
-    let plain = if small { Network::mlp([64]) } else { Network::mlp([512, 256]).dropout(0.5) };
+    let plain = if small { Network::mlp([64]) } else { Network::mlp([512, 256]).with_dropout(0.5) };
     println!("{}", convolutional.resolve([1, digits.side, digits.side], 10)?.summary());
-    // The plain network's for MNIST were found on the last thousand digits to learn from, never on those held out.
+    // The plain network's for MNIST were found on the last thousand training digits, never on those held out.
     let settings = match small {
         true => [("plain", plain, 3e-3, 30, 32), ("convolutional", convolutional, 3e-3, 30, 32)],
         false => [("plain", plain, 1e-3, 30, 128), ("convolutional", convolutional, 1e-3, 10, 64)],
@@ -74,6 +76,9 @@ async fn main() -> Result<(), Failure> {
             let seconds: f64 = history.epochs.iter().map(|epoch| epoch.seconds).sum();
             println!("{name}, seed {seed}: {accuracy:.2} % of {} held out, {seconds:.1} s", history.rows.held_out);
             reached.push(accuracy);
+            if let Some(file) = curves.as_ref().filter(|_| name == "convolutional") {
+                Plot::curves(history).save(file)?;
+            }
             matrix = history.held_out.as_ref().map(|matrix| matrix.table(model.model().classes()));
         }
         if seeds > 1 {

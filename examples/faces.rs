@@ -1,8 +1,8 @@
 //! Glad, sorry or amazed: a folder of pictures, read by Spark as they are, becomes a convolutional network.
 //!
-//! `cargo run --release --example faces` draws 900 faces into a temporary folder, a folder for each mood, and damages some of
-//! the files. `-- --data FOLDER` takes pictures of yours, PNG or JPEG in a folder for each class; Spark must be able to read
-//! it. `--picture FILE.png` says where to put the picture of what the network sees in faces that it did not learn from.
+//! `cargo run --release --example faces` draws 900 faces into a temporary folder, a folder for each mood, and damages
+//! some of the files. `-- --data FOLDER` takes pictures of yours, PNG or JPEG in a folder for each class; Spark must be
+//! able to read it. `--picture FILE.png` says where to put the picture of what the network sees in held-out faces.
 
 #[path = "support/arguments.rs"]
 mod arguments;
@@ -51,7 +51,7 @@ async fn main() -> Result<()> {
     let files = files.with_column("held_out", functions::expr("pmod(hash(substring_index(path, '/', -2)), 4) = 0"));
     println!("{} files, on Spark {}", files.count().await?, spark.version());
 
-    // Found on a quarter of the faces to learn from, never on those held out.
+    // Found on a quarter of the training faces, never on those held out.
     let classifier = NeuralClassifier::new(convolutional([16, 32, 32]))
         .input(ImageReader::new("content", SIDE as u32, SIDE as u32))
         .label(PathLabel::parent("path"))
@@ -85,7 +85,7 @@ async fn main() -> Result<()> {
 fn convolutional(channels: [usize; 3]) -> Network {
     let block = |network: Network, channels| {
         let network = network.conv2d(Conv { padding: 1, ..Conv::new(channels, 3) }).batch_norm();
-        network.activate(Activation::Relu).max_pool2d(Pool::new(2))
+        network.activation(Activation::Relu).max_pool2d(Pool::new(2))
     };
     channels.into_iter().fold(Network::new(), block).flatten()
 }

@@ -1,8 +1,8 @@
 //! The next hour of a series: windows are made on the cluster with SQL, a network learns what follows them.
 //!
 //! `cargo run --release --example forecast`. The series is made up there too: demand for 400 days with a daily and a
-//! weekly rhythm, a trend and noise. The last 60 days are held out, and the network is held against the same hour of the
-//! day before.
+//! weekly rhythm, a trend and noise. The last 60 days are held out, and the network is held against the same hour of
+//! the day before.
 
 #[path = "support/arguments.rs"]
 mod arguments;
@@ -26,7 +26,7 @@ async fn main() -> Result<()> {
     let spark = Session::builder().get_or_create().await?;
     spark.sql(SERIES).await?.create_or_replace_temp_view("series").await?;
     // The hours before each hour, the oldest first, and the hour of the week it is. Demand is held against what it was a day
-    // before: the trend leads to levels that were never learnt from.
+    // before: the trend leads to levels that no training row has.
     let windows = spark
         .sql(&format!(
             "SELECT hour, demand, yesterday, (demand - yesterday) / {SCALE} AS change, hour >= 340 * 24 AS held_out, \
@@ -39,7 +39,7 @@ async fn main() -> Result<()> {
         ))
         .await?;
     let regressor = NeuralRegressor::new(
-        Network::new().linear(64).activate(Activation::Relu).linear(32).activate(Activation::Relu),
+        Network::new().linear(64).activation(Activation::Relu).linear(32).activation(Activation::Relu),
     )
     .label_col("change")
     .validation_indicator_col("held_out")

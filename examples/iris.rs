@@ -1,7 +1,7 @@
 //! The whole way, on 150 flowers: a table on Spark, a pipeline with a network, scored rows and a saved model.
 //!
-//! `cargo run --example iris` (or `make demo`), on the Spark of `SPARK_REMOTE` or a local one that it starts itself. Its
-//! tables are in the database `tinderbox_demo`.
+//! `cargo run --example iris` (or `make demo`), on the Spark of `SPARK_REMOTE` or a local one that it starts itself.
+//! Its tables are in the database `tinderbox_demo`.
 
 #[path = "support/arguments.rs"]
 mod arguments;
@@ -67,7 +67,7 @@ fn flowers() -> RecordBatch {
 
 /// Prints how well the network does on the flowers held out.
 fn describe(model: &PipelineModel) {
-    let network = model.stages().iter().find_map(|stage| stage.as_any().downcast_ref::<NeuralClassificationModel>());
+    let network = model.stages().iter().find_map(|stage| stage.as_any().downcast_ref::<NeuralModel>());
     let network = network.expect("the pipeline has a network").model();
     if let Some(held_out) = &network.history().held_out {
         let (accuracy, rows) = (100.0 * held_out.accuracy(), held_out.rows());
@@ -80,7 +80,7 @@ fn probability() -> Column {
     function("vector_to_array", [column("probability"), lit_string("float64")])
 }
 
-/// How many rows of one frame of predictions are not in the other, counted by the cluster.
+/// Returns the number of rows of one frame of predictions that are not in the other, counted by the cluster.
 async fn differing(spark: &Session, a: &DataFrame, b: &DataFrame) -> Result<u64> {
     for (frame, view) in [(a, "predicted"), (b, "predicted_again")] {
         let columns = MEASURES.iter().map(|name| column(name));

@@ -20,11 +20,11 @@ use arrow::{
     datatypes::Float32Type,
 };
 use tinderbox::{
-    model::Model,
+    model::TrainedNetwork,
     nn::{Devices, Network},
     stream::MemorySource,
     tensor::Columns,
-    train::{Progress, TrainParams, Trainer},
+    train::{ProgressObserver, TrainParams, Trainer},
 };
 
 const INPUTS: usize = 784;
@@ -46,12 +46,12 @@ async fn main() -> tinderbox::Result<()> {
     Ok(())
 }
 
-async fn train(devices: Devices, rows: &MemorySource) -> tinderbox::Result<Model> {
+async fn train(devices: Devices, rows: &MemorySource) -> tinderbox::Result<TrainedNetwork> {
     let name = devices.to_string();
     let params = TrainParams { epochs: 4, batch_size: 256, learning_rate: 1e-3, devices, ..TrainParams::default() };
     let trainer = Trainer::new(Network::mlp([512, 256]), Columns::new("x", "y"), params);
     let begun = Instant::now();
-    let model = trainer.observe(Arc::new(Progress::new())).fit(rows).await?;
+    let model = trainer.observe(Arc::new(ProgressObserver::new())).fit(rows).await?;
     let history = model.history();
     let fastest = history.epochs.iter().map(|epoch| epoch.seconds).fold(f64::INFINITY, f64::min);
     let loss = history.last().map_or(f64::NAN, |epoch| epoch.training.loss);

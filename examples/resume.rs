@@ -1,5 +1,5 @@
-//! Training that survives: Ctrl-C finishes the step, writes a checkpoint and ends; the next start goes on from there. So does
-//! one after a kill, from the last checkpoint written.
+//! Training that survives: Ctrl-C finishes the step, writes a checkpoint and ends; the next start resumes from it. So
+//! does one after a kill, from the last checkpoint written.
 //!
 //! ```sh
 //! cargo run --release --example resume -- /tmp/run            # press Ctrl-C, start again
@@ -24,7 +24,7 @@ use tinderbox::{
     nn::Network,
     stream::MemorySource,
     tensor::Columns,
-    train::{Checkpoints, Progress, Stop, TrainParams, Trainer},
+    train::{Checkpoints, ProgressObserver, Stop, TrainParams, Trainer},
 };
 
 #[tokio::main]
@@ -47,7 +47,7 @@ async fn main() -> tinderbox::Result<()> {
     let params = TrainParams { epochs, tol: 0.0, validation_fraction: 0.2, batch_size: 64, ..TrainParams::default() };
     let trainer = Trainer::new(Network::mlp([64, 64]), Columns::new("x", "spiral"), params)
         .checkpoints(checkpoints.clone())
-        .observe(Arc::new(Progress::new()))
+        .observe(Arc::new(ProgressObserver::new()))
         .stop(stop.clone());
     let model = trainer.fit(&spirals()).await?;
 

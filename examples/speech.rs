@@ -1,4 +1,4 @@
-//! Who is speaking: recurrent networks on sequences of several lengths.
+//! Speaker recognition: recurrent networks on sequences of several lengths.
 //!
 //! `cargo run --release --example speech -- --data FOLDER` learns the Japanese Vowels of the UCI archive from
 //! `JapaneseVowels_TRAIN.ts` and `JapaneseVowels_TEST.ts` there: 12 coefficients a step, 7 to 29 steps, nine speakers.
@@ -44,12 +44,12 @@ async fn main() -> Result<(), Failure> {
         spark.version()
     );
     let frame = spark.create_dataframe(&[rows(&utterances)]).await?;
-    // Found by five folds of the utterances to learn from, never on those held out.
-    let gru = Network::gru(128).drop_out(0.3);
+    // Found by five folds of the training utterances, never on those held out.
+    let gru = Network::gru(128).dropout(0.3);
     for (name, network, smoothing) in [("LSTM", Network::lstm(64), 0.0), ("GRU", gru, 0.1)] {
         let mut reached = Vec::new();
         for seed in 1..=seeds {
-            let classifier = SequenceClassifier::new(network.clone())
+            let classifier = NeuralClassifier::new(network.clone())
                 .sequence_col("steps")
                 .validation_indicator_col("held_out")
                 .learning_rate(5e-3)
@@ -73,7 +73,7 @@ async fn main() -> Result<(), Failure> {
                 let wrong = model.transform(&frame).await?.filter_expr("held_out AND speaker != predictedLabel");
                 let pairs = wrong.group_by(["speaker", "predictedLabel"]).count().order_by([col("count").desc()]);
                 match pairs.count().await? {
-                    0 => println!("none of those held out is told wrong\n"),
+                    0 => println!("every held-out utterance is classified correctly\n"),
                     _ => pairs.show(5).await?,
                 }
             }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tinderbox::{
     Error,
     dataframe::METADATA_KEY,
-    nn::{CustomNetwork, InputShape, Table, register},
+    nn::{CustomNetwork, Embedding, InputShape, register},
     prelude::*,
     tensor::codec::{Dtype, TensorType},
 };
@@ -72,8 +72,8 @@ async fn rows_that_cannot_be_trained_on_are_refused_before_training() {
             pipeline(classifier()),
             vec!["`y`", "NaN"],
         ),
-        ("one class only", GOOD.replace("'odd'", "'even'"), pipeline(classifier()), vec!["`label`", "one class"]),
-        ("empty table", format!("{GOOD} WHERE id < 0"), pipeline(classifier()), vec!["no row"]),
+        ("one class only", GOOD.replace("'odd'", "'even'"), pipeline(classifier()), vec!["`label`", "two classes"]),
+        ("empty table", format!("{GOOD} WHERE id < 0"), pipeline(classifier()), vec!["at least one"]),
         (
             "a split that leaves nothing to train on",
             format!("{GOOD} WHERE id < 3"),
@@ -183,8 +183,8 @@ async fn what_a_network_cannot_take_is_refused_with_its_layer_or_column() {
         (
             "a category that is not in the table",
             good,
-            on(Network::new().categories([Table::new(2, 1)]).linear(4)),
-            vec!["`features`", "holds 2 as value 0", "2 categories: 0 to 1"],
+            on(Network::new().categories([Embedding::new(2, 1)]).linear(4)),
+            vec!["`features`", "found 2 as value 0", "from 0 to 1"],
         ),
         (
             "a network that gives the wrong shape",
@@ -209,6 +209,6 @@ async fn what_a_network_cannot_take_is_refused_with_its_layer_or_column() {
     let frame = spark.create_dataframe(&[RecordBatch::try_new(schema, columns).unwrap()]).await.unwrap();
     let error = on(Network::new()).features_col("x").fit_frame(&frame).await.expect_err("a third class").to_string();
     println!("a label outside the classes:\n    {error}");
-    assert!(error.contains("`label`") && error.contains("label 2 in 3 rows") && error.contains("2 classes"), "{error}");
+    assert!(error.contains("`label`") && error.contains("found 2 in 3 rows") && error.contains("2 classes"), "{error}");
     spark.stop().await.unwrap();
 }

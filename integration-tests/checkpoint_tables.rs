@@ -7,7 +7,7 @@ use arrow::{
     datatypes::Float32Type,
 };
 use tinderbox::{
-    model::Model,
+    model::TrainedNetwork,
     nn::Network,
     stream::MemorySource,
     table::CheckpointTable,
@@ -26,9 +26,9 @@ fn rows() -> MemorySource {
     MemorySource::new(batch.schema(), vec![batch])
 }
 
-async fn fit(max_steps: Option<usize>, checkpoints: Option<&Checkpoints>) -> Model {
+async fn fit(max_steps: Option<usize>, checkpoints: Option<&Checkpoints>) -> TrainedNetwork {
     let params = TrainParams { epochs: 4, batch_size: 16, tol: 0.0, max_steps, ..TrainParams::default() };
-    let mut trainer = Trainer::new(Network::mlp([8]).dropout(0.2), Columns::new("features", "label"), params);
+    let mut trainer = Trainer::new(Network::mlp([8]).with_dropout(0.2), Columns::new("features", "label"), params);
     if let Some(checkpoints) = checkpoints {
         trainer = trainer.checkpoints(checkpoints.clone());
     }

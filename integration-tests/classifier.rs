@@ -97,7 +97,7 @@ async fn a_saved_pipeline_predicts_as_the_one_that_was_fitted() {
     let loaded = PipelineModel::load(&other, &table, "flowers", None).await.unwrap();
     other.stop().await.unwrap();
     for (a, b) in fitted.stages().iter().zip(loaded.stages()) {
-        let neural = |stage: &dyn Transformer| stage.as_any().downcast_ref::<NeuralClassificationModel>().cloned();
+        let neural = |stage: &dyn Transformer| stage.as_any().downcast_ref::<NeuralModel>().cloned();
         assert_eq!((a.native(), neural(a.as_ref())), (b.native(), neural(b.as_ref())));
     }
     let mut columns = Vec::new();
@@ -126,7 +126,7 @@ async fn data_that_cannot_be_learnt_from_is_refused_before_training() {
     let base = "id % 2 AS label, array(double(id), 1.0D) AS features";
     let untold = Arc::new(Untold::default());
     for (text, words) in [
-        (format!("SELECT {base} FROM range(0)"), vec!["no row"]),
+        (format!("SELECT {base} FROM range(0)"), vec!["at least one row"]),
         ("SELECT 0 AS label, array(1.0D) AS features FROM range(9)".into(), vec!["label"]),
         ("SELECT 'a' AS label, array(1.0D) AS features".into(), vec!["`label`", "string"]),
         ("SELECT 0 AS label, 'a' AS features".into(), vec!["`features`", "string"]),

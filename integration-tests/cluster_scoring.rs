@@ -1,5 +1,5 @@
 //! Networks computed by the cluster's Python workers, and as ONNX files by another's runtime, held against the same
-//! networks computed here.
+//! networks computed locally.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,15 @@ use arrow::{
 };
 use spark_connect_proto as proto;
 use tinderbox::{
-    Error,
+    Error, ScoreOptions, Scored, Scoring,
     dataframe::{DataFrame, ExplainMode},
     ml::Transformer,
     model::{EncodeOptions, Encoder, History, Lineage, Link, Outputs, PredictOptions, Scaling, Task},
     nn::{
-        Activation, Attention, Conv, ConvTranspose, InputColumn, InputShape, Network, NetworkLayer, Pool, Readout,
-        Recurrent, Table,
+        Activation, Attention, Conv, ConvTranspose, Embedding, InputColumn, InputShape, Network, NetworkLayer, Pool,
+        Recurrent, SequenceOutput,
     },
     prelude::*,
-    score::{ScoreOptions, Scored, Scoring},
     tensor::{
         Columns, OnInvalid,
         reader::{Readers, TensorReader},
@@ -116,7 +115,7 @@ async fn every_layer_gives_on_the_cluster_what_it_gives_here() {
         ("layer_norm".into(), image().layer_norm(), [2, 5, 6].into()),
         ("residual".into(), Network::new().residual(Network::mlp([7]).batch_norm()), 12.into()),
         ("residual over channels".into(), Network::new().residual(image().batch_norm()), [2, 5, 6].into()),
-        ("dropout".into(), Network::mlp([16]).dropout(0.5), 12.into()),
+        ("dropout".into(), Network::mlp([16]).with_dropout(0.5), 12.into()),
     ];
     for function in [
         Activation::Relu,
@@ -128,10 +127,10 @@ async fn every_layer_gives_on_the_cluster_what_it_gives_here() {
         Activation::Sigmoid,
         Activation::Softplus,
     ] {
-        networks.push((format!("{function:?}"), Network::mlp([16]).activation(function), 12.into()));
+        networks.push((format!("{function:?}"), Network::mlp([16]).with_activation(function), 12.into()));
     }
-    for readout in [Readout::Last, Readout::Mean, Readout::Max, Readout::All] {
-        let settings = Recurrent { layers: 2, bidirectional: true, output: readout, ..Recurrent::new(5) };
+    for readout in [SequenceOutput::Last, SequenceOutput::Mean, SequenceOutput::Max, SequenceOutput::All] {
+        let settings = Recurrent { num_layers: 2, bidirectional: true, output: readout, ..Recurrent::new(5) };
         networks.push((format!("lstm, {readout:?}"), Network::new().lstm_layer(settings), [6, 3].into()));
         networks.push((format!("gru, {readout:?}"), Network::new().gru_layer(settings), [6, 3].into()));
         networks.push((format!("rnn, {readout:?}"), Network::new().rnn_layer(settings), [6, 3].into()));
@@ -141,9 +140,9 @@ async fn every_layer_gives_on_the_cluster_what_it_gives_here() {
     }
     let relu = NetworkLayer::RnnRelu(Recurrent::new(5));
     networks.push(("rnn_relu".into(), Network::new().layer(relu), [6, 3].into()));
-    let tied = Network::new().conv2d(conv(3)).max_pool2d(Pool::new(2)).activation(Activation::Tanh).mirror(true);
+    let tied = Network::new().conv2d(conv(3)).max_pool2d(Pool::new(2)).with_activation(Activation::Tanh).mirror(true);
     networks.push(("mirror of convolutions, tied".into(), tied.linear(5), [2, 6, 4].into()));
-    let tied = Network::new().linear(7).activate(Activation::Tanh).mirror(true);
+    let tied = Network::new().linear(7).activation(Activation::Tanh).mirror(true);
     networks.push(("mirror of linear layers, tied".into(), tied.linear(5), 12.into()));
     networks.push((
         "unflatten".into(),
@@ -177,12 +176,12 @@ async fn sequences_of_any_length_and_ids_are_computed_on_the_cluster() {
     let last = |network: Network| network.gru_layer(Recurrent::new(4));
     let attention = Attention { positions: true, feed_forward: Some(6), width: Some(8), ..Attention::new(2) };
     let mut networks = vec![
-        ("layer_norm of steps", last(Network::new().layer_norm().activate(Activation::Tanh)), steps()),
+        ("layer_norm of steps", last(Network::new().layer_norm().activation(Activation::Tanh)), steps()),
         ("attention, then gru", last(Network::new().attention(attention)), steps()),
-        ("embedding of steps", last(Network::new().embedding(Table::new(11, 5))), words()),
+        ("embedding of steps", last(Network::new().embedding(Embedding::new(11, 5))), words()),
     ];
-    for output in [Readout::Last, Readout::Mean, Readout::Max] {
-        let lstm = Recurrent { layers: 2, bidirectional: true, output, ..Recurrent::new(5) };
+    for output in [SequenceOutput::Last, SequenceOutput::Mean, SequenceOutput::Max] {
+        let lstm = Recurrent { num_layers: 2, bidirectional: true, output, ..Recurrent::new(5) };
         networks.push(("lstm", Network::new().lstm_layer(lstm), steps()));
         networks.push(("attention", Network::new().attention(Attention { output, ..attention }), steps()));
     }
@@ -197,7 +196,7 @@ async fn sequences_of_any_length_and_ids_are_computed_on_the_cluster() {
         assert!(difference < 1e-5, "{name}: {difference}");
     }
     let columns = Columns::side_by_side(["city", "plan", "x"], "");
-    let network = Network::new().categories([Table::new(11, 3), Table::new(4, 2)]).linear(6);
+    let network = Network::new().categories([Embedding::new(11, 3), Embedding::new(4, 2)]).linear(6);
     let stage = untrained(network, 3, columns, classes());
     let local = stage.score(&frame).await.unwrap().collect().await.unwrap();
     peers.push("categories", &stage, &local);
@@ -218,7 +217,7 @@ async fn sequences_of_any_length_and_ids_are_computed_on_the_cluster() {
     // A category that the network does not know is an error there as here.
     let unknown = frame.with_column("plan", tinderbox::dataframe::column("id"));
     let error = stage.transform(&unknown).await.unwrap().collect().await.unwrap_err();
-    assert!(error.to_string().contains("where the network knows 4 categories: 0 to 3"), "{error}");
+    assert!(error.to_string().contains("expected a category from 0 to 3"), "{error}");
     spark.stop().await.unwrap();
 }
 
@@ -381,10 +380,7 @@ async fn a_run_is_appended_once_however_often_it_is_repeated() {
     spark.sql(&format!("INSERT INTO {bad} SELECT * FROM {bad} WHERE run_id = 'mon' LIMIT 1")).await.unwrap();
     spark.sql(&format!("DROP TABLE {table}")).await.unwrap();
     let error = model.predict_into_with(&frame, &table, options("mon")).await.unwrap_err();
-    assert!(
-        matches!(&error, Error::Incomplete { .. }) && error.to_string().contains("51 rows of run `mon`"),
-        "{error}"
-    );
+    assert!(matches!(&error, Error::RowsLost { step, expected: 50, found: 51 } if step.contains("`mon`")), "{error}");
     let plain = ScoreOptions::new().run_id("x");
     let error = model.predict_into_with(&frame, &table, plain).await.unwrap_err();
     assert!(matches!(&error, Error::Param { name, .. } if name == "run_id"), "{error}");

@@ -2,7 +2,7 @@
 
 use tinderbox::{
     Error, ServerError,
-    connect::{Client, ExecuteOptions},
+    advanced::{Client, ExecuteOptions},
 };
 
 use crate::support::{self, connect, query};

@@ -134,18 +134,18 @@ async fn what_cannot_be_judged_is_refused_by_column() {
     says(multiclass().evaluate(&nulls).await.unwrap_err(), &["`la.bel`", "null"]);
     let idle = frame.select_expr(["if(id = 3, NULL, `la.bel`) AS `la.bel`", "prediction", "if(id = 3, 0, 1) AS w"]);
     says(multiclass().weight_col("w").evaluate(&idle).await.unwrap_err(), &["`la.bel`", "null"]);
-    says(multiclass().evaluate(&frame.filter_expr("id < 0")).await.unwrap_err(), &["no row"]);
+    says(multiclass().evaluate(&frame.filter_expr("id < 0")).await.unwrap_err(), &["at least one row"]);
     says(multiclass().prediction_col("chances").evaluate(&frame).await.unwrap_err(), &["`chances`", "numbers"]);
     says(multiclass().prediction_col("gone").evaluate(&frame).await.unwrap_err(), &["`gone`"]);
     says(
         RegressionEvaluator::default().label_col("y").evaluate(&frame.filter_expr("id < 0")).await.unwrap_err(),
-        &["no row"],
+        &["at least one row"],
     );
     let gone = frame.select_expr(["nullif(id, 3) AS label", "prediction"]);
     says(RegressionEvaluator::default().evaluate(&gone).await.unwrap_err(), &["`label`", "1 rows"]);
     let binary = BinaryClassificationEvaluator::default().raw_prediction_col("score");
     let one_class = frame.select_expr(["1 AS label", "score"]);
-    says(binary.evaluate(&one_class).await.unwrap_err(), &["`label`", "one class only"]);
+    says(binary.evaluate(&one_class).await.unwrap_err(), &["`label`", "two classes"]);
     let nan = frame.select_expr(["yes AS label", "if(id = 5, double('NaN'), score) AS score"]);
     says(binary.evaluate(&nan).await.unwrap_err(), &["`score`", "NaN"]);
     spark.stop().await.unwrap();

@@ -137,7 +137,7 @@ async fn assert_same(stage: &dyn Transformer, frame: &DataFrame, case: &str) {
 async fn assert_same_refusal(stage: &dyn Transformer, frame: &DataFrame, case: &str) {
     let there = stage.transform(frame).await.unwrap().collect().await.unwrap_err().to_string();
     let here = stage.transform_batch(&collected(frame).await).unwrap_err().to_string();
-    let (_, reason) = here.split_once(" of the batch: ").unwrap_or_else(|| panic!("{case}: {here}"));
+    let (_, reason) = here.split_once(": ").unwrap_or_else(|| panic!("{case}: {here}"));
     assert!(there.contains(reason), "{case}: `{here}` where the cluster says `{there}`");
 }
 

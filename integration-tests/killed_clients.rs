@@ -6,13 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tinderbox::{
-    ml::Transformer,
-    nn::Network,
-    prelude::*,
-    score::{ScoreOptions, Scoring},
-    tensor::Columns,
-};
+use tinderbox::{ScoreOptions, Scoring, ml::Transformer, nn::Network, prelude::*, tensor::Columns};
 
 use crate::support::{classes, own_server, rows, send, untrained};
 

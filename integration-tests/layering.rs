@@ -1,4 +1,4 @@
-//! Holds the imports in `src/` against the tables of ARCHITECTURE.md.
+//! Holds `src/` against the tables of imports in ARCHITECTURE.md, and its type names against each other.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,10 +7,10 @@ use std::{
 };
 
 /// The root module's own names: those of `error`, which every module may use.
-const ROOT_NAMES: [&str; 4] = ["Error", "QueryContext", "Result", "ServerError"];
+const ROOT_NAMES: [&str; 6] = ["DataProblem", "Error", "ErrorKind", "QueryContext", "Result", "ServerError"];
 
 /// Files that gather the others and are no layer.
-const ROOT_FILES: [&str; 2] = ["lib.rs", "prelude.rs"];
+const ROOT_FILES: [&str; 3] = ["advanced.rs", "lib.rs", "prelude.rs"];
 
 /// Rows of the table under a heading of ARCHITECTURE.md: the names in backticks of each cell, and the whole row.
 fn table(architecture: &str, heading: &str) -> Vec<(Vec<BTreeSet<String>>, String)> {
@@ -162,4 +162,39 @@ fn modules_import_only_what_the_architecture_allows() {
         wrong.push(format!("ARCHITECTURE.md: module `{module}` is neither in src/ nor marked as planned"));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn type_names_are_defined_once() {
+    let mut homes: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for (_, path) in sources() {
+        let is_test = path.file_name().is_some_and(|name| name.to_string_lossy().ends_with("tests.rs"));
+        if is_test || path.ends_with("fake.rs") {
+            continue;
+        }
+        for line in fs::read_to_string(&path).unwrap().lines().take_while(|line| !line.starts_with("mod tests {")) {
+            homes.entry(type_name(line).unwrap_or_default()).or_default().push(path.clone());
+        }
+    }
+    homes.remove("");
+    homes.retain(|_, paths| paths.len() > 1);
+    assert!(homes.is_empty(), "one name means two things: {homes:#?}");
+}
+
+/// The name that a line of a file's outermost level defines as a type.
+fn type_name(line: &str) -> Option<String> {
+    let mut words = line.split_whitespace();
+    let first = words.next().filter(|_| !line.starts_with(' '))?;
+    let kind = if first.starts_with("pub") { words.find(|word| !word.ends_with(')'))? } else { first };
+    let name = words.next().filter(|_| ["struct", "enum", "trait", "type"].contains(&kind))?;
+    Some(name.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect())
+}
+
+#[test]
+fn type_names_are_found_at_the_outermost_level() {
+    assert_eq!(type_name("pub(in crate::ml) struct Rows<'a> {").as_deref(), Some("Rows"));
+    assert_eq!(type_name("pub type Cause = Box<dyn Error>;").as_deref(), Some("Cause"));
+    assert_eq!(type_name("struct One;").as_deref(), Some("One"));
+    assert_eq!(type_name("    struct Inner;"), None);
+    assert_eq!(type_name("fn type_name() {}"), None);
 }

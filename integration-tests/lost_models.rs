@@ -2,7 +2,7 @@
 
 use spark_connect_proto::{self as proto, command::CommandType, ml_command as ml, plan::OpType};
 use tinderbox::{
-    connect::{Client, ExecuteOptions},
+    advanced::{Client, ExecuteOptions},
     dataframe::DataFrame,
     ml::{
         PipelineModel, Transformer,

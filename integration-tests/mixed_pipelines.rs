@@ -95,7 +95,7 @@ async fn arrays_become_vectors_for_stages_of_the_server_and_arrays_again() {
     let norm = norm.set("inputCol", "xs").set("outputCol", "unit");
     let out = PipelineModel::new([norm.duplicate()]).transform(&frame).await.unwrap();
     let restored = norm.native().unwrap().to_json();
-    let again = tinderbox::ml::NativeStage::from_json(&restored).unwrap().into_transformer();
+    let again = tinderbox::advanced::NativeStage::from_json(&restored).unwrap().into_transformer();
     let again = again.transform(&frame).await.unwrap();
     assert_eq!(rows(&out.order_by(["id"])).await, rows(&again.order_by(["id"])).await);
     spark.stop().await.unwrap();

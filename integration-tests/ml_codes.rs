@@ -2,9 +2,10 @@
 
 use spark_connect::functions::expr;
 use tinderbox::{
+    advanced::NativeStage,
     dataframe::DataFrame,
     ml::{
-        Estimator, NativeStage, Pipeline, Transformer,
+        Estimator, Pipeline, Transformer,
         feature::{
             Bucketizer, HandleInvalid, Imputer, ImputerStrategy, IndexToString, MaxAbsScaler, MaxAbsScalerModel,
             MinMaxScaler, MinMaxScalerModel, Normalizer, OneHotEncoder, QuantileDiscretizer, StringIndexer,
@@ -85,7 +86,7 @@ async fn the_one_hot_encoder_gives_what_spark_mls_gives() {
     let named = metadata(&nameless.unwrap(), "a").await;
     assert!(named.to_string().contains("\"name\":\"0\""), "{named}");
     let odd = OneHotEncoder::new(["float"], ["b"]).fit(&frame).await.unwrap_err().to_string();
-    assert!(odd.contains("column `float`") && odd.contains("no class indices"), "{odd}");
+    assert!(odd.contains("column `float`") && odd.contains("expected class indices"), "{odd}");
     spark.stop().await.unwrap();
 }
 

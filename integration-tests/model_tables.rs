@@ -3,11 +3,12 @@
 use candle_core::Device;
 use tinderbox::{
     Error,
+    advanced::encode,
     dataframe::{SaveMode, column},
     model::{History, Lineage, PredictOptions},
     nn::{Network, Sequential, Weights},
     session::Session,
-    table::{Manifest, ModelTable, Withdrawn, encode},
+    table::{Manifest, ModelTable, Withdrawn},
     tensor::Columns,
     train::TrainParams,
 };

@@ -9,7 +9,7 @@ use arrow::{
 use futures::TryStreamExt;
 use tinderbox::{
     Error, Result,
-    connect::OperationState,
+    advanced::OperationState,
     dataframe::{DataFrame, PartitionedSource, Scratch, Strategy, column},
     session::Session,
     stream::{RecordSource, RecordStream},
@@ -270,7 +270,7 @@ async fn a_column_that_is_named_divides_the_rows() {
     let error =
         async |column: &str| frame.source().cap(1 << 20).by_column(column).plan().await.unwrap_err().to_string();
     assert!(error("a").await.contains("column `a`"), "{}", error("a").await);
-    assert!(error("one").await.contains("one value has"), "{}", error("one").await);
+    assert!(error("one").await.contains("rows with one value"), "{}", error("one").await);
     assert!(error("none").await.contains("`none`"), "{}", error("none").await);
     spark.stop().await.unwrap();
 }

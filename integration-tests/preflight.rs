@@ -1,4 +1,4 @@
-//! What a table can have that no network should learn from, and the words in which each is refused before training.
+//! Tables that no network should be trained on, and the errors that refuse them before training.
 
 use spark_connect::functions::expr;
 use tinderbox::{Error, ml::attribute::Attribute, prelude::*, tensor::reader::OneHotReader};
@@ -33,81 +33,96 @@ async fn sixteen_kinds_of_bad_table_are_refused_in_words_that_help() {
             "null in a feature",
             ("x", "IF(id % 20 = 7, NULL, id * 0.5D)"),
             "x",
-            "column `x`: of 40 rows 2 are null; leave them out (`filter`) or fill them in first; \
-             one such row: {\"x\":null,\"w\":2,\"label\":1.0}",
+            "column `x`: expected finite numbers, found null in 2 of 40 rows; \
+             filter or correct such rows first; one of them: {\"x\":null,\"w\":2,\"label\":1.0}",
         ),
         (
             "NaN in a feature",
             ("x", "IF(id = 7, DOUBLE('NaN'), id * 0.5D)"),
             "x",
-            "column `x`: of 40 rows 1 are NaN, or hold a NaN or a null; leave them out (`filter`) or fill them in first; \
-             one such row: {\"x\":\"NaN\",\"w\":2,\"label\":1.0}",
+            "column `x`: expected finite numbers, found NaN (or an element that is NaN or null) in 1 of 40 rows; \
+             filter or correct such rows first; one of them: {\"x\":\"NaN\",\"w\":2,\"label\":1.0}",
         ),
         (
             "infinity in a feature",
             ("x", "IF(id = 8, DOUBLE('-Infinity'), id * 0.5D)"),
             "x",
-            "column `x`: of 40 rows 1 are infinite; leave them out (`filter`) or fill them in first; \
-             one such row: {\"x\":\"-Infinity\",\"w\":3,\"label\":0.0}",
+            "column `x`: expected finite numbers, found infinite in 1 of 40 rows; \
+             filter or correct such rows first; one of them: {\"x\":\"-Infinity\",\"w\":3,\"label\":0.0}",
         ),
         (
             "null within an array",
             ("v", "array(1.0D, IF(id = 8, NULL, 2.0D))"),
             "v",
-            "column `v`: of 40 rows 1 are NaN, or hold a NaN or a null; leave them out (`filter`) or fill them in first; \
-             one such row: {\"v\":[1.0,null],\"w\":3,\"label\":0.0}",
+            "column `v`: expected finite numbers, found NaN (or an element that is NaN or null) in 1 of 40 rows; \
+             filter or correct such rows first; one of them: {\"v\":[1.0,null],\"w\":3,\"label\":0.0}",
         ),
         (
             "arrays of several lengths",
             ("v", "array_repeat(1.0D, IF(id = 5, 1, 2))"),
             "v",
-            "column `v`: vectors have between 1 and 2 elements; all must be of one length; \
-             one such row: {\"v\":[1.0],\"w\":3,\"label\":1.0}",
+            "column `v`: expected vectors of one length, found vectors of 1 to 2 elements; \
+             filter or correct such rows first; one of them: {\"v\":[1.0],\"w\":3,\"label\":1.0}",
         ),
         (
             "a label that is null",
             ("label", "IF(id = 5, NULL, CAST(id % 2 AS DOUBLE))"),
             "x",
-            "column `label`: of 40 labels 1 are null; classes are 0, 1, 2 … (a StringIndexer makes them); \
-             one such row: {\"x\":2.5,\"w\":3,\"label\":null}",
+            "column `label`: expected classes 0, 1, 2 … (a StringIndexer makes them), \
+             found null in 1 rows; \
+             filter or correct such rows first; one of them: {\"x\":2.5,\"w\":3,\"label\":null}",
         ),
         (
             "a label below 0",
             ("label", "CAST(id % 2 - IF(id = 4, 1, 0) AS DOUBLE)"),
             "x",
-            "column `label`: of 40 labels 1 are negative (-1, for one); classes are 0, 1, 2 … (a StringIndexer makes \
-             them); one such row: {\"x\":2.0,\"w\":2,\"label\":-1.0}",
+            "column `label`: expected classes 0, 1, 2 … (a StringIndexer makes them), \
+             found negative in 1 rows (such as -1); \
+             filter or correct such rows first; one of them: {\"x\":2.0,\"w\":2,\"label\":-1.0}",
         ),
         (
             "a label that is no whole number",
             ("label", "id % 2 + IF(id = 4, 0.5D, 0D)"),
             "x",
-            "column `label`: of 40 labels 1 are not whole numbers (0.5, for one); classes are 0, 1, 2 … (a StringIndexer \
-             makes them); one such row: {\"x\":2.0,\"w\":2,\"label\":0.5}",
+            "column `label`: expected classes 0, 1, 2 … (a StringIndexer makes them), \
+             found not whole numbers in 1 rows (such as 0.5); \
+             filter or correct such rows first; one of them: {\"x\":2.0,\"w\":2,\"label\":0.5}",
         ),
         (
             "labels that are no classes",
             ("label", "id % 2 + IF(id = 4, 1e6D, 0D)"),
             "x",
-            "column `label`: of 40 labels 1 are 100000 or more (1000000, for one); classes are 0, 1, 2 … (a StringIndexer \
-             makes them); one such row: {\"x\":2.0,\"w\":2,\"label\":1000000.0}",
+            "column `label`: expected classes 0, 1, 2 … (a StringIndexer makes them), \
+             found 100000 or more in 1 rows (such as 1000000); \
+             filter or correct such rows first; one of them: {\"x\":2.0,\"w\":2,\"label\":1000000.0}",
         ),
-        ("one class only", ("label", "1D"), "x", "column `label`: all 40 rows are of one class, 1; two are needed"),
-        ("no row", ("id", "id"), "x", "the data: there is no row; check the filters of the plan"),
+        (
+            "one class only",
+            ("label", "1D"),
+            "x",
+            "column `label`: expected at least two classes, found only 1; check the filters of the plan",
+        ),
+        ("no row", ("id", "id"), "x", "expected at least one row, found none; check the filters of the plan"),
         (
             "a weight that is null",
             ("w", "IF(id = 3, NULL, 1)"),
             "x",
-            "column `w`: of 40 rows 1 are null; leave them out (`filter`) or fill them in first; \
-             one such row: {\"x\":1.5,\"w\":null,\"label\":1.0}",
+            "column `w`: expected finite numbers, found null in 1 of 40 rows; \
+             filter or correct such rows first; one of them: {\"x\":1.5,\"w\":null,\"label\":1.0}",
         ),
         (
             "a weight below 0",
             ("w", "IF(id = 3, -0.5D, 1D)"),
             "x",
-            "column `w`: of 40 weights 1 are below 0 (-0.5, for one); one such row: {\"x\":1.5,\"w\":-0.5,\"label\":1.0}",
+            "column `w`: expected weights of at least 0, found numbers below 0 in 1 of 40 rows (such as -0.5); \
+             filter or correct such rows first; one of them: {\"x\":1.5,\"w\":-0.5,\"label\":1.0}",
         ),
-        ("weights that are all 0", ("w", "0"), "x", "column `w`: all 40 weights are 0, so no row counts"),
+        (
+            "weights that are all 0",
+            ("w", "0"),
+            "x",
+            "column `w`: expected a weight above 0, found 0 in all 40 rows; filter or correct such rows first",
+        ),
         ("features of another type", ("id", "id"), "day", "column `day`: expected "),
         (
             "a column that is missing",
@@ -133,10 +148,12 @@ async fn sixteen_kinds_of_bad_table_are_refused_in_words_that_help() {
     let error = classifier("x").fit(&frame.with_metadata("label", &named)).await.unwrap_err().to_string();
     println!("a label that the metadata does not name:\n    {error}");
     assert!(
-        error.starts_with("column `label`: label 1 in 20 rows, where the column's metadata names 1 classes"),
+        error.starts_with(
+            "column `label`: expected one of the 1 classes that the column's metadata names, from 0, found 1 in 20 rows"
+        ),
         "{error}"
     );
-    assert!(error.contains("one such row: {\"x\":0.5,"), "{error}");
+    assert!(error.contains("one of them: {\"x\":0.5,"), "{error}");
     // A wide row is shown in part.
     let wide = frame.with_column("v", expr("transform(sequence(1, 400), i -> IF(i = id, NULL, 1.5D))"));
     let error = classifier("v").fit(&wide).await.unwrap_err().to_string();
@@ -163,7 +180,7 @@ async fn text_with_offsets_of_64_bits_is_read_too() {
     assert_eq!(*words[0].schema().field(0).data_type(), arrow::datatypes::DataType::Utf8);
     let bad = good(&spark).await.with_column("x", expr("IF(id % 20 = 7, NULL, id * 0.5D)"));
     let told = classifier("x").fit(&bad).await.unwrap_err().to_string();
-    assert!(told.ends_with("one such row: {\"x\":null,\"w\":2,\"label\":1.0}"), "{told}");
+    assert!(told.ends_with("one of them: {\"x\":null,\"w\":2,\"label\":1.0}"), "{told}");
     let named = good(&spark).await.with_column("kind", expr("element_at(array('a', 'b'), CAST(id % 2 + 1 AS INT))"));
     let reader = OneHotReader::new("kind");
     NeuralClassifier::new(Network::mlp([4])).epochs(1).input(reader).fit(&named).await.unwrap();
@@ -177,7 +194,8 @@ async fn vectors_that_are_missing_are_counted_and_left_out() {
     let frame = frame.with_column("features", expr("IF(id = 4, NULL, features)"));
     let told = classifier("features").fit(&frame).await.unwrap_err().to_string();
     assert!(
-        told.contains("column `features`: of 40 rows 1 are null") && told.contains("{\"features\":null,"),
+        told.contains("column `features`: expected finite numbers, found null in 1 of 40 rows")
+            && told.contains("{\"features\":null,"),
         "{told}"
     );
     let model = classifier("features").handle_invalid(HandleInvalid::Skip).fit_frame(&frame).await.unwrap();

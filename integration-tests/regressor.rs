@@ -131,7 +131,7 @@ async fn targets_that_are_missing_or_no_numbers_are_refused() {
         async move { pipeline.fit(&frame).await.unwrap_err().to_string() }
     };
     let message = fit("holes").await;
-    assert!(message.contains("`holes`") && message.contains("1 are null"), "{message}");
+    assert!(message.contains("`holes`") && message.contains("null in 1 "), "{message}");
     let message = fit("text").await;
     assert!(message.contains("`text`") && message.contains("number"), "{message}");
 }

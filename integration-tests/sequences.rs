@@ -14,7 +14,7 @@ async fn curves(spark: &Session) -> DataFrame {
 }
 
 fn pipeline(network: Network) -> Pipeline {
-    let classifier = SequenceClassifier::new(network).sequence_col("steps").epochs(30).learning_rate(0.01);
+    let classifier = NeuralClassifier::new(network).sequence_col("steps").epochs(30).learning_rate(0.01);
     Pipeline::new().stage(StringIndexer::new("kind", "label")).stage(classifier)
 }
 

@@ -2,7 +2,7 @@
 
 use arrow::{array::AsArray, datatypes::Float64Type};
 use tinderbox::{
-    Error,
+    DataProblem, Error,
     dataframe::{DataFrame, column, function},
     estimator::{Autoencoder, NeuralClassifier},
     ml::{
@@ -120,9 +120,9 @@ async fn hashed_words_train_without_their_zeros_or_are_refused_with_the_bytes() 
     assert!(right.sum::<usize>() > 1950);
 
     let refused = |error: Error| match error {
-        Error::Data { column, reason } => {
-            assert_eq!(column, "column `features`");
-            assert!(reason.contains("128 MiB") && reason.contains("262144 values have 5083"), "{reason}");
+        Error::Data { column, problem: DataProblem::TooLarge { what, size, limit, .. }, .. } => {
+            assert_eq!((column.as_deref(), size, limit), (Some("features"), 128 << 20, 64 << 20));
+            assert!(what.contains("262144 values") && what.contains("5083"), "{what}");
         }
         other => panic!("{other}"),
     };

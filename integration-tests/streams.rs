@@ -9,8 +9,8 @@ use arrow::{
 use futures::StreamExt;
 use tinderbox::{
     Error, Result,
-    connect::{Client, ConnectOptions, Event, ExecuteOptions, LocalSpark, OperationState},
-    stream::ipc,
+    advanced::{Client, Event, ExecuteOptions, IpcDecoder, OperationState},
+    connect::{ConnectOptions, LocalSpark},
 };
 
 use crate::support::{self, Proxy, connect, own_server, query, run};
@@ -25,7 +25,7 @@ fn wide_rows() -> spark_connect_proto::Plan {
 /// Reads `wide_rows`, calling `meanwhile` with the count of rows after each batch; fails unless each came once, in order.
 async fn read_in_order(client: &Client, mut meanwhile: impl AsyncFnMut(i64)) -> Result<i64> {
     let mut events = client.execute(wide_rows(), ExecuteOptions::default());
-    let mut decoder = ipc::Decoder::default();
+    let mut decoder = IpcDecoder::default();
     let mut next = 0;
     while let Some(event) = events.next().await {
         let Event::Batch(payload) = event? else { continue };
@@ -54,7 +54,7 @@ async fn checksum_there(client: &Client) -> Checksum {
     let mut sums = client.execute(query(&sums), ExecuteOptions::default());
     while let Some(event) = sums.next().await {
         let Event::Batch(payload) = event.unwrap() else { continue };
-        if let Some(batch) = ipc::Decoder::default().decode(payload.data, payload.rows).unwrap().first() {
+        if let Some(batch) = IpcDecoder::default().decode(payload.data, payload.rows).unwrap().first() {
             let value = |column: usize| batch.column(column).as_primitive::<Int64Type>().value(0);
             return (value(0) as u64, value(1), value(2));
         }
@@ -64,7 +64,7 @@ async fn checksum_there(client: &Client) -> Checksum {
 
 async fn checksum_here(client: &Client) -> Checksum {
     let mut events = client.execute(query(&many_rows()), ExecuteOptions::default());
-    let mut decoder = ipc::Decoder::default();
+    let mut decoder = IpcDecoder::default();
     let (mut rows, mut sum, mut xor) = (0, 0, 0);
     while let Some(event) = events.next().await {
         let Event::Batch(payload) = event.unwrap() else { continue };

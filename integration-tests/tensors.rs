@@ -8,9 +8,9 @@ use arrow::{
     datatypes::{DataType, Field, Fields, Schema as ArrowSchema},
 };
 use candle_core::{Device, Tensor};
-use tinderbox::tensor::{
-    Values,
-    codec::{Dtype, TensorCodec, TensorForm, TensorType, encode, encode_ragged},
+use tinderbox::{
+    advanced::Values,
+    tensor::codec::{Dtype, TensorCodec, TensorForm, TensorType, encode, encode_ragged},
 };
 
 use crate::support::{database_at, database_for, own_server, pyspark, rows, session, session_at};

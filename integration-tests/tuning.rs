@@ -122,7 +122,7 @@ async fn folds_can_be_named_and_bad_candidates_are_refused_before_any_work() {
     let tuned = by_col.clone().num_folds(4).fit_frame(&frame).await.unwrap();
     assert_eq!(tuned.results.tried[0].metrics.len(), 4);
     let outside = by_col.num_folds(3).fit_frame(&frame).await.unwrap_err().to_string();
-    assert!(outside.contains("in fold 3; there are folds 0 to 2"), "{outside}");
+    assert!(outside.contains("expected folds 0 to 2, found 3"), "{outside}");
 
     let missing = spark.table("no_such_table");
     let refused = |params: ParamMap| {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tinderbox::{Error, connect::Client};
+use tinderbox::{Error, advanced::Client};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},

@@ -130,7 +130,7 @@ async fn a_convolutional_auto_encoder_whose_halves_share_weights_restores_pictur
     let spark = session().await;
     let frame = patterns(&spark, 200).await;
     let conv = Conv { padding: 1, ..Conv::new(4, 3) };
-    let encoder = Network::new().conv2d(conv).activate(Activation::Relu).max_pool2d(Pool::new(2)).linear(4);
+    let encoder = Network::new().conv2d(conv).activation(Activation::Relu).max_pool2d(Pool::new(2)).linear(4);
     let pictures = TensorReader::new("features").of(TensorType::new(Dtype::Float32, [1, 4, 4]));
     let autoencoder = Autoencoder::mirrored(encoder).tied_weights(true).input(pictures);
     let autoencoder = autoencoder.loss(Loss::BinaryCrossEntropy).epochs(30).learning_rate(0.02).batch_size(20).seed(3);

@@ -207,7 +207,7 @@ class Attention(nn.Module):
         self.settings = settings
         if settings.get("width") is not None:
             self.project = nn.Linear(inputs, width)
-        self.self_attn = nn.MultiheadAttention(width, settings["heads"], batch_first=True)
+        self.self_attn = nn.MultiheadAttention(width, settings["num_heads"], batch_first=True)
         self.norm1 = nn.LayerNorm(width)
         if settings.get("feed_forward") is not None:
             self.linear1, self.linear2 = nn.Linear(width, settings["feed_forward"]), nn.Linear(settings["feed_forward"], width)
@@ -323,9 +323,9 @@ def make(layer, shape, root):
         cell = {"lstm": nn.LSTM, "gru": nn.GRU}.get(kind, nn.RNN)
         more = {"nonlinearity": "relu"} if kind == "rnn_relu" else {}
         both = bool(layer.get("bidirectional"))
-        cell = cell(shape[-1], layer["hidden"], layer.get("layers", 1), batch_first=True, bidirectional=both, **more)
+        cell = cell(shape[-1], layer["hidden_size"], layer.get("num_layers", 1), batch_first=True, bidirectional=both, **more)
         output = layer.get("output", "last")
-        width = [layer["hidden"] * (1 + both)]
+        width = [layer["hidden_size"] * (1 + both)]
         return Recurrent(cell, output), [shape[0], *width] if output == "all" else width
     if kind == "attention":
         made = Attention(layer, shape[-1])
@@ -341,7 +341,7 @@ def single(layer, shape, root):
     """A layer that looks at one row, or one step."""
     kind, size = layer["kind"], math.prod(shape)
     if kind == "linear":
-        return nn.Linear(layer["inputs"], layer["outputs"]), [*shape[:-1], layer["outputs"]]
+        return nn.Linear(layer["in_features"], layer["out_features"]), [*shape[:-1], layer["out_features"]]
     if kind == "activation":
         return ACTIVATIONS[layer["function"]](), shape
     if kind == "dropout":
@@ -351,26 +351,26 @@ def single(layer, shape, root):
     if kind == "unflatten":
         return nn.Unflatten(1, layer["dims"]), layer["dims"]
     if kind == "embedding":
-        return Embedding(layer["count"], layer["dims"]), [*shape, layer["dims"]]
+        return Embedding(layer["num_embeddings"], layer["embedding_dim"]), [*shape, layer["embedding_dim"]]
     if kind == "categories":
-        tables = [(table["count"], table["dims"]) for table in layer["tables"]]
+        tables = [(table["num_embeddings"], table["embedding_dim"]) for table in layer["tables"]]
         return Categories(tables), [size - len(tables) + sum(dims for _, dims in tables)]
     if kind in ("conv1d", "conv2d"):
         make = nn.Conv1d if kind == "conv1d" else nn.Conv2d
         made = make(
-            shape[0], layer["outputs"], layer["kernel"], layer.get("stride", 1), layer.get("padding", 0),
+            shape[0], layer["out_channels"], layer["kernel_size"], layer.get("stride", 1), layer.get("padding", 0),
             layer.get("dilation", 1), layer.get("groups", 1),
         )
         return made, traced(made, shape)
     if kind == "conv_transpose2d":
         made = nn.ConvTranspose2d(
-            shape[0], layer["outputs"], layer["kernel"], layer.get("stride", 1), layer.get("padding", 0),
+            shape[0], layer["out_channels"], layer["kernel_size"], layer.get("stride", 1), layer.get("padding", 0),
             layer.get("output_padding", 0),
         )
         return made, traced(made, shape)
     if kind in ("max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d"):
         make = {"max_pool1d": nn.MaxPool1d, "max_pool2d": nn.MaxPool2d, "avg_pool1d": nn.AvgPool1d, "avg_pool2d": nn.AvgPool2d}
-        made = make[kind](layer["kernel"], layer.get("stride"), layer.get("padding", 0))
+        made = make[kind](layer["kernel_size"], layer.get("stride"), layer.get("padding", 0))
         return made, traced(made, shape)
     if kind in ("global_max_pool", "global_avg_pool"):
         return GlobalPool(kind == "global_max_pool"), shape[:1]

@@ -1,22 +1,43 @@
 #![doc = include_str!("../README.md")]
+// Without networks some of the parts that they share with the client have no user.
+#![cfg_attr(not(feature = "train"), allow(dead_code, unused_imports))]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(missing_docs)]
 #![warn(missing_debug_implementations, unreachable_pub)]
 
+pub mod advanced;
 pub mod connect;
 pub mod dataframe;
 mod error;
+#[cfg(feature = "train")]
 pub mod estimator;
 pub mod ml;
+#[cfg(feature = "train")]
 pub mod model;
+#[cfg(feature = "train")]
 pub mod nn;
 mod number;
 pub mod prelude;
-pub mod score;
+#[cfg(feature = "train")]
+mod score;
 pub mod session;
 pub mod stream;
+#[cfg(feature = "train")]
 pub mod table;
+#[cfg(feature = "train")]
 pub mod tensor;
+#[cfg(feature = "train")]
 pub mod train;
+#[cfg(feature = "train")]
 pub mod tuning;
 
-pub use error::{Error, QueryContext, Result, ServerError};
+/// Arrow, in the version of this crate's batches.
+pub use arrow;
+/// candle, in the version of this crate's tensors.
+#[cfg(feature = "train")]
+pub use candle_core as candle;
+pub use error::{DataProblem, Error, ErrorKind, QueryContext, Result, ServerError};
+#[cfg(feature = "train")]
+pub use score::{ScoreOptions, Scored, Scoring};
+/// Columns and functions of Spark SQL, from the Apache project's crate.
+pub use spark_connect;

@@ -21,7 +21,7 @@ impl Serialize for Number {
 /// The forms that are read. `null` is what earlier versions wrote for every number that is not finite.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Written {
+enum NumberForm {
     Number(f64),
     Text(String),
     Null(()),
@@ -29,10 +29,10 @@ enum Written {
 
 impl<'de> Deserialize<'de> for Number {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Written::deserialize(deserializer)? {
-            Written::Number(number) => Ok(Number(number)),
-            Written::Text(text) => text.parse().map(Number).map_err(D::Error::custom),
-            Written::Null(()) => Ok(Number(f64::NAN)),
+        match NumberForm::deserialize(deserializer)? {
+            NumberForm::Number(number) => Ok(Number(number)),
+            NumberForm::Text(text) => text.parse().map(Number).map_err(D::Error::custom),
+            NumberForm::Null(()) => Ok(Number(f64::NAN)),
         }
     }
 }
@@ -104,8 +104,8 @@ pub(crate) mod named {
     }
 }
 
-/// `Vec<f64>` as text, for `#[serde(with)]`: other JSON parsers may round the last digit of a number, and a fitted stage
-/// must come back as it was. Numbers are read too.
+/// `Vec<f64>` as text, for `#[serde(with)]`: other JSON parsers may round the last digit of a number, and a fitted
+/// stage must come back as it was. Numbers are read too.
 pub(crate) mod exact {
     use super::*;
 

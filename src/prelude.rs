@@ -5,20 +5,25 @@ pub use spark_connect::{
     functions,
 };
 
+#[cfg(feature = "images")]
+pub use crate::tensor::reader::ImageReader;
 pub use crate::{
     Error, Result,
     dataframe::{DataFrame, JoinType, SaveMode, column},
-    estimator::{
-        Autoencoder, DeepBelief, EncoderModel, NeuralClassificationModel, NeuralClassifier, NeuralModel,
-        NeuralMultilabelClassifier, NeuralRegressor, RestrictedBoltzmannMachine, SequenceClassifier, SequenceRegressor,
-    },
     ml::{
         Estimator, Model, Pipeline, PipelineModel, Preflight, Transformer,
         feature::{HandleInvalid, StandardScaler, StringIndexer, VectorAssembler},
     },
-    nn::{Activation, Conv, Network, Pool},
     session::Session,
     stream::{RecordSource, RecordStream},
-    tensor::reader::{ImageReader, OneHotReader, PathLabel, TensorReader, TextReader},
+};
+#[cfg(feature = "train")]
+pub use crate::{
+    estimator::{
+        Autoencoder, DeepBelief, EncoderModel, NeuralClassifier, NeuralModel, NeuralMultilabelClassifier,
+        NeuralRegressor, RestrictedBoltzmannMachine,
+    },
+    nn::{Activation, Conv, Network, Pool},
+    tensor::reader::{OneHotReader, PathLabel, TensorReader, TextReader},
     train::{ClassWeights, Loss},
 };

@@ -12,11 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tinderbox::{
-    connect::LocalSpark,
-    prelude::*,
-    score::{ScoreOptions, Scoring},
-};
+use tinderbox::{ScoreOptions, Scoring, connect::LocalSpark, prelude::*};
 
 use super::Outcome;
 

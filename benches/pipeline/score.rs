@@ -7,11 +7,7 @@ use std::{
     time::Instant,
 };
 
-use tinderbox::{
-    connect::LocalSpark,
-    prelude::*,
-    score::{ScoreOptions, Scoring},
-};
+use tinderbox::{ScoreOptions, Scoring, connect::LocalSpark, prelude::*};
 
 use super::Outcome;
 

@@ -4,10 +4,11 @@ use std::{env, process::Command, time::Instant};
 
 use futures::TryStreamExt;
 use tinderbox::{
+    advanced::{Decoder, ExampleDecoder},
     connect::LocalSpark,
     nn::Network,
     stream::RecordSource,
-    tensor::{Columns, Decoder, ExampleDecoder, OnInvalid},
+    tensor::{Columns, OnInvalid},
     train::{TrainParams, Trainer},
 };
 

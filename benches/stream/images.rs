@@ -4,9 +4,9 @@ use std::{io::Cursor, path::Path, sync::Arc, time::Instant};
 
 use arrow::array::{ArrayRef, BinaryArray, RecordBatch};
 use image::{ExtendedColorType, ImageEncoder, codecs};
-use tinderbox::tensor::{
-    Values,
-    reader::{ImageReader, Readers, RecordReader},
+use tinderbox::{
+    advanced::{RecordReader, Values},
+    tensor::reader::{ImageReader, Readers},
 };
 
 use super::support::{Outcome, Reading, alternate, median, number, own, python};

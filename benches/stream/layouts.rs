@@ -9,12 +9,14 @@ use arrow::{
 use futures::{StreamExt, TryStreamExt};
 use spark_connect_proto as proto;
 use tinderbox::{
-    connect::{Client, ConnectOptions, Event, ExecuteOptions},
-    stream::ipc,
+    advanced::{
+        Client, Decoder, ElementType, Event, ExecuteOptions, InputDecoder, IpcDecoder, RecordDecoder, RecordReader,
+    },
+    connect::ConnectOptions,
     tensor::{
-        Columns, Decoder, Element, InputDecoder, OnInvalid,
+        Columns, OnInvalid,
         codec::Dtype,
-        reader::{Readers, RecordDecoder, RecordReader, TensorReader},
+        reader::{Readers, TensorReader},
     },
 };
 
@@ -94,7 +96,7 @@ pub(crate) fn run(layout: &str, way: &str) -> Outcome<Reading> {
     }
 }
 
-async fn execution(remote: &str, layout: &str) -> Outcome<tinderbox::connect::Execution> {
+async fn execution(remote: &str, layout: &str) -> Outcome<tinderbox::advanced::Execution> {
     let client = Client::connect(ConnectOptions::new(remote.parse()?)).await?;
     let mut options = ExecuteOptions::default();
     if let Ok(bytes) = env::var("PREFETCH") {
@@ -124,7 +126,7 @@ async fn drained(remote: &str, layout: &str) -> Outcome<Reading> {
 async fn arrow(remote: &str, layout: &str) -> Outcome<Reading> {
     let mut events = execution(remote, layout).await?;
     let started = Instant::now();
-    let (mut decoder, mut rows, mut sum) = (ipc::Decoder::default(), 0, 0.0);
+    let (mut decoder, mut rows, mut sum) = (IpcDecoder::default(), 0, 0.0);
     while let Some(event) = events.next().await {
         if let Event::Batch(payload) = event? {
             for batch in decoder.decode(payload.data, payload.rows)? {
@@ -145,7 +147,7 @@ async fn tensors(remote: &str, layout: &str) -> Outcome<Reading> {
     let mut decoder: Box<dyn Decoder> = match layout {
         "floats" => Box::new(InputDecoder::bind(stream.schema(), &Columns::unlabelled("x"), OnInvalid::Error)?),
         _ => {
-            let reader = TensorReader::bytes("x", Dtype::Uint8, [16 * 98]).element(Element::U8);
+            let reader = TensorReader::bytes("x", Dtype::Uint8, [16 * 98]).element(ElementType::U8);
             let reader = RecordReader::inputs(stream.schema(), &Readers::new().input(reader))?;
             Box::new(RecordDecoder::new(reader, OnInvalid::Error)?)
         }

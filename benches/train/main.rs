@@ -25,10 +25,11 @@ use arrow::{
 };
 use candle_core::Device;
 use tinderbox::{
-    nn::{Activation, LayerSpec, Mode, Network, NetworkSpec, Sequential, Tape, cross_entropy},
+    advanced::{Mode, Tape, Updater, cross_entropy},
+    nn::{Activation, LayerSpec, Network, NetworkSpec, Sequential},
     stream::MemorySource,
     tensor::Columns,
-    train::{Loss, TrainParams, Trainer, Updater},
+    train::{Loss, TrainParams, Trainer},
 };
 
 mod soak;

@@ -46,7 +46,7 @@ pub(super) fn run(minutes: f64, rows: MemorySource) -> Outcome<()> {
         cache_memory: 8 << 20,
         ..TrainParams::default()
     };
-    let network = Network::mlp([512, 256]).dropout(0.2);
+    let network = Network::mlp([512, 256]).with_dropout(0.2);
     let watch = Arc::new(Minutes(Mutex::new((Instant::now(), Vec::new(), 0))));
     let trainer = Trainer::new(network, Columns::new("x", "y"), params).observe(watch);
     let model = tokio::runtime::Runtime::new()?.block_on(trainer.fit(&rows))?;

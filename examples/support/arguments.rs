@@ -11,8 +11,8 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Reads them. What an example's file says at its top is its help: `--help` prints it and ends, and an option that it
-    /// does not name is refused.
+    /// Reads them. What an example's file says at its top is its help: `--help` prints it and ends, and an option that
+    /// it does not name is refused.
     pub fn read(source: &str) -> Self {
         let lines = source.lines().map_while(|line| line.strip_prefix("//!"));
         let lines = lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).filter(|line| !line.starts_with("```"));

@@ -1,4 +1,4 @@
-//! What the library logs, on standard error.
+//! Prints the library's log on standard error.
 
 use std::io::IsTerminal;
 

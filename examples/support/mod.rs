@@ -1,4 +1,4 @@
-//! What examples over handwritten digits share: the digits as frames, words on the command line, and the log.
+//! Common parts of the examples over handwritten digits: the digits as frames, words on the command line, and the log.
 
 pub mod arguments;
 pub mod log;
@@ -22,7 +22,7 @@ pub struct Digits {
 
 impl Digits {
     /// The digits of MNIST's IDX files (as they are or gzipped, named as LeCun named them or `images-idx3-ubyte`) in a
-    /// folder, the first four fifths to learn from; without a folder 1,797 digits of 8×8 pixels that are shipped.
+    /// folder, the first four fifths for training; without a folder 1,797 digits of 8×8 pixels that are shipped.
     pub fn load(folder: Option<&Path>) -> Result<Self> {
         let (pixels, labels, side, name) = match folder {
             Some(folder) => {

@@ -18,7 +18,8 @@ use spark_connect_proto::{self as proto, command::CommandType, plan::OpType};
 use tempfile::TempDir;
 use tinderbox::{
     Result,
-    connect::{Client, ConnectOptions, ExecuteOptions, LocalSpark, LocalSparkBuilder},
+    advanced::{Client, ExecuteOptions},
+    connect::{ConnectOptions, LocalSpark, LocalSparkBuilder},
     dataframe::DataFrame,
     session::Session,
 };

@@ -33,7 +33,7 @@ pub fn untrained(network: Network, input: impl Into<InputShape>, columns: Column
 
 pub fn fitted(spec: NetworkSpec, columns: Columns, task: Task) -> NeuralModel {
     let weights = drawn(&spec, 7);
-    let model = model::Model::new(spec, weights, columns, task, History::default()).unwrap();
+    let model = model::TrainedNetwork::new(spec, weights, columns, task, History::default()).unwrap();
     let lineage = Lineage { source: "a test".into(), rows: 0, plan_hash: None };
     NeuralModel::new(model, TrainParams::default(), PredictOptions::default(), lineage).unwrap()
 }

@@ -14,8 +14,7 @@ use spark_connect_proto::{
 };
 use tinderbox::{
     Result,
-    connect::{Client, Event, ExecuteOptions},
-    stream::ipc,
+    advanced::{Client, Event, ExecuteOptions, IpcDecoder},
 };
 
 /// One of Spark ML's operators by its class, and its params by name.
@@ -182,7 +181,7 @@ fn transformed(
 pub async fn rows(client: &Client, relation: proto::Relation) -> Result<(proto::DataType, Vec<RecordBatch>)> {
     let plan = proto::Plan { op_type: Some(OpType::Root(relation)) };
     let mut events = client.execute(plan, ExecuteOptions::default());
-    let (mut decoder, mut schema, mut batches) = (ipc::Decoder::default(), None, Vec::new());
+    let (mut decoder, mut schema, mut batches) = (IpcDecoder::default(), None, Vec::new());
     while let Some(event) = events.try_next().await? {
         match event {
             Event::Schema(found) => schema = Some(found),

@@ -18,12 +18,12 @@ pub(super) struct Assembled {
 #[derive(Debug, Default)]
 pub(super) struct Assembler {
     rows: u64,
-    pending: Option<Pending>,
+    pending: Option<PendingBatch>,
 }
 
 /// A batch of which some chunks have arrived.
 #[derive(Debug)]
-struct Pending {
+struct PendingBatch {
     rows: u64,
     offset: Option<u64>,
     chunks: u64,
@@ -88,7 +88,7 @@ impl Assembler {
             None => {
                 let capacity = message.data.len().saturating_mul(usize::try_from(chunks).unwrap_or(usize::MAX));
                 let data = MutableBuffer::with_capacity(capacity.min(MAX_TRUSTED_CAPACITY));
-                Pending { rows, offset, chunks, arrived: 0, data }
+                PendingBatch { rows, offset, chunks, arrived: 0, data }
             }
         };
         if (pending.rows, pending.chunks) != (rows, chunks) || u64::try_from(index) != Ok(pending.arrived) {

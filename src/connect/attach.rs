@@ -114,7 +114,7 @@ impl Attachment {
         }
     }
 
-    /// The next response, however often that takes attaching again.
+    /// Returns the next response, however often that takes attaching again.
     async fn receive(&mut self) -> Result<proto::ExecutePlanResponse> {
         loop {
             let since = Instant::now();
@@ -132,8 +132,8 @@ impl Attachment {
         }
     }
 
-    /// The next message of the stream, which is opened if there is none; asks about the operation while the server says
-    /// nothing. Servers may not even open the stream before they have something to say.
+    /// Returns the next message of the stream, which is opened if there is none; asks about the operation while the
+    /// server says nothing. Servers may not even open the stream before they have something to say.
     async fn next_message(&mut self) -> Result<Result<Option<proto::ExecutePlanResponse>, Status>> {
         if self.stream.is_none() {
             let mut opening = self.open();
@@ -322,7 +322,7 @@ impl Attachment {
         let id = self.operation_id().to_owned();
         self.client.interrupt(Interrupt::Operation(id.clone())).await?;
         if !self.client.version().at_least(4, 2) {
-            tokio::time::sleep(WIND_DOWN).await; // older servers cannot be asked
+            tokio::time::sleep(WIND_DOWN).await; // older servers do not answer this
             return Ok(());
         }
         loop {

@@ -13,7 +13,7 @@ use crate::{Error, Result};
 /// Bytes one result stream may have under way.
 ///
 /// A server keeps the last 10 MiB that it sent, so that a client whose connection broke can attach again; what lies
-/// unread in the window when that happens must fit there, together with one more message.
+/// unread in the window when that happens must fit in it, together with one more message.
 const STREAM_WINDOW: u32 = 8 << 20;
 
 /// Bytes that all streams of a connection may have under way: so many that result streams whose reader rests can
@@ -108,7 +108,7 @@ impl PartialEq for Identity {
 }
 
 impl ConnectOptions {
-    /// The defaults for an address.
+    /// Creates the defaults for an address.
     pub fn new(url: ConnectUrl) -> Self {
         Self {
             wait_for_server: url.wait_for_server().unwrap_or_default(),
@@ -170,7 +170,7 @@ impl ConnectOptions {
         self.retry.check()
     }
 
-    /// A channel that dials when first used, and again after the connection broke.
+    /// Returns a channel that dials when first used, and again after the connection broke.
     pub(super) async fn channel(&self) -> Result<Channel> {
         let address = self.url.address();
         let scheme = if self.url.use_ssl() { "https" } else { "http" };
@@ -206,7 +206,7 @@ impl ConnectOptions {
     }
 }
 
-/// The content of a PEM file.
+/// Returns the content of a PEM file.
 async fn pem(setting: &str, path: &Path) -> Result<Vec<u8>> {
     let pem = tokio::fs::read(path).await.map_err(|e| Error::io(path, e))?;
     match pem.windows(11).any(|window| window == b"-----BEGIN ") {

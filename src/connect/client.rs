@@ -66,7 +66,7 @@ pub(super) struct Inner {
 }
 
 impl Inner {
-    /// The same server, user and settings, watched by the same; another session.
+    /// Returns the same server, user and settings, watched by the same; another session.
     pub(super) fn beside(&self, session_id: String) -> Inner {
         Inner {
             stub: self.stub.clone(),
@@ -118,7 +118,7 @@ macro_rules! request {
 pub(super) use request;
 
 impl Client {
-    /// Dials, and asks the server for its version.
+    /// Connects, and requests the server's version.
     ///
     /// # Errors
     /// [`Error::Unreachable`] when no Spark Connect server answers within `connect_timeout`,
@@ -156,22 +156,22 @@ impl Client {
         Ok(client)
     }
 
-    /// `host:port`.
+    /// Returns `host:port`.
     pub fn address(&self) -> &str {
         &self.0.address
     }
 
-    /// The session's id, chosen by the client.
+    /// Returns the session's id, chosen by the client.
     pub fn session_id(&self) -> &str {
         &self.0.session_id
     }
 
-    /// The user on whose behalf the session runs.
+    /// Returns the user on whose behalf the session runs.
     pub fn user_id(&self) -> &str {
         &self.0.user.user_id
     }
 
-    /// The server's version.
+    /// Returns the server's version.
     pub fn version(&self) -> &SparkVersion {
         self.0.version.get().expect("set before the client is handed out")
     }
@@ -226,7 +226,8 @@ impl Client {
         Ok(answer.interrupted_ids)
     }
 
-    /// The server's view of operations of this session (Spark 4.2 or later); all that it remembers when `ids` is empty.
+    /// Returns the server's view of operations of this session (Spark 4.2 or later); all that it remembers when `ids`
+    /// is empty.
     ///
     /// # Errors
     /// [`Error::Unsupported`] before Spark 4.2; [`Error::Server`]; [`Error::Unreachable`].
@@ -339,7 +340,7 @@ impl Client {
         }
     }
 
-    /// The number of the token that requests carry now.
+    /// Returns the number of the token that requests carry now.
     pub(super) fn token_number(&self) -> u64 {
         self.0.token.current().0
     }
@@ -367,7 +368,8 @@ impl Client {
         request
     }
 
-    /// One unary call, retried while the way to the server is broken. Every call of the protocol may be repeated.
+    /// Returns one unary call, retried while the way to the server is broken. Every call of the protocol may be
+    /// repeated.
     pub(super) async fn call<T, R>(
         &self,
         message: T,
@@ -398,7 +400,7 @@ impl Client {
         }
     }
 
-    /// The error for a status that is not retried, with the server's full account of it where there is one.
+    /// Returns the error for a status that is not retried, with the server's full account of it where there is one.
     pub(super) async fn failure(&self, status: Status) -> Error {
         let full = match status::error_id(&status) {
             Some(error_id) => {
@@ -422,7 +424,7 @@ impl Client {
         Error::Incomplete { operation: call.into(), reason: format!("{} answered with nothing in it", self.address()) }
     }
 
-    /// Which of the named artifacts the server holds.
+    /// Returns which of the named artifacts the server holds.
     pub(super) async fn artifacts_present(&self, names: Vec<String>) -> Result<HashMap<String, bool>> {
         let message = request!(self, ArtifactStatusesRequest { names });
         let answer = self.call(message, |mut s, r| Box::pin(async move { s.artifact_status(r).await })).await?;
@@ -438,7 +440,7 @@ impl Client {
         self.first_answer(limit, Duration::ZERO).await.map(drop)
     }
 
-    /// The server's version, within the time allowed for connecting.
+    /// Returns the server's version, within the time allowed for connecting.
     ///
     /// A refused connection is tried again for a moment only, unless `wait` says that the server is still starting: a
     /// wrong address deserves a quick answer.
@@ -492,7 +494,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// The caller's headers, marked so that they are never logged.
+/// Returns the caller's headers, marked so that they are never logged.
 fn headers(options: &ConnectOptions) -> Result<Vec<(MetadataKey<Ascii>, MetadataValue<Ascii>)>> {
     let refuse = |name: &str| Error::BadAddress {
         url: options.url.to_string(),

@@ -82,10 +82,10 @@ pub struct ArrowPayload {
 /// for that).
 pub struct Execution {
     operation_id: String,
-    state: State,
+    state: ExecutionState,
 }
 
-enum State {
+enum ExecutionState {
     Idle(Box<Attachment>, Arc<Semaphore>),
     Running(UnboundedReceiver<Result<Event>>),
     Done,
@@ -108,7 +108,7 @@ impl Execution {
         if let Err(error) = check(&options) {
             let (events, receiver) = mpsc::unbounded_channel();
             _ = events.send(Err(error));
-            return Self { operation_id, state: State::Running(receiver) };
+            return Self { operation_id, state: ExecutionState::Running(receiver) };
         }
         let request = request!(
             client,
@@ -120,10 +120,10 @@ impl Execution {
             }
         );
         let budget = Arc::new(Semaphore::new((options.prefetch_bytes / UNIT).clamp(1, u32::MAX as usize >> 1)));
-        Self { operation_id, state: State::Idle(Box::new(Attachment::new(client, request)), budget) }
+        Self { operation_id, state: ExecutionState::Idle(Box::new(Attachment::new(client, request)), budget) }
     }
 
-    /// The server's id of the operation.
+    /// Returns the server's id of the operation.
     pub fn operation_id(&self) -> &str {
         &self.operation_id
     }
@@ -195,18 +195,18 @@ impl Stream for Execution {
     /// # Panics
     /// Outside a Tokio runtime, at the first call.
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let State::Idle(..) = self.state
-            && let State::Idle(attachment, budget) = std::mem::replace(&mut self.state, State::Done)
+        if let ExecutionState::Idle(..) = self.state
+            && let ExecutionState::Idle(attachment, budget) = std::mem::replace(&mut self.state, ExecutionState::Done)
         {
             let (events, receiver) = mpsc::unbounded_channel();
             let units = budget.available_permits() as u32;
             tokio::spawn(attachment.run(Outlet { events, budget, units }));
-            self.state = State::Running(receiver);
+            self.state = ExecutionState::Running(receiver);
         }
-        let State::Running(receiver) = &mut self.state else { return Poll::Ready(None) };
+        let ExecutionState::Running(receiver) = &mut self.state else { return Poll::Ready(None) };
         let item = std::task::ready!(receiver.poll_recv(cx));
         if !matches!(item, Some(Ok(_))) {
-            self.state = State::Done;
+            self.state = ExecutionState::Done;
         }
         Poll::Ready(item)
     }

@@ -80,17 +80,17 @@ impl Turn {
     }
 }
 
-/// A response with an id and a kind.
+/// Returns a response with an id and a kind.
 pub(super) fn response(id: &str, kind: ResponseType) -> proto::ExecutePlanResponse {
     proto::ExecutePlanResponse { response_id: id.into(), response_type: Some(kind), ..Default::default() }
 }
 
-/// A batch of `rows` rows from `offset`; its bytes are not Arrow, which `connect` never looks into.
+/// Returns a batch of `rows` rows from `offset`; its bytes are not Arrow, which `connect` never looks into.
 pub(super) fn batch(id: &str, offset: i64, rows: i64, data: &[u8]) -> proto::ExecutePlanResponse {
     response(id, ResponseType::ArrowBatch(arrow_batch(offset, rows, data)))
 }
 
-/// One chunk of such a batch.
+/// Returns one chunk of such a batch.
 pub(super) fn chunk(
     id: &str,
     offset: i64,
@@ -115,7 +115,7 @@ fn arrow_batch(offset: i64, rows: i64, data: &[u8]) -> proto::execute_plan_respo
     }
 }
 
-/// The server's word that the result is complete.
+/// Returns the server's word that the result is complete.
 pub(super) fn complete(id: &str) -> proto::ExecutePlanResponse {
     response(id, ResponseType::ResultComplete(Default::default()))
 }
@@ -143,12 +143,12 @@ impl FakeServer {
         Self { state, remote }
     }
 
-    /// Its connection string.
+    /// Returns its connection string.
     pub(super) fn remote(&self) -> &str {
         &self.remote
     }
 
-    /// A client that gives up after a second without progress.
+    /// Returns a client that gives up after a second without progress.
     pub(super) async fn client(&self) -> Client {
         self.client_with(|_| {}).await
     }
@@ -165,17 +165,17 @@ impl FakeServer {
         *self.state.script.lock().unwrap() = script.into();
     }
 
-    /// The releases and interrupts so far.
+    /// Returns the releases and interrupts so far.
     pub(super) fn calls(&self) -> Vec<Call> {
         self.state.calls.lock().unwrap().clone()
     }
 
-    /// The requests to execute a plan so far.
+    /// Returns the requests to execute a plan so far.
     pub(super) fn requests(&self) -> Vec<proto::ExecutePlanRequest> {
         self.state.requests.lock().unwrap().clone()
     }
 
-    /// The values of a header, one for each call that carried it.
+    /// Returns the values of a header, one for each call that carried it.
     pub(super) fn header(&self, name: &str) -> Vec<String> {
         let headers = self.state.headers.lock().unwrap();
         headers.iter().filter_map(|h| Some(h.get(name)?.to_str().unwrap().to_owned())).collect()

@@ -50,8 +50,8 @@ impl Client {
         Ok(renewed)
     }
 
-    /// Interrupts the operations of another session of this user that carry a tag; returns their ids. A server may answer
-    /// with none for a session that it does not know.
+    /// Interrupts the operations of another session of this user that carry a tag; returns their ids. A server may
+    /// answer with none for a session that it does not know.
     ///
     /// # Errors
     /// [`Error::Server`](crate::Error::Server); [`Error::Unreachable`](crate::Error::Unreachable).
@@ -68,7 +68,7 @@ impl Client {
         Client(Arc::new(self.0.beside(session_id.to_string()))).release_session().await
     }
 
-    /// Another session over the same connection.
+    /// Returns another session over the same connection.
     fn beside(&self, session_id: String) -> Client {
         let client = Client(Arc::new(self.0.beside(session_id)));
         client.keep_alive();

@@ -15,8 +15,9 @@ use tonic::{
     transport::{self, Channel},
 };
 
-/// A channel whose answers are all gRPC's. A gateway that refuses a request with a page becomes the status that gRPC has for
-/// it ("HTTP to gRPC Status Code Mapping"), so that refusals and failures that a retry may cure are distinguished.
+/// A channel whose answers are all gRPC's. A gateway that refuses a request with a page becomes the status that gRPC
+/// has for it ("HTTP to gRPC Status Code Mapping"), so that refusals and failures that a retry may cure are
+/// distinguished.
 #[derive(Debug, Clone)]
 pub(super) struct GrpcOnly(pub(super) Channel);
 

@@ -7,11 +7,12 @@
 mod assemble;
 mod attach;
 mod channel;
-mod client;
-mod execute;
+pub(crate) mod client;
+pub(crate) mod execute;
 mod fork;
 mod grpc_only;
 mod keep_alive;
+#[cfg(feature = "local-spark")]
 mod local;
 mod progress;
 mod retry;
@@ -30,8 +31,9 @@ mod tests;
 
 pub(crate) use channel::Identity;
 pub use channel::{ClientIdentity, ConnectOptions};
-pub use client::{Client, Interrupt, OperationState};
-pub use execute::{ArrowPayload, Event, ExecuteOptions, Execution};
+pub(crate) use client::{Client, Interrupt};
+pub(crate) use execute::{Event, ExecuteOptions, Execution};
+#[cfg(feature = "local-spark")]
 pub use local::{DEFAULT_SPARK_VERSION, LocalSpark, LocalSparkBuilder};
 pub use progress::{Progress, ProgressGuard, StageProgress};
 pub use retry::RetryPolicy;

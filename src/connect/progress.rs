@@ -39,7 +39,7 @@ impl Progress {
         self.stages.iter().map(|s| s.tasks).sum()
     }
 
-    /// Completed tasks of all stages.
+    /// Returns the number of completed tasks of all stages.
     pub fn completed_tasks(&self) -> u64 {
         self.stages.iter().map(|s| s.completed_tasks).sum()
     }

@@ -67,10 +67,10 @@ impl RetryPolicy {
     }
 
     /// Returns the delay before retry number `attempt` (from 0); `jitter`, in 0..1, replaces the random number.
-    fn delay(&self, attempt: u32, chance: f64) -> Duration {
+    fn delay(&self, attempt: u32, jitter: f64) -> Duration {
         let grown = self.first_delay.as_secs_f64() * self.factor.powi(attempt.min(64) as i32);
         let capped = grown.min(self.max_delay.as_secs_f64());
-        Duration::from_secs_f64(capped * (1.0 - self.jitter * chance))
+        Duration::from_secs_f64(capped * (1.0 - self.jitter * jitter))
     }
 }
 
@@ -102,8 +102,8 @@ impl Retries {
     pub(super) fn next_delay(&mut self, server_wish: Option<Duration>) -> Option<Duration> {
         let failing_for = self.since.get_or_insert_with(Instant::now).elapsed();
         let left = self.policy.give_up_after.checked_sub(failing_for).filter(|left| !left.is_zero())?;
-        let chance = (uuid::Uuid::new_v4().as_u128() as u32) as f64 / u32::MAX as f64;
-        let delay = self.policy.delay(self.attempt, chance).max(server_wish.unwrap_or_default());
+        let jitter = (uuid::Uuid::new_v4().as_u128() as u32) as f64 / u32::MAX as f64;
+        let delay = self.policy.delay(self.attempt, jitter).max(server_wish.unwrap_or_default());
         self.attempt += 1;
         Some(delay.min(left))
     }
@@ -118,7 +118,7 @@ pub(super) fn is_transport_failure(status: &Status) -> bool {
         || server_wish(status).is_some()
 }
 
-/// The delay that the server asks for, if it does.
+/// Returns the delay that the server asks for, if it does.
 pub(super) fn server_wish(status: &Status) -> Option<Duration> {
     status.get_details_retry_info().and_then(|info| info.retry_delay)
 }
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn delays_grow_to_a_cap_and_jitter_only_shortens_them() {
         let policy = RetryPolicy { jitter: 0.5, ..RetryPolicy::default() };
-        let millis = |attempt, chance| policy.delay(attempt, chance).as_millis();
+        let millis = |attempt, probability| policy.delay(attempt, probability).as_millis();
         assert_eq!([millis(0, 0.0), millis(1, 0.0), millis(2, 0.0), millis(9, 0.0)], [50, 150, 450, 2000]);
         assert_eq!([millis(0, 1.0), millis(9, 1.0)], [25, 1000]);
         assert_eq!(millis(u32::MAX, 0.0), 2000);

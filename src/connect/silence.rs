@@ -11,8 +11,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// Reaction to a server that reports nothing new about a running operation: no rows, no answer, no task begun or
 /// completed.
 ///
-/// A server whose scheduler died, of too little memory for example, answers calls and never completes an operation. A long
-/// optimisation of a plan looks the same from outside.
+/// A server whose scheduler died, of too little memory for example, answers calls and never completes an operation. A
+/// long optimisation of a plan looks the same from outside.
 ///
 /// | field | default | purpose |
 /// |---|---|---|

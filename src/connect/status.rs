@@ -9,12 +9,12 @@ use tonic_types::StatusExt;
 use super::retry::is_transport_failure;
 use crate::{Error, QueryContext, ServerError};
 
-/// The id under which the server keeps the whole error, if it does.
+/// Returns the id under which the server keeps the whole error, if it does.
 pub(super) fn error_id(status: &Status) -> Option<String> {
     status.get_details_error_info()?.metadata.remove("errorId")
 }
 
-/// The error's condition, as far as the status itself carries it.
+/// Returns the error's condition, as far as the status itself carries it.
 pub(super) fn error_class(status: &Status) -> String {
     let stated = status.get_details_error_info().and_then(|mut info| info.metadata.remove("errorClass"));
     stated.unwrap_or_else(|| bracketed_class(status.message()).to_owned())
@@ -31,7 +31,7 @@ pub(super) fn is_operation_known(status: &Status) -> bool {
     error_class(status) == "INVALID_HANDLE.OPERATION_ALREADY_EXISTS"
 }
 
-/// The error for a status that is not going to be retried.
+/// Returns the error for a status that is not going to be retried.
 pub(super) fn to_error(status: Status, full: Option<FetchErrorDetailsResponse>, address: &str) -> Error {
     if is_transport_failure(&status) {
         return unreachable(&status, Duration::ZERO, address);
@@ -46,7 +46,7 @@ pub(super) fn to_error(status: Status, full: Option<FetchErrorDetailsResponse>, 
     }))
 }
 
-/// The error for a server that could not be reached for `waited`.
+/// Returns the error for a server that could not be reached for `waited`.
 pub(super) fn unreachable(status: &Status, waited: Duration, address: &str) -> Error {
     let mut reason = status.message().to_owned();
     let mut cause = std::error::Error::source(status);
@@ -101,7 +101,7 @@ fn causes(errors: &[details::Error], root: &details::Error) -> Vec<String> {
     std::iter::successors(next(root), |error| next(error)).take(errors.len()).map(|e| e.message.clone()).collect()
 }
 
-/// The condition in a message that begins with `[CLASS.SUB_CLASS]`.
+/// Returns the condition in a message that begins with `[CLASS.SUB_CLASS]`.
 fn bracketed_class(message: &str) -> &str {
     let inside = message.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or("", |(class, _)| class);
     let legal = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_' || c == '.';

@@ -16,8 +16,8 @@ type Provided = std::result::Result<String, Box<dyn StdError + Send + Sync>>;
 /// Source of tokens that expire: a function that gives the first one, and another whenever the server
 /// refuses the one before.
 ///
-/// Requests that were refused are sent again with the new token, so that a long run continues. A token that is refused though
-/// it is new is an error. No token is ever logged.
+/// Requests that were refused are sent again with the new token, so that a long run continues. A token that is refused
+/// though it is new is an error. No token is ever logged.
 ///
 /// ```
 /// use tinderbox::connect::TokenProvider;
@@ -28,7 +28,7 @@ type Provided = std::result::Result<String, Box<dyn StdError + Send + Sync>>;
 pub struct TokenProvider(Arc<dyn Fn() -> BoxFuture<'static, Provided> + Send + Sync>);
 
 impl TokenProvider {
-    /// A provider that asks this function. White space around a token does not count.
+    /// Creates a provider that asks this function. White space around a token does not count.
     pub fn new<F, W, E>(provide: F) -> Self
     where
         F: Fn() -> W + Send + Sync + 'static,
@@ -71,7 +71,7 @@ impl Token {
         Ok(Self { current: Mutex::new((0, value)), provider, renewing: Default::default() })
     }
 
-    /// The token to send, and its number.
+    /// Returns the token to send, and its number.
     pub(super) fn current(&self) -> (u64, Option<MetadataValue<Ascii>>) {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -87,8 +87,8 @@ impl Token {
         }
     }
 
-    /// Asks for another token than the one of a number, which the server refused. Returns whether there is one: none without
-    /// a provider.
+    /// Asks for another token than the one of a number, which the server refused. Returns whether there is one: none
+    /// without a provider.
     ///
     /// # Errors
     /// [`Error::Unauthenticated`] when the provider has none.
@@ -109,7 +109,7 @@ impl Token {
     }
 }
 
-/// The header of a token, marked so that it is never logged.
+/// Returns the header of a token, marked so that it is never logged.
 fn header(token: &str) -> Result<MetadataValue<Ascii>> {
     let header = format!("Bearer {token}").parse::<MetadataValue<Ascii>>();
     let mut header =

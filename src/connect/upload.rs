@@ -73,7 +73,7 @@ fn hex(digest: &[u8]) -> String {
     })
 }
 
-/// The messages that carry a block: one when it is small, else a beginning and what follows.
+/// Returns the messages that carry a block: one when it is small, else a beginning and what follows.
 fn pieces(name: &str, block: &Bytes) -> Vec<add::Payload> {
     let piece = |from: usize| {
         let data = block.slice(from..block.len().min(from + PIECE));

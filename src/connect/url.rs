@@ -49,17 +49,17 @@ pub struct ConnectUrl {
 }
 
 impl ConnectUrl {
-    /// Host name or address, an IPv6 address without its brackets.
+    /// Returns the host name or address, an IPv6 address without its brackets.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// TCP port.
+    /// Returns the TCP port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// `host:port`, as errors name it.
+    /// Returns `host:port`, as errors name it.
     pub fn address(&self) -> String {
         if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)
@@ -79,23 +79,23 @@ impl ConnectUrl {
             || self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 
-    /// The session to join, if the string names one.
+    /// Returns the session to join, if the string names one.
     pub fn session_id(&self) -> Option<Uuid> {
         self.session_id
     }
 
-    /// The user the string names.
+    /// Returns the user the string names.
     pub fn user_id(&self) -> Option<&str> {
         self.user_id.as_deref()
     }
 
-    /// Time to wait for a server that is still starting (`connect_timeout`).
+    /// Returns the time to wait for a server that is still starting (`connect_timeout`).
     pub(super) fn wait_for_server(&self) -> Option<Duration> {
         self.wait_for_server
     }
 
-    /// The string with its defaults filled in and without what does not say who talks to which server, so that two
-    /// strings with the same meaning are equal.
+    /// Returns the string with its defaults filled in and without what does not say who talks to which server, so that
+    /// two strings with the same meaning are equal.
     pub(super) fn identity(&self, user: &str) -> ConnectUrl {
         let mut identity = self.clone();
         identity.use_ssl = Some(self.use_ssl());
@@ -117,12 +117,12 @@ impl ConnectUrl {
         }
     }
 
-    /// The bearer token, if any.
+    /// Returns the bearer token, if any.
     pub(super) fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
 
-    /// Extra gRPC headers.
+    /// Returns the extra gRPC headers.
     pub(super) fn headers(&self) -> &[(String, String)] {
         &self.headers
     }
@@ -293,7 +293,7 @@ fn percent_encode(text: &str) -> String {
     })
 }
 
-/// A string that may not even parse, without anything that could be a secret.
+/// Returns a string that may not even parse, without anything that could be a secret.
 fn mask(text: &str) -> String {
     let (head, pairs) = text.split_once(';').map_or((text, None), |(head, pairs)| (head, Some(pairs)));
     let head = match (head.find("://"), head.rfind('@')) {

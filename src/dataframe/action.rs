@@ -19,7 +19,7 @@ use crate::{
     stream::{RecordStream, ipc},
 };
 
-/// The cells of a column of text in an answer.
+/// Returns the cells of a column of text in an answer.
 ///
 /// # Errors
 /// [`Error::Incomplete`] for a column that is missing or not text.
@@ -48,7 +48,7 @@ pub enum ExplainMode {
 }
 
 impl DataFrame {
-    /// The columns, with their metadata. Spark analyses the plan; no row is read.
+    /// Returns the columns, with their metadata. Spark analyses the plan; no row is read.
     ///
     /// # Errors
     /// [`Error::Server`] when Spark cannot analyse the plan; [`Error::Unreachable`].
@@ -81,7 +81,7 @@ impl DataFrame {
         self.context.vectors.get_or_try_init(ask).await.copied()
     }
 
-    /// Spark's account of the plan.
+    /// Returns Spark's account of the plan.
     ///
     /// # Errors
     /// As [`schema`](Self::schema).
@@ -111,7 +111,7 @@ impl DataFrame {
     /// be lost, [`Error::Arrow`] for data that cannot be decoded; the stream's items fail likewise.
     pub async fn stream(&self) -> Result<RecordStream> {
         let mut events = self.context.execute(self.plan()?);
-        let mut decoder = ipc::Decoder::default();
+        let mut decoder = ipc::IpcDecoder::default();
         let mut spark_schema = None;
         let first = loop {
             match events.try_next().await? {
@@ -146,7 +146,7 @@ impl DataFrame {
         self.stream().await?.collect().await
     }
 
-    /// The number of rows.
+    /// Returns the number of rows.
     ///
     /// # Errors
     /// As [`stream`](Self::stream).
@@ -157,7 +157,7 @@ impl DataFrame {
         counts.next().map(|n| n.max(0) as u64).ok_or_else(|| unexpected("count"))
     }
 
-    /// The first `rows` rows.
+    /// Returns the first `rows` rows.
     ///
     /// # Errors
     /// As [`stream`](Self::stream).
@@ -173,7 +173,7 @@ impl DataFrame {
         self.take(rows).await
     }
 
-    /// The first row, as a batch of one; `None` when there is none.
+    /// Returns the first row, as a batch of one; `None` when there is none.
     ///
     /// # Errors
     /// As [`stream`](Self::stream).
@@ -189,7 +189,7 @@ impl DataFrame {
         Ok(self.select_expr(["1"]).first().await?.is_none())
     }
 
-    /// The first `rows` rows as Spark's text table, cells cut to 20 characters.
+    /// Returns the first `rows` rows as Spark's text table, cells cut to 20 characters.
     ///
     /// # Errors
     /// As [`stream`](Self::stream).
@@ -197,8 +197,8 @@ impl DataFrame {
         self.to_text_with(rows, 20, false).await
     }
 
-    /// The first `rows` rows as Spark's text table; cells cut to `truncate` characters (0: whole), or `vertical`, a
-    /// line a cell.
+    /// Returns the first `rows` rows as Spark's text table; cells cut to `truncate` characters (0: whole), or
+    /// `vertical`, a line a cell.
     ///
     /// # Errors
     /// As [`stream`](Self::stream).
@@ -220,13 +220,13 @@ impl DataFrame {
 }
 
 fn unexpected(call: &str) -> Error {
-    Error::Incomplete { operation: call.into(), reason: "the server's answer has nothing of what was asked".into() }
+    Error::Incomplete { operation: call.into(), reason: "the server's answer is empty".into() }
 }
 
-/// The batches that follow the first.
+/// Returns the batches that follow the first.
 fn decoded(
     events: Execution,
-    decoder: ipc::Decoder,
+    decoder: ipc::IpcDecoder,
     schema: Option<Schema>,
 ) -> impl futures::Stream<Item = Result<RecordBatch>> + Send + 'static {
     let batches = futures::stream::try_unfold((events, decoder, schema), |(mut events, mut decoder, schema)| async {
@@ -243,7 +243,7 @@ fn decoded(
 
 /// Decodes, and names the columns whose types may be the cause of a failure.
 fn decode(
-    decoder: &mut ipc::Decoder,
+    decoder: &mut ipc::IpcDecoder,
     data: arrow::buffer::Buffer,
     rows: u64,
     schema: &Option<Schema>,
@@ -256,7 +256,7 @@ fn decode(
         match unusual {
             Some(field) => Error::schema(
                 field.name.as_str(),
-                "a type that Arrow can carry here; cast it on the cluster (to string, say)",
+                "a type with an Arrow form; cast it on the cluster (to string, for example)",
                 format!("{} ({error})", field.data_type.simple_string()),
             ),
             None => error,

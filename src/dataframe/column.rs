@@ -8,40 +8,40 @@ use spark_connect::{
     types::DataType,
 };
 
-/// The column of exactly this name, whatever characters are in it.
+/// Returns the column of exactly this name, whatever characters are in it.
 ///
 /// [`col`](spark_connect::col) takes a path, in which a dot leads into a struct.
 pub fn column(name: &str) -> Column {
     spark_connect::col(&quote(name))
 }
 
-/// A name as one SQL identifier: in back-quotes, those within doubled.
+/// Returns a name as one SQL identifier: in back-quotes, those within doubled.
 pub fn quote(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
-/// A call of a function of Spark's by its name, also of those that SQL text cannot reach (`array_to_vector` …).
+/// Returns a call of a function of Spark's by its name, also of those that SQL text cannot reach (`array_to_vector` …).
 pub fn function(name: &str, arguments: impl IntoIterator<Item = Column>) -> Column {
     let arguments = arguments.into_iter().map(|c| c.expression().clone()).collect();
     Column::new(Expression::UnresolvedFunction(UnresolvedFunction::new(name, arguments)))
 }
 
-/// The numbers of a Spark ML vector as an array of `float64` or `float32`; null for null, which Spark's own function does
-/// not take.
+/// Returns the numbers of a Spark ML vector as an array of `float64` or `float32`; null for null, which Spark's own
+/// function does not take.
 pub(crate) fn vector_to_array(vector: Column, numbers: &str) -> Column {
     let array = function("vector_to_array", [vector.clone(), spark_connect::lit_string(numbers)]);
     spark_connect::functions::when(vector.is_not_null(), array)
 }
 
-/// The column under a name and with metadata, such as Spark ML's `{"ml_attr": …}`.
+/// Returns the column under a name and with metadata, such as Spark ML's `{"ml_attr": …}`.
 pub fn with_metadata(column: Column, name: &str, metadata: &Map<String, Value>) -> Column {
     let json = Value::Object(metadata.clone()).to_string();
     let alias = Alias::new(column.expression().clone(), name).with_metadata(json);
     Column::new(Expression::Alias(Box::new(alias)))
 }
 
-/// A constant array. Spark's optimizer makes one value of it; an array literal of the protocol would need its type
-/// beside it, which the Apache client's literal does not send.
+/// Returns a constant array. Spark's optimizer makes one value of it; an array literal of the protocol would need its
+/// type beside it, which the Apache client's literal does not send.
 pub(crate) fn literal_array(element_type: DataType, elements: impl IntoIterator<Item = Column>) -> Column {
     let mut elements = elements.into_iter().peekable();
     if elements.peek().is_some() {

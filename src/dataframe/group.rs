@@ -40,7 +40,7 @@ impl DataFrame {
 }
 
 impl GroupedData {
-    /// A row a group: the keys, then the aggregates.
+    /// Returns a row a group: the keys, then the aggregates.
     pub fn agg(&self, aggregates: impl IntoIterator<Item = Column>) -> DataFrame {
         let aggregate = proto::Aggregate {
             input: self.frame.input(),

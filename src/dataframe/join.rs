@@ -54,7 +54,7 @@ impl DataFrame {
         self.joined(other, Some(condition), Vec::new(), kind)
     }
 
-    /// Every pair of rows.
+    /// Returns every pair of rows.
     pub fn cross_join(&self, other: &DataFrame) -> DataFrame {
         self.joined(other, None, Vec::new(), JoinType::Cross)
     }

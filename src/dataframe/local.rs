@@ -47,7 +47,7 @@ pub(crate) fn lay_out(schema: &ArrowSchema, spark: Option<&Schema>) -> Result<Lo
 }
 
 impl LocalRows {
-    /// The batch in the types that are sent.
+    /// Returns the batch in the types that are sent.
     pub(crate) fn conform(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let columns = batch.num_columns();
         if columns != self.arrow.fields().len() {

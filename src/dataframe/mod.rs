@@ -6,8 +6,8 @@
 //! [`functions`](spark_connect::functions).
 //!
 //! Names follow Spark: where an expression is taken (`select`, `filter`, `order_by`, `group_by` …), `"a.b"` is field
-//! `b` of column `a`, and [`column`](column())`("a.b")` is the column of exactly that name. Where a method takes a *name*
-//! (`drop`, `with_column`, `with_column_renamed` …), it is the exact name.
+//! `b` of column `a`, and [`column`](column())`("a.b")` is the column of exactly that name. Where a method takes a
+//! *name* (`drop`, `with_column`, `with_column_renamed` …), it is the exact name.
 
 mod action;
 mod column;
@@ -94,12 +94,12 @@ impl Context {
         &self.client
     }
 
-    /// The tags, for reading or change.
+    /// Returns the tags, for reading or change.
     pub(crate) fn tags<T>(&self, work: impl FnOnce(&mut BTreeSet<String>) -> T) -> T {
         work(&mut self.tags.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Another of the same session, whose executions carry one more tag.
+    /// Returns another of the same session, whose executions carry one more tag.
     fn tagged(&self, tag: &str) -> Arc<Self> {
         let mut tags = self.tags(|tags| tags.clone());
         tags.insert(tag.to_owned());
@@ -140,16 +140,19 @@ pub struct DataFrame {
     relation: Arc<proto::Relation>,
     /// Number of transformations on top of each other.
     depth: usize,
+    /// True if the plan has parts that only its own session has: uploads, kept frames, models.
+    session_bound: bool,
 }
 
-/// Transformations that may lie one on the other. A server reads 1,024 messages within each other, of which a transformation
-/// takes two; Spark's own analysis may end earlier (`spark.sql.analyzer.maxIterations`).
+/// Transformations that may lie one on the other. A server reads 1,024 messages within each other, of which a
+/// transformation takes two; Spark's own analysis may end earlier (`spark.sql.analyzer.maxIterations`).
 const DEEPEST: usize = 400;
 
 impl DataFrame {
-    /// A frame over a relation of the protocol, for what this crate has no method for.
+    /// Returns a frame over a relation of the protocol, for what this crate has no method for.
     pub fn from_relation(like: &DataFrame, relation: proto::Relation) -> DataFrame {
-        DataFrame { context: like.context.clone(), relation: Arc::new(relation), depth: like.depth }
+        let session_bound = like.session_bound || relation.rel_type.as_ref().is_some_and(binds_session);
+        DataFrame { context: like.context.clone(), relation: Arc::new(relation), depth: like.depth, session_bound }
     }
 
     /// Runs a command in the frame's session.
@@ -165,19 +168,21 @@ impl DataFrame {
         static NEXT: AtomicI64 = AtomicI64::new(0);
         let plan_id = Some(NEXT.fetch_add(1, Ordering::Relaxed));
         let common = Some(proto::RelationCommon { plan_id, ..Default::default() });
-        Self { context, relation: Arc::new(proto::Relation { common, rel_type: Some(kind) }), depth: 0 }
+        let session_bound = binds_session(&kind);
+        let relation = Arc::new(proto::Relation { common, rel_type: Some(kind) });
+        Self { context, relation, depth: 0, session_bound }
     }
 
     pub(crate) fn context(&self) -> &Arc<Context> {
         &self.context
     }
 
-    /// The plan, in the protocol's terms.
+    /// Returns the plan, in the protocol's terms.
     pub fn relation(&self) -> &proto::Relation {
         &self.relation
     }
 
-    /// The connection whose session this frame belongs to.
+    /// Returns the connection whose session this frame belongs to.
     pub fn client(&self) -> &Client {
         &self.context.client
     }
@@ -191,12 +196,12 @@ impl DataFrame {
         }))
     }
 
-    /// The same plan, in another session.
+    /// Returns the same plan, in another session.
     fn in_session(&self, client: &Client) -> DataFrame {
         let context = Context::new(client.clone());
         let tags = self.context.tags(|tags| tags.clone());
         context.tags(|own| *own = tags);
-        DataFrame { context, relation: self.relation.clone(), depth: self.depth }
+        DataFrame { context, relation: self.relation.clone(), depth: self.depth, session_bound: self.session_bound }
     }
 
     /// Reads tables and files, in this frame's session.
@@ -209,12 +214,15 @@ impl DataFrame {
     }
 
     fn derive(&self, kind: RelType) -> DataFrame {
-        DataFrame { depth: self.depth + 1, ..DataFrame::new(self.context.clone(), kind) }
+        let derived = DataFrame::new(self.context.clone(), kind);
+        DataFrame { depth: self.depth + 1, session_bound: self.session_bound || derived.session_bound, ..derived }
     }
 
     /// As [`derive`](Self::derive), from another frame too.
     fn derive_with(&self, other: &DataFrame, kind: RelType) -> DataFrame {
-        DataFrame { depth: self.depth.max(other.depth) + 1, ..self.derive(kind) }
+        let derived = self.derive(kind);
+        let session_bound = derived.session_bound || other.session_bound;
+        DataFrame { depth: self.depth.max(other.depth) + 1, session_bound, ..derived }
     }
 
     fn input(&self) -> Option<Box<proto::Relation>> {
@@ -242,7 +250,18 @@ impl DataFrame {
     }
 }
 
-/// Every epoch runs the plan again. A plan that is not deterministic gives other rows each time.
+/// Returns every epoch runs the plan again. A plan that is not deterministic gives other rows each time.
+/// Returns whether a copy of the session lacks the node: uploads, kept frames and models belong to one session.
+fn binds_session(kind: &RelType) -> bool {
+    matches!(
+        kind,
+        RelType::MlRelation(_)
+            | RelType::CachedRemoteRelation(_)
+            | RelType::CachedLocalRelation(_)
+            | RelType::ChunkedCachedLocalRelation(_)
+    )
+}
+
 impl RecordSource for DataFrame {
     fn open(&self, _epoch: usize) -> BoxFuture<'_, Result<RecordStream>> {
         Box::pin(self.stream())

@@ -1,7 +1,7 @@
 //! Fields within structs, as columns.
 //!
-//! A stage may name a field of a struct, as in `a.b`. What it does is written for columns; so the field is one for as long as
-//! the stage is at work. A column that is itself named `a.b` comes first.
+//! A stage may name a field of a struct, as in `a.b`. What it does is written for columns; so the field is one for as
+//! long as the stage is at work. A column that is itself named `a.b` comes first.
 
 use std::{collections::HashSet, sync::Arc};
 

@@ -20,31 +20,31 @@ impl DataFrameReader {
         Self { context, format: None, schema: None, options: HashMap::new() }
     }
 
-    /// The source's format, such as `csv`; Spark's default is `parquet`.
+    /// Sets the source's format, such as `csv`; Spark's default is `parquet`.
     pub fn format(mut self, format: &str) -> Self {
         self.format = Some(format.to_owned());
         self
     }
 
-    /// An option of the source, such as `header` = `true`.
+    /// Sets an option of the source, such as `header` = `true`.
     pub fn option(mut self, key: &str, value: impl ToString) -> Self {
         self.options.insert(key.to_owned(), value.to_string());
         self
     }
 
-    /// The columns to read, instead of what Spark would infer.
+    /// Sets the columns to read, instead of what Spark would infer.
     pub fn schema(mut self, schema: &Schema) -> Self {
         self.schema = Some(schema.to_json());
         self
     }
 
-    /// The columns to read, in DDL.
+    /// Sets the columns to read, in DDL.
     pub fn schema_ddl(mut self, ddl: &str) -> Self {
         self.schema = Some(ddl.to_owned());
         self
     }
 
-    /// A table or view; the name is SQL, with back-quotes where it needs them.
+    /// Returns a table or view; the name is SQL, with back-quotes where it needs them.
     pub fn table(self, name: &str) -> DataFrame {
         let table = proto::read::NamedTable { unparsed_identifier: name.to_owned(), options: self.options };
         let read = proto::Read { read_type: Some(ReadType::NamedTable(table)), is_streaming: false };
@@ -74,12 +74,12 @@ impl DataFrameReader {
         self.format("json").load([path])
     }
 
-    /// Parquet files.
+    /// Reads Parquet files.
     pub fn parquet(self, path: &str) -> DataFrame {
         self.format("parquet").load([path])
     }
 
-    /// ORC files.
+    /// Reads ORC files.
     pub fn orc(self, path: &str) -> DataFrame {
         self.format("orc").load([path])
     }

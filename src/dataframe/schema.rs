@@ -25,7 +25,7 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// A schema of these columns.
+    /// Creates a schema of these columns.
     pub fn new(fields: impl IntoIterator<Item = StructField>) -> Self {
         Self { fields: fields.into_iter().collect(), arrays: false }
     }
@@ -49,28 +49,28 @@ impl Schema {
         }
     }
 
-    /// The columns, in order.
+    /// Returns the columns, in order.
     pub fn fields(&self) -> &[StructField] {
         &self.fields
     }
 
-    /// The names, in order.
+    /// Returns the names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(|field| field.name.as_str())
     }
 
-    /// The column of a name: the one written exactly so, else the one that differs only in case, as Spark resolves it; else
-    /// the field within a struct that `a.b` leads to.
+    /// Returns the column of a name: the one written exactly so, else the one that differs only in case, as Spark
+    /// resolves it; else the field within a struct that `a.b` leads to.
     pub fn get(&self, name: &str) -> Option<&StructField> {
         self.top(name).or_else(|| within(&self.fields, name))
     }
 
-    /// The column of a name, fields within structs aside.
+    /// Returns the column of a name, fields within structs aside.
     pub(super) fn top(&self, name: &str) -> Option<&StructField> {
         find(&self.fields, name)
     }
 
-    /// The column of a name.
+    /// Returns the column of a name.
     ///
     /// # Errors
     /// [`Error::Schema`] when there is none; it lists the columns there are.
@@ -85,13 +85,13 @@ impl Schema {
         })
     }
 
-    /// A name that several columns have, letter case aside, as after a join.
+    /// Returns a name that several columns have, letter case aside, as after a join.
     pub fn repeated_name(&self) -> Option<&str> {
         let mut seen = std::collections::HashSet::with_capacity(self.fields.len());
         self.names().find(|name| !seen.insert(name.to_lowercase()))
     }
 
-    /// A schema of other columns on the same server.
+    /// Creates a schema of other columns on the same server.
     pub(crate) fn with_fields(&self, fields: impl IntoIterator<Item = StructField>) -> Self {
         Self { arrays: self.arrays, ..Self::new(fields) }
     }
@@ -106,7 +106,7 @@ impl Schema {
         !self.arrays
     }
 
-    /// The type of the vectors that stages give: Spark ML's, or an array of doubles on a server without.
+    /// Returns the type of the vectors that stages give: Spark ML's, or an array of doubles on a server without.
     pub(crate) fn vector_type(&self) -> DataType {
         match self.arrays {
             true => DataType::Array { element_type: Box::new(DataType::Double), contains_null: true },
@@ -114,7 +114,7 @@ impl Schema {
         }
     }
 
-    /// An array of doubles as such a vector.
+    /// Returns an array of doubles as such a vector.
     pub(crate) fn vector(&self, array: Column) -> Column {
         if self.arrays { array } else { function("array_to_vector", [array]) }
     }
@@ -130,8 +130,9 @@ impl Schema {
         Ok(self.with_fields(self.fields.iter().cloned().chain([field])))
     }
 
-    /// The columns as DDL; `None` where DDL would lose something: metadata, or a type that is more than numbers, text,
-    /// binary data, dates, times and arrays of those. Every Connect server reads it, where some read no JSON.
+    /// Returns the columns as DDL; `None` where DDL would lose something: metadata, or a type that is more than
+    /// numbers, text, binary data, dates, times and arrays of those. Every Connect server reads it, where some read no
+    /// JSON.
     pub(crate) fn to_ddl(&self) -> Option<String> {
         fn plain(data_type: &DataType) -> bool {
             use DataType as T;
@@ -154,7 +155,7 @@ impl Schema {
         (!columns.is_empty()).then(|| columns.join(", "))
     }
 
-    /// Spark's JSON form, metadata included.
+    /// Returns Spark's JSON form, metadata included.
     pub fn to_json(&self) -> String {
         DataType::Struct { fields: self.fields.clone() }.json()
     }
@@ -171,13 +172,13 @@ impl fmt::Display for Schema {
     }
 }
 
-/// The field of a name: the one written exactly so, else the one that differs only in case.
+/// Returns the field of a name: the one written exactly so, else the one that differs only in case.
 fn find<'a>(fields: &'a [StructField], name: &str) -> Option<&'a StructField> {
     let exact = fields.iter().find(|field| field.name == name);
     exact.or_else(|| fields.iter().find(|field| field.name.to_lowercase() == name.to_lowercase()))
 }
 
-/// The field that a dotted path leads to.
+/// Returns the field that a dotted path leads to.
 fn within<'a>(fields: &'a [StructField], path: &str) -> Option<&'a StructField> {
     path.match_indices('.').find_map(|(dot, _)| match &find(fields, &path[..dot])?.data_type {
         DataType::Struct { fields } => find(fields, &path[dot + 1..]).or_else(|| within(fields, &path[dot + 1..])),
@@ -187,7 +188,7 @@ fn within<'a>(fields: &'a [StructField], path: &str) -> Option<&'a StructField> 
 
 const VECTOR: &str = "org.apache.spark.ml.linalg.VectorUDT";
 
-/// Spark ML's vector type.
+/// Returns Spark ML's vector type.
 pub fn vector_type() -> DataType {
     let field = |name: &str, data_type, nullable| StructField {
         name: name.into(),
@@ -212,7 +213,7 @@ pub fn vector_type() -> DataType {
     }
 }
 
-/// The field, its vectors as [`vector_type`] has them: they arrive without the struct that they are stored as.
+/// Returns the field, its vectors as [`vector_type`] has them: they arrive without the struct that they are stored as.
 fn with_whole_vectors(field: StructField) -> StructField {
     fn whole(data_type: DataType) -> DataType {
         match data_type {

@@ -16,9 +16,8 @@ use super::{Context, DataFrame, column, quote, texts};
 use crate::{Error, Result};
 
 /// Destination of staged rows: Parquet files of a table named `tinderbox_stage_…`, which is dropped with the source. A
-/// table
-/// left behind by a process that died is dropped by the next one that stages in the same database. No other table is
-/// dropped.
+/// table left behind by a process that died is dropped by the next one that stages in the same database. No other table
+/// is dropped.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scratch {
@@ -29,7 +28,7 @@ pub enum Scratch {
 }
 
 impl Scratch {
-    /// The database of a table, if its (SQL) name has one.
+    /// Returns the database of a table, if its (SQL) name has one.
     pub(crate) fn beside(table: &str) -> Option<Self> {
         database_of(table).map(|database| Scratch::Database(database.to_owned()))
     }
@@ -114,8 +113,8 @@ pub(crate) struct ScratchTable {
 }
 
 impl ScratchTable {
-    /// Chooses a name, in the current database unless a place is given; the table is made by whoever writes it. What dead
-    /// processes left in the place is dropped.
+    /// Chooses a name, in the current database unless a place is given; the table is made by whoever writes it. What
+    /// dead processes left in the place is dropped.
     pub(crate) async fn new(context: &Arc<Context>, place: Option<&Scratch>) -> Result<Self> {
         // A separate context: the caller's may hold this value, and must end with the last of its frames.
         let own = Context::new(context.client().clone());
@@ -129,19 +128,19 @@ impl ScratchTable {
         Ok(Self { like, name, dropped: false })
     }
 
-    /// Its name, as SQL.
+    /// Returns its name, as SQL.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// A frame of its rows, whose commands carry the table's name: whoever finds the table left behind interrupts them before
-    /// dropping it.
+    /// Returns a frame of its rows, whose commands carry the table's name: whoever finds the table left behind
+    /// interrupts them before dropping it.
     pub(crate) fn tagged(&self, frame: &DataFrame) -> DataFrame {
         let tag = self.name.rsplit('.').next().unwrap_or(&self.name);
         DataFrame { context: frame.context.tagged(tag), ..frame.clone() }
     }
 
-    /// The rows of the table, as a frame of another's session.
+    /// Returns the rows of the table, as a frame of another's session.
     pub(crate) fn rows(&self, like: &DataFrame) -> DataFrame {
         like.read().table(&self.name)
     }
@@ -175,7 +174,7 @@ impl Drop for ScratchTable {
     }
 }
 
-const LEFT: &str = "a staging table is left; the next program that stages there drops it";
+const LEFT: &str = "a staging table is left; the next program that stages in its database drops it";
 
 /// Returns a name for a new table in the scratch database, created if it is a path, and drops tables of dead processes.
 pub(super) async fn table(like: &DataFrame, scratch: &Scratch) -> Result<String> {
@@ -215,7 +214,8 @@ pub(super) async fn table(like: &DataFrame, scratch: &Scratch) -> Result<String>
     Ok(format!("{database}.{}", now.table()))
 }
 
-/// The id of the session that carries some blocks to a staging table, by its number. Another process finds it by the table.
+/// Returns the id of the session that carries some blocks to a staging table, by its number. Another process finds it
+/// by the table.
 pub(super) fn carrier(table: &str, number: u32) -> Uuid {
     let name = table.rsplit('.').next().unwrap_or(table).trim_matches('`');
     let mut id = [0; 16];
@@ -223,7 +223,8 @@ pub(super) fn carrier(table: &str, number: u32) -> Uuid {
     uuid::Builder::from_random_bytes(id).into_uuid()
 }
 
-/// Releases the sessions that carried blocks to a table which was left behind: what they uploaded is in the server's memory.
+/// Releases the sessions that carried blocks to a table which was left behind: what they uploaded is in the server's
+/// memory.
 async fn release_carriers(like: &DataFrame, table: &str) -> Result<()> {
     let rows = like.read().table(table);
     if rows.schema().await?.get(BLOCK).is_none() {
@@ -241,7 +242,7 @@ async fn release_carriers(like: &DataFrame, table: &str) -> Result<()> {
     Ok(())
 }
 
-/// The session's current database with its catalog, as SQL.
+/// Returns the session's current database with its catalog, as SQL.
 pub(super) async fn current_database(like: &DataFrame) -> Result<String> {
     let names = query(like, "SELECT current_catalog(), current_database()").collect().await?;
     match names.iter().find(|batch| batch.num_rows() > 0) {
@@ -253,7 +254,7 @@ pub(super) async fn current_database(like: &DataFrame) -> Result<String> {
     }
 }
 
-/// The database of a table, as far as the table's (SQL) name has one.
+/// Returns the database of a table, as far as the table's (SQL) name has one.
 fn database_of(table: &str) -> Option<&str> {
     let mut quoted = false;
     let last = table.char_indices().filter(|(_, c)| {

@@ -8,24 +8,24 @@ use super::{DataFrame, column, with_metadata};
 use crate::{Error, Result};
 
 impl DataFrame {
-    /// Only these columns or expressions, in this order.
+    /// Selects these columns or expressions, in this order.
     pub fn select<C: Into<Column>>(&self, columns: impl IntoIterator<Item = C>) -> DataFrame {
         let expressions = protos(columns);
         self.derive(RelType::Project(Box::new(proto::Project { input: self.input(), expressions })))
     }
 
-    /// Only these SQL expressions, such as `"a + 1 AS b"`.
+    /// Selects these SQL expressions, such as `"a + 1 AS b"`.
     pub fn select_expr<'a>(&self, expressions: impl IntoIterator<Item = &'a str>) -> DataFrame {
         self.select(expressions.into_iter().map(spark_connect::functions::expr))
     }
 
-    /// Only the rows for which the condition is true.
+    /// Keeps only the rows for which the condition is true.
     pub fn filter(&self, condition: Column) -> DataFrame {
         let condition = Some(condition.to_proto());
         self.derive(RelType::Filter(Box::new(proto::Filter { input: self.input(), condition })))
     }
 
-    /// Only the rows for which the SQL condition is true.
+    /// Keeps only the rows for which the SQL condition is true.
     pub fn filter_expr(&self, condition: &str) -> DataFrame {
         self.filter(spark_connect::functions::expr(condition))
     }
@@ -80,19 +80,19 @@ impl DataFrame {
         self.derive(RelType::ToDf(Box::new(proto::ToDf { input: self.input(), column_names })))
     }
 
-    /// Without the columns of these names; names that do not exist are passed over.
+    /// Drops the columns of these names; names that do not exist are ignored.
     pub fn drop<N: Into<String>>(&self, names: impl IntoIterator<Item = N>) -> DataFrame {
         let column_names = names.into_iter().map(Into::into).collect();
         let drop = proto::Drop { input: self.input(), columns: Vec::new(), column_names };
         self.derive(RelType::Drop(Box::new(drop)))
     }
 
-    /// In a total order; a plain column sorts ascending, nulls first.
+    /// Sorts all rows; a plain column sorts ascending, nulls first.
     pub fn order_by<C: Into<Column>>(&self, columns: impl IntoIterator<Item = C>) -> DataFrame {
         self.sorted(columns, true)
     }
 
-    /// In order within each partition.
+    /// Sorts the rows within each partition.
     pub fn sort_within_partitions<C: Into<Column>>(&self, columns: impl IntoIterator<Item = C>) -> DataFrame {
         self.sorted(columns, false)
     }
@@ -103,22 +103,25 @@ impl DataFrame {
         self.derive(RelType::Sort(Box::new(sort)))
     }
 
-    /// At most `rows` rows.
+    /// Returns at most `rows` rows.
     pub fn limit(&self, rows: i32) -> DataFrame {
         self.derive(RelType::Limit(Box::new(proto::Limit { input: self.input(), limit: rows })))
     }
 
-    /// Without the first `rows` rows.
+    /// Returns the frame without its first `rows` rows.
+    ///
+    /// After [`order_by`](Self::order_by), add a [`limit`](Self::limit): Spark gathers the sorted rows for an offset
+    /// alone in one partition, and does not keep their order when several executors hold them.
     pub fn offset(&self, rows: i32) -> DataFrame {
         self.derive(RelType::Offset(Box::new(proto::Offset { input: self.input(), offset: rows })))
     }
 
-    /// Without rows that are equal in all columns to another.
+    /// Drops rows that are equal in all columns to another.
     pub fn distinct(&self) -> DataFrame {
         self.deduplicated(Vec::new(), true)
     }
 
-    /// One row for each combination of values in the columns of these names.
+    /// Returns one row for each combination of values in the columns of these names.
     pub fn drop_duplicates<N: Into<String>>(&self, names: impl IntoIterator<Item = N>) -> DataFrame {
         self.deduplicated(names.into_iter().map(Into::into).collect(), false)
     }
@@ -133,7 +136,7 @@ impl DataFrame {
         self.derive(RelType::Deduplicate(Box::new(keys)))
     }
 
-    /// Each row with probability `fraction` (or, with replacement, that many times on average).
+    /// Returns each row with probability `fraction` (or, with replacement, that many times on average).
     ///
     /// # Errors
     /// [`Error::Param`] for a fraction below 0 or not a number, or above 1 without replacement.
@@ -181,12 +184,12 @@ impl DataFrame {
         self.derive(RelType::Sample(Box::new(sample)))
     }
 
-    /// In `partitions` partitions of about equal size, by a shuffle; some may be empty.
+    /// Shuffles the rows into `partitions` partitions of about equal size; some may be empty.
     pub fn repartition(&self, partitions: i32) -> DataFrame {
         self.in_partitions(partitions, true)
     }
 
-    /// In at most `partitions` partitions, without a shuffle.
+    /// Merges the rows into at most `partitions` partitions, without a shuffle.
     pub fn coalesce(&self, partitions: i32) -> DataFrame {
         self.in_partitions(partitions, false)
     }
@@ -196,7 +199,7 @@ impl DataFrame {
         self.derive(RelType::Repartition(Box::new(parts)))
     }
 
-    /// Partitioned by the hash of columns; in as many partitions as the session's setting says if `None`.
+    /// Partitions the rows by the hash of columns; in as many partitions as the session's setting says if `None`.
     pub fn repartition_by<C: Into<Column>>(
         &self,
         partitions: Option<i32>,
@@ -205,7 +208,7 @@ impl DataFrame {
         self.partitioned(partitions, protos(columns))
     }
 
-    /// Partitioned by ranges of columns, which are sampled for it.
+    /// Partitions the rows by ranges of columns, which are sampled for it.
     pub fn repartition_by_range<C: Into<Column>>(
         &self,
         partitions: Option<i32>,
@@ -223,7 +226,7 @@ impl DataFrame {
         self.derive(RelType::RepartitionByExpression(Box::new(parts)))
     }
 
-    /// The result of a SQL query in which this frame has the name `this`; lazy. The name must be no other's.
+    /// Returns the result of a SQL query in which this frame has the name `this`; lazy. The name must be no other's.
     pub(crate) fn query(&self, text: &str, this: &str) -> DataFrame {
         let sql = RelType::Sql(proto::Sql { query: text.to_owned(), ..Default::default() });
         let root = Some(Box::new(proto::Relation { rel_type: Some(sql), ..Default::default() }));
@@ -231,24 +234,24 @@ impl DataFrame {
         self.derive(RelType::WithRelations(Box::new(proto::WithRelations { root, references })))
     }
 
-    /// Under a name, by which expressions can qualify its columns (`"a.id"`).
+    /// Names the frame, so that expressions can qualify its columns (`"a.id"`).
     pub fn alias(&self, name: &str) -> DataFrame {
         let alias = proto::SubqueryAlias { input: self.input(), alias: name.to_owned(), qualifier: Vec::new() };
         self.derive(RelType::SubqueryAlias(Box::new(alias)))
     }
 
-    /// With a hint to the optimizer, such as `broadcast`.
+    /// Adds a hint to the optimizer, such as `broadcast`.
     pub fn hint<C: Into<Column>>(&self, name: &str, parameters: impl IntoIterator<Item = C>) -> DataFrame {
         let hint = proto::Hint { input: self.input(), name: name.to_owned(), parameters: protos(parameters) };
         self.derive(RelType::Hint(Box::new(hint)))
     }
 
-    /// The rows of both, by position of the columns, duplicates kept.
+    /// Returns the rows of both, by position of the columns, duplicates kept.
     pub fn union(&self, other: &DataFrame) -> DataFrame {
         self.union_with(other, false, false)
     }
 
-    /// The rows of both, by name of the columns; what one lacks is null if `allow_missing`.
+    /// Returns the rows of both, by name of the columns; what one lacks is null if `allow_missing`.
     pub fn union_by_name(&self, other: &DataFrame, allow_missing: bool) -> DataFrame {
         self.union_with(other, true, allow_missing)
     }

@@ -21,19 +21,21 @@ pub(crate) fn declared_size(field: &StructField) -> Option<usize> {
     is_vector(&field.data_type).then_some(usize::try_from(size).ok()?)
 }
 
-/// Returns a vector as JSON, `{"v":{"type":0,"size":…,"indices":[…],"values":[…]}}`, or of type 1 with its values alone.
+/// Returns a vector as JSON, `{"v":{"type":0,"size":…,"indices":[…],"values":[…]}}`, or of type 1 with its values
+/// alone.
 pub(crate) fn vector_text(vector: Column) -> Column {
     function("to_json", [function("struct", [vector.alias("v")])])
 }
 
-/// Returns a vector as `struct<size: int, indices: array<int>, values: array<double>>`; a dense one has values alone, null
-/// has none.
+/// Returns a vector as `struct<size: int, indices: array<int>, values: array<double>>`; a dense one has values alone,
+/// null has none.
 pub(crate) fn vector_parts(vector: Column) -> Column {
     let parts = lit_string("v struct<size: int, indices: array<int>, values: array<double>>");
     function("from_json", [vector_text(vector), parts]).get_field("v")
 }
 
-/// Returns the vector of `size` values that has these values (`array<double>`) at these indices (`array<int>`, increasing).
+/// Returns the vector of `size` values that has these values (`array<double>`) at these indices (`array<int>`,
+/// increasing).
 pub(crate) fn sparse_vector(size: usize, indices: Column, values: Column) -> Column {
     let json = |array| function("to_json", [array]);
     let begin = format!(r#"{{"v":{{"type":0,"size":{size},"indices":"#);

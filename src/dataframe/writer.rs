@@ -59,19 +59,19 @@ impl DataFrameWriter {
         self
     }
 
-    /// The format, such as `parquet`, which is Spark's default.
+    /// Sets the format, such as `parquet`, which is Spark's default.
     pub fn format(mut self, format: &str) -> Self {
         self.format = Some(format.to_owned());
         self
     }
 
-    /// One folder (or partition of the table) for each combination of values in these columns.
+    /// Writes one folder (or partition of the table) for each combination of values in these columns.
     pub fn partition_by<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.partition_by = names.into_iter().map(Into::into).collect();
         self
     }
 
-    /// An option of the format, such as `compression` = `zstd`.
+    /// Sets an option of the format, such as `compression` = `zstd`.
     pub fn option(mut self, key: &str, value: impl ToString) -> Self {
         self.options.insert(key.to_owned(), value.to_string());
         self

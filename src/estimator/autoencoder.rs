@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use super::{
     EncoderModel,
     params::encoder_params,
-    unsupervised::{Prepared, Unsupervised, lineage, unsupervised_params},
+    unsupervised::{PreparedRows, Unsupervised, lineage, unsupervised_params},
 };
 use crate::{
     Error, Result,
@@ -20,8 +20,7 @@ use crate::{
 };
 
 /// Learns to reconstruct rows from a few numbers: codes that later stages take as features, and an error that is high
-/// for
-/// rows unlike the training rows.
+/// for rows unlike the training rows.
 ///
 /// | Parameter | Method | Default |
 /// |---|---|---|
@@ -75,8 +74,8 @@ encoder_params!(Autoencoder, Autoencoder::check, {
     "network": network = None::<()>, "the network, as its JSON describes it";
     "layerIndex": layer_index = None::<()>, "how many layers it takes to the code; the narrowest unless set";
     "tiedWeights": tied = false, "whether the decoder shares the encoder's weights";
-    "loss": base.training.loss = Loss::SquaredError, "how reconstructions are judged";
-    "corruption": base.training.corruption = None::<()>, "what is done to inputs that are learnt from";
+    "loss": base.training.loss = Loss::SquaredError, "loss of the reconstructions";
+    "corruption": base.training.corruption = None::<()>, "corruption of training inputs";
     "maxIter": base.training.epochs = TrainParams::default().epochs, "passes over the rows (epochs)";
     "stepSize": base.training.learning_rate = TrainParams::default().learning_rate, "the optimizer's step size (learning rate)";
     "optimizer": base.training.optimizer = TrainParams::default().optimizer, "how gradients become steps";
@@ -88,15 +87,15 @@ encoder_params!(Autoencoder, Autoencoder::check, {
 } also {});
 
 impl Autoencoder {
-    /// A deep auto-encoder: fully connected layers of sizes `hidden` with ReLUs, a linear code of `code` values, and the
-    /// hidden layers in the opposite order on the way back.
+    /// Creates a deep auto-encoder: fully connected layers of sizes `hidden` with ReLUs, a linear code of `code`
+    /// values, and the hidden layers in the opposite order on the way back.
     pub fn new(hidden: impl IntoIterator<Item = usize>, code: usize) -> Self {
         Self::of(Network::autoencoder(hidden, code))
     }
 
-    /// An auto-encoder of this encoder, whose output is the code. Its layers in the opposite order lead back: linear layers
-    /// with their sizes exchanged, transposed convolutions in the place of convolutions and pooling in two dimensions
-    /// ([`NetworkLayer::Mirror`](crate::nn::NetworkLayer::Mirror)).
+    /// Creates an auto-encoder of this encoder, whose output is the code. Its layers in the opposite order lead back:
+    /// linear layers with their sizes exchanged, transposed convolutions in the place of convolutions and pooling in
+    /// two dimensions ([`NetworkLayer::Mirror`](crate::nn::NetworkLayer::Mirror)).
     ///
     /// ```
     /// use tinderbox::{estimator::Autoencoder, nn::{Activation, Conv, Network, Pool}};
@@ -104,10 +103,10 @@ impl Autoencoder {
     /// let conv = |outputs| Conv { padding: 1, ..Conv::new(outputs, 3) };
     /// let encoder = Network::new()
     ///     .conv2d(conv(16))
-    ///     .activate(Activation::Relu)
+    ///     .activation(Activation::Relu)
     ///     .max_pool2d(Pool::new(2))
     ///     .conv2d(conv(32))
-    ///     .activate(Activation::Relu)
+    ///     .activation(Activation::Relu)
     ///     .linear(32);
     /// let convolutional = Autoencoder::mirrored(encoder).tied_weights(true);
     /// ```
@@ -122,19 +121,20 @@ impl Autoencoder {
         self
     }
 
-    /// Any network: a last linear layer with as many outputs as a row has values is added behind it. A convolutional
-    /// encoder begins with convolutions over rows that have dimensions, as those of an image reader do.
+    /// Creates an auto-encoder of any network: a last linear layer with as many outputs as a row has values is added
+    /// behind it. A convolutional encoder begins with convolutions over rows that have dimensions, as those of an image
+    /// reader do.
     ///
     /// ```
     /// use tinderbox::{estimator::Autoencoder, nn::{Activation, Conv, Network, Pool}};
     ///
     /// let network = Network::new()
     ///     .conv2d(Conv { padding: 1, ..Conv::new(16, 3) })
-    ///     .activate(Activation::Relu)
+    ///     .activation(Activation::Relu)
     ///     .max_pool2d(Pool::new(2))
     ///     .linear(32)
     ///     .linear(256)
-    ///     .activate(Activation::Relu);
+    ///     .activation(Activation::Relu);
     /// let convolutional = Autoencoder::of(network);
     /// ```
     pub fn of(network: Network) -> Self {
@@ -168,13 +168,13 @@ impl Autoencoder {
         self
     }
 
-    /// The optimizer's step size, Spark's `stepSize`.
+    /// Sets the optimizer's step size, Spark's `stepSize`.
     pub fn learning_rate(mut self, rate: f64) -> Self {
         self.base.training.learning_rate = rate;
         self
     }
 
-    /// The optimizer's decoupled weight decay.
+    /// Sets the optimizer's decoupled weight decay.
     pub fn weight_decay(mut self, decay: f64) -> Self {
         self.base.training.weight_decay = decay;
         self
@@ -186,7 +186,7 @@ impl Autoencoder {
         self
     }
 
-    /// One replica of the network on each device.
+    /// Trains one replica of the network on each device.
     pub fn devices(mut self, devices: Devices) -> Self {
         self.base.training.devices = devices;
         self
@@ -272,7 +272,7 @@ impl Autoencoder {
         Ok(network)
     }
 
-    fn trainer(&self, prepared: &Prepared, network: Network) -> Trainer {
+    fn trainer(&self, prepared: &PreparedRows, network: Network) -> Trainer {
         let Unsupervised { training, observers, stop, .. } = &self.base;
         let (columns, policy) = (prepared.columns.clone(), training.on_invalid);
         let unit_interval = training.loss == Loss::BinaryCrossEntropy;

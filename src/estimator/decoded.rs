@@ -42,7 +42,7 @@ impl<S: RecordSource> DecodedSource<S> {
         Self { source, columns, readers, label, on_invalid }
     }
 
-    /// The columns of the decoded rows.
+    /// Returns the columns of the decoded rows.
     pub(super) fn columns(&self) -> Columns {
         let names = self.readers.inputs.iter().map(|input| &input.name);
         let mut columns = Columns::side_by_side(names, LABEL);
@@ -84,7 +84,7 @@ impl<S: RecordSource> RecordSource for DecodedSource<S> {
     }
 }
 
-/// A decoded column; only labels may be null.
+/// Returns a decoded column; only labels may be null.
 fn field(tensor: &TensorField) -> arrow::datatypes::Field {
     let field = tensor.to_arrow();
     match tensor.name.as_str() {

@@ -19,8 +19,8 @@ use crate::{
     train::{Pretrained, Pretrainer, RbmLayer},
 };
 
-/// Learns features without labels by a deep belief network: restricted Boltzmann machines one on top of another, trained
-/// from the bottom up (Hinton, Osindero and Teh, "A fast learning algorithm for deep belief nets", 2006).
+/// Learns features without labels by a deep belief network: restricted Boltzmann machines one on top of another,
+/// trained from the bottom up (Hinton, Osindero and Teh, "A fast learning algorithm for deep belief nets", 2006).
 ///
 /// | Parameter | Method | Default |
 /// |---|---|---|
@@ -40,8 +40,8 @@ use crate::{
 /// | `shuffleBuffer` | [`shuffle_buffer`](Self::shuffle_buffer) | 64 MiB |
 /// | `cacheMemory` | [`cache_memory`](Self::cache_memory) | 1 GiB |
 ///
-/// An empty name of an output column switches that output off. Bernoulli visible units take values in `[0, 1]`; for Gaussian
-/// ones the features must have been standardised, and a learning rate of 0.005 or less is usual.
+/// An empty name of an output column switches that output off. Bernoulli visible units take values in `[0, 1]`; for
+/// Gaussian ones the features must have been standardised, and a learning rate of 0.005 or less is usual.
 ///
 /// The fitted stage adds features for later ones, and holds a network to train further: as a classifier by
 /// [`EncoderModel::classifier`], as an auto-encoder by [`EncoderModel::autoencoder`].
@@ -100,7 +100,7 @@ impl DeepBelief {
         self.layers(|_, layer| layer.epochs = epochs)
     }
 
-    /// The step size of every layer.
+    /// Sets the step size of every layer.
     pub fn learning_rate(self, rate: f64) -> Self {
         self.layers(|_, layer| layer.learning_rate = rate)
     }
@@ -116,8 +116,9 @@ impl DeepBelief {
         self
     }
 
-    /// Begins with these weights, those of a fitted stage of the same layers (`&model`), or what [`Weights::read_safetensors`]
-    /// reads, named as in [`RbmStack::unrolled`](crate::nn::RbmStack::unrolled); what is not among them is drawn from the seed.
+    /// Begins with these weights, those of a fitted stage of the same layers (`&model`), or what
+    /// [`Weights::read_safetensors`] reads, named as in [`RbmStack::unrolled`](crate::nn::RbmStack::unrolled); what is
+    /// not among them is drawn from the seed.
     pub fn initial_weights(mut self, weights: impl Into<Weights>) -> Self {
         self.initial = Some(weights.into());
         self
@@ -139,7 +140,7 @@ impl DeepBelief {
         Ok(EncoderModel::new(encoder, self.base.training.clone(), self.base.options.clone(), lineage))
     }
 
-    /// One value where all layers have the same, else one for each.
+    /// Returns one value where all layers have the same, else one for each.
     pub(super) fn each<T: Copy + PartialEq>(&self, value: fn(&RbmLayer) -> T) -> OneOrMany<T> {
         let values: Vec<T> = self.layers.iter().map(value).collect();
         match values.first() {

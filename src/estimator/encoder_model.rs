@@ -52,7 +52,7 @@ impl EncoderModel {
         Self { encoder, training, options, lineage }
     }
 
-    /// The network with its weights, columns and history.
+    /// Returns the network with its weights, columns and history.
     pub fn encoder(&self) -> &Encoder {
         &self.encoder
     }
@@ -67,7 +67,7 @@ impl EncoderModel {
         &self.options
     }
 
-    /// Where its training rows came from.
+    /// Returns the origin of its training rows.
     pub fn lineage(&self) -> &Lineage {
         &self.lineage
     }
@@ -77,7 +77,7 @@ impl EncoderModel {
         Self { options, ..self }
     }
 
-    /// Another layer's output as the code.
+    /// Sets another layer's output as the code.
     ///
     /// # Errors
     /// [`Error::Param`](crate::Error::Param) when there are not so many layers.
@@ -94,9 +94,8 @@ impl EncoderModel {
     }
 
     /// Streams a frame's rows to this process, in partition groups where they are many, and appends the code, the
-    /// reconstruction and
-    /// its error, batch by batch. Codes and reconstructions are `array<float>`. Dropping the stream interrupts the work on
-    /// the cluster.
+    /// reconstruction and its error, batch by batch. Codes and reconstructions are `array<float>`. Dropping the stream
+    /// interrupts the work on the cluster.
     ///
     /// # Errors
     /// As [`Encoder::encode`] and [`PartitionedSource::stream`](crate::dataframe::PartitionedSource::stream).
@@ -117,7 +116,7 @@ impl EncoderModel {
         let after = self.output_schema(&before)?;
         match self.cluster_stage().transform(frame, &before, &after).await? {
             Ok(encoded) => return Ok(encoded),
-            Err(reason) => tracing::info!(reason, "the network is computed here, not by the cluster"),
+            Err(reason) => tracing::info!(reason, "the network is computed in this process, not by the cluster"),
         }
         Ok(upload(frame, self.encode(frame).await?, &before, &after, None).await?.into_frame())
     }
@@ -127,8 +126,7 @@ impl EncoderModel {
     }
 
     /// Returns the layers up to the code as a network to train further, and the initial weights: a classifier that
-    /// starts
-    /// from a network trained without labels.
+    /// starts from a network trained without labels.
     ///
     /// # Errors
     /// As [`NetworkSpec::split`](crate::nn::NetworkSpec::split); a fitted model has no reason to fail.
@@ -137,8 +135,8 @@ impl EncoderModel {
         Ok((describe(&spec.layers), weights))
     }
 
-    /// A classifier over the same features whose network is that of [`network`](Self::network) with one more layer, and
-    /// begins with its weights.
+    /// Returns a classifier over the same features whose network is that of [`network`](Self::network) with one more
+    /// layer, and begins with its weights.
     ///
     /// # Errors
     /// As [`network`](Self::network).
@@ -147,8 +145,8 @@ impl EncoderModel {
         Ok(NeuralClassifier::new(network).inputs_of(self.encoder.columns()).initial_weights(weights))
     }
 
-    /// An auto-encoder over the same features that begins with this network: how a stack of Boltzmann machines is made to
-    /// restore its input better. The code stays the same layer's.
+    /// Returns an auto-encoder over the same features that begins with this network: how a stack of Boltzmann machines
+    /// is made to restore its input better. The code stays the same layer's.
     pub fn autoencoder(&self) -> Autoencoder {
         let layers = &self.encoder.spec().layers;
         let squeezed = matches!(layers.last(), Some(LayerSpec::Activation { function: Activation::Sigmoid }));
@@ -201,8 +199,8 @@ impl Model for EncoderModel {
     }
 }
 
-/// A schema with an encoder's columns behind it; vectors say how long they are and, of codes, what each value is called, as
-/// far as that is known.
+/// Returns a schema with an encoder's columns behind it; vectors say how long they are and, of codes, what each value
+/// is called, as far as that is known.
 pub(super) fn output_schema(
     schema: &Schema,
     outputs: &Encoded,
@@ -232,14 +230,14 @@ pub(super) fn output_schema(
     Ok(Schema::new(fields))
 }
 
-/// The description that resolves to these layers with one more linear layer behind them.
+/// Returns the description that resolves to these layers with one more linear layer behind them.
 fn describe(layers: &[LayerSpec]) -> Network {
     Network { layers: layers.iter().map(described).collect(), closed: false }
 }
 
 fn described(layer: &LayerSpec) -> NetworkLayer {
     match layer.clone() {
-        LayerSpec::Linear { outputs, .. } => NetworkLayer::Linear { outputs },
+        LayerSpec::Linear { out_features, .. } => NetworkLayer::Linear { out_features },
         LayerSpec::Activation { function } => NetworkLayer::Activation { function },
         LayerSpec::Dropout { p } => NetworkLayer::Dropout { p },
         LayerSpec::Conv1d(conv) => NetworkLayer::Conv1d(conv),

@@ -7,7 +7,7 @@ use spark_connect::{
 
 use super::readers;
 use crate::{
-    Error, Result,
+    DataProblem, Error, Result,
     dataframe::{DataFrame, Schema, column, is_vector, vector_to_array},
     ml::PreflightReport,
     tensor::{Columns, reader::Readers},
@@ -39,7 +39,8 @@ pub(super) fn typed<'a>(
     if fits { Ok(field) } else { Err(Error::schema(name, expected, field.data_type.simple_string())) }
 }
 
-/// A feature column as `array<float>` (a number as `float`): vectors travel at half the size, and as nothing but values.
+/// Returns a feature column as `array<float>` (a number as `float`): vectors travel at half the size, and as nothing
+/// but values.
 pub(super) fn single(schema: &Schema, name: &str) -> Result<Column> {
     let expected = "a Spark ML vector, an array of numbers or a number";
     let fits: fn(&DataType) -> bool = |data_type| match data_type {
@@ -82,8 +83,7 @@ pub(super) fn check(schema: &Schema, columns: &Columns) -> Result<()> {
 const DENSE_MINIBATCH: usize = 64 << 20;
 
 /// Returns whether the rows of a report travel without their zeros: they have few other values, and the network trains
-/// on
-/// sparse rows.
+/// on sparse rows.
 ///
 /// # Errors
 /// [`Error::Data`] when they have, the network does not, and a minibatch would take much memory.
@@ -101,16 +101,17 @@ pub(super) fn keep_sparse(
     if takes || bytes <= DENSE_MINIBATCH {
         return Ok(takes);
     }
-    let (stored, mib) = (sparse.stored.unwrap_or_default(), bytes >> 20);
-    let reason = format!(
-        "{} rows of {width} values have {stored} that are not zero, but this network reads the zeros too: a minibatch of {} \
-         rows takes {mib} MiB, {} MiB are legal; begin the network with a linear layer and train on the processor in single \
-         precision, or hash to fewer values",
-        report.rows,
-        params.batch_size,
-        DENSE_MINIBATCH >> 20,
+    let stored = sparse.stored.unwrap_or_default();
+    let what = format!(
+        "bytes of a minibatch ({} rows of {width} values, zeros included, where {} rows have {stored} other values)",
+        params.batch_size, report.rows,
     );
-    Err(Error::data(&sparse.name, reason))
+    let remedy = "begin the network with a linear layer and train on the processor in single precision, so that rows stay \
+                  sparse, or hash to fewer values";
+    Err(Error::data(
+        &sparse.name,
+        DataProblem::TooLarge { what, size: bytes as u64, limit: DENSE_MINIBATCH as u64, remedy },
+    ))
 }
 
 /// Selects exactly the columns that training uses, cast on the cluster, and one more.

@@ -8,12 +8,12 @@ use spark_connect::{Column, lit, lit_double, types::DataType};
 
 use super::features::{is_number, typed};
 use crate::{
-    Error, Result,
+    DataProblem, Error, Result,
     dataframe::{DataFrame, Schema, column, function, is_vector, vector_to_array},
     ml::attribute::{Attribute, AttributeGroup},
     model::Scaling,
     tensor::{
-        Element, LabelKind,
+        ElementType, LabelKind,
         codec::{Dtype, TensorType},
         reader::{Reader, TensorReader},
     },
@@ -24,18 +24,18 @@ use crate::{
 pub(super) struct Labels {
     /// Name of the column on the wire.
     name: String,
-    sources: Vec<Source>,
+    sources: Vec<LabelSource>,
     kind: LabelKind,
 }
 
 #[derive(Debug, Clone)]
-struct Source {
+struct LabelSource {
     name: String,
-    form: Form,
+    form: LabelForm,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Form {
+enum LabelForm {
     Number,
     Array,
     Vector,
@@ -43,22 +43,22 @@ enum Form {
 
 /// Finds the columns and checks their types. Only numbers may come from several columns, or from arrays and vectors.
 pub(super) fn find(schema: &Schema, name: &str, names: &[String], kind: LabelKind) -> Result<Labels> {
-    let one = |source: &String| -> Result<Source> {
+    let one = |source: &String| -> Result<LabelSource> {
         if kind == LabelKind::Class {
             typed(schema, source, "a number (the class, counted from 0)", is_number)?;
-            return Ok(Source { name: source.clone(), form: Form::Number });
+            return Ok(LabelSource { name: source.clone(), form: LabelForm::Number });
         }
         let alone = names.len() == 1;
         let form = match &schema.require(source)?.data_type {
-            number if is_number(number) => Form::Number,
-            DataType::Array { element_type, .. } if alone && is_number(element_type) => Form::Array,
-            vector if alone && is_vector(vector) => Form::Vector,
+            number if is_number(number) => LabelForm::Number,
+            DataType::Array { element_type, .. } if alone && is_number(element_type) => LabelForm::Array,
+            vector if alone && is_vector(vector) => LabelForm::Vector,
             other => {
                 let fits = if alone { "a number, an array of numbers or a vector" } else { "a number" };
                 return Err(Error::schema(source, fits, other.simple_string()));
             }
         };
-        Ok(Source { name: source.clone(), form })
+        Ok(LabelSource { name: source.clone(), form })
     };
     let sources = names.iter().map(one).collect::<Result<Vec<_>>>()?;
     if sources.is_empty() {
@@ -70,14 +70,14 @@ pub(super) fn find(schema: &Schema, name: &str, names: &[String], kind: LabelKin
 impl Labels {
     /// Returns whether a label is several numbers.
     pub(super) fn several(&self) -> bool {
-        self.sources.len() > 1 || self.sources.iter().any(|source| source.form != Form::Number)
+        self.sources.len() > 1 || self.sources.iter().any(|source| source.form != LabelForm::Number)
     }
 
-    /// The column that travels.
+    /// Returns the column that travels.
     pub(super) fn column(&self) -> Column {
         let value = match self.sources.as_slice() {
             [only] => only.value(),
-            several => function("array", several.iter().map(Source::value)),
+            several => function("array", several.iter().map(LabelSource::value)),
         };
         value.alias(&self.name)
     }
@@ -85,17 +85,17 @@ impl Labels {
     /// Reads that column, as readers of inputs do theirs.
     pub(super) fn reader(&self) -> Reader {
         match self.sources.as_slice() {
-            _ if self.kind == LabelKind::Class => TensorReader::number(&self.name).element(Element::U32).into(),
-            [_] if !self.several() => TensorReader::number(&self.name).element(Element::F64).into(),
-            [_] => TensorReader::new(&self.name).element(Element::F64).into(),
+            _ if self.kind == LabelKind::Class => TensorReader::number(&self.name).element(ElementType::U32).into(),
+            [_] if !self.several() => TensorReader::number(&self.name).element(ElementType::F64).into(),
+            [_] => TensorReader::new(&self.name).element(ElementType::F64).into(),
             several => {
                 let targets = TensorType::new(Dtype::Float64, [several.len()]);
-                TensorReader::new(&self.name).of(targets).element(Element::F64).into()
+                TensorReader::new(&self.name).of(targets).element(ElementType::F64).into()
             }
         }
     }
 
-    /// The names of the classes or targets, as far as columns or metadata tell.
+    /// Returns the names of the classes or targets, as far as columns or metadata tell.
     pub(super) fn names(&self, schema: &Schema) -> Option<Vec<String>> {
         let [only] = self.sources.as_slice() else {
             return Some(self.sources.iter().map(|source| source.name.clone()).collect());
@@ -103,7 +103,7 @@ impl Labels {
         let metadata = &schema.require(&only.name).ok()?.metadata;
         match (self.kind, only.form) {
             (LabelKind::Class, _) => Attribute::from_metadata(metadata)?.classes().map(<[String]>::to_vec),
-            (_, Form::Number) => Some(vec![only.name.clone()]),
+            (_, LabelForm::Number) => Some(vec![only.name.clone()]),
             _ => match AttributeGroup::from_metadata(metadata)? {
                 AttributeGroup::Attributes(all) => all.into_iter().map(|attribute| attribute.name).collect(),
                 AttributeGroup::Size(_) => None,
@@ -123,7 +123,7 @@ impl Labels {
                     .map(|i| function("try_element_at", [array.clone(), lit(i.into()).cast(DataType::Integer)]))
                     .collect()
             }
-            sources => sources.iter().map(Source::value).collect(),
+            sources => sources.iter().map(LabelSource::value).collect(),
         };
         let finite = |value: &Column| {
             let size = function("abs", [value.clone()]);
@@ -136,7 +136,7 @@ impl Labels {
         });
         let batches = frame.agg(figures).collect().await?;
         let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0) else {
-            return Err(Error::data(&self.name, "there is no row to learn from"));
+            return Err(Error::data(&self.name, DataProblem::NoRows));
         };
         let number = |i: usize| {
             let figures = batch.column(i).as_primitive_opt::<Float64Type>();
@@ -160,19 +160,23 @@ impl Labels {
         });
         match found {
             Some(n) if (1.0..=10_000.0).contains(&n) => Ok(n as i32),
-            Some(n) => Err(Error::data(&self.name, format!("holds up to {n} targets a row; 1 to 10000 can be scaled"))),
-            None => Err(Error::data(&self.name, "there is no row with a target")),
+            Some(n) => {
+                let what = "targets a row".into();
+                let remedy = "split the array into several columns";
+                Err(Error::data(&self.name, DataProblem::TooLarge { what, size: n as u64, limit: 10_000, remedy }))
+            }
+            None => Err(Error::data(&self.name, DataProblem::NoValues { what: "target" })),
         }
     }
 }
 
-impl Source {
+impl LabelSource {
     fn value(&self) -> Column {
         let value = column(&self.name);
         match self.form {
-            Form::Number => value.cast_str("double"),
-            Form::Array => value.cast_str("array<double>"),
-            Form::Vector => vector_to_array(value, "float64"),
+            LabelForm::Number => value.cast_str("double"),
+            LabelForm::Array => value.cast_str("array<double>"),
+            LabelForm::Vector => vector_to_array(value, "float64"),
         }
     }
 }

@@ -14,13 +14,14 @@ pub(crate) trait NetworkStage: Transformer {
     /// As the stage's own scoring of a frame.
     fn append(&self, rows: RecordStream) -> Result<RecordStream>;
 
-    /// The stage, for rows that cannot be used to be kept, with the reason in a column of this name behind its others.
+    /// Returns the stage, for rows that cannot be used to be kept, with the reason in a column of this name behind its
+    /// others.
     fn keeping(&self, reason: &str) -> Box<dyn Transformer>;
 
-    /// The stage as the cluster's workers compute it.
+    /// Returns the stage as the cluster's workers compute it.
     fn cluster_stage(&self) -> ClusterStage;
 
-    /// The frame with the stage's columns, computed on the cluster when it is read; or why the cluster cannot.
+    /// Returns the frame with the stage's columns, computed on the cluster when it is read; or why the cluster cannot.
     fn on_cluster<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<Result<DataFrame, String>>> {
         Box::pin(async move {
             let before = frame.schema().await?;
@@ -68,7 +69,7 @@ impl NetworkStage for EncoderModel {
     }
 }
 
-/// The stage as a network, if it is one.
+/// Returns the stage as a network, if it is one.
 pub(crate) fn network_stage(stage: &dyn Transformer) -> Option<&dyn NetworkStage> {
     let stage = stage.as_any();
     let network = stage.downcast_ref::<NeuralModel>().map(|stage| stage as &dyn NetworkStage);

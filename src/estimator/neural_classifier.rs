@@ -44,11 +44,11 @@ pub struct NeuralClassifier {
 shared_methods!(NeuralClassifier);
 
 network_params!(NeuralClassifier, "column of labels, whole numbers from 0", "output column of the predicted class", {
-    "probabilityCol": shared.prediction.outputs.probability = "probability", "output column of the classes' chances";
+    "probabilityCol": shared.prediction.outputs.probability = "probability", "output column of the classes' probabilities";
     "rawPredictionCol": shared.prediction.outputs.raw_prediction = "rawPrediction", "output column of the scores before softmax";
     "predictedLabelCol": shared.prediction.outputs.predicted_label = "predictedLabel", "output column of the predicted class's name";
     "thresholds": shared.prediction.thresholds = None::<()>, "one threshold per class";
-    "labelSmoothing": shared.training.label_smoothing = 0.0, "chance given to all classes evenly in place of the right one";
+    "labelSmoothing": shared.training.label_smoothing = 0.0, "probability spread evenly over all classes in place of the right one";
     "classWeights": shared.training.class_weights = TrainParams::default().class_weights, "how much each class counts";
 });
 
@@ -57,7 +57,7 @@ impl NeuralClassifier {
         &self.shared
     }
 
-    /// A classifier with this network; how many features and classes there are comes from the data.
+    /// Creates a classifier with this network; how many features and classes there are comes from the data.
     pub fn new(network: Network) -> Self {
         Self { shared: Supervised::new(network, Loss::CrossEntropy) }
     }
@@ -150,7 +150,7 @@ mod tests {
             NeuralClassifier::new(Network::mlp([4])).epochs(60).probability_col("").weight_col("w").explain_params();
         for line in [
             "maxIter: passes over the rows (epochs) (default: 50, current: 60)",
-            "probabilityCol: output column of the classes' chances (default: probability, current: )",
+            "probabilityCol: output column of the classes' probabilities (default: probability, current: )",
             "weightCol: column that says how much each row counts (current: w)",
             "thresholds: one threshold per class (undefined)",
             "tol: stops when an epoch changes the loss by less than this share of it (default: 1e-6)",

@@ -22,16 +22,17 @@ use crate::{
     train::TrainParams,
 };
 
-/// A trained network as a fitted stage: for classes, labels or values, see [`Model::task`](model::Model::task).
+/// A trained network as a fitted stage: for classes, labels or values, see
+/// [`TrainedNetwork::task`](model::TrainedNetwork::task).
 ///
-/// As a transformer it gives a lazy frame, which the cluster's Python workers compute when it is read: they need Spark 4.1 or
-/// later, numpy and pyarrow, and no code of tinderbox. Where they cannot (custom networks, readers of images, texts and
-/// bytes,
-/// rows that stay sparse), it reads the frame's rows at once, scores them in this process and uploads them, and says so in
-/// the log. Use [`PipelineModel::predict`](crate::ml::PipelineModel::predict) for rows that only this process needs.
+/// As a transformer it gives a lazy frame, which the cluster's Python workers compute when it is read: they need Spark
+/// 4.1 or later, numpy and pyarrow, and no code of tinderbox. Where they cannot (custom networks, readers of images,
+/// texts and bytes, rows that stay sparse), it reads the frame's rows at once, scores them in this process and uploads
+/// them, and says so in the log. Use [`PipelineModel::predict`](crate::ml::PipelineModel::predict) for rows that only
+/// this process needs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NeuralModel {
-    model: model::Model,
+    model: model::TrainedNetwork,
     training: TrainParams,
     prediction: PredictOptions,
     lineage: Lineage,
@@ -49,7 +50,7 @@ impl NeuralModel {
     /// # Errors
     /// [`Error::Param`](crate::Error::Param) for thresholds that do not fit the classes or labels.
     pub fn new(
-        model: model::Model,
+        model: model::TrainedNetwork,
         training: TrainParams,
         prediction: PredictOptions,
         lineage: Lineage,
@@ -58,8 +59,8 @@ impl NeuralModel {
         Ok(Self { model, training, prediction, lineage })
     }
 
-    /// The network with its weights, columns, classes and history.
-    pub fn model(&self) -> &model::Model {
+    /// Returns the network with its weights, columns, classes and history.
+    pub fn model(&self) -> &model::TrainedNetwork {
         &self.model
     }
 
@@ -73,7 +74,7 @@ impl NeuralModel {
         &self.prediction
     }
 
-    /// Where its training rows came from.
+    /// Returns the origin of its training rows.
     pub fn lineage(&self) -> &Lineage {
         &self.lineage
     }
@@ -87,22 +88,21 @@ impl NeuralModel {
     }
 
     /// Writes the network to an ONNX file, its outputs called as its columns are, see
-    /// [`Model::write_onnx`](model::Model::write_onnx).
+    /// [`TrainedNetwork::write_onnx`](model::TrainedNetwork::write_onnx).
     ///
     /// # Errors
-    /// As [`Model::write_onnx`](model::Model::write_onnx).
+    /// As [`TrainedNetwork::write_onnx`](model::TrainedNetwork::write_onnx).
     pub fn write_onnx(&self, path: impl AsRef<Path>) -> Result<()> {
         self.model.write_onnx(path, &self.prediction)
     }
 
     /// Streams a frame's rows to this process, in partition groups where they are many, and appends the prediction
-    /// columns, batch by
-    /// batch.
+    /// columns, batch by batch.
     ///
     /// Outputs of several numbers are `array<double>`. Dropping the stream interrupts the work on the cluster.
     ///
     /// # Errors
-    /// As [`Model::predict`](model::Model::predict) and
+    /// As [`TrainedNetwork::predict`](model::TrainedNetwork::predict) and
     /// [`PartitionedSource::stream`](crate::dataframe::PartitionedSource::stream).
     pub async fn score(&self, frame: &DataFrame) -> Result<RecordStream> {
         self.model.predict(frame.source().stream().await?, &self.prediction)
@@ -122,7 +122,7 @@ impl NeuralModel {
         let after = output_schema(&before, outputs, self.model.task())?;
         match self.cluster_stage().transform(frame, &before, &after).await? {
             Ok(scored) => return Ok(scored),
-            Err(reason) => tracing::info!(reason, "the network is computed here, not by the cluster"),
+            Err(reason) => tracing::info!(reason, "the network is computed in this process, not by the cluster"),
         }
         Ok(upload(frame, self.score(frame).await?, &before, &after, None).await?.into_frame())
     }
@@ -162,8 +162,8 @@ impl Model for NeuralModel {
     }
 }
 
-/// A schema with the prediction columns behind it. A predicted class carries the classes' names, if they are known; the
-/// vectors of several labels or targets carry theirs.
+/// Returns a schema with the prediction columns behind it. A predicted class carries the classes' names, if they are
+/// known; the vectors of several labels or targets carry theirs.
 pub(super) fn output_schema(schema: &Schema, outputs: &Outputs, task: &Task) -> Result<Schema> {
     outputs.check(schema.names())?;
     let mut fields = schema.fields().to_vec();
@@ -204,6 +204,3 @@ pub(super) fn output_schema(schema: &Schema, outputs: &Outputs, task: &Task) -> 
     add(&outputs.invalid_reason, text(), Map::new());
     Ok(Schema::new(fields))
 }
-
-/// The fitted stage of a [`NeuralClassifier`](super::NeuralClassifier).
-pub type NeuralClassificationModel = NeuralModel;

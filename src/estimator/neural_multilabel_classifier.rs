@@ -6,8 +6,7 @@ use crate::{nn::Network, train::Loss};
 /// Learns which of several labels a row has, each by itself: any number of them may be true.
 ///
 /// Labels are numbers that are 0 or 1 (or probabilities between): one column per label, or one of arrays or vectors.
-/// The
-/// parameters are those of [`NeuralClassifier`](super::NeuralClassifier), with these differences:
+/// The parameters are those of [`NeuralClassifier`](super::NeuralClassifier), with these differences:
 ///
 /// | Parameter | Method | Default |
 /// |---|---|---|
@@ -24,7 +23,7 @@ pub struct NeuralMultilabelClassifier {
 shared_methods!(NeuralMultilabelClassifier);
 
 network_params!(NeuralMultilabelClassifier, "column of labels, each 0 or 1", "output column of the labels, 0 or 1 each", {
-    "probabilityCol": shared.prediction.outputs.probability = "probability", "output column of the labels' chances";
+    "probabilityCol": shared.prediction.outputs.probability = "probability", "output column of the labels' probabilities";
     "rawPredictionCol": shared.prediction.outputs.raw_prediction = "rawPrediction", "output column of the scores before the sigmoid";
     "predictedLabelCol": shared.prediction.outputs.predicted_label = "predictedLabel", "output column of the names of the labels that a row has";
     "thresholds": shared.prediction.thresholds = None::<()>, "one threshold per label";
@@ -35,7 +34,7 @@ impl NeuralMultilabelClassifier {
         &self.shared
     }
 
-    /// A classifier with this network; how many features and labels there are comes from the data.
+    /// Creates a classifier with this network; how many features and labels there are comes from the data.
     pub fn new(network: Network) -> Self {
         Self { shared: Supervised::new(network, Loss::BinaryCrossEntropy) }
     }

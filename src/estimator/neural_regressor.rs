@@ -18,8 +18,8 @@ use crate::{model::Outputs, nn::Network, train::Loss};
 ///
 /// and those of training, as [`NeuralClassifier`](super::NeuralClassifier) has them.
 ///
-/// The prediction is a double, or a vector where there are several targets. The cluster's figures bring targets to mean 0
-/// and deviation 1 for training; predictions, and the errors that training tells of, are in the targets' own units.
+/// The prediction is a double, or a vector where there are several targets. The cluster's figures bring targets to mean
+/// 0 and deviation 1 for training; predictions, and the errors that training tells of, are in the targets' own units.
 #[derive(Debug, Clone)]
 pub struct NeuralRegressor {
     shared: Supervised,
@@ -28,7 +28,7 @@ pub struct NeuralRegressor {
 shared_methods!(NeuralRegressor);
 
 network_params!(NeuralRegressor, "column of targets, numbers, or a list of such columns", "output column of the predicted number", {
-    "loss": shared.training.loss = crate::train::Loss::SquaredError, "what is learnt";
+    "loss": shared.training.loss = crate::train::Loss::SquaredError, "loss to minimise";
     "scaleTargets": shared.scale = true, "whether targets are brought to mean 0 and deviation 1";
 });
 
@@ -37,7 +37,7 @@ impl NeuralRegressor {
         &self.shared
     }
 
-    /// A regressor with this network; how many features and targets there are comes from the data.
+    /// Creates a regressor with this network; how many features and targets there are comes from the data.
     pub fn new(network: Network) -> Self {
         let mut shared = Supervised::new(network, Loss::SquaredError);
         shared.scale = true;
@@ -87,7 +87,7 @@ mod tests {
         let text = regressor.explain_params();
         for line in [
             r#"labelCol: column of targets, numbers, or a list of such columns (default: label, current: ["a","b"])"#,
-            "loss: what is learnt (default: squared_error, current: poisson)",
+            "loss: loss to minimise (default: squared_error, current: poisson)",
             "scaleTargets: whether targets are brought to mean 0 and deviation 1 (default: true)",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n---\n{text}");

@@ -16,7 +16,8 @@ use crate::{
 /// The column of the function's result, until its fields are columns.
 const SCORED: &str = "__tinderbox_scored";
 
-/// Up to this many bytes weights travel within the plan, with every request that names it; more are a file of the session.
+/// Up to this many bytes weights travel within the plan, with every request that names it; more are a file of the
+/// session.
 const INLINE: usize = 256 << 10;
 
 /// A stage whose columns the cluster's workers may compute.
@@ -31,7 +32,8 @@ pub(crate) struct ClusterStage {
 }
 
 impl ClusterStage {
-    /// The frame with the stage's columns, or why the cluster cannot compute them; `after` is the schema with them.
+    /// Returns the frame with the stage's columns, or why the cluster cannot compute them; `after` is the schema with
+    /// them.
     ///
     /// # Errors
     /// [`Error::Unreachable`](crate::Error::Unreachable); a failed upload of the weights.
@@ -104,7 +106,7 @@ impl ClusterStage {
     }
 }
 
-/// An input of the function: a number, an array of numbers, or an array of steps.
+/// Returns an input of the function: a number, an array of numbers, or an array of steps.
 fn argument(schema: &Schema, name: &str, sequences: bool) -> Result<Column, String> {
     let top = schema.names().any(|known| known.eq_ignore_ascii_case(name));
     if !top {
@@ -126,7 +128,7 @@ fn argument(schema: &Schema, name: &str, sequences: bool) -> Result<Column, Stri
     Ok(column(name).cast_str(steps))
 }
 
-/// An array as a vector; null for null, which Spark's own function does not take.
+/// Returns an array as a vector; null for null, which Spark's own function does not take.
 pub(super) fn vector(array: Column) -> Column {
     let vector = function("array_to_vector", [array.clone().cast_str("array<double>")]);
     functions::when(array.is_not_null(), vector)

@@ -24,7 +24,7 @@ impl<T> OneOrMany<T> {
     }
 }
 
-/// The names of columns that lie side by side.
+/// Returns the names of columns that lie side by side.
 pub(super) fn names(names: &[String]) -> OneOrMany<String> {
     match names {
         [name] => OneOrMany::One(name.clone()),
@@ -32,7 +32,7 @@ pub(super) fn names(names: &[String]) -> OneOrMany<String> {
     }
 }
 
-/// The columns of features.
+/// Returns the columns of features.
 pub(super) fn features(columns: &Columns) -> OneOrMany<String> {
     names(&columns.features)
 }
@@ -46,7 +46,7 @@ pub(super) fn policies(policy: HandleInvalid) -> (OnInvalid, OnInvalid) {
     }
 }
 
-/// The policy whose second part this is.
+/// Returns the policy whose second part this is.
 pub(super) fn policy(applied: OnInvalid) -> HandleInvalid {
     match applied {
         OnInvalid::Error => HandleInvalid::Error,
@@ -77,7 +77,7 @@ macro_rules! network_params {
             "devices": shared.training.devices = $crate::train::TrainParams::default().devices, "where to train, one replica on each";
             "shuffleBuffer": shared.training.shuffle_buffer = $crate::train::TrainParams::default().shuffle_buffer, "bytes of rows that the first epoch shuffles together";
             "cacheMemory": shared.training.cache_memory = $crate::train::TrainParams::default().cache_memory, "bytes of rows kept in memory for later epochs";
-            "cacheFolder": shared.training.cache_folder = None::<()>, "where rows are kept that do not fit in there";
+            "cacheFolder": shared.training.cache_folder = None::<()>, "folder of cached rows that exceed cacheMemory";
             $($more)*
         } also {
             "featuresCol": "features", "column of features, or a list of columns that lie side by side",
@@ -92,8 +92,8 @@ macro_rules! network_params {
             "handleInvalid": $crate::ml::feature::HandleInvalid::default(), "what to do with rows that cannot be used: error, skip or keep",
                 |stage| $crate::estimator::params::policy(stage.shared.prediction.on_invalid),
                 |stage, policy: $crate::ml::feature::HandleInvalid| {
-                    let (learnt, applied) = $crate::estimator::params::policies(policy);
-                    (stage.shared.training.on_invalid, stage.shared.prediction.on_invalid) = (learnt, applied);
+                    let (trained, applied) = $crate::estimator::params::policies(policy);
+                    (stage.shared.training.on_invalid, stage.shared.prediction.on_invalid) = (trained, applied);
                     Ok(())
                 };
         });
@@ -101,8 +101,8 @@ macro_rules! network_params {
 }
 pub(super) use network_params;
 
-/// Implements [`Params`](crate::ml::Params) for an estimator without labels, whose settings are in its field `base`: the
-/// params that all have, and the estimator's own; those that are not fields come after `also`.
+/// Implements [`Params`](crate::ml::Params) for an estimator without labels, whose settings are in its field `base`:
+/// the params that all have, and the estimator's own; those that are not fields come after `also`.
 macro_rules! encoder_params {
     ($estimator:ident, $check:expr, { $($more:tt)* } also { $($also:tt)* }) => {
         $crate::ml::param::stage_params!($estimator, $check, {

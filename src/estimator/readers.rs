@@ -7,7 +7,7 @@ use arrow::{
 use spark_connect::{Column, column::lit, lit_string, types::DataType};
 
 use crate::{
-    Error, Result,
+    DataProblem, Error, Result,
     dataframe::{DataFrame, Schema, column, function, is_vector, texts, vector_to_array},
     ml::attribute::AttributeGroup,
     tensor::{
@@ -28,7 +28,7 @@ pub(super) fn check(schema: &Schema, needed: &[&str]) -> Result<()> {
     needed.iter().try_for_each(|name| schema.require(name).map(drop))
 }
 
-/// The readers with what they were not given: classes, words, categories and sizes, by one aggregate each.
+/// Returns the readers with what they were not given: classes, words, categories and sizes, by one aggregate each.
 pub(super) async fn fit(frame: &DataFrame, schema: &Schema, readers: &Readers) -> Result<Readers> {
     let mut fitted = Readers { inputs: Vec::new(), label: None, origin: readers.origin.clone() };
     for Input { name, reader } in &readers.inputs {
@@ -50,13 +50,13 @@ async fn fit_one(frame: &DataFrame, schema: &Schema, reader: &Reader) -> Result<
         }
         Reader::OneHot(one_hot) if one_hot.names().is_empty() => {
             let found = categories(frame, &source);
-            let names = names(&found, &source, "categories").await?;
+            let names = names(&found, &source, "category").await?;
             OneHotReader::clone(one_hot).categories(names).into()
         }
         Reader::Text(text) if text.words().is_empty() => {
             let words = collect(&vocabulary(frame, &source, text)).await?;
             if words.is_empty() {
-                return Err(Error::data(&source, "there is no word in it"));
+                return Err(Error::data(&source, DataProblem::NoValues { what: "word" }));
             }
             text.clone().vocabulary(words).into()
         }
@@ -85,12 +85,16 @@ fn vocabulary(frame: &DataFrame, source: &str, text: &TextReader) -> DataFrame {
     words.order_by([column("count").desc(), column("word").asc()]).limit(most).select(["word"])
 }
 
-/// A few names, sorted.
-async fn names(found: &DataFrame, source: &str, what: &str) -> Result<Vec<String>> {
+/// Returns a few names, sorted.
+async fn names(found: &DataFrame, source: &str, what: &'static str) -> Result<Vec<String>> {
     let names = collect(&found.order_by(["name"]).limit(MOST_NAMES as i32 + 1)).await?;
     match names.len() {
-        0 => Err(Error::data(source, format!("there are no {what}"))),
-        n if n > MOST_NAMES => Err(Error::data(source, format!("there are more than {MOST_NAMES} {what}"))),
+        0 => Err(Error::data(source, DataProblem::NoValues { what })),
+        n if n > MOST_NAMES => {
+            let what = format!("different values as {what}");
+            let remedy = "hash them, or group the rare ones";
+            Err(Error::data(source, DataProblem::TooLarge { what, size: n as u64, limit: MOST_NAMES as u64, remedy }))
+        }
         _ => Ok(names),
     }
 }
@@ -126,7 +130,7 @@ async fn tensor_type(frame: &DataFrame, schema: &Schema, source: &str) -> Result
     let length = lengths.filter(|n| n.is_valid(0)).map(|n| n.as_primitive::<Int64Type>().value(0)).max();
     match length.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0) {
         Some(length) => Ok(Some(TensorType::new(Dtype::Float32, [length]))),
-        None => Err(Error::data(source, "no row has a value, so nothing tells how many there are; declare the shape")),
+        None => Err(Error::data(source, DataProblem::UnknownShape { reason: "no row has a value".into() })),
     }
 }
 
@@ -143,7 +147,10 @@ async fn steps(frame: &DataFrame, source: &str, step: &DataType) -> Result<Optio
             let length = lengths.filter(|n| n.is_valid(0)).map(|n| n.as_primitive::<Int64Type>().value(0)).max();
             match length.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0) {
                 Some(length) => length,
-                None => return Err(Error::data(source, "no row has a step with a value; declare the shape")),
+                None => {
+                    let reason = "no row has a step with a value".into();
+                    return Err(Error::data(source, DataProblem::UnknownShape { reason }));
+                }
             }
         }
         _ => return Ok(None),
@@ -156,8 +163,8 @@ fn is_number(data_type: &DataType) -> bool {
     matches!(data_type, Boolean | Byte | Short | Integer | Long | Float | Double | Decimal { .. })
 }
 
-/// Selects exactly the columns that the readers declare, the label, the weight and the mark; numbers that are wider than
-/// single precision are cast on the cluster.
+/// Selects exactly the columns that the readers declare, the label, the weight and the mark; numbers that are wider
+/// than single precision are cast on the cluster.
 pub(super) fn select(
     frame: &DataFrame,
     schema: &Schema,
@@ -200,7 +207,7 @@ fn narrowed(name: &str, data_type: &DataType) -> Column {
     }
 }
 
-/// The narrower type, for numbers and arrays of them however deep.
+/// Returns the narrower type, for numbers and arrays of them however deep.
 fn single(data_type: &DataType) -> Option<String> {
     match data_type {
         DataType::Double | DataType::Long | DataType::Decimal { .. } => Some("float".into()),

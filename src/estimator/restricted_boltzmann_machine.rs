@@ -56,7 +56,7 @@ encoder_params!(RestrictedBoltzmannMachine, |machine| machine.stack().check_laye
 });
 
 impl RestrictedBoltzmannMachine {
-    /// A machine of this many hidden units.
+    /// Creates a machine of this many hidden units.
     pub fn new(hidden: usize) -> Self {
         Self { base: Unsupervised::new(), stack: DeepBelief::new([hidden]) }
     }
@@ -73,7 +73,7 @@ impl RestrictedBoltzmannMachine {
         self
     }
 
-    /// The step size.
+    /// Sets the step size.
     pub fn learning_rate(mut self, rate: f64) -> Self {
         self.stack = self.stack.learning_rate(rate);
         self

@@ -16,7 +16,7 @@ macro_rules! shared_methods {
                 ml::{Estimator, Model, feature::HandleInvalid},
                 nn::{Devices, Weights},
                 tensor::reader::{Reader, TensorReader},
-                train::{Checkpoints, Observer, Progress, Stop, TrainParams},
+                train::{Checkpoints, Observer, Stop, TrainParams},
             };
 
             impl $estimator {
@@ -33,15 +33,16 @@ macro_rules! shared_methods {
                     self
                 }
 
-                /// Reads an input by a reader: images, text, categories, raw bytes. Several lie side by side. What a reader is not
-                /// given (words, categories, a size) is fitted on the cluster; the model keeps it. Replaces the column of features.
+                /// Reads an input by a reader: images, text, categories, raw bytes. Several lie side by side. What a
+                /// reader is not given (words, categories, a size) is fitted on the cluster; the model keeps it.
+                /// Replaces the column of features.
                 pub fn input(mut self, reader: impl Into<Reader>) -> Self {
                     self.shared = self.shared.read(|readers| readers.input(reader));
                     self
                 }
 
-                /// Names a column of sequences that vary in length, such as an array of arrays of numbers, one per step; how many
-                /// numbers a step has comes from the data. Replaces the column of features.
+                /// Names a column of sequences that vary in length, such as an array of arrays of numbers, one per
+                /// step; how many numbers a step has comes from the data. Replaces the column of features.
                 pub fn sequence_col(self, name: impl Into<String>) -> Self {
                     self.input(TensorReader::new(name))
                 }
@@ -70,11 +71,11 @@ macro_rules! shared_methods {
                     self
                 }
 
-                /// Says what to do with rows that cannot be used. [`HandleInvalid::Keep`] keeps them when predicting, with null
-                /// predictions, and leaves them out of training.
+                /// Says what to do with rows that cannot be used. [`HandleInvalid::Keep`] keeps them when predicting,
+                /// with null predictions, and leaves them out of training.
                 pub fn handle_invalid(mut self, policy: HandleInvalid) -> Self {
-                    let (learnt, applied) = policies(policy);
-                    (self.shared.training.on_invalid, self.shared.prediction.on_invalid) = (learnt, applied);
+                    let (trained, applied) = policies(policy);
+                    (self.shared.training.on_invalid, self.shared.prediction.on_invalid) = (trained, applied);
                     self
                 }
 
@@ -84,7 +85,7 @@ macro_rules! shared_methods {
                     self
                 }
 
-                /// The optimizer's step size, Spark's `stepSize`.
+                /// Sets the optimizer's step size, Spark's `stepSize`.
                 pub fn learning_rate(mut self, rate: f64) -> Self {
                     self.shared.training.learning_rate = rate;
                     self
@@ -108,19 +109,19 @@ macro_rules! shared_methods {
                     self
                 }
 
-                /// The share of rows to hold out.
+                /// Sets the share of rows to hold out.
                 pub fn validation_fraction(mut self, fraction: f64) -> Self {
                     self.shared.training.validation_fraction = fraction;
                     self
                 }
 
-                /// The optimizer's decoupled weight decay.
+                /// Sets the optimizer's decoupled weight decay.
                 pub fn weight_decay(mut self, decay: f64) -> Self {
                     self.shared.training.weight_decay = decay;
                     self
                 }
 
-                /// One replica of the network on each device.
+                /// Trains one replica of the network on each device.
                 pub fn devices(mut self, devices: Devices) -> Self {
                     self.shared.training.devices = devices;
                     self
@@ -138,7 +139,7 @@ macro_rules! shared_methods {
                     self
                 }
 
-                /// Where on disk, an existing folder.
+                /// Sets the folder of rows that exceed the cache's memory; it must exist.
                 pub fn cache_folder(mut self, folder: impl Into<PathBuf>) -> Self {
                     self.shared.training.cache_folder = Some(folder.into());
                     self
@@ -165,8 +166,8 @@ macro_rules! shared_methods {
                     self
                 }
 
-                /// Keeps the parameters whose names begin so as they are at the beginning: `["0.", "3."]` freezes layers 0
-                /// and 3. Running statistics of batch normalisation still follow the rows.
+                /// Keeps the parameters whose names begin so as they are at the beginning: `["0.", "3."]` freezes
+                /// layers 0 and 3. Running statistics of batch normalisation still follow the rows.
                 pub fn freeze(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
                     self.shared.training.freeze(names);
                     self
@@ -190,16 +191,16 @@ macro_rules! shared_methods {
                     self
                 }
 
-                /// Shows [`Progress`] on standard error.
+                /// Shows [`ProgressObserver`](crate::train::ProgressObserver) on standard error.
+                #[cfg(feature = "progress")]
                 pub fn progress(self) -> Self {
-                    self.observe(Arc::new(Progress::new()))
+                    self.observe(Arc::new(crate::train::ProgressObserver::new()))
                 }
 
                 /// Trains on the rows of a frame.
                 ///
                 /// The columns are checked, the cluster counts their values, and then exactly those columns are
-                /// streamed,
-                /// cast on the cluster. Dropping the future stops all of it.
+                /// streamed, cast on the cluster. Dropping the future stops all of it.
                 ///
                 /// # Errors
                 /// As [`Trainer::fit`](crate::train::Trainer::fit); also [`Error::Server`](crate::Error::Server) and
@@ -237,7 +238,7 @@ macro_rules! shared_methods {
 
 pub(super) use shared_methods;
 
-/// The column's name; none when it is empty.
+/// Returns the column's name; none when it is empty.
 pub(super) fn some(name: impl Into<String>) -> Option<String> {
     Some(name.into()).filter(|name| !name.is_empty())
 }

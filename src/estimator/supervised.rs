@@ -28,7 +28,7 @@ use crate::{
 
 /// Facts known before rows travel.
 #[derive(Debug, Clone)]
-pub struct Prepared {
+pub struct PreparedTraining {
     /// Exactly the columns that training uses.
     pub(crate) frame: DataFrame,
     /// Description of the frame's origin.
@@ -53,7 +53,7 @@ pub(super) struct Supervised {
     /// True if targets are scaled to mean 0 and deviation 1 before training.
     pub(super) scale: bool,
     pub(super) training: TrainParams,
-    /// How rows are read: see [`SourceOptions`].
+    /// Strategy and size of reads.
     pub(super) source: SourceOptions,
     pub(super) prediction: PredictOptions,
     /// Initial weights, tensor by tensor; the others are random.
@@ -98,7 +98,7 @@ impl Supervised {
         self.labels = names;
     }
 
-    /// The columns that make up the label.
+    /// Returns the columns that make up the label.
     pub(super) fn label_names(&self) -> Vec<String> {
         if self.labels.is_empty() { vec![self.columns.label.clone()] } else { self.labels.clone() }
     }
@@ -138,7 +138,7 @@ impl Supervised {
         &self,
         frame: &DataFrame,
         also: impl FnOnce(&Schema, &[&StructField]) -> Result<Option<Column>> + Send,
-    ) -> Result<Prepared> {
+    ) -> Result<PreparedTraining> {
         let schema = frame.schema().await?;
         let (frame, schema) = NestedFields::of(&schema).open(frame, &schema);
         let frame = &frame;
@@ -162,10 +162,10 @@ impl Supervised {
         let label = labels.map(|labels| labels.reader());
         let read = if columns.readers.is_some() { &[] } else { columns.features.as_slice() };
         let inputs = inputs::columns(&schema, read, &report)?;
-        Ok(Prepared { frame: rows, source: frame.describe(), columns, names, report, scaling, inputs, label })
+        Ok(PreparedTraining { frame: rows, source: frame.describe(), columns, names, report, scaling, inputs, label })
     }
 
-    /// The columns that inputs and labels come from.
+    /// Returns the columns that inputs and labels come from.
     fn used<'a>(&self, schema: &'a Schema, columns: &Columns) -> Result<Vec<&'a StructField>> {
         let mut names: Vec<&str> = match &columns.readers {
             Some(readers) => readers.columns(),
@@ -180,7 +180,7 @@ impl Supervised {
     }
 
     /// Trains on rows of the prepared columns, `expected` of them.
-    pub(super) async fn learn<S>(&self, prepared: &Prepared, rows: &S, expected: u64) -> Result<NeuralModel>
+    pub(super) async fn learn<S>(&self, prepared: &PreparedTraining, rows: &S, expected: u64) -> Result<NeuralModel>
     where
         S: RecordSource + Clone,
     {
@@ -204,8 +204,8 @@ impl Supervised {
         NeuralModel::new(model, self.training.clone(), self.prediction.clone(), lineage)
     }
 
-    fn trainer(&self, columns: Columns, prepared: &Prepared, expected: u64) -> Trainer {
-        let Prepared { names, report, scaling, inputs, .. } = prepared.clone();
+    fn trainer(&self, columns: Columns, prepared: &PreparedTraining, expected: u64) -> Trainer {
+        let PreparedTraining { names, report, scaling, inputs, .. } = prepared.clone();
         let mut trainer = Trainer::new(self.network.clone(), columns, self.training.clone())
             .expected_rows(expected)
             .input_columns(inputs)
@@ -237,7 +237,7 @@ impl Supervised {
         self.columns.readers.as_ref().is_none_or(|readers| readers.label.is_none())
     }
 
-    /// The labels' columns; none when a reader makes the labels.
+    /// Returns the labels' columns; none when a reader makes the labels.
     fn labels(&self, schema: &Schema) -> Result<Option<Labels>> {
         if !self.reads_labels_as_numbers() {
             return Ok(None);
@@ -293,7 +293,7 @@ impl Supervised {
         self.prediction.outputs.check(schema.names())
     }
 
-    /// The names of the classes, labels or targets, as far as columns, readers or metadata tell.
+    /// Returns the names of the classes, labels or targets, as far as columns, readers or metadata tell.
     fn names(&self, schema: &Schema, columns: &Columns) -> Result<Option<Vec<String>>> {
         if let Some(label) = columns.readers.as_ref().and_then(|readers| readers.label.as_ref()) {
             return Ok(match label {
@@ -304,7 +304,7 @@ impl Supervised {
         Ok(self.labels(schema)?.and_then(|labels| labels.names(schema)))
     }
 
-    /// The schema with the output columns behind it.
+    /// Returns the schema with the output columns behind it.
     pub(super) fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
         self.check(schema)?;
         let names = self.names(schema, &self.columns)?;
@@ -316,7 +316,7 @@ impl Supervised {
         let names = names.unwrap_or_else(|| vec![String::new(); if several { 2 } else { 1 }]);
         let task = match self.kind() {
             LabelKind::Class => Task::Classes { names: names.into_iter().filter(|name| !name.is_empty()).collect() },
-            LabelKind::Chances => Task::Labels { names },
+            LabelKind::Probabilities => Task::Labels { names },
             _ => Task::Values { names, scaling: None, link: self.training.loss.link() },
         };
         output_schema(schema, &self.prediction.outputs, &task)

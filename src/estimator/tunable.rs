@@ -4,7 +4,8 @@ use futures::future::BoxFuture;
 use spark_connect::{Column, types::StructField};
 
 use super::{
-    NeuralClassifier, NeuralModel, NeuralMultilabelClassifier, NeuralRegressor, Prepared, supervised::Supervised,
+    NeuralClassifier, NeuralModel, NeuralMultilabelClassifier, NeuralRegressor, PreparedTraining,
+    supervised::Supervised,
 };
 use crate::{
     Result,
@@ -26,18 +27,19 @@ pub(crate) type Also<'a> = Box<dyn FnOnce(&Schema, &[&StructField]) -> Result<Op
 
 pub(crate) mod sealed {
     use super::{
-        Also, BoxFuture, CacheOptions, DataFrame, Devices, NeuralModel, Prepared, RecordSource, Result, SourceOptions,
+        Also, BoxFuture, CacheOptions, DataFrame, Devices, NeuralModel, PreparedTraining, RecordSource, Result,
+        SourceOptions,
     };
 
     /// The way from a frame to rows, and from rows to a model, apart.
     pub trait Supervision {
         /// Checks and counts; `also` may add a column to those that travel.
-        fn prepare<'a>(&'a self, frame: &'a DataFrame, also: Also<'a>) -> BoxFuture<'a, Result<Prepared>>;
+        fn prepare<'a>(&'a self, frame: &'a DataFrame, also: Also<'a>) -> BoxFuture<'a, Result<PreparedTraining>>;
 
         /// Trains on rows of the prepared columns.
         fn learn<'a, S: RecordSource + Clone>(
             &'a self,
-            prepared: &'a Prepared,
+            prepared: &'a PreparedTraining,
             rows: &'a S,
             expected: u64,
         ) -> BoxFuture<'a, Result<NeuralModel>>;
@@ -61,13 +63,13 @@ macro_rules! supervised {
                 &'a self,
                 frame: &'a DataFrame,
                 also: Also<'a>,
-            ) -> BoxFuture<'a, Result<Prepared>> {
+            ) -> BoxFuture<'a, Result<PreparedTraining>> {
                 Box::pin(self.supervised().prepare(frame, also))
             }
 
             fn learn<'a, S: RecordSource + Clone>(
                 &'a self,
-                prepared: &'a Prepared,
+                prepared: &'a PreparedTraining,
                 rows: &'a S,
                 expected: u64,
             ) -> BoxFuture<'a, Result<NeuralModel>> {

@@ -21,7 +21,7 @@ use crate::{
 pub(super) struct Unsupervised {
     pub(super) columns: Columns,
     pub(super) training: TrainParams,
-    /// How rows are read: see [`SourceOptions`].
+    /// Strategy and size of reads.
     pub(super) source: SourceOptions,
     pub(super) options: EncodeOptions,
     pub(super) observers: Vec<Arc<dyn Observer>>,
@@ -29,7 +29,7 @@ pub(super) struct Unsupervised {
 }
 
 /// Training rows, not yet read.
-pub(super) struct Prepared {
+pub(super) struct PreparedRows {
     /// Exactly the columns that are used, cast on the cluster.
     pub(super) rows: PartitionedSource,
     /// The columns, their readers fitted.
@@ -78,7 +78,7 @@ impl Unsupervised {
     }
 
     /// Checks the columns, has the cluster count what is in them, and selects exactly those.
-    pub(super) async fn prepare(&self, frame: &DataFrame) -> Result<Prepared> {
+    pub(super) async fn prepare(&self, frame: &DataFrame) -> Result<PreparedRows> {
         let schema = frame.schema().await?;
         let (frame, schema) = NestedFields::of(&schema).open(frame, &schema);
         let frame = &frame;
@@ -96,7 +96,7 @@ impl Unsupervised {
             features::keep_sparse(&columns, &report, &self.training, false)?;
         }
         let rows = features::select(frame, &schema, &columns, None, None)?.source_with(self.source.clone());
-        Ok(Prepared { rows, columns, count: report.rows })
+        Ok(PreparedRows { rows, columns, count: report.rows })
     }
 }
 
@@ -116,8 +116,8 @@ macro_rules! unsupervised_params {
                 self
             }
 
-            /// Reads an input by a reader: images, text, categories, raw bytes. Several lie side by side. What a reader is
-            /// not given is fitted on the cluster; the model keeps it. Replaces the column of features.
+            /// Reads an input by a reader: images, text, categories, raw bytes. Several lie side by side. What a reader
+            /// is not given is fitted on the cluster; the model keeps it. Replaces the column of features.
             pub fn input(mut self, reader: impl Into<$crate::tensor::reader::Reader>) -> Self {
                 self.base.input(reader.into());
                 self
@@ -153,8 +153,9 @@ macro_rules! unsupervised_params {
                 self
             }
 
-            /// Says what to do with rows that cannot be used. [`HandleInvalid::Keep`](crate::ml::feature::HandleInvalid)
-            /// keeps them when encoding, with nulls for outputs, and leaves them out of training.
+            /// Says what to do with rows that cannot be used.
+            /// [`HandleInvalid::Keep`](crate::ml::feature::HandleInvalid) keeps them when encoding, with nulls for
+            /// outputs, and leaves them out of training.
             pub fn handle_invalid(mut self, policy: $crate::ml::feature::HandleInvalid) -> Self {
                 self.base.handle_invalid(policy);
                 self
@@ -172,7 +173,7 @@ macro_rules! unsupervised_params {
                 self
             }
 
-            /// The share of rows to hold out.
+            /// Sets the share of rows to hold out.
             pub fn validation_fraction(mut self, fraction: f64) -> Self {
                 self.base.training.validation_fraction = fraction;
                 self
@@ -202,15 +203,16 @@ macro_rules! unsupervised_params {
                 self
             }
 
-            /// Adds someone to tell how training goes.
+            /// Adds an observer of the training.
             pub fn observe(mut self, observer: std::sync::Arc<dyn $crate::train::Observer>) -> Self {
                 self.base.observers.push(observer);
                 self
             }
 
-            /// Shows [`Progress`](crate::train::Progress) on standard error.
+            /// Shows [`ProgressObserver`](crate::train::ProgressObserver) on standard error.
+            #[cfg(feature = "progress")]
             pub fn progress(self) -> Self {
-                self.observe(std::sync::Arc::new($crate::train::Progress::new()))
+                self.observe(std::sync::Arc::new($crate::train::ProgressObserver::new()))
             }
 
             /// Ends training early at the request of `stop`.

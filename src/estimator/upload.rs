@@ -13,9 +13,10 @@ use crate::{
     stream::RecordStream,
 };
 
-/// Uploads rows block by block. `before` is the schema of `frame`, where they came from; `after` has the columns that were
-/// appended too, of which vectors are arrays in `rows` and are put together on the cluster. A Connect server without
-/// Spark ML's vectors keeps the arrays, with the same metadata. Many rows are staged in `scratch`, or in the current database.
+/// Uploads rows block by block. `before` is the schema of `frame`, where they came from; `after` has the columns that
+/// were appended too, of which vectors are arrays in `rows` and are put together on the cluster. A Connect server
+/// without Spark ML's vectors keeps the arrays, with the same metadata. Many rows are staged in `scratch`, or in the
+/// current database.
 pub(crate) async fn upload(
     frame: &DataFrame,
     rows: RecordStream,
@@ -45,7 +46,7 @@ pub(crate) async fn upload(
     Ok(uploaded.map(|frame| frame.select(columns)))
 }
 
-/// The array type that a column of the stream travels as.
+/// Returns the array type that a column of the stream travels as.
 fn array(schema: &SchemaRef, name: &str) -> DataType {
     let single = schema.field_with_name(name).is_ok_and(|field| match field.data_type() {
         Arrow::List(item) => *item.data_type() == Arrow::Float32,

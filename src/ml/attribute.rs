@@ -65,12 +65,12 @@ impl AttributeKind {
 }
 
 impl Attribute {
-    /// A quantity of a name.
+    /// Creates a quantity of a name.
     pub fn numeric(name: impl Into<String>) -> Self {
         Attribute { name: Some(name.into()), ..Default::default() }
     }
 
-    /// An index into classes of these names.
+    /// Creates an index into classes of these names.
     pub fn nominal<V: Into<String>>(name: impl Into<String>, values: impl IntoIterator<Item = V>) -> Self {
         let values = Some(values.into_iter().map(Into::into).collect());
         let kind = AttributeKind::Nominal { values, num_values: None, is_ordinal: None };
@@ -82,14 +82,14 @@ impl Attribute {
         Self::from_json(ml_attr(metadata)?, None)
     }
 
-    /// The metadata of a column of this attribute.
+    /// Returns the metadata of a column of this attribute.
     pub fn to_metadata(&self) -> Map<String, Value> {
         let mut json = self.to_json();
         json.insert("type".into(), self.kind.name().into());
         as_metadata(json)
     }
 
-    /// The classes' names, if it is an index of named classes.
+    /// Returns the classes' names, if it is an index of named classes.
     pub fn classes(&self) -> Option<&[String]> {
         match &self.kind {
             AttributeKind::Nominal { values: Some(values), .. } => Some(values),
@@ -188,7 +188,7 @@ impl AttributeGroup {
         }
     }
 
-    /// The metadata of a vector column of this group.
+    /// Returns the metadata of a vector column of this group.
     pub fn to_metadata(&self) -> Map<String, Value> {
         let mut json = Map::new();
         if let AttributeGroup::Attributes(attributes) = self {

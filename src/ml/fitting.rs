@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{
-    learning::{self, Elements, Learning},
+    learning::{self, AggregateFit, ElementExprs},
     pipeline::{PipelineModel, PipelineStage},
     stage::Transformer,
     step,
@@ -23,13 +23,13 @@ pub(super) struct Fitting<'a> {
     applied: Vec<bool>,
     frame: DataFrame,
     schema: Schema,
-    elements: Elements,
+    elements: ElementExprs,
 }
 
 /// Work of one round.
 enum Round {
     /// Estimators fitted in one query.
-    Together(Vec<(usize, Learning)>),
+    Together(Vec<(usize, AggregateFit)>),
     /// An estimator that runs by itself.
     Alone(usize),
 }
@@ -45,7 +45,7 @@ impl<'a> Fitting<'a> {
             applied: vec![false; stages.len()],
             frame: frame.clone(),
             schema,
-            elements: Elements::default(),
+            elements: ElementExprs::default(),
         };
         fitting.check_from(0)?;
         Ok(fitting)
@@ -58,7 +58,7 @@ impl<'a> Fitting<'a> {
             let after = stage.transform_schema(&before)?;
             let is_new = |name: &&str| before.fields().iter().all(|field| field.name != **name);
             *writes = after.names().filter(is_new).map(str::to_owned).collect();
-            if !stage.foresees() {
+            if !stage.has_known_schema() {
                 break;
             }
             before = after;
@@ -137,7 +137,7 @@ impl<'a> Fitting<'a> {
         Ok(Round::Together(together))
     }
 
-    /// The frame with a stage's columns, if an estimator after it still needs them.
+    /// Returns the frame with a stage's columns, if an estimator after it still needs them.
     async fn apply(&mut self, i: usize) -> Result<()> {
         self.applied[i] = true;
         let stage: &dyn Transformer = match (&self.stages[i], &self.fitted[i]) {
@@ -151,7 +151,7 @@ impl<'a> Fitting<'a> {
                 self.elements.clear();
             }
             self.elements.learn_from(stage, &self.schema);
-            if !self.stages[i].foresees() {
+            if !self.stages[i].has_known_schema() {
                 // It was applied in its turn, so that all after it still waits.
                 self.check_from(i + 1)?;
             }

@@ -22,50 +22,50 @@ use crate::{
 pub type Aggregate = Box<dyn Fn(Column) -> Column + Send + Sync>;
 
 /// Turns the answers into a fitted model, or into further questions.
-type Learn = Box<dyn FnOnce(Answers) -> Result<Learnt> + Send>;
+type LearnFn = Box<dyn FnOnce(AggregateResults) -> Result<FitStep> + Send>;
 
 /// Outcome of the answers.
 #[derive(Debug)]
-pub enum Learnt {
+pub enum FitStep {
     /// All there is to know.
     Model(Box<dyn Model>),
     /// Another query is needed.
-    Asks(Learning),
+    Asks(AggregateFit),
 }
 
 /// Queries of an estimator about the rows of a frame, and the function that turns the answers into a model.
-pub struct Learning {
+pub struct AggregateFit {
     classes: Vec<Column>,
     /// Aggregates over expressions of the frame's columns. They stay one expression: a projection that computes a
     /// hundred values for them is too long a method for the JVM's compiler.
     figures: Vec<Column>,
-    learn: Learn,
+    learn: LearnFn,
 }
 
 /// Results of the queries, in their order.
 #[derive(Debug, Default)]
-pub struct Answers {
+pub struct AggregateResults {
     /// For each column of classes, those that occur and how often, in no order.
     pub classes: Vec<Vec<(String, i64)>>,
     /// For each aggregate, its one value.
     pub figures: Vec<ArrayRef>,
 }
 
-impl fmt::Debug for Learning {
+impl fmt::Debug for AggregateFit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = (self.classes.len(), self.figures.len());
-        f.debug_struct("Learning").field("classes, figures", &counts).finish_non_exhaustive()
+        f.debug_struct("AggregateFit").field("classes, figures", &counts).finish_non_exhaustive()
     }
 }
 
-impl Learning {
+impl AggregateFit {
     /// Asks nothing yet; `learn` makes a model of the answers.
-    pub fn new(learn: impl FnOnce(Answers) -> Result<Box<dyn Model>> + Send + 'static) -> Self {
-        Self::in_turns(|answers| learn(answers).map(Learnt::Model))
+    pub fn new(learn: impl FnOnce(AggregateResults) -> Result<Box<dyn Model>> + Send + 'static) -> Self {
+        Self::in_rounds(|answers| learn(answers).map(FitStep::Model))
     }
 
     /// Asks nothing yet; `learn` makes a model of the answers if they suffice, else asks again.
-    pub fn in_turns(learn: impl FnOnce(Answers) -> Result<Learnt> + Send + 'static) -> Self {
+    pub fn in_rounds(learn: impl FnOnce(AggregateResults) -> Result<FitStep> + Send + 'static) -> Self {
         Self { classes: Vec::new(), figures: Vec::new(), learn: Box::new(learn) }
     }
 
@@ -84,15 +84,15 @@ impl Learning {
 
 /// A number of a column, as expressions of other columns.
 #[derive(Debug, Clone)]
-pub struct Element {
+pub struct ElementExpr {
     /// The number; null or NaN too where the vector would be refused for it.
     pub value: Column,
     /// The number, or the error that the vector would be.
     pub checked: Column,
 }
 
-impl Element {
-    /// An element for which no row is refused.
+impl ElementExpr {
+    /// Creates an element for which no row is refused.
     pub fn unchecked(value: Column) -> Self {
         Self { checked: value.clone(), value }
     }
@@ -101,12 +101,12 @@ impl Element {
 /// The numbers that columns are made of, where they are known: a vector need not be put together to ask about its
 /// elements, nor a number that a stage computes from others.
 #[derive(Debug, Clone, Default)]
-pub struct Elements(HashMap<String, Vec<Element>>);
+pub struct ElementExprs(HashMap<String, Vec<ElementExpr>>);
 
 /// Vectors that are longer are taken apart row by row, in place of an aggregate for each element.
 const LONGEST: usize = 256;
 
-impl Elements {
+impl ElementExprs {
     /// Adds the expressions of a stage's output, if the stage knows them.
     pub(super) fn learn_from(&mut self, stage: &dyn Transformer, schema: &Schema) {
         let found = stage.elements(schema, self);
@@ -118,7 +118,7 @@ impl Elements {
         self.0.clear();
     }
 
-    /// The one number of a column, as a double.
+    /// Returns the one number of a column, as a double.
     pub fn number(&self, name: &str) -> Column {
         match self.0.get(name).map(Vec::as_slice) {
             Some([number]) => number.value.clone(),
@@ -126,15 +126,15 @@ impl Elements {
         }
     }
 
-    /// The elements of a vector or array column: `None` when their number is unknown or large.
-    pub fn of(&self, name: &str, schema: &Schema) -> Option<Vec<Element>> {
+    /// Returns the elements of a vector or array column: `None` when their number is unknown or large.
+    pub fn of(&self, name: &str, schema: &Schema) -> Option<Vec<ElementExpr>> {
         let known = match self.0.get(name) {
             Some(elements) => elements.clone(),
             None => {
                 let field = schema.get(name)?;
                 let size = AttributeGroup::from_metadata(&field.metadata)?.size();
                 let values = as_array(column(name), numbers(&field.data_type)?);
-                let element = |i| Element::unchecked(function("get", [values.clone(), lit(i as i64)]));
+                let element = |i| ElementExpr::unchecked(function("get", [values.clone(), lit(i as i64)]));
                 (0..size.min(LONGEST + 1)).map(element).collect()
             }
         };
@@ -143,7 +143,7 @@ impl Elements {
 }
 
 /// Runs all queries as one over a frame, or none when there are none; then those that follow from the answers.
-pub(super) async fn learn(frame: &DataFrame, schema: &Schema, all: Vec<Learning>) -> Result<Vec<Box<dyn Model>>> {
+pub(super) async fn learn(frame: &DataFrame, schema: &Schema, all: Vec<AggregateFit>) -> Result<Vec<Box<dyn Model>>> {
     let frame = &NestedFields::of(schema).open(frame, schema).0;
     let mut models: Vec<_> = all.iter().map(|_| None).collect();
     let mut waiting: Vec<_> = all.into_iter().enumerate().collect();
@@ -152,21 +152,21 @@ pub(super) async fn learn(frame: &DataFrame, schema: &Schema, all: Vec<Learning>
         waiting = Vec::new();
         for (place, learnt) in places.into_iter().zip(ask(frame, asked).await?) {
             match learnt {
-                Learnt::Model(model) => models[place] = Some(model),
-                Learnt::Asks(next) => waiting.push((place, next)),
+                FitStep::Model(model) => models[place] = Some(model),
+                FitStep::Asks(next) => waiting.push((place, next)),
             }
         }
     }
     Ok(models.into_iter().flatten().collect())
 }
 
-/// One query: figures are one aggregate of all rows, and classes are counted by one group for each; the query is the
-/// union of both.
-async fn ask(frame: &DataFrame, all: Vec<Learning>) -> Result<Vec<Learnt>> {
+/// Returns one query: figures are one aggregate of all rows, and classes are counted by one group for each; the query
+/// is the union of both.
+async fn ask(frame: &DataFrame, all: Vec<AggregateFit>) -> Result<Vec<FitStep>> {
     let classes: Vec<_> = all.iter().flat_map(|one| one.classes.iter().cloned()).collect();
     let figures: Vec<_> = all.iter().flat_map(|one| one.figures.iter().cloned()).collect();
     let mut answers = match (classes.is_empty(), figures.is_empty()) {
-        (true, true) => Answers::default(),
+        (true, true) => AggregateResults::default(),
         (true, false) => all_rows(frame, figures).await?,
         (false, _) => with_classes(frame, classes, figures).await?,
     };
@@ -175,13 +175,13 @@ async fn ask(frame: &DataFrame, all: Vec<Learning>) -> Result<Vec<Learnt>> {
         let classes = std::mem::replace(&mut answers.classes, rest);
         let rest = answers.figures.split_off(one.figures.len().min(answers.figures.len()));
         let figures = std::mem::replace(&mut answers.figures, rest);
-        (one.learn)(Answers { classes, figures })
+        (one.learn)(AggregateResults { classes, figures })
     });
     learnt.collect()
 }
 
 /// Asks for one estimator alone.
-pub(super) async fn learn_one(frame: &DataFrame, schema: &Schema, learning: Learning) -> Result<Box<dyn Model>> {
+pub(super) async fn learn_one(frame: &DataFrame, schema: &Schema, learning: AggregateFit) -> Result<Box<dyn Model>> {
     learn(frame, schema, vec![learning]).await?.pop().ok_or_else(no_answer)
 }
 
@@ -189,18 +189,18 @@ fn answer(i: usize) -> String {
     format!("a{i}")
 }
 
-/// One row: the figures.
+/// Returns one row: the figures.
 fn figures_row(frame: &DataFrame, figures: Vec<Column>) -> DataFrame {
     frame.agg(figures.into_iter().enumerate().map(|(i, figure)| figure.alias(&answer(i))))
 }
 
-async fn all_rows(frame: &DataFrame, figures: Vec<Column>) -> Result<Answers> {
+async fn all_rows(frame: &DataFrame, figures: Vec<Column>) -> Result<AggregateResults> {
     let batches = figures_row(frame, figures).collect().await?;
     let row = batches.iter().find(|batch| batch.num_rows() == 1).ok_or_else(no_answer)?;
-    Ok(Answers { classes: Vec::new(), figures: row.columns().to_vec() })
+    Ok(AggregateResults { classes: Vec::new(), figures: row.columns().to_vec() })
 }
 
-async fn with_classes(frame: &DataFrame, classes: Vec<Column>, figures: Vec<Column>) -> Result<Answers> {
+async fn with_classes(frame: &DataFrame, classes: Vec<Column>, figures: Vec<Column>) -> Result<AggregateResults> {
     let mut found = vec![Vec::new(); classes.len()];
     let pair = |(i, class): (i64, Column)| {
         function("named_struct", [lit_string("column"), lit(i), lit_string("class"), class])
@@ -236,10 +236,10 @@ async fn with_classes(frame: &DataFrame, classes: Vec<Column>, figures: Vec<Colu
         }
     }
     let figures = if asks_figures { figures_row.ok_or_else(no_answer)? } else { Vec::new() };
-    Ok(Answers { classes: found, figures })
+    Ok(AggregateResults { classes: found, figures })
 }
 
-/// Whole numbers, as the server's version types its literals.
+/// Returns whole numbers, as the server's version types its literals.
 fn whole(batch: &RecordBatch, column: usize) -> Result<Vec<i64>> {
     let found = batch.column(column);
     match found.data_type() {
@@ -250,10 +250,10 @@ fn whole(batch: &RecordBatch, column: usize) -> Result<Vec<i64>> {
 }
 
 fn no_answer() -> Error {
-    Error::Data { column: "the frame".into(), reason: "an aggregate over all rows gave no row".into() }
+    Error::Incomplete { operation: "aggregating".into(), reason: "an aggregate over all rows gave no row".into() }
 }
 
-/// A null of text.
+/// Returns a null of text.
 pub(super) fn no_text() -> Column {
     null(DataType::String { collation: "UTF8_BINARY".into() })
 }
@@ -262,7 +262,7 @@ fn null(data_type: DataType) -> Column {
     Column::new(spark_connect::Expression::Literal(LiteralExpression::Null(data_type)))
 }
 
-/// The numbers of an answer: of a list all of them; NaN for null.
+/// Returns the numbers of an answer: of a list all of them; NaN for null.
 pub(super) fn doubles(figure: &dyn Array) -> Result<Vec<f64>> {
     match figure.data_type() {
         ArrowType::Float64 => Ok(figure.as_primitive::<Float64Type>().iter().map(|x| x.unwrap_or(f64::NAN)).collect()),

@@ -49,7 +49,7 @@ impl Param {
     }
 }
 
-/// A value as JSON; null when JSON has no form for it, as for NaN.
+/// Returns a value as JSON; null when JSON has no form for it, as for NaN.
 fn json(value: impl Serialize) -> Value {
     serde_json::to_value(value).unwrap_or(Value::Null)
 }
@@ -74,18 +74,18 @@ impl fmt::Display for Param {
 pub struct ParamMap(BTreeMap<String, Value>);
 
 impl ParamMap {
-    /// No value.
+    /// Creates an empty map.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One more value, in place of what the param had.
+    /// Adds a value, in place of the param's own.
     pub fn with(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.0.insert(name.into(), value.into());
         self
     }
 
-    /// The value of a param.
+    /// Returns the value of a param.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }
@@ -106,28 +106,28 @@ impl fmt::Display for ParamMap {
 
 /// A type with params.
 pub trait Params {
-    /// Every param, by name.
+    /// Returns every param, by name.
     fn params(&self) -> Vec<Param>;
 
     /// Sets a param by its name. What is refused changes nothing.
     ///
     /// # Errors
-    /// [`Error::Param`] for a param that there is not, with those there are, and for a value of the wrong type or out of
-    /// range.
+    /// [`Error::Param`] for a param that there is not, with those there are, and for a value of the wrong type or out
+    /// of range.
     fn set_param(&mut self, name: &str, value: Value) -> Result<()>;
 
-    /// A line for every param: what it is for, its default and its value.
+    /// Returns a line for every param: what it is for, its default and its value.
     fn explain_params(&self) -> String {
         self.params().iter().map(Param::to_string).collect::<Vec<_>>().join("\n")
     }
 
-    /// The params that are other than their defaults.
+    /// Returns the params that are other than their defaults.
     fn param_map(&self) -> ParamMap {
         let set = self.params().into_iter().filter(Param::is_set);
         ParamMap(set.map(|param| (param.name.to_owned(), param.value)).collect())
     }
 
-    /// A copy with other values for some params.
+    /// Returns a copy with other values for some params.
     ///
     /// # Errors
     /// As [`set_param`](Self::set_param).

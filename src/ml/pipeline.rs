@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 
 use super::{
     fitting::Fitting,
-    local::Rows,
+    local::LocalBatch,
     row_scorer::RowScorer,
     stage::{Estimator, Model, NativeStage, Transformer},
     step,
@@ -34,17 +34,17 @@ impl PipelineStage {
         }
     }
 
-    pub(super) fn foresees(&self) -> bool {
+    pub(super) fn has_known_schema(&self) -> bool {
         match self {
-            PipelineStage::Estimator(stage) => stage.foresees(),
-            PipelineStage::Transformer(stage) => stage.foresees(),
+            PipelineStage::Estimator(stage) => stage.has_known_schema(),
+            PipelineStage::Transformer(stage) => stage.has_known_schema(),
         }
     }
 }
 
 /// A type that can be a stage: every [`Estimator`] and every [`Transformer`]. `Kind` only distinguishes the two.
 pub trait IntoStage<Kind> {
-    /// The stage.
+    /// Returns the stage.
     fn into_stage(self) -> PipelineStage;
 }
 
@@ -75,29 +75,29 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// No stage yet.
+    /// Creates a pipeline without stages.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One more stage at the end.
+    /// Appends a stage.
     pub fn stage<Kind>(mut self, stage: impl IntoStage<Kind>) -> Self {
         self.stages.push(stage.into_stage());
         self
     }
 
-    /// The stages, in order.
+    /// Returns the stages, in order.
     pub fn stages(&self) -> &[PipelineStage] {
         &self.stages
     }
 
-    /// The schema of the fitted pipeline's output; checks every stage before any work, up to one whose outputs only the
-    /// server knows.
+    /// Returns the schema of the fitted pipeline's output; checks every stage before any work, up to one whose outputs
+    /// only the server knows.
     ///
     /// # Errors
     /// As [`Transformer::transform_schema`], from the first stage that does not fit.
     pub fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
-        let told = self.stages.iter().position(|stage| !stage.foresees()).map_or(self.stages.len(), |i| i + 1);
+        let told = self.stages.iter().position(|stage| !stage.has_known_schema()).map_or(self.stages.len(), |i| i + 1);
         self.stages[..told].iter().try_fold(schema.clone(), |schema, stage| stage.transform_schema(&schema))
     }
 
@@ -122,27 +122,27 @@ pub struct PipelineModel {
 }
 
 impl PipelineModel {
-    /// A row of fitted stages.
+    /// Creates a pipeline model of fitted stages.
     pub fn new(stages: impl IntoIterator<Item = Box<dyn Transformer>>) -> Self {
         Self { stages: stages.into_iter().collect() }
     }
 
-    /// The stages, in order.
+    /// Returns the stages, in order.
     pub fn stages(&self) -> &[Box<dyn Transformer>] {
         &self.stages
     }
 
-    /// The stages before the last, and the last.
+    /// Returns the stages before the last, and the last.
     pub fn split_last(mut self) -> Option<(PipelineModel, Box<dyn Transformer>)> {
         let last = self.stages.pop()?;
         Some((self, last))
     }
 
-    /// The frame with the columns of every stage.
+    /// Returns the frame with the columns of every stage.
     ///
     /// # Errors
-    /// As [`Transformer::transform`], from the first stage that does not fit; no query runs before
-    /// all have been checked.
+    /// As [`Transformer::transform`], from the first stage that does not fit; no query runs before all have been
+    /// checked.
     pub async fn transform(&self, frame: &DataFrame) -> Result<DataFrame> {
         let mut schema = frame.schema_for_stages().await?;
         Transformer::transform_schema(self, &schema)?;
@@ -160,17 +160,17 @@ impl Transformer for PipelineModel {
     }
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
-        let told = self.stages.iter().position(|stage| !stage.foresees()).map_or(self.stages.len(), |i| i + 1);
+        let told = self.stages.iter().position(|stage| !stage.has_known_schema()).map_or(self.stages.len(), |i| i + 1);
         self.stages[..told].iter().try_fold(schema.clone(), |schema, stage| stage.transform_schema(&schema))
     }
 
     fn transform_batch(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        Transformer::transform_schema(self, Rows::new(batch)?.schema())?;
+        Transformer::transform_schema(self, LocalBatch::new(batch)?.schema())?;
         self.stages.iter().try_fold(batch.clone(), |batch, stage| stage.transform_batch(&batch))
     }
 
     fn row_scorer(&self, schema: &SchemaRef) -> Result<RowScorer> {
-        Transformer::transform_schema(self, Rows::new(&RecordBatch::new_empty(schema.clone()))?.schema())?;
+        Transformer::transform_schema(self, LocalBatch::new(&RecordBatch::new_empty(schema.clone()))?.schema())?;
         let mut scorers: Vec<RowScorer> = Vec::with_capacity(self.stages.len());
         for stage in &self.stages {
             let before = scorers.last().map_or(schema, RowScorer::schema).clone();
@@ -181,8 +181,8 @@ impl Transformer for PipelineModel {
         })
     }
 
-    fn foresees(&self) -> bool {
-        self.stages.iter().all(|stage| stage.foresees())
+    fn has_known_schema(&self) -> bool {
+        self.stages.iter().all(|stage| stage.has_known_schema())
     }
 
     /// Returns the columns that all stages read, their own outputs included; `None` when one of them does not know.

@@ -16,10 +16,10 @@ pub use self::counts::ColumnCounts;
 use self::sparse::{parts_name, sparse_look, with_parts};
 use super::{
     attribute::Attribute,
-    feature::{Numbers, as_array, numbers},
+    feature::{NumberLayout, as_array, numbers},
 };
 use crate::{
-    Error, Result,
+    DataProblem, Error, Result,
     dataframe::{DataFrame, NestedFields, Schema, column, function},
 };
 
@@ -84,8 +84,8 @@ impl Preflight {
         Self { columns: columns.into_iter().map(Into::into).collect(), targets: Vec::new(), label: None, weight: None }
     }
 
-    /// Counts in these columns of regression targets too. They are scaled in double precision, so that it is no matter how
-    /// far from zero they lie.
+    /// Counts in these columns of regression targets too. They are scaled in double precision, so that it is no matter
+    /// how far from zero they lie.
     pub fn targets<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.targets = names.into_iter().map(Into::into).collect();
         self.columns.extend(self.targets.iter().cloned());
@@ -123,7 +123,7 @@ impl Preflight {
             None => None,
         };
         if let Some(weight) = &self.weight
-            && !matches!(self.kind(schema, weight)?, Numbers::Whole | Numbers::Real)
+            && !matches!(self.kind(schema, weight)?, NumberLayout::Whole | NumberLayout::Real)
         {
             let found = schema.require(weight)?.data_type.simple_string();
             return Err(Error::schema(weight, "weights, one number a row", found));
@@ -154,7 +154,7 @@ impl Preflight {
                 .map(|((name, kind), sparse)| ColumnCounts {
                     name: name.clone(),
                     stored: sparse.then_some(0),
-                    whole: *kind == Numbers::Whole,
+                    whole: *kind == NumberLayout::Whole,
                     is_target: self.targets.contains(name),
                     ..Default::default()
                 })
@@ -194,14 +194,14 @@ impl Preflight {
         Ok(report)
     }
 
-    /// The columns of numbers that are looked at together, by their places: the features, where they are many.
+    /// Returns the columns of numbers that are looked at together, by their places: the features, where they are many.
     ///
     /// A plan with separate statistics for each of a thousand columns takes Spark longer to compile than the rows to
     /// read.
-    fn together(&self, kinds: &[Numbers]) -> Vec<usize> {
+    fn together(&self, kinds: &[NumberLayout]) -> Vec<usize> {
         let is_feature = |at: &usize| {
             let name = &self.columns[*at];
-            matches!(kinds[*at], Numbers::Whole | Numbers::Real)
+            matches!(kinds[*at], NumberLayout::Whole | NumberLayout::Real)
                 && !self.targets.contains(name)
                 && self.weight.as_ref() != Some(name)
         };
@@ -210,9 +210,8 @@ impl Preflight {
     }
 
     /// Counts the rows that hold, in one of these columns, a value that is not a finite number; or an integer that
-    /// single
-    /// precision does not hold.
-    fn look_together(&self, together: &[usize], kinds: &[Numbers]) -> Vec<Column> {
+    /// single precision does not hold.
+    fn look_together(&self, together: &[usize], kinds: &[NumberLayout]) -> Vec<Column> {
         if together.is_empty() {
             return Vec::new();
         }
@@ -226,13 +225,12 @@ impl Preflight {
         };
         let odd = |x: Column| x.clone().is_null().or(x.clone().is_nan()).or(infinite(x));
         let large = |x: Column| functions::abs(x).gt(lit_double(LARGEST_WHOLE));
-        let whole = together.iter().copied().filter(|at| kinds[*at] == Numbers::Whole).collect();
+        let whole = together.iter().copied().filter(|at| kinds[*at] == NumberLayout::Whole).collect();
         vec![any(together.to_vec(), odd), any(whole, large)]
     }
 
     /// Counts the problems that the first query found: NaN, infinities, weights below 0. Most data has none, and then
-    /// no
-    /// row is read again.
+    /// no row is read again.
     async fn count_odd_numbers(&self, frame: &DataFrame, report: &mut PreflightReport) -> Result<()> {
         let weight = self.weight.as_ref();
         let mut odd: Vec<&mut ColumnCounts> =
@@ -249,7 +247,7 @@ impl Preflight {
         Ok(())
     }
 
-    fn kind(&self, schema: &Schema, name: &str) -> Result<Numbers> {
+    fn kind(&self, schema: &Schema, name: &str) -> Result<NumberLayout> {
         let data_type = &schema.require(name)?.data_type;
         let expected = "numbers, booleans, a vector or an array of numbers";
         numbers(data_type).ok_or_else(|| Error::schema(name, expected, data_type.simple_string()))
@@ -257,7 +255,7 @@ impl Preflight {
 
     fn single(&self, schema: &Schema, name: &str) -> Result<()> {
         match self.kind(schema, name) {
-            Ok(Numbers::Whole | Numbers::Real) => Ok(()),
+            Ok(NumberLayout::Whole | NumberLayout::Real) => Ok(()),
             _ => {
                 let expected = "class labels 0, 1, 2 … (a StringIndexer makes them)";
                 Err(Error::schema(name, expected, schema.require(name)?.data_type.simple_string()))
@@ -266,7 +264,7 @@ impl Preflight {
     }
 }
 
-/// The class as a whole number, or a negative key of what is wrong with it.
+/// Returns the class as a whole number, or a negative key of what is wrong with it.
 fn class_key(label: Column) -> Column {
     let long = |value: i64| lit(value).cast(DataType::Long);
     let whole = label.clone().eq(functions::floor(label.clone()).cast(DataType::Double));
@@ -282,16 +280,15 @@ fn class_key(label: Column) -> Column {
 ///
 /// Of a column of numbers only the first three are queried: a NaN is larger than every number, so the largest and the
 /// smallest number show whether there is a NaN or an infinity, and [`details`] counts them where there are any. The
-/// plan of
-/// a thousand columns stays small enough to be compiled.
-fn first_look(name: &str, kind: Numbers) -> Vec<Column> {
+/// plan of a thousand columns stays small enough to be compiled.
+fn first_look(name: &str, kind: NumberLayout) -> Vec<Column> {
     let value = column(name);
     match kind {
-        Numbers::Whole | Numbers::Real => {
+        NumberLayout::Whole | NumberLayout::Real => {
             let double = value.clone().cast(DataType::Double);
             vec![functions::count(value), functions::min(double.clone()), functions::max(double)]
         }
-        Numbers::Vector | Numbers::Array => {
+        NumberLayout::Vector | NumberLayout::Array => {
             let values = as_array(value, kind);
             let size = function("size", [values.clone()]);
             let size = || function("if", [values.clone().is_not_null(), size.clone(), no_number()]);
@@ -322,7 +319,7 @@ fn details(name: &str) -> [Column; DETAILS] {
 
 const DETAILS: usize = 5;
 
-/// The one row of these aggregates.
+/// Returns the one row of these aggregates.
 async fn aggregated(frame: &DataFrame, aggregates: impl IntoIterator<Item = Column>) -> Result<Option<RecordBatch>> {
     let aggregates = aggregates.into_iter().enumerate();
     let batches = frame.agg(aggregates.map(|(i, aggregate)| aggregate.alias(&format!("a{i}")))).collect().await?;
@@ -390,8 +387,7 @@ impl PreflightReport {
     }
 
     /// Returns warnings about data that can be used but may be a mistake: a column of one number only, a class with
-    /// hardly any row or
-    /// none.
+    /// hardly any row or none.
     pub fn warnings(&self) -> Vec<String> {
         /// A class with so many rows fewer than the largest is easily overlooked by a network.
         const RARE: u64 = 100;
@@ -399,7 +395,7 @@ impl PreflightReport {
         let constant = self.columns.iter().filter(|counts| self.weight.as_ref() != Some(&counts.name)).filter(constant);
         let constant = constant.map(|counts| {
             let number = counts.range.map_or(f64::NAN, |(least, _)| least);
-            format!("column `{}`: every number is {number}, from which nothing can be learnt", counts.name)
+            format!("column `{}`: every number is {number}, so it cannot help a network", counts.name)
         });
         let counts = self.class_counts();
         let most = counts.iter().copied().max().unwrap_or_default();
@@ -417,15 +413,14 @@ impl PreflightReport {
     }
 
     /// Refuses data that cannot be trained on: no row; nulls, NaN or infinities; vectors of several lengths; weights
-    /// below
-    /// 0, or none above; labels that are no classes, or all the same. [`check_rows`](Self::check_rows) shows a row too.
+    /// below 0, or none above; labels that are no classes, or all the same. [`check_rows`](Self::check_rows) shows a
+    /// row too.
     ///
     /// # Errors
     /// [`Error::Data`], with the column, the counts and a remedy.
     pub fn check(&self) -> Result<()> {
         if self.rows == 0 {
-            let reason = "there is no row; check the filters of the plan".into();
-            return Err(Error::Data { column: "the data".into(), reason });
+            return Err(Error::rows(DataProblem::NoRows));
         }
         self.columns.iter().try_for_each(|counts| counts.check(self.rows))?;
         if let Some(counts) = self.columns.iter().rfind(|counts| self.weight.as_ref() == Some(&counts.name)) {
@@ -440,30 +435,23 @@ impl PreflightReport {
     fn check_label(&self, label: &str) -> Result<()> {
         if !self.bad_labels.is_empty() {
             let wrong = self.bad_labels.iter().map(|(wrong, rows, example)| match example {
-                Some(example) => format!("{rows} are {wrong} ({example}, for one)"),
-                None => format!("{rows} are {wrong}"),
+                Some(example) => format!("{wrong} in {rows} rows (such as {example})"),
+                None => format!("{wrong} in {rows} rows"),
             });
             let wrong = wrong.collect::<Vec<_>>().join(", ");
-            let reason = format!("of {} labels {wrong}; classes are 0, 1, 2 … (a StringIndexer makes them)", self.rows);
-            return Err(Error::data(label, reason));
+            return Err(Error::values(label, "classes 0, 1, 2 … (a StringIndexer makes them)", wrong));
         }
         if let (Some(names), Some(last)) = (&self.class_names, self.classes.last())
             && last.label >= names.len()
         {
-            let reason = format!(
-                "label {} in {} rows, where the column's metadata names {} classes, from 0",
-                last.label,
-                last.rows,
-                names.len()
-            );
-            return Err(Error::data(label, reason));
+            let expected = format!("one of the {} classes that the column's metadata names, from 0", names.len());
+            return Err(Error::values(label, expected, format!("{} in {} rows", last.label, last.rows)));
         }
         match self.classes.as_slice() {
             [only] => {
                 let name = self.class_names.as_ref().and_then(|names| names.get(only.label));
                 let name = name.map(|name| format!(" (`{name}`)")).unwrap_or_default();
-                let reason = format!("all {} rows are of one class, {}{name}; two are needed", only.rows, only.label);
-                Err(Error::data(label, reason))
+                Err(Error::data(label, DataProblem::OneClass { class: Some(format!("{}{name}", only.label)) }))
             }
             _ => Ok(()),
         }

@@ -9,21 +9,22 @@ use arrow::{
 
 use crate::{Error, Result};
 
-type Work = Box<dyn FnMut(&RecordBatch) -> Result<RecordBatch> + Send>;
+type PreparedStage = Box<dyn FnMut(&RecordBatch) -> Result<RecordBatch> + Send>;
 
-/// A fitted stage, or a whole pipeline, made ready for rows of one schema in this process: what depends on the schema is done
-/// once, expressions are compiled and networks lie on their devices.
+/// A fitted stage, or a whole pipeline, made ready for rows of one schema in this process: what depends on the schema
+/// is done once, expressions are compiled and networks lie on their devices.
 ///
 /// For services that score a few rows at a time. Use one per thread; making one costs about as much as scoring
 /// a few thousand rows. Needs no server.
 pub struct RowScorer {
     input: SchemaRef,
     output: SchemaRef,
-    work: Work,
+    work: PreparedStage,
 }
 
 impl RowScorer {
-    /// A scorer of rows of the schema `input` by a function. What it gives of no rows tells the schema of its outputs.
+    /// Returns a scorer of rows of the schema `input` by a function. What it gives of no rows tells the schema of its
+    /// outputs.
     ///
     /// # Errors
     /// The error of `function` for an empty batch.
@@ -35,17 +36,17 @@ impl RowScorer {
         Ok(Self { input: input.clone(), output, work: Box::new(work) })
     }
 
-    /// The schema of scored rows.
+    /// Returns the schema of scored rows.
     pub fn schema(&self) -> &SchemaRef {
         &self.output
     }
 
-    /// The rows with the columns of the stage, computed on this thread.
+    /// Returns the rows with the columns of the stage, computed on this thread.
     ///
     /// # Errors
     /// [`Error::Schema`] for rows of another schema than the scorer was made for; else as
-    /// [`Transformer::transform_batch`](super::Transformer::transform_batch). A row that cannot be used is named by how many
-    /// rows the scorer was given before it. The scorer can be used again.
+    /// [`Transformer::transform_batch`](super::Transformer::transform_batch). A row that cannot be used is named by how
+    /// many rows the scorer was given before it. The scorer can be used again.
     pub fn score_rows(&mut self, rows: &RecordBatch) -> Result<RecordBatch> {
         self.check(rows)?;
         let scored = (self.work)(rows)?;

@@ -12,8 +12,8 @@ use super::{
         Bucketizer, ImputerModel, IndexToString, MaxAbsScalerModel, MinMaxScalerModel, Normalizer, OneHotEncoderModel,
         RobustScalerModel, SqlTransformer, StandardScalerModel, StringIndexerModel, VectorAssembler,
     },
-    learning::{Element, Elements, Learning},
-    local::Rows,
+    learning::{AggregateFit, ElementExpr, ElementExprs},
+    local::LocalBatch,
     operator::RemoteTransformer,
     row_scorer::RowScorer,
     rows::{Repartition, Split, TimeSplitModel},
@@ -26,14 +26,14 @@ use crate::{
 
 /// Adds columns to a frame.
 pub trait Transformer: Any + Debug + Send + Sync {
-    /// The frame with the stage's columns. It may ask the cluster about the plan; rows are read only by actions on
-    /// the result, unless the stage says otherwise.
+    /// Returns the frame with the stage's columns. It may ask the cluster about the plan; rows are read only by actions
+    /// on the result, unless the stage says otherwise.
     ///
     /// # Errors
     /// As [`transform_schema`](Self::transform_schema); also [`Error::Server`] and [`Error::Unreachable`].
     fn transform<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<DataFrame>>;
 
-    /// The schema that [`transform`](Self::transform) gives for a frame of this one, without a round trip.
+    /// Returns the schema that [`transform`](Self::transform) gives for a frame of this one, without a round trip.
     ///
     /// Metadata that only the data can tell (the length of a vector, say) may be missing from it.
     ///
@@ -43,8 +43,7 @@ pub trait Transformer: Any + Debug + Send + Sync {
     fn transform_schema(&self, schema: &Schema) -> Result<Schema>;
 
     /// Returns its work, if it treats each row by itself and its steps follow from the schema, so that the cluster and
-    /// this
-    /// process compute the same. `None` for a stage that works on the cluster only.
+    /// this process compute the same. `None` for a stage that works on the cluster only.
     ///
     /// # Errors
     /// As [`transform_schema`](Self::transform_schema).
@@ -53,20 +52,20 @@ pub trait Transformer: Any + Debug + Send + Sync {
     }
 
     /// Appends the stage's columns to a local batch, without a server: the same values as
-    /// [`transform`](Self::transform) gives for
-    /// the same rows, bit for bit, as Spark computes with ANSI rules (`spark.sql.ansi.enabled`, Spark's default).
+    /// [`transform`](Self::transform) gives for the same rows, bit for bit, as Spark computes with ANSI rules
+    /// (`spark.sql.ansi.enabled`, Spark's default).
     ///
-    /// Columns are read as [`Session::create_dataframe`](crate::session::Session::create_dataframe) would send them; all
-    /// pass through as they are. Vectors come in the struct form in which they stream from Spark, `ml_attr` is in the
-    /// fields' metadata under [`METADATA_KEY`](crate::dataframe::METADATA_KEY). All rows are computed at once, whether the
-    /// outputs are used or not.
+    /// Columns are read as [`Session::create_dataframe`](crate::session::Session::create_dataframe) would send them;
+    /// all pass through as they are. Vectors come in the struct form in which they stream from Spark, `ml_attr` is in
+    /// the fields' metadata under [`METADATA_KEY`](crate::dataframe::METADATA_KEY). All rows are computed at once,
+    /// whether the outputs are used or not.
     ///
     /// # Errors
-    /// As [`transform_schema`](Self::transform_schema); [`Error::Data`] for a row that fails the stage on the cluster too,
-    /// with the same message, or whose result depends on the version of the cluster's Java; [`Error::Param`] for a stage
-    /// that works on the cluster only, by its name.
+    /// As [`transform_schema`](Self::transform_schema); [`Error::Data`] for a row that fails the stage on the cluster
+    /// too, with the same message, or whose result depends on the version of the cluster's Java; [`Error::Param`] for a
+    /// stage that works on the cluster only, by its name.
     fn transform_batch(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let rows = Rows::new(batch)?;
+        let rows = LocalBatch::new(batch)?;
         let after = self.transform_schema(rows.schema())?;
         match self.batch_steps(rows.schema())? {
             Some(steps) => rows.apply(&steps, &after),
@@ -74,8 +73,8 @@ pub trait Transformer: Any + Debug + Send + Sync {
         }
     }
 
-    /// The [`steps`](Self::steps) as this process takes them, where its form of a result is another than the cluster's: vectors
-    /// are dense.
+    /// Returns the [`steps`](Self::steps) as this process takes them, where its form of a result is another than the
+    /// cluster's: vectors are dense.
     ///
     /// # Errors
     /// As [`transform_schema`](Self::transform_schema).
@@ -83,13 +82,13 @@ pub trait Transformer: Any + Debug + Send + Sync {
         self.steps(schema)
     }
 
-    /// The stage made ready for many small batches of one schema: [`transform_batch`](Self::transform_batch), with what
-    /// depends on the schema done once.
+    /// Returns the stage made ready for many small batches of one schema: [`transform_batch`](Self::transform_batch),
+    /// with what depends on the schema done once.
     ///
     /// # Errors
     /// As [`transform_batch`](Self::transform_batch) of no rows.
     fn row_scorer(&self, schema: &SchemaRef) -> Result<RowScorer> {
-        let rows = Rows::new(&RecordBatch::new_empty(schema.clone()))?;
+        let rows = LocalBatch::new(&RecordBatch::new_empty(schema.clone()))?;
         let after = self.transform_schema(rows.schema())?;
         match self.batch_steps(rows.schema())? {
             Some(steps) => {
@@ -103,33 +102,33 @@ pub trait Transformer: Any + Debug + Send + Sync {
         }
     }
 
-    /// The columns it reads, if it only adds columns, each row by itself: then stages after it may be fitted before it
-    /// is applied. `None` if rows or columns may disappear, or if the columns are unknown.
+    /// Returns the columns it reads, if it only adds columns, each row by itself: then stages after it may be fitted
+    /// before it is applied. `None` if rows or columns may disappear, or if the columns are unknown.
     fn reads(&self) -> Option<Vec<String>> {
         None
     }
 
     /// Returns whether [`transform_schema`](Self::transform_schema) knows all output columns. `false` for a stage
     /// that only the server knows: the stages after it are checked once it has been applied.
-    fn foresees(&self) -> bool {
+    fn has_known_schema(&self) -> bool {
         true
     }
 
     /// Outputs by name, each with its numbers as expressions of the columns of a frame of this schema; without those of
     /// which that is unknown. `known` has the expressions of earlier columns' numbers.
-    fn elements(&self, _schema: &Schema, _known: &Elements) -> Vec<(String, Vec<Element>)> {
+    fn elements(&self, _schema: &Schema, _known: &ElementExprs) -> Vec<(String, Vec<ElementExpr>)> {
         Vec::new()
     }
 
-    /// The stage as data, if it is one of this crate's; such stages can be saved with a model.
+    /// Returns the stage as data, if it is one of this crate's; such stages can be saved with a model.
     fn native(&self) -> Option<NativeStage> {
         None
     }
 
-    /// A copy of the stage.
+    /// Returns a copy of the stage.
     fn duplicate(&self) -> Box<dyn Transformer>;
 
-    /// The stage itself, for a downcast.
+    /// Returns the stage itself, for a downcast.
     fn as_any(&self) -> &dyn Any;
 }
 
@@ -141,7 +140,7 @@ pub(super) fn on_the_cluster_only(stage: &str) -> Error {
 
 /// A fitted estimator: a transformer.
 pub trait Model: Transformer {
-    /// The model as the transformer that it is.
+    /// Returns the model as the transformer that it is.
     fn into_transformer(self: Box<Self>) -> Box<dyn Transformer>;
 }
 
@@ -161,27 +160,26 @@ pub trait Estimator: Any + Debug + Send + Sync {
     /// As [`Transformer::transform_schema`].
     fn transform_schema(&self, schema: &Schema) -> Result<Schema>;
 
-    /// The columns it reads, if its model only adds columns; as [`Transformer::reads`].
+    /// Returns the columns it reads, if its model only adds columns; as [`Transformer::reads`].
     fn reads(&self) -> Option<Vec<String>> {
         None
     }
 
-    /// As [`Transformer::foresees`], of the fitted model.
-    fn foresees(&self) -> bool {
+    /// As [`Transformer::has_known_schema`], of the fitted model.
+    fn has_known_schema(&self) -> bool {
         true
     }
 
     /// Returns its queries about the rows of a frame of this schema, if aggregates are all it needs: a pipeline runs
-    /// those of several
-    /// stages in one query. `None` if only [`fit`](Self::fit) will do.
+    /// those of several stages in one query. `None` if only [`fit`](Self::fit) will do.
     ///
     /// # Errors
     /// As [`transform_schema`](Self::transform_schema).
-    fn learning(&self, _schema: &Schema, _elements: &Elements) -> Result<Option<Learning>> {
+    fn learning(&self, _schema: &Schema, _elements: &ElementExprs) -> Result<Option<AggregateFit>> {
         Ok(None)
     }
 
-    /// The stage itself, for a downcast.
+    /// Returns the stage itself, for a downcast.
     fn as_any(&self) -> &dyn Any;
 }
 
@@ -203,8 +201,8 @@ macro_rules! plain_data {
 }
 pub(super) use plain_data;
 
-/// Implements the methods that are alike in every estimator that needs nothing but the answers to its `questions`; in an
-/// `impl Estimator`.
+/// Implements the methods that are alike in every estimator that needs nothing but the answers to its `questions`; in
+/// an `impl Estimator`.
 macro_rules! learn_by_questions {
     () => {
         fn fit<'a>(
@@ -221,8 +219,8 @@ macro_rules! learn_by_questions {
         fn learning(
             &self,
             schema: &$crate::dataframe::Schema,
-            _elements: &$crate::ml::learning::Elements,
-        ) -> $crate::Result<Option<$crate::ml::learning::Learning>> {
+            _elements: &$crate::ml::learning::ElementExprs,
+        ) -> $crate::Result<Option<$crate::ml::learning::AggregateFit>> {
             self.transform_schema(schema)?;
             self.questions(schema).map(Some)
         }
@@ -279,7 +277,7 @@ pub enum NativeStage {
 }
 
 impl NativeStage {
-    /// The stage, ready to transform.
+    /// Returns the stage, ready to transform.
     pub fn into_transformer(self) -> Box<dyn Transformer> {
         match self {
             NativeStage::StringIndexerModel(stage) => Box::new(stage),
@@ -315,7 +313,7 @@ impl NativeStage {
         })
     }
 
-    /// The stage's JSON form.
+    /// Returns the stage's JSON form.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("a stage is plain data with text keys")
     }

@@ -28,7 +28,7 @@ impl Step {
     }
 }
 
-/// The frame after these steps.
+/// Returns the frame after these steps.
 pub(super) fn apply(frame: &DataFrame, steps: Vec<Step>) -> DataFrame {
     steps.into_iter().fold(frame.clone(), |frame, step| match step {
         Step::Filter(condition) => frame.filter(condition),
@@ -37,7 +37,7 @@ pub(super) fn apply(frame: &DataFrame, steps: Vec<Step>) -> DataFrame {
     })
 }
 
-/// The frame after a stage's steps, which may name fields within structs.
+/// Returns the frame after a stage's steps, which may name fields within structs.
 pub(super) fn apply_stage(stage: &dyn Transformer, frame: &DataFrame, schema: &Schema) -> Result<Option<DataFrame>> {
     let nested = NestedFields::of(schema);
     let (open, schema) = nested.open(frame, schema);

@@ -23,14 +23,14 @@ pub(super) fn check_names<'a>(
     let mut taken: HashSet<&str> = existing.into_iter().collect();
     match added.into_iter().find(|name| !taken.insert(name)) {
         Some(name) => {
-            let expected = format!("no column of this name: {what} there");
+            let expected = format!("no column of this name: {what} in its place");
             Err(Error::schema(name, expected, "one; drop it or name the output otherwise"))
         }
         None => Ok(()),
     }
 }
 
-/// The schema with these columns behind its own.
+/// Returns the schema with these columns behind its own.
 pub(super) fn appended(before: &Schema, columns: Vec<(&str, DataType)>, nullable: bool) -> SchemaRef {
     let mut fields = before.fields().to_vec();
     fields.extend(columns.into_iter().map(|(name, data_type)| Arc::new(Field::new(name, data_type, nullable))));

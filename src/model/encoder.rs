@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{History, append};
 use crate::{
-    Error, Result,
+    DataProblem, Error, Result,
     nn::{DeviceName, Mode, NetworkSpec, Sequential, Weights},
     stream::{RecordStream, plain_schema},
     tensor::{Columns, FeatureReader, OnInvalid, rows_at_once},
@@ -67,7 +67,7 @@ impl Default for Encoded {
 }
 
 impl Encoded {
-    /// The columns that are on, each with its type.
+    /// Returns the columns that are on, each with its type.
     pub fn columns(&self) -> Vec<(&str, DataType)> {
         let list = || DataType::List(Arc::new(Field::new_list_field(DataType::Float32, false)));
         let columns = [
@@ -133,17 +133,17 @@ impl Encoder {
         Ok(Self { spec, weights, columns, layer_index, history })
     }
 
-    /// The network, from input to reconstruction.
+    /// Returns the network, from input to reconstruction.
     pub fn spec(&self) -> &NetworkSpec {
         &self.spec
     }
 
-    /// The weights, sorted by name.
+    /// Returns the weights, sorted by name.
     pub fn weights(&self) -> &Weights {
         &self.weights
     }
 
-    /// The columns it was trained on; encoding needs its features.
+    /// Returns the columns it was trained on; encoding needs its features.
     pub fn columns(&self) -> &Columns {
         &self.columns
     }
@@ -163,7 +163,7 @@ impl Encoder {
         self.spec.shapes().map_or(0, |shapes| shapes[self.layer_index].count())
     }
 
-    /// The layers up to the code, with their weights.
+    /// Returns the layers up to the code, with their weights.
     ///
     /// # Errors
     /// As [`NetworkSpec::split`]; an encoder that was put together has no reason to fail.
@@ -172,7 +172,7 @@ impl Encoder {
         Ok(first)
     }
 
-    /// Another layer's output as the code.
+    /// Sets another layer's output as the code.
     ///
     /// # Errors
     /// [`Error::Param`] when there are not so many layers.
@@ -183,8 +183,8 @@ impl Encoder {
 
     /// Appends the columns of `options` to every batch; all other columns pass through as they are.
     ///
-    /// Batches are encoded one at a time on a blocking thread of the Tokio runtime, in order, so memory stays bounded by
-    /// one batch. Dropping the stream stops the work and the stream behind it.
+    /// Batches are encoded one at a time on a blocking thread of the Tokio runtime, in order, so memory stays bounded
+    /// by one batch. Dropping the stream stops the work and the stream behind it.
     ///
     /// # Errors
     /// [`Error::Schema`] when the feature columns are missing or mistyped or an output exists already, [`Error::Param`]
@@ -193,11 +193,11 @@ impl Encoder {
     pub fn encode(&self, input: RecordStream, options: &EncodeOptions) -> Result<RecordStream> {
         let (schema, work) = self.work(input.schema(), options)?;
         let input = input.in_slices(self.rows_at_once());
-        Ok(append::batch_by_batch(schema, input, work, Work::batch))
+        Ok(append::batch_by_batch(schema, input, work, BatchEncoder::batch))
     }
 
-    /// Appends the columns to one batch, on this thread. The network is put on its device for this batch alone: many small
-    /// batches are better [streamed](Self::encode), or encoded by a [`RowScorer`](crate::ml::RowScorer).
+    /// Appends the columns to one batch, on this thread. The network is put on its device for this batch alone: many
+    /// small batches are better [streamed](Self::encode), or encoded by a [`RowScorer`](crate::ml::RowScorer).
     ///
     /// # Errors
     /// As [`encode`](Self::encode) and its stream.
@@ -213,7 +213,7 @@ impl Encoder {
     ) -> Result<impl FnMut(&RecordBatch) -> Result<RecordBatch> + Send + 'static> {
         let plain = plain_schema(input);
         let (schema, work) = self.work(&plain, options)?;
-        Ok(append::batches(plain != *input, schema, self.rows_at_once(), work, Work::batch))
+        Ok(append::batches(plain != *input, schema, self.rows_at_once(), work, BatchEncoder::batch))
     }
 
     fn rows_at_once(&self) -> usize {
@@ -221,14 +221,14 @@ impl Encoder {
     }
 
     /// Returns the worker that encodes batches of a schema, and the schema of the encoded ones.
-    fn work(&self, before: &Schema, options: &EncodeOptions) -> Result<(SchemaRef, Work)> {
+    fn work(&self, before: &Schema, options: &EncodeOptions) -> Result<(SchemaRef, BatchEncoder)> {
         options.outputs.check(before.fields().iter().map(|field| field.name().as_str()))?;
         let schema = append::appended(before, options.outputs.columns(), options.on_invalid == OnInvalid::Keep);
         let device = options.device.open()?;
         let [first, second] = self.spec.split(&self.weights, self.layer_index)?;
         let outputs = &options.outputs;
         let decodes = !(outputs.reconstruction.is_empty() && outputs.error.is_empty());
-        let work = Work {
+        let work = BatchEncoder {
             encoder: Sequential::load(&first.0, &first.1, &device)?,
             decoder: decodes.then(|| Sequential::load(&second.0, &second.1, &device)).transpose()?,
             reader: FeatureReader::of(before, &self.columns)?.with_width(self.spec.inputs.count())?,
@@ -241,7 +241,7 @@ impl Encoder {
 }
 
 /// Encodes the batches of one stream.
-struct Work {
+struct BatchEncoder {
     encoder: Sequential,
     decoder: Option<Sequential>,
     reader: FeatureReader,
@@ -258,13 +258,15 @@ struct Made {
     errors: Vec<f64>,
 }
 
-impl Work {
+impl BatchEncoder {
     fn batch(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
         let mut block = self.reader.read(batch)?;
         let inputs = self.encoder.spec().inputs.count();
         if block.rows > 0 && self.reader.width().is_some_and(|width| width != inputs) {
-            let found = format!("rows have {} values; the network takes {inputs}", block.width);
-            return Err(Error::data(&self.reader.names(), found));
+            return Err(Error::data(
+                &self.reader.names(),
+                DataProblem::Length { expected: inputs, found: block.width },
+            ));
         }
         match self.options.on_invalid {
             OnInvalid::Error => {

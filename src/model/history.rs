@@ -66,12 +66,12 @@ pub struct Evaluation {
 }
 
 impl History {
-    /// The last epoch's record; none when no epoch was completed.
+    /// Returns the last epoch's record; none when no epoch was completed.
     pub fn last(&self) -> Option<&EpochRecord> {
         self.epochs.last()
     }
 
-    /// A finished classifier's accuracy on the rows held out.
+    /// Returns a finished classifier's accuracy on the rows held out.
     pub fn held_out_accuracy(&self) -> Option<f64> {
         self.held_out.as_ref().map(ConfusionMatrix::accuracy)
     }

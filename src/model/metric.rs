@@ -18,7 +18,7 @@ pub enum Metric {
 }
 
 impl Metric {
-    /// Its name in tables and plots.
+    /// Returns its name in tables and plots.
     pub fn name(self) -> &'static str {
         match self {
             Metric::Accuracy => "accuracy",
@@ -28,7 +28,7 @@ impl Metric {
         }
     }
 
-    /// The best value there is.
+    /// Returns the best value there is.
     pub fn best(self) -> f64 {
         if self.is_share() { 1.0 } else { 0.0 }
     }
@@ -38,12 +38,12 @@ impl Metric {
         matches!(self, Metric::Accuracy | Metric::LabelAccuracy)
     }
 
-    /// A value for people: shares in percent.
+    /// Returns a value for people: shares in percent.
     pub fn show(self, value: f64) -> String {
         if self.is_share() { format!("{:.1} %", 100.0 * value) } else { format!("{value:.4}") }
     }
 
-    /// The figure from its sum over `count` values.
+    /// Returns the figure from its sum over `count` values.
     pub(crate) fn of(self, sum: f64, count: f64) -> f64 {
         let mean = sum / count.max(1.0);
         if self == Metric::Rmse { mean.sqrt() } else { mean }
@@ -56,7 +56,7 @@ impl Metric {
 pub struct ConfusionMatrix(Vec<Vec<u64>>);
 
 impl ConfusionMatrix {
-    /// No rows yet, of so many classes.
+    /// Creates a matrix of so many classes, without rows.
     pub fn new(classes: usize) -> Self {
         Self(vec![vec![0; classes]; classes])
     }
@@ -69,7 +69,7 @@ impl ConfusionMatrix {
         self.0[truth][predicted] += 1;
     }
 
-    /// One line per true class.
+    /// Returns one line per true class.
     pub fn counts(&self) -> &[Vec<u64>] {
         &self.0
     }
@@ -79,7 +79,7 @@ impl ConfusionMatrix {
         self.0.iter().flatten().sum()
     }
 
-    /// The share of rows on the diagonal; NaN without rows.
+    /// Returns the share of rows on the diagonal; NaN without rows.
     pub fn accuracy(&self) -> f64 {
         let right: u64 = self.0.iter().enumerate().map(|(class, line)| line[class]).sum();
         right as f64 / self.rows() as f64

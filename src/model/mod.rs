@@ -29,7 +29,7 @@ use crate::{
 
 /// A trained network. It lives in the host's memory and is placed on a device to predict.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Model {
+pub struct TrainedNetwork {
     spec: NetworkSpec,
     weights: Weights,
     columns: Columns,
@@ -37,18 +37,18 @@ pub struct Model {
     history: History,
 }
 
-impl From<&Model> for Weights {
-    fn from(model: &Model) -> Self {
+impl From<&TrainedNetwork> for Weights {
+    fn from(model: &TrainedNetwork) -> Self {
         model.weights.clone()
     }
 }
 
-impl Model {
+impl TrainedNetwork {
     /// Puts a model together, checking that its parts fit each other.
     ///
     /// # Errors
-    /// [`Error::Network`](crate::Error::Network) when the weights do not fit the network, [`Error::Param`](crate::Error::Param) when its outputs are not as many as the
-    /// task needs.
+    /// [`Error::Network`](crate::Error::Network) when the weights do not fit the network,
+    /// [`Error::Param`](crate::Error::Param) when its outputs are not as many as the task needs.
     pub fn new(
         spec: NetworkSpec,
         weights: Weights,
@@ -62,17 +62,17 @@ impl Model {
         Ok(Self { spec, weights, columns, task, history })
     }
 
-    /// The network.
+    /// Returns the network.
     pub fn spec(&self) -> &NetworkSpec {
         &self.spec
     }
 
-    /// The weights, sorted by name.
+    /// Returns the weights, sorted by name.
     pub fn weights(&self) -> &Weights {
         &self.weights
     }
 
-    /// The columns it was trained on; prediction needs its features.
+    /// Returns the columns it was trained on; prediction needs its features.
     pub fn columns(&self) -> &Columns {
         &self.columns
     }

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use super::{EncodeOptions, Encoder, Link, Model, PredictOptions, Task};
+use super::{EncodeOptions, Encoder, Link, PredictOptions, Task, TrainedNetwork};
 use crate::{
     Error, Result,
-    nn::{Attribute, FEATURES, Graph, InputShape, LENGTHS, Onnx, Side, data_type},
+    nn::{FEATURES, Graph, InputShape, LENGTHS, Onnx, OnnxAttribute, Side, data_type},
     tensor::Columns,
 };
 
-impl Model {
+impl TrainedNetwork {
     /// Writes the model to an ONNX file (operators of version 20, format 9), which `onnxruntime` and others read.
     ///
     /// | input | type | |
@@ -27,14 +27,13 @@ impl Model {
     /// | | double | `(rows)`, or `(rows, values)` of several, in the targets' own units |
     /// | `predictedLabel` | string | `(rows)`: the class's name; of classes alone |
     ///
-    /// The file's metadata name the columns (`columns`) and classes, labels or values (`names`), as JSON. Weights of more than
-    /// 1 GiB go to a file `<name>.data` beside it. Files are replaced whole. Preparing stages, readers of images and texts,
-    /// and what is done with invalid rows are not part of it.
+    /// The file's metadata name the columns (`columns`) and classes, labels or values (`names`), as JSON. Weights of
+    /// more than 1 GiB go to a file `<name>.data` beside it. Files are replaced whole. Preparing stages, readers of
+    /// images and texts, and what is done with invalid rows are not part of it.
     ///
     /// # Errors
-    /// [`Error::Network`] for a network of a user's own; [`Error::Param`] for bad thresholds; [`Error::Schema`] for outputs of one
-    /// name; [`Error::Io`] when a file cannot be
-    /// written.
+    /// [`Error::Network`] for a network of a user's own; [`Error::Param`] for bad thresholds; [`Error::Schema`] for
+    /// outputs of one name; [`Error::Io`] when a file cannot be written.
     pub fn write_onnx(&self, path: impl AsRef<Path>, options: &PredictOptions) -> Result<()> {
         options.check(self.task())?;
         options.outputs.check([FEATURES, LENGTHS])?;
@@ -42,7 +41,7 @@ impl Model {
         let layers = &self.spec().layers;
         let name = onnx.graph.layers(layers, &self.spec().shapes()?, 0..layers.len(), "", rows)?.name;
         let scores = Scores { name, count: self.spec().outputs };
-        let found = Head { graph: &mut onnx.graph, options }.outputs(self.task(), scores);
+        let found = OnnxHead { graph: &mut onnx.graph, options }.outputs(self.task(), scores);
         if found == 0 {
             return Err(nothing());
         }
@@ -52,11 +51,11 @@ impl Model {
 }
 
 impl Encoder {
-    /// Writes the encoder to an ONNX file, as [`Model::write_onnx`] does. The outputs are the code, the reconstruction (both
-    /// float, a row's values side by side) and the error (double), as `options` call them.
+    /// Writes the encoder to an ONNX file, as [`TrainedNetwork::write_onnx`] does. The outputs are the code, the
+    /// reconstruction (both float, a row's values side by side) and the error (double), as `options` call them.
     ///
     /// # Errors
-    /// As [`Model::write_onnx`]; [`Error::Schema`] for outputs of one name.
+    /// As [`TrainedNetwork::write_onnx`]; [`Error::Schema`] for outputs of one name.
     pub fn write_onnx(&self, path: impl AsRef<Path>, options: &EncodeOptions) -> Result<()> {
         let outputs = &options.outputs;
         outputs.check([FEATURES, LENGTHS])?;
@@ -65,7 +64,7 @@ impl Encoder {
         let (layers, shapes, cut) = (&self.spec().layers, self.spec().shapes()?, self.layer_index());
         let code = graph.layers(layers, &shapes, 0..cut, "", rows)?;
         if !outputs.code.is_empty() {
-            let flat = graph.node("Flatten", &[&code.name], vec![("axis", Attribute::Int(1))]);
+            let flat = graph.node("Flatten", &[&code.name], vec![("axis", OnnxAttribute::Int(1))]);
             graph.output(&outputs.code, &flat, data_type::FLOAT, &wide(self.code_width()));
         }
         let restores = [&outputs.reconstruction, &outputs.error].into_iter().any(|name| !name.is_empty());
@@ -76,7 +75,7 @@ impl Encoder {
                 graph.output(&outputs.reconstruction, &restored, data_type::FLOAT, &sides);
             }
             if !outputs.error.is_empty() {
-                let flat = graph.node("Flatten", &[&input], vec![("axis", Attribute::Int(1))]);
+                let flat = graph.node("Flatten", &[&input], vec![("axis", OnnxAttribute::Int(1))]);
                 let [flat, restored] = [flat, restored].map(|value| graph.cast(&value, data_type::DOUBLE));
                 let difference = graph.node("Sub", &[&flat, &restored], Vec::new());
                 let squares = graph.node("Mul", &[&difference, &difference], Vec::new());
@@ -119,12 +118,12 @@ struct Scores {
 }
 
 /// Outputs made of the scores.
-struct Head<'a, 'b> {
+struct OnnxHead<'a, 'b> {
     graph: &'a mut Graph<'b>,
     options: &'a PredictOptions,
 }
 
-impl Head<'_, '_> {
+impl OnnxHead<'_, '_> {
     /// Adds the outputs of a task, and returns how many.
     fn outputs(&mut self, task: &Task, scores: Scores) -> usize {
         let (names, sides) = (&self.options.outputs, wide(scores.count));
@@ -132,26 +131,26 @@ impl Head<'_, '_> {
         let mut outputs = Vec::new();
         match task {
             Task::Classes { names: classes } => {
-                let chances = self.graph.node("Softmax", &[&scores], vec![("axis", Attribute::Int(1))]);
-                let chosen = self.chosen(&chances);
+                let probabilities = self.graph.node("Softmax", &[&scores], vec![("axis", OnnxAttribute::Int(1))]);
+                let chosen = self.chosen(&probabilities);
                 outputs.push((&names.raw_prediction, scores, data_type::FLOAT, sides.clone()));
-                outputs.push((&names.probability, chances, data_type::FLOAT, sides));
+                outputs.push((&names.probability, probabilities, data_type::FLOAT, sides));
                 if !names.predicted_label.is_empty() {
                     let classes = self.graph.texts(classes);
-                    let label = self.graph.node("Gather", &[&classes, &chosen], vec![("axis", Attribute::Int(0))]);
+                    let label = self.graph.node("Gather", &[&classes, &chosen], vec![("axis", OnnxAttribute::Int(0))]);
                     outputs.push((&names.predicted_label, label, data_type::STRING, vec![Side::Any("rows")]));
                 }
                 outputs.push((&names.prediction, chosen, data_type::INT64, vec![Side::Any("rows")]));
             }
             Task::Labels { .. } => {
-                let chances = self.graph.node("Sigmoid", &[&scores], Vec::new());
+                let probabilities = self.graph.node("Sigmoid", &[&scores], Vec::new());
                 let least = self.options.thresholds.clone().unwrap_or_else(|| vec![0.5; count]);
                 let least: Vec<f32> = least.iter().map(|&least| least as f32).collect();
                 let least = self.graph.floats(&[count], &least);
-                let has = self.graph.node("Greater", &[&chances, &least], Vec::new());
+                let has = self.graph.node("Greater", &[&probabilities, &least], Vec::new());
                 let has = self.graph.cast(&has, data_type::INT64);
                 outputs.push((&names.raw_prediction, scores, data_type::FLOAT, sides.clone()));
-                outputs.push((&names.probability, chances, data_type::FLOAT, sides.clone()));
+                outputs.push((&names.probability, probabilities, data_type::FLOAT, sides.clone()));
                 outputs.push((&names.prediction, has, data_type::INT64, sides));
             }
             Task::Values { scaling, link, .. } => {
@@ -185,8 +184,8 @@ impl Head<'_, '_> {
     }
 
     /// Returns the class of the largest probability, or of the largest by its threshold.
-    fn chosen(&mut self, chances: &str) -> String {
-        let mut scaled = chances.to_owned();
+    fn chosen(&mut self, probabilities: &str) -> String {
+        let mut scaled = probabilities.to_owned();
         if let Some(thresholds) = &self.options.thresholds {
             let thresholds: Vec<f32> = thresholds.iter().map(|&threshold| threshold as f32).collect();
             let thresholds = self.graph.floats(&[thresholds.len()], &thresholds);
@@ -196,6 +195,10 @@ impl Head<'_, '_> {
             let none = self.graph.node("IsNaN", &[&scaled], Vec::new());
             scaled = self.graph.node("Where", &[&none, &lowest, &scaled], Vec::new());
         }
-        self.graph.node("ArgMax", &[&scaled], vec![("axis", Attribute::Int(1)), ("keepdims", Attribute::Int(0))])
+        self.graph.node(
+            "ArgMax",
+            &[&scaled],
+            vec![("axis", OnnxAttribute::Int(1)), ("keepdims", OnnxAttribute::Int(0))],
+        )
     }
 }

@@ -10,7 +10,7 @@ use arrow::{
 use serde::{Deserialize, Serialize};
 
 use self::scorer::Scorer;
-use super::{Model, Task, append};
+use super::{Task, TrainedNetwork, append};
 use crate::{
     Error, Result,
     nn::DeviceName,
@@ -26,7 +26,8 @@ pub struct Outputs {
     pub raw_prediction: String,
     /// Probability of each class or label, `array<double>`; of classifiers alone.
     pub probability: String,
-    /// The predicted class as a double from 0, or the value; `array<double>` of several values, or of labels that are 0 or 1.
+    /// The predicted class as a double from 0, or the value; `array<double>` of several values, or of labels that are 0
+    /// or 1.
     pub prediction: String,
     /// The predicted class's name, or the names of the labels that a row has; of classifiers alone.
     pub predicted_label: String,
@@ -47,7 +48,7 @@ impl Default for Outputs {
 }
 
 impl Outputs {
-    /// The prediction alone, as of networks that learn values.
+    /// Creates the prediction alone, as of networks that learn values.
     pub fn values() -> Self {
         let off = String::new;
         Self { raw_prediction: off(), probability: off(), predicted_label: off(), ..Self::default() }
@@ -72,8 +73,8 @@ impl Outputs {
 pub struct PredictOptions {
     /// Names of the columns.
     pub outputs: Outputs,
-    /// One threshold per class: the class with the largest `probability / threshold` is predicted, as in Spark ML. Or one
-    /// per label, in [0, 1]: labels of a larger probability are predicted, 0.5 without.
+    /// One threshold per class: the class with the largest `probability / threshold` is predicted, as in Spark ML. Or
+    /// one per label, in [0, 1]: labels of a larger probability are predicted, 0.5 without.
     pub thresholds: Option<Vec<f64>>,
     /// Policy for rows whose features cannot be used.
     pub on_invalid: OnInvalid,
@@ -121,7 +122,7 @@ impl PredictOptions {
     }
 }
 
-impl Model {
+impl TrainedNetwork {
     /// Appends prediction columns to every batch; all other columns pass through as they are.
     ///
     /// Batches are scored one at a time on a blocking thread of the Tokio runtime, in order, so memory stays bounded by

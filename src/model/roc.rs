@@ -40,7 +40,7 @@ impl RocCurve {
         Ok(Self { points })
     }
 
-    /// `(share of wrong rows taken, share of right rows found)`, from `(0, 0)` to `(1, 1)`.
+    /// Returns `(share of wrong rows taken, share of right rows found)`, from `(0, 0)` to `(1, 1)`.
     pub fn points(&self) -> &[(f64, f64)] {
         &self.points
     }

@@ -51,7 +51,7 @@ pub enum Link {
 }
 
 impl Link {
-    /// The value that an output stands for.
+    /// Returns the value that an output stands for.
     pub fn value(self, output: f64) -> f64 {
         match self {
             Link::Identity => output,
@@ -79,7 +79,7 @@ impl Scaling {
         rows.iter().zip(scales).map(|(value, (mean, std))| ((value - mean) / std) as f32).collect()
     }
 
-    /// The value of the `target`-th output in that target's own units.
+    /// Returns the value of the `target`-th output in that target's own units.
     pub fn undo(&self, target: usize, value: f64) -> f64 {
         value * self.std[target] + self.mean[target]
     }
@@ -92,7 +92,7 @@ impl From<Vec<String>> for Task {
 }
 
 impl Task {
-    /// The names of the outputs; none where the input is restored.
+    /// Returns the names of the outputs; none where the input is restored.
     pub fn names(&self) -> &[String] {
         match self {
             Task::Classes { names } | Task::Labels { names } | Task::Values { names, .. } => names,

@@ -2,12 +2,12 @@
 
 use super::{
     chain::Chain,
-    op::{Gradients, Kernel, Moments, Pass, Saved, room},
+    op::{Gradients, Kernel, Moments, Pass, SavedState, room},
 };
 
 /// Values of a row, and the kernels that they go through.
 #[derive(Debug, Clone)]
-pub(super) struct Way {
+pub(super) struct BranchKernels {
     /// Where its values begin, and how many there are.
     pub(super) parts: Vec<(usize, usize)>,
     pub(super) chain: Chain,
@@ -18,15 +18,15 @@ pub(super) struct Way {
 pub(super) struct Branches {
     /// Values of a row that go in.
     pub(super) inputs: usize,
-    pub(super) ways: Vec<Way>,
+    pub(super) ways: Vec<BranchKernels>,
 }
 
 impl Branches {
-    /// Each way's own tensors.
+    /// Returns each way's own tensors.
     fn params<'a>(&self, all: &[&'a [f32]]) -> Vec<Vec<&'a [f32]>> {
         let trained: usize = self.ways.iter().map(|way| way.chain.counts[0]).sum();
         let (mut first, mut second) = all.split_at(trained);
-        let own = |way: &Way| {
+        let own = |way: &BranchKernels| {
             let (trained, more) = first.split_at(way.chain.counts[0]);
             let (statistics, still) = second.split_at(way.chain.counts[1]);
             (first, second) = (more, still);
@@ -49,14 +49,14 @@ impl Kernel for Branches {
         self.ways.iter().map(|way| way.chain.outputs).sum()
     }
 
-    fn forward(&self, pass: Pass<'_>, y: &mut [f32], saved: &mut Saved) {
+    fn forward(&self, pass: Pass<'_>, y: &mut [f32], saved: &mut SavedState) {
         let (rows, outputs, params) = (pass.rows, self.outputs(), self.params(pass.params));
-        saved.inner.resize_with(self.ways.len(), Saved::default);
+        saved.inner.resize_with(self.ways.len(), SavedState::default);
         let mut at = 0;
-        for ((Way { parts, chain }, own), saved) in self.ways.iter().zip(&params).zip(&mut saved.inner) {
+        for ((BranchKernels { parts, chain }, own), saved) in self.ways.iter().zip(&params).zip(&mut saved.inner) {
             saved.between.resize_with(2, Vec::new);
-            saved.inner.resize_with(1, Saved::default);
-            let Saved { inner, between, .. } = saved;
+            saved.inner.resize_with(1, SavedState::default);
+            let SavedState { inner, between, .. } = saved;
             let ([inner], [x, z]) = (&mut inner[..], &mut between[..]) else { return };
             let (x, z) = (room(x, rows * chain.inputs), room(z, rows * chain.outputs));
             for (x, row) in x.chunks_exact_mut(chain.inputs).zip(pass.x.chunks_exact(self.inputs)) {
@@ -75,15 +75,22 @@ impl Kernel for Branches {
         }
     }
 
-    fn backward(&self, pass: Pass<'_>, _: &[f32], dy: &mut [f32], saved: &mut Saved, gradients: Gradients<'_, '_>) {
+    fn backward(
+        &self,
+        pass: Pass<'_>,
+        _: &[f32],
+        dy: &mut [f32],
+        saved: &mut SavedState,
+        gradients: Gradients<'_, '_>,
+    ) {
         let (rows, outputs, params) = (pass.rows, self.outputs(), self.params(pass.params));
         let Gradients { x: mut dx, params: mut rest } = gradients;
         if let Some(dx) = &mut dx {
             dx.fill(0.0);
         }
         let mut at = 0;
-        for ((Way { parts, chain }, own), saved) in self.ways.iter().zip(&params).zip(&mut saved.inner) {
-            let Saved { inner, between, upstream: [above, below], .. } = saved;
+        for ((BranchKernels { parts, chain }, own), saved) in self.ways.iter().zip(&params).zip(&mut saved.inner) {
+            let SavedState { inner, between, upstream: [above, below], .. } = saved;
             let ([inner], [x, z]) = (&mut inner[..], &mut between[..]) else { return };
             let (x, z) = (&x[..rows * chain.inputs], &z[..rows * chain.outputs]);
             let dz = room(above, z.len());
@@ -107,7 +114,7 @@ impl Kernel for Branches {
         }
     }
 
-    fn found<'a>(&self, saved: &'a Saved, rows: usize) -> Vec<Moments<'a>> {
+    fn found<'a>(&self, saved: &'a SavedState, rows: usize) -> Vec<Moments<'a>> {
         let (mut all, mut first) = (Vec::new(), 0);
         for (way, saved) in self.ways.iter().zip(&saved.inner) {
             let own = saved.inner.first().map(|inner| way.chain.found(inner, rows)).unwrap_or_default();

@@ -3,14 +3,14 @@
 use std::{mem, ops::Range};
 
 use super::{
-    op::{Gradients, Kernel, Moments, Pass, Saved, add_values, room},
-    stage::Stage,
+    op::{Gradients, Kernel, Moments, Pass, SavedState, add_values, room},
+    stage::KernelStage,
 };
 
 /// Kernels one after another, as a kernel.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Chain {
-    pub(super) stages: Vec<Stage>,
+    pub(super) stages: Vec<KernelStage>,
     /// Which of the chain's parameters, and which of its statistics, are a stage's own.
     pub(super) own: Vec<[Range<usize>; 2]>,
     /// Number of parameters and of statistics.
@@ -23,12 +23,12 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    /// The steps that rows have, or are padded to.
+    /// Returns the steps that rows have, or are padded to.
     fn steps(&self, pass: &Pass<'_>) -> usize {
         if pass.lengths.is_some() { pass.time(self.inputs) } else { self.time }
     }
 
-    /// A stage's own tensors of those of the chain.
+    /// Returns a stage's own tensors of those of the chain.
     fn params<'a>(&self, i: usize, all: &[&'a [f32]]) -> Vec<&'a [f32]> {
         let [trained, statistics] = self.own[i].clone();
         let after = &all[self.counts[0]..];
@@ -49,14 +49,14 @@ impl Kernel for Chain {
         self.outputs
     }
 
-    fn forward(&self, pass: Pass<'_>, y: &mut [f32], saved: &mut Saved) {
+    fn forward(&self, pass: Pass<'_>, y: &mut [f32], saved: &mut SavedState) {
         let (time, last) = (self.steps(&pass), self.stages.len().saturating_sub(1));
         if self.stages.is_empty() {
             y.copy_from_slice(pass.x);
             return;
         }
-        let Saved { inner, between, .. } = saved;
-        inner.resize_with(self.stages.len(), Saved::default);
+        let SavedState { inner, between, .. } = saved;
+        inner.resize_with(self.stages.len(), SavedState::default);
         between.resize_with(last, Vec::new);
         for (i, (stage, saved)) in self.stages.iter().zip(inner).enumerate() {
             let params = self.params(i, pass.params);
@@ -67,14 +67,21 @@ impl Kernel for Chain {
         }
     }
 
-    fn backward(&self, pass: Pass<'_>, y: &[f32], dy: &mut [f32], saved: &mut Saved, gradients: Gradients<'_, '_>) {
+    fn backward(
+        &self,
+        pass: Pass<'_>,
+        y: &[f32],
+        dy: &mut [f32],
+        saved: &mut SavedState,
+        gradients: Gradients<'_, '_>,
+    ) {
         let (time, last) = (self.steps(&pass), self.stages.len().saturating_sub(1));
         let Gradients { x: mut dx, params: mut rest } = gradients;
         if self.stages.is_empty() {
             dx.into_iter().for_each(|dx| dx.copy_from_slice(dy));
             return;
         }
-        let Saved { inner, between, upstream: [above, below], .. } = saved;
+        let SavedState { inner, between, upstream: [above, below], .. } = saved;
         for (i, (stage, saved)) in self.stages.iter().zip(inner).enumerate().rev() {
             let params = self.params(i, pass.params);
             let own = stage.pass(pass, time, if i == 0 { pass.x } else { &between[i - 1] }, &params);
@@ -88,9 +95,9 @@ impl Kernel for Chain {
         }
     }
 
-    fn found<'a>(&self, saved: &'a Saved, rows: usize) -> Vec<Moments<'a>> {
+    fn found<'a>(&self, saved: &'a SavedState, rows: usize) -> Vec<Moments<'a>> {
         let stages = self.stages.iter().zip(&self.own).zip(&saved.inner);
-        let of = |((stage, own), saved): ((&Stage, &[Range<usize>; 2]), &'a Saved)| {
+        let of = |((stage, own), saved): ((&KernelStage, &[Range<usize>; 2]), &'a SavedState)| {
             let first = own[1].start;
             stage.kernel.found(saved, rows).into_iter().map(move |m| Moments { place: first + m.place, ..m })
         };
@@ -106,7 +113,7 @@ pub(super) struct Sum {
 }
 
 impl Sum {
-    /// The tensors of the one and of the other.
+    /// Returns the tensors of the one and of the other.
     fn params<'a>(&self, all: &[&'a [f32]]) -> [Vec<&'a [f32]>; 2] {
         let ([a, c], [b, _]) = (self.inside.counts, self.beside.counts);
         let (trained, statistics) = all.split_at(a + b);
@@ -128,9 +135,9 @@ impl Kernel for Sum {
         self.inside.outputs
     }
 
-    fn forward(&self, pass: Pass<'_>, y: &mut [f32], saved: &mut Saved) {
+    fn forward(&self, pass: Pass<'_>, y: &mut [f32], saved: &mut SavedState) {
         let [inside, beside] = self.params(pass.params);
-        saved.inner.resize_with(2, Saved::default);
+        saved.inner.resize_with(2, SavedState::default);
         saved.between.resize_with(2, Vec::new);
         let ([first, second], [kept, other]) = (&mut saved.inner[..], &mut saved.between[..]) else { return };
         // The sum is not what comes out of the kernels, which their backward pass asks for.
@@ -146,9 +153,16 @@ impl Kernel for Sum {
         add_values(y, kept);
     }
 
-    fn backward(&self, pass: Pass<'_>, _: &[f32], dy: &mut [f32], saved: &mut Saved, gradients: Gradients<'_, '_>) {
+    fn backward(
+        &self,
+        pass: Pass<'_>,
+        _: &[f32],
+        dy: &mut [f32],
+        saved: &mut SavedState,
+        gradients: Gradients<'_, '_>,
+    ) {
         let [inside, beside] = self.params(pass.params);
-        let Saved { inner, between, upstream: [copy, through], .. } = saved;
+        let SavedState { inner, between, upstream: [copy, through], .. } = saved;
         let ([first, second], [kept, other]) = (&mut inner[..], &mut between[..]) else { return };
         let (Gradients { x: mut dx, params }, count) = (gradients, dy.len());
         let (own, others) = params.split_at_mut(self.inside.counts[0]);
@@ -169,7 +183,7 @@ impl Kernel for Sum {
         }
     }
 
-    fn found<'a>(&self, saved: &'a Saved, rows: usize) -> Vec<Moments<'a>> {
+    fn found<'a>(&self, saved: &'a SavedState, rows: usize) -> Vec<Moments<'a>> {
         let [first, second] = &saved.inner[..] else { return Vec::new() };
         let shifted = |m: Moments<'a>| Moments { place: self.inside.counts[1] + m.place, ..m };
         let beside = self.beside.found(second, rows).into_iter().map(shifted);

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     InputShape, LayerSpec, Network, NetworkLayer,
     describe::sized,
-    layer::Table,
-    spec::{BranchSpec, Part},
+    layer::Embedding,
+    spec::{BranchSpec, ColumnRange},
 };
 use crate::{Error, Result};
 
@@ -38,7 +38,7 @@ impl InputColumn {
         columns.into_iter().map(place).collect()
     }
 
-    /// A single number that tells so many categories apart.
+    /// Creates a column of one category, of so many.
     pub fn category(name: impl Into<String>, begin: usize, categories: usize) -> Self {
         Self { name: name.into(), begin, dims: Vec::new(), categories: Some(categories) }
     }
@@ -49,11 +49,11 @@ impl InputColumn {
     }
 }
 
-/// One way into a network: some of a row's columns, and the layers that they go through. What comes out is flattened and put
-/// beside what the other branches give.
+/// One way into a network: some of a row's columns, and the layers that they go through. What comes out is flattened
+/// and put beside what the other branches give.
 ///
 /// As JSON, in a layer `{"kind": "join", "branches": [...]}`: `{"columns": ["city", "plan"], "embed": {}}` or
-/// `{"columns": ["*"], "layers": [{"kind": "linear", "outputs": 8}]}`.
+/// `{"columns": ["*"], "layers": [{"kind": "linear", "out_features": 8}]}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Branch {
@@ -61,7 +61,7 @@ pub struct Branch {
     pub columns: Vec<String>,
     /// Set if each column is a category, replaced by a row of its embedding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub embed: Option<Embed>,
+    pub embed: Option<CategoryEmbedding>,
     /// The layers, first to last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub layers: Vec<NetworkLayer>,
@@ -70,13 +70,13 @@ pub struct Branch {
 /// Settings of the categories' embeddings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Embed {
+pub struct CategoryEmbedding {
     /// Number of categories of each column; those of its metadata unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub count: Option<usize>,
+    pub num_embeddings: Option<usize>,
     /// Numbers that stand for one; half as many as there are categories, rounded up, and 50 at most unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dims: Option<usize>,
+    pub embedding_dim: Option<usize>,
 }
 
 impl Branch {
@@ -87,10 +87,10 @@ impl Branch {
 
     /// Columns of categories, each with its own embedding.
     pub fn categories<N: Into<String>>(columns: impl IntoIterator<Item = N>) -> Self {
-        Self { embed: Some(Embed::default()), ..Self::numbers(columns) }
+        Self { embed: Some(CategoryEmbedding::default()), ..Self::numbers(columns) }
     }
 
-    /// All columns that no branch names.
+    /// Creates all columns that no branch names.
     pub fn rest() -> Self {
         Self::numbers([REST])
     }
@@ -103,8 +103,8 @@ impl Branch {
 }
 
 /// Numbers that stand for one of so many categories.
-pub(super) fn table(count: usize) -> Table {
-    Table::new(count, count.div_ceil(2).clamp(1, 50))
+pub(super) fn table(count: usize) -> Embedding {
+    Embedding::new(count, count.div_ceil(2).clamp(1, 50))
 }
 
 fn misfit(name: &str, got: impl Into<String>, fits: impl Into<String>) -> Error {
@@ -181,9 +181,10 @@ fn within(column: &InputColumn, at: usize) -> bool {
     (column.begin..column.begin + column.count()).contains(&at)
 }
 
-/// A branch with its sizes filled in.
+/// Returns a branch with its sizes filled in.
 fn fill(name: &str, branch: &Branch, columns: &[InputColumn]) -> Result<BranchSpec> {
-    let parts = columns.iter().map(|c| Part { name: c.name.clone(), begin: c.begin, count: c.count() }).collect();
+    let parts =
+        columns.iter().map(|c| ColumnRange { name: c.name.clone(), begin: c.begin, count: c.count() }).collect();
     let inputs = match columns {
         [only] if only.dims.len() > 1 => InputShape::from(only.dims.clone()),
         several => several.iter().map(InputColumn::count).sum::<usize>().into(),
@@ -197,11 +198,11 @@ fn fill(name: &str, branch: &Branch, columns: &[InputColumn]) -> Result<BranchSp
                 let got = format!("{called} of {} values", column.count());
                 return Err(misfit(name, got, "a category is one value"));
             }
-            let Some(count) = embed.count.or(column.categories) else {
+            let Some(count) = embed.num_embeddings.or(column.categories) else {
                 let fits = "a StringIndexer writes that, or `count` of the branch's `embed` says how many there are";
                 return Err(misfit(name, format!("{called}, whose metadata counts no categories"), fits));
             };
-            Ok(embed.dims.map_or_else(|| self::table(count), |dims| Table::new(count, dims)))
+            Ok(embed.embedding_dim.map_or_else(|| self::table(count), |dims| Embedding::new(count, dims)))
         };
         let lookup = LayerSpec::Categories { tables: columns.iter().map(table).collect::<Result<_>>()? };
         shape = lookup.after(&format!("{name}: 0 (categories)"), &shape)?;

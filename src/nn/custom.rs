@@ -18,7 +18,8 @@ use super::{InputShape, LayerSpec, Mode, spec::Initial};
 use crate::{Error, Result};
 
 /// A network, or a part of one, in plain candle code. [`register`] makes it known under a name, by which
-/// [`Network::custom`](super::Network::custom) uses it: in estimators, the trainer, model tables and scoring, on any device.
+/// [`Network::custom`](super::Network::custom) uses it: in estimators, the trainer, model tables and scoring, on any
+/// device.
 ///
 /// ```
 /// use candle_core::{Result, Tensor};
@@ -43,11 +44,10 @@ use crate::{Error, Result};
 /// # Ok::<(), tinderbox::Error>(())
 /// ```
 pub trait CustomNetwork: Send + Sync {
-    /// Builds it for rows of this shape from weights, which it asks for by name, shape and initialisation as candle's own
-    /// layers do. The module takes `(rows, …)` and gives `(rows, …)`; its `train` flag is set while training. It is
-    /// built anew
-    /// for every step: keep nothing in it. Its own dropout should draw from somewhere that can be seeded; candle's cannot
-    /// on the processor.
+    /// Builds it for rows of this shape from weights, which it asks for by name, shape and initialisation as candle's
+    /// own layers do. The module takes `(rows, …)` and gives `(rows, …)`; its `train` flag is set while training. It is
+    /// built anew for every step: keep nothing in it. Its own dropout should draw from somewhere that can be seeded;
+    /// candle's cannot on the processor.
     ///
     /// # Errors
     /// Whatever candle fails with; settings that cannot work.
@@ -56,8 +56,8 @@ pub trait CustomNetwork: Send + Sync {
 
 static KNOWN: RwLock<BTreeMap<String, Arc<dyn CustomNetwork>>> = RwLock::new(BTreeMap::new());
 
-/// Makes a network known under a name, for this process. Another of that name is replaced. A model that was saved with one
-/// can be loaded again once it is registered.
+/// Makes a network known under a name, for this process. Another of that name is replaced. A model that was saved with
+/// one can be loaded again once it is registered.
 pub fn register(name: impl Into<String>, network: impl CustomNetwork + 'static) {
     KNOWN.write().unwrap_or_else(PoisonError::into_inner).insert(name.into(), Arc::new(network));
 }
@@ -143,7 +143,7 @@ impl SimpleBackend for Recorder {
         let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match asked.iter().find(|weight| weight.name == name) {
             Some(known) if known.shape != shape.dims() => {
-                candle_core::bail!("weight `{name}` is asked for as {:?} and as {shape:?}", known.shape)
+                candle_core::bail!("weight `{name}` is requested as {:?} and as {shape:?}", known.shape)
             }
             Some(_) => {}
             None => asked.push(CustomWeight::new(name, &shape, init)),
@@ -152,7 +152,7 @@ impl SimpleBackend for Recorder {
     }
 
     fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> Candle<Tensor> {
-        candle_core::bail!("weight `{name}` is asked for without a shape")
+        candle_core::bail!("weight `{name}` is requested without a shape")
     }
 
     fn contains_tensor(&self, _: &str) -> bool {
@@ -168,7 +168,7 @@ impl SimpleBackend for Given {
         let tensor = self.get_unchecked(name, dtype, device)?;
         match *tensor.shape() == shape {
             true => Ok(tensor),
-            false => candle_core::bail!("weight `{name}` is {:?} and is asked for as {shape:?}", tensor.shape()),
+            false => candle_core::bail!("weight `{name}` is {:?} and is requested as {shape:?}", tensor.shape()),
         }
     }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Branch, InputColumn, InputShape, NetworkSpec,
-    layer::{Activation, Attention, Conv, ConvTranspose, Pool, Recurrent, Table},
+    layer::{Activation, Attention, Conv, ConvTranspose, Embedding, Pool, Recurrent},
 };
 use crate::Result;
 
@@ -21,13 +21,13 @@ pub(super) use resolve::sized;
 /// use tinderbox::nn::{Activation, Conv, Network, Pool};
 ///
 /// let small = Network::mlp([16, 16]);
-/// let tanh = Network::mlp([16, 16]).activation(Activation::Tanh).dropout(0.2);
-/// let by_layer = Network::new().linear(16).activate(Activation::Relu).drop_out(0.2).linear(8);
+/// let tanh = Network::mlp([16, 16]).with_activation(Activation::Tanh).with_dropout(0.2);
+/// let by_layer = Network::new().linear(16).activation(Activation::Relu).dropout(0.2).linear(8);
 /// # assert_ne!(small, tanh); assert_ne!(tanh, by_layer);
 ///
 /// let images = Network::new()
 ///     .conv2d(Conv { padding: 1, ..Conv::new(32, 3) })
-///     .activate(Activation::Relu)
+///     .activation(Activation::Relu)
 ///     .max_pool2d(Pool::new(2))
 ///     .resolve([1, 28, 28], 10)?;
 /// assert_eq!(images.outputs, 10);
@@ -51,7 +51,7 @@ pub enum NetworkLayer {
     /// A fully connected layer with a bias.
     Linear {
         /// Number of units.
-        outputs: usize,
+        out_features: usize,
     },
     /// An element-wise function.
     Activation {
@@ -106,14 +106,14 @@ pub enum NetworkLayer {
     RnnRelu(Recurrent),
     /// A block of self-attention over steps × values.
     Attention(Attention),
-    /// Lines of one table in the place of ids: PyTorch's `nn.Embedding`. The first layer; ids `(n)` become `(n, dims)`, a
-    /// step that is one id becomes `dims` numbers.
-    Embedding(Table),
+    /// Lines of one table in the place of ids: PyTorch's `nn.Embedding`. The first layer; ids `(n)` become `(n, dims)`,
+    /// a step that is one id becomes `dims` numbers.
+    Embedding(Embedding),
     /// Embeddings of a row's first values, each of which is a category; the other values follow them.
     /// The first layer.
     Categories {
         /// One a category, in the order of the values.
-        tables: Vec<Table>,
+        tables: Vec<Embedding>,
     },
     /// A network of the user's own, see [`CustomNetwork`](super::CustomNetwork).
     Custom {
@@ -131,8 +131,7 @@ pub enum NetworkLayer {
         dims: Vec<usize>,
     },
     /// The layers so far in the opposite order, each transposed: the decoder of an auto-encoder. Linear layers exchange
-    /// their
-    /// sizes, transposed convolutions undo convolutions and pooling in two dimensions.
+    /// their sizes, transposed convolutions undo convolutions and pooling in two dimensions.
     Mirror {
         /// True if they share the weights of linear layers and convolutions, with separate biases; not unless set.
         #[serde(default)]
@@ -143,8 +142,8 @@ pub enum NetworkLayer {
         /// Its position, flattening that was put in by itself counted.
         of: usize,
     },
-    /// Layers, and what goes into them added to what comes out (He et al., "Deep residual learning", 2016). Where they change
-    /// the shape, a 1×1 convolution of the stride that fits, or a linear layer, is put beside them by itself:
+    /// Layers, and what goes into them added to what comes out (He et al., "Deep residual learning", 2016). Where they
+    /// change the shape, a 1×1 convolution of the stride that fits, or a linear layer, is put beside them by itself:
     /// `{"kind": "residual", "layers": [{"kind": "conv2d", …}, …]}`.
     Residual {
         /// First to last.
@@ -166,7 +165,7 @@ pub(super) fn momentum() -> f64 {
 }
 
 impl Network {
-    /// A network without hidden layers: logistic regression.
+    /// Creates a network without hidden layers: logistic regression.
     pub fn new() -> Self {
         Self::default()
     }
@@ -177,13 +176,13 @@ impl Network {
         matches!(self.layers.first(), None | Some(NetworkLayer::Linear { .. })) && !self.layers.iter().any(mirrors)
     }
 
-    /// A multilayer perceptron: fully connected hidden layers of these sizes, each followed by a ReLU.
+    /// Creates a multilayer perceptron: fully connected hidden layers of these sizes, each followed by a ReLU.
     pub fn mlp(hidden: impl IntoIterator<Item = usize>) -> Self {
-        hidden.into_iter().fold(Self::new(), |net, outputs| net.linear(outputs).activate(Activation::Relu))
+        hidden.into_iter().fold(Self::new(), |net, outputs| net.linear(outputs).activation(Activation::Relu))
     }
 
-    /// A convolutional network for images: for each of `channels` a 3×3 convolution (padding 1), a ReLU and 2×2 max
-    /// pooling; then fully connected layers of sizes `hidden`, each with a ReLU.
+    /// Creates a convolutional network for images: for each of `channels` a 3×3 convolution (padding 1), a ReLU and 2×2
+    /// max pooling; then fully connected layers of sizes `hidden`, each with a ReLU.
     ///
     /// ```
     /// use tinderbox::nn::Network;
@@ -194,20 +193,22 @@ impl Network {
     /// ```
     pub fn cnn(channels: impl IntoIterator<Item = usize>, hidden: impl IntoIterator<Item = usize>) -> Self {
         let block = |net: Self, outputs| {
-            net.conv2d(Conv { padding: 1, ..Conv::new(outputs, 3) }).activate(Activation::Relu).max_pool2d(Pool::new(2))
+            net.conv2d(Conv { padding: 1, ..Conv::new(outputs, 3) })
+                .activation(Activation::Relu)
+                .max_pool2d(Pool::new(2))
         };
         let net = channels.into_iter().fold(Self::new(), block).flatten();
-        hidden.into_iter().fold(net, |net, outputs| net.linear(outputs).activate(Activation::Relu))
+        hidden.into_iter().fold(net, |net, outputs| net.linear(outputs).activation(Activation::Relu))
     }
 
-    /// A long short-term memory of this many units, whose last hidden state decides.
+    /// Creates a long short-term memory of this many units, whose last hidden state decides.
     ///
     /// ```
     /// use tinderbox::nn::{Network, Recurrent};
     ///
     /// let small = Network::lstm(64).resolve([50, 12], 9)?;
     /// assert_eq!(small.trained(), 4 * 64 * (12 + 64 + 2) + 64 * 9 + 9);
-    /// let deep = Network::new().gru_layer(Recurrent { layers: 2, bidirectional: true, ..Recurrent::new(64) });
+    /// let deep = Network::new().gru_layer(Recurrent { num_layers: 2, bidirectional: true, ..Recurrent::new(64) });
     /// # deep.resolve([50, 12], 9)?;
     /// # Ok::<(), tinderbox::Error>(())
     /// ```
@@ -215,9 +216,9 @@ impl Network {
         Self::new().lstm_layer(Recurrent::new(hidden))
     }
 
-    /// For tables: an embedding for each of these columns of categories, all other columns beside them as they are, and
-    /// hidden layers over all of it. How many categories a column has comes from its metadata, which a `StringIndexer`
-    /// writes; one of `n` becomes `(n + 1) / 2` numbers, 50 at most.
+    /// Creates a network for tables: an embedding for each of these columns of categories, all other columns beside
+    /// them as they are, and hidden layers over all of it. How many categories a column has comes from its metadata,
+    /// which a `StringIndexer` writes; one of `n` becomes `(n + 1) / 2` numbers, 50 at most.
     ///
     /// ```
     /// use tinderbox::nn::{InputColumn, Network};
@@ -255,8 +256,8 @@ impl Network {
         self.layer(NetworkLayer::Join { branches: branches.into_iter().collect() })
     }
 
-    /// A deep auto-encoder: fully connected layers of sizes `hidden`, each with a ReLU, a linear code of `code` values, and the
-    /// same [back](NetworkLayer::Mirror).
+    /// Creates a deep auto-encoder: fully connected layers of sizes `hidden`, each with a ReLU, a linear code of `code`
+    /// values, and the same [back](NetworkLayer::Mirror).
     ///
     /// ```
     /// let network = tinderbox::nn::Network::autoencoder([256, 64], 32).resolve(784, 784)?;
@@ -279,16 +280,16 @@ impl Network {
     }
 
     /// Appends an embedding of ids.
-    pub fn embedding(self, table: Table) -> Self {
+    pub fn embedding(self, table: Embedding) -> Self {
         self.layer(NetworkLayer::Embedding(table))
     }
 
     /// Appends embeddings of a row's first values.
-    pub fn categories(self, tables: impl IntoIterator<Item = Table>) -> Self {
+    pub fn categories(self, tables: impl IntoIterator<Item = Embedding>) -> Self {
         self.layer(NetworkLayer::Categories { tables: tables.into_iter().collect() })
     }
 
-    /// Gated recurrent units, this many, whose last hidden state decides.
+    /// Creates gated recurrent units, this many, whose last hidden state decides.
     pub fn gru(hidden: usize) -> Self {
         Self::new().gru_layer(Recurrent::new(hidden))
     }
@@ -314,7 +315,7 @@ impl Network {
     }
 
     /// Replaces every activation described so far.
-    pub fn activation(mut self, function: Activation) -> Self {
+    pub fn with_activation(mut self, function: Activation) -> Self {
         fn replace(layers: &mut [NetworkLayer], function: Activation) {
             for layer in layers {
                 match layer {
@@ -332,17 +333,18 @@ impl Network {
     }
 
     /// Adds dropout after every activation described so far; `p` is the probability that a value is dropped.
-    pub fn dropout(self, p: f64) -> Self {
+    pub fn with_dropout(self, p: f64) -> Self {
         let closed = self.closed;
         let layers = self.layers.into_iter().flat_map(|layer| {
             let follows = matches!(layer, NetworkLayer::Activation { .. });
             let layer = match layer {
                 NetworkLayer::Residual { layers } => {
-                    NetworkLayer::Residual { layers: Self { layers, closed }.dropout(p).layers }
+                    NetworkLayer::Residual { layers: Self { layers, closed }.with_dropout(p).layers }
                 }
                 NetworkLayer::Join { mut branches } => {
                     for branch in &mut branches {
-                        branch.layers = Self { layers: std::mem::take(&mut branch.layers), closed }.dropout(p).layers;
+                        branch.layers =
+                            Self { layers: std::mem::take(&mut branch.layers), closed }.with_dropout(p).layers;
                     }
                     NetworkLayer::Join { branches }
                 }
@@ -361,16 +363,16 @@ impl Network {
 
     /// Appends a fully connected layer.
     pub fn linear(self, outputs: usize) -> Self {
-        self.layer(NetworkLayer::Linear { outputs })
+        self.layer(NetworkLayer::Linear { out_features: outputs })
     }
 
     /// Appends an activation.
-    pub fn activate(self, function: Activation) -> Self {
+    pub fn activation(self, function: Activation) -> Self {
         self.layer(NetworkLayer::Activation { function })
     }
 
     /// Appends dropout; `p` is the probability that a value is dropped.
-    pub fn drop_out(self, p: f64) -> Self {
+    pub fn dropout(self, p: f64) -> Self {
         self.layer(NetworkLayer::Dropout { p })
     }
 
@@ -439,16 +441,16 @@ impl Network {
     ///     Network::new()
     ///         .conv2d(conv(outputs, stride))
     ///         .batch_norm()
-    ///         .activate(Activation::Relu)
+    ///         .activation(Activation::Relu)
     ///         .conv2d(conv(outputs, 1))
     ///         .batch_norm()
     /// };
     /// let small = Network::new()
     ///     .conv2d(conv(16, 1))
     ///     .residual(block(16, 1))
-    ///     .activate(Activation::Relu)
+    ///     .activation(Activation::Relu)
     ///     .residual(block(32, 2))
-    ///     .activate(Activation::Relu)
+    ///     .activation(Activation::Relu)
     ///     .global_avg_pool();
     /// println!("{}", small.resolve([3, 32, 32], 10)?.summary());
     /// # Ok::<(), tinderbox::Error>(())
@@ -471,7 +473,7 @@ impl Network {
         self.resolve_columns(&[], inputs, outputs)
     }
 
-    /// The same for a network that [joins](Self::join) columns, given which these are.
+    /// Returns the same for a network that [joins](Self::join) columns, given which these are.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve); it also names a missing column of a branch, or one that should be a
@@ -483,7 +485,7 @@ impl Network {
         outputs: usize,
     ) -> Result<NetworkSpec> {
         let inputs = inputs.into();
-        let last = NetworkLayer::Linear { outputs };
+        let last = NetworkLayer::Linear { out_features: outputs };
         let open = !self.closed && !matches!(self.layers.last(), Some(NetworkLayer::Mirror { .. }));
         let all = self.layers.iter().chain(open.then_some(&last));
         let (layers, _) = sized(all, ("", true), 0, columns, &inputs)?;

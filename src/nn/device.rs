@@ -53,8 +53,8 @@ impl fmt::Display for DeviceName {
 
 /// The devices that share the work, one replica of the network each. The default is `cpu`.
 ///
-/// Parsed from `cpu`, `metal`, `cuda` (the first), `cuda:all`, or a list such as `cuda:0,cuda:1`. A device may be listed
-/// twice: it then runs two replicas.
+/// Parsed from `cpu`, `metal`, `cuda` (the first), `cuda:all`, or a list such as `cuda:0,cuda:1`. A device may be
+/// listed twice: it then runs two replicas.
 ///
 /// ```
 /// let devices: tinderbox::nn::Devices = "cuda:0, cuda:1".parse()?;
@@ -72,7 +72,7 @@ enum List {
 }
 
 impl Devices {
-    /// The processor alone.
+    /// Creates the processor alone.
     pub fn cpu() -> Self {
         Self(List::Named(vec![DeviceName::Cpu]))
     }
@@ -104,7 +104,7 @@ impl Devices {
 }
 
 impl Devices {
-    /// One for every device, each alone: what can be worked on at the same time.
+    /// Returns one for every device, each alone: what can be worked on at the same time.
     ///
     /// # Errors
     /// As [`open`](Self::open).

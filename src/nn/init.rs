@@ -11,8 +11,8 @@ use crate::{Error, Result};
 /// Draws a network's initial weights.
 ///
 /// Weights and biases of linear and convolutional layers are uniform on ±1/√(values that one output sees), PyTorch's
-/// default (Kaiming uniform with a = √5); embeddings are normal, normalisations start with weight 1 and bias 0. The numbers depend on the seed
-/// and the layer's position alone, not on the device.
+/// default (Kaiming uniform with a = √5); embeddings are normal, normalisations start with weight 1 and bias 0. The
+/// numbers depend on the seed and the layer's position alone, not on the device.
 pub(super) fn weights(spec: &NetworkSpec, seed: u64) -> Weights {
     let tensors = spec.parameters().into_iter().map(|parameter| {
         let values = match parameter.initial {
@@ -40,7 +40,8 @@ impl NetworkSpec {
     /// Initial weights: those given, the others drawn from the seed.
     ///
     /// # Errors
-    /// [`Error::Network`] names a tensor that the network does not have, or not in this shape, or whose numbers are not finite.
+    /// [`Error::Network`] names a tensor that the network does not have, or not in this shape, or whose numbers are not
+    /// finite.
     pub fn initial_weights(&self, seed: u64, given: &Weights) -> Result<Weights> {
         let drawn = weights(self, seed);
         for tensor in given.tensors() {

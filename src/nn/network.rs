@@ -4,11 +4,11 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use super::{
     init,
-    layer::{Found, Mode, Run},
+    layer::{LayerRun, Mode, NormStats},
     op::{self, Moments},
     precision::Precision,
     spec::{LayerSpec, NetworkSpec, missing},
-    stage::{Stage, stages},
+    stage::{KernelStage, stages},
     weights::{NamedTensor, Weights},
 };
 use crate::{Error, Result};
@@ -33,15 +33,15 @@ pub(super) struct Own {
 
 /// Layers applied one after another on one device.
 ///
-/// On the processor each layer is a kernel of this crate, on other devices candle's operations. To train on the processor,
-/// [`Tape`](super::Tape) does without tensors between the layers.
+/// On the processor each layer is a kernel of this crate, on other devices candle's operations. To train on the
+/// processor, [`Tape`](super::Tape) does without tensors between the layers.
 #[derive(Debug, Clone)]
 pub struct Sequential {
     spec: NetworkSpec,
     parameters: Vec<Parameter>,
     statistics: Vec<Parameter>,
     own: Vec<Own>,
-    stages: Vec<Stage>,
+    stages: Vec<KernelStage>,
     device: Device,
     precision: Precision,
 }
@@ -130,8 +130,8 @@ impl Sequential {
         if self.has_kernels() { self.by_kernels(x, mode) } else { self.portably(x, rows, mode) }
     }
 
-    /// Applies the layers to sequences of these lengths, each at least 1; input `(rows, steps, inputs)`, padded behind each
-    /// row's length, output `(rows, outputs)`. By candle's operations on every device.
+    /// Applies the layers to sequences of these lengths, each at least 1; input `(rows, steps, inputs)`, padded behind
+    /// each row's length, output `(rows, outputs)`. By candle's operations on every device.
     ///
     /// # Errors
     /// As [`forward`](Sequential::forward).
@@ -165,8 +165,7 @@ impl Sequential {
     }
 
     /// Returns whether it computes sparse rows without their zeros: on the processor, when the first layer is linear
-    /// and
-    /// no later layer shares its weight.
+    /// and no later layer shares its weight.
     pub fn takes_sparse(&self) -> bool {
         let tied = |layer: &LayerSpec| matches!(layer, LayerSpec::Tied { .. });
         self.has_kernels()
@@ -175,7 +174,7 @@ impl Sequential {
             && !self.spec.layers.iter().any(tied)
     }
 
-    /// The weight of the first layer among the parameters, where that is linear.
+    /// Returns the weight of the first layer among the parameters, where that is linear.
     pub(crate) fn first_weight(&self) -> Option<usize> {
         self.own.first()?.parameters.first().copied().filter(|_| self.takes_sparse())
     }
@@ -196,7 +195,7 @@ impl Sequential {
         Ok(x)
     }
 
-    /// The same by candle's operations.
+    /// Returns the same by candle's operations.
     pub(super) fn portably(&self, x: &Tensor, rows: usize, mode: Mode) -> Result<Tensor> {
         let dims: Vec<usize> = std::iter::once(rows).chain(self.spec.inputs.dims.iter().copied()).collect();
         let mut x = x.reshape(dims).map_err(|e| Error::tensor("shaping the input", e))?;
@@ -208,9 +207,9 @@ impl Sequential {
 
     /// Applies a layer by candle's operations; while training, running statistics follow.
     fn layer(&self, i: usize, layer: &LayerSpec, x: &Tensor, mode: Mode, lengths: Option<&[u32]>) -> Result<Tensor> {
-        let mut run = Run { mode, precision: self.precision, found: Vec::new() };
+        let mut run = LayerRun { mode, precision: self.precision, found: Vec::new() };
         let y = run.layer(layer, self.spec.lane(i), x, self.tensors(i), lengths).map_err(|e| self.failed(i, x, e))?;
-        for Found { place, mean, variance, count, momentum } in run.found {
+        for NormStats { place, mean, variance, count, momentum } in run.found {
             self.move_statistics(i, place, [&mean, &variance], momentum, count)?;
         }
         Ok(y)
@@ -251,17 +250,17 @@ impl Sequential {
         Ok(())
     }
 
-    /// The specification it was built from.
+    /// Returns the specification it was built from.
     pub fn spec(&self) -> &NetworkSpec {
         &self.spec
     }
 
-    /// The trainable tensors, sorted by name.
+    /// Returns the trainable tensors, sorted by name.
     pub fn parameters(&self) -> &[Parameter] {
         &self.parameters
     }
 
-    /// The running statistics of batch normalisation, sorted by name.
+    /// Returns the running statistics of batch normalisation, sorted by name.
     pub fn statistics(&self) -> &[Parameter] {
         &self.statistics
     }
@@ -270,7 +269,7 @@ impl Sequential {
         &self.own[layer]
     }
 
-    pub(super) fn stages(&self) -> &[Stage] {
+    pub(super) fn stages(&self) -> &[KernelStage] {
         &self.stages
     }
 

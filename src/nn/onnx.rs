@@ -11,7 +11,7 @@ use prost::Message;
 
 use self::message::{EXTERNAL, Entry, ModelProto, OperatorSet};
 pub(crate) use self::{
-    graph::{Attribute, Graph, Rows, Side},
+    graph::{Graph, OnnxAttribute, OnnxRows, Side},
     message::data_type,
 };
 use super::{BranchSpec, InputShape, LayerSpec, NetworkSpec, Weights, files, spec::Nested};
@@ -41,15 +41,15 @@ pub(crate) struct Onnx<'a> {
 }
 
 impl<'a> Onnx<'a> {
-    /// A graph that takes rows of a network, and these rows.
-    pub(crate) fn of(spec: &NetworkSpec, weights: &'a Weights) -> (Self, Rows) {
+    /// Returns a graph that takes rows of a network, and these rows.
+    pub(crate) fn of(spec: &NetworkSpec, weights: &'a Weights) -> (Self, OnnxRows) {
         let mut graph = Graph::new(weights);
         graph.input(FEATURES, data_type::FLOAT, &Side::of_rows(&spec.inputs));
         let lengths = spec.inputs.ragged.then(|| LENGTHS.to_owned());
         if lengths.is_some() {
             graph.input(LENGTHS, data_type::INT64, &[Side::Any("rows")]);
         }
-        (Self { graph, properties: Vec::new() }, Rows { name: FEATURES.into(), lengths })
+        (Self { graph, properties: Vec::new() }, OnnxRows { name: FEATURES.into(), lengths })
     }
 
     /// Says something of the network.
@@ -113,18 +113,18 @@ impl Graph<'_> {
         shapes: &[InputShape],
         positions: Range<usize>,
         prefix: &str,
-        mut rows: Rows,
-    ) -> Result<Rows> {
+        mut rows: OnnxRows,
+    ) -> Result<OnnxRows> {
         for position in positions {
             let [before, after] = [&shapes[position], &shapes[position + 1]];
             let name = self.layer(&layers[position], before, &format!("{prefix}{position}."), &rows)?;
-            rows = Rows { name, lengths: rows.lengths.filter(|_| after.ragged) };
+            rows = OnnxRows { name, lengths: rows.lengths.filter(|_| after.ragged) };
         }
         Ok(rows)
     }
 
     /// Adds a layer, whose parameters' names begin with `own`, and returns what comes out.
-    fn layer(&mut self, layer: &LayerSpec, shape: &InputShape, own: &str, rows: &Rows) -> Result<String> {
+    fn layer(&mut self, layer: &LayerSpec, shape: &InputShape, own: &str, rows: &OnnxRows) -> Result<String> {
         let x = rows.name.as_str();
         let both = |graph: &mut Self| {
             Ok::<_, Error>([graph.weight(&format!("{own}weight"))?, graph.weight(&format!("{own}bias"))?])
@@ -133,7 +133,7 @@ impl Graph<'_> {
             LayerSpec::Linear { .. } => self.project(x, &format!("{own}weight"), &format!("{own}bias"))?,
             LayerSpec::Activation { function } => function.onnx(self, x),
             LayerSpec::Dropout { .. } => x.to_owned(),
-            LayerSpec::Flatten => self.node("Flatten", &[x], vec![("axis", Attribute::Int(1))]),
+            LayerSpec::Flatten => self.node("Flatten", &[x], vec![("axis", OnnxAttribute::Int(1))]),
             LayerSpec::Unflatten { dims } => self.reshape(x, &[&[0], &dims[..]].concat()),
             LayerSpec::Conv1d(conv) => {
                 let [weight, bias] = both(self)?;
@@ -157,12 +157,12 @@ impl Graph<'_> {
                 let [weight, bias] = both(self)?;
                 let [mean, var] = ["running_mean", "running_var"].map(|name| self.weight(&format!("{own}{name}")));
                 let inputs = [x, &weight, &bias, &mean?, &var?];
-                self.node("BatchNormalization", &inputs, vec![("epsilon", Attribute::Float(*eps))])
+                self.node("BatchNormalization", &inputs, vec![("epsilon", OnnxAttribute::Float(*eps))])
             }
             LayerSpec::LayerNorm { eps } => {
                 let [weight, bias] = both(self)?;
-                let axis = Attribute::Int(if shape.ragged { 2 } else { 1 });
-                let attributes = vec![("axis", axis), ("epsilon", Attribute::Float(*eps))];
+                let axis = OnnxAttribute::Int(if shape.ragged { 2 } else { 1 });
+                let attributes = vec![("axis", axis), ("epsilon", OnnxAttribute::Float(*eps))];
                 self.node("LayerNormalization", &[x, &weight, &bias], attributes)
             }
             LayerSpec::Embedding(table) => table.onnx(self, x, own, shape)?,
@@ -216,18 +216,18 @@ impl Graph<'_> {
         for (branch, Nested { layers, shapes, prefix, .. }) in branches.iter().zip(layer.nested(shape)) {
             let places = branch.columns.iter().flat_map(|part| part.begin..part.begin + part.count);
             let places = self.ints(&places.map(|place| place as i64).collect::<Vec<_>>());
-            let taken = self.node("Gather", &[x, &places], vec![("axis", Attribute::Int(1))]);
+            let taken = self.node("Gather", &[x, &places], vec![("axis", OnnxAttribute::Int(1))]);
             let name = self.reshape(&taken, &[&[0], &branch.inputs.dims[..]].concat());
-            let rows = Rows { name, lengths: None };
+            let rows = OnnxRows { name, lengths: None };
             parts.push(self.layers(layers, &shapes, 0..layers.len(), &format!("{own}{prefix}"), rows)?.name);
         }
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-        Ok(self.node("Concat", &parts, vec![("axis", Attribute::Int(1))]))
+        Ok(self.node("Concat", &parts, vec![("axis", OnnxAttribute::Int(1))]))
     }
 
     fn global(&mut self, operator: &str, x: &str) -> String {
         let pooled = self.node(operator, &[x], Vec::new());
-        self.node("Flatten", &[&pooled], vec![("axis", Attribute::Int(1))])
+        self.node("Flatten", &[&pooled], vec![("axis", OnnxAttribute::Int(1))])
     }
 }
 

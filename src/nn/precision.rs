@@ -41,7 +41,7 @@ impl Precision {
         Err(Error::param("precision", self.name(), legal))
     }
 
-    /// Its name, as in JSON.
+    /// Returns its name, as in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Precision::F32 => "f32",
@@ -74,7 +74,7 @@ impl Precision {
         }
     }
 
-    /// A layer's input and parameters as it computes with them.
+    /// Returns a layer's input and parameters as it computes with them.
     pub(super) fn cast(self, layer: &LayerSpec, x: &Tensor, params: &[&Tensor]) -> Candle<(Tensor, Vec<Tensor>)> {
         let dtype = self.of(layer, x.dtype());
         let params = params.iter().map(|p| p.to_dtype(dtype)).collect::<Candle<_>>()?;

@@ -1,8 +1,8 @@
 //! A counter-based random generator: any draw can be reproduced without the ones before it.
 //!
 //! Philox4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011). The seed is
-//! the key; the counter names what the numbers are for, so that weights, shuffles and dropout masks never share a stream,
-//! and a resumed run continues from an epoch and a step alone.
+//! the key; the counter names what the numbers are for, so that weights, shuffles and dropout masks never share a
+//! stream, and a resumed run continues from an epoch and a step alone.
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
@@ -56,7 +56,8 @@ pub struct Philox {
 }
 
 impl Philox {
-    /// Opens the stream of `seed` for a purpose, a lane (below 2²⁴) and an index. It yields 2³⁴ numbers before it repeats.
+    /// Opens the stream of `seed` for a purpose, a lane (below 2²⁴) and an index. It yields 2³⁴ numbers before it
+    /// repeats.
     pub fn new(seed: u64, purpose: Purpose, lane: u32, index: u64) -> Self {
         debug_assert!(lane < 1 << 24, "a lane has 24 bits");
         let stream = u32::from(purpose as u8) << 24 | (lane & 0x00FF_FFFF);
@@ -74,7 +75,7 @@ impl Philox {
         self.used = 4;
     }
 
-    /// The next 32 random bits.
+    /// Returns the next 32 random bits.
     pub fn next_u32(&mut self) -> u32 {
         if self.used == 4 {
             self.block = philox(self.counter, self.key);
@@ -85,19 +86,20 @@ impl Philox {
         self.block[self.used - 1]
     }
 
-    /// A number in `[0, 1)`, one of 2²⁴ equally spaced ones.
+    /// Returns a number in `[0, 1)`, one of 2²⁴ equally spaced ones.
     pub fn next_f32(&mut self) -> f32 {
         (self.next_u32() >> 8) as f32 * (1.0 / (1 << 24) as f32)
     }
 
-    /// A number from the normal distribution of mean 0 and deviation 1 (Box and Muller).
+    /// Returns a number from the normal distribution of mean 0 and deviation 1 (Box and Muller).
     pub fn normal(&mut self) -> f32 {
         // 1 - u is never 0.
         let size = (-2.0 * (1.0 - self.next_f32()).ln()).sqrt();
         size * (std::f32::consts::TAU * self.next_f32()).cos()
     }
 
-    /// A whole number below `bound`, each equally likely (Lemire, "Fast random integer generation in an interval", 2019).
+    /// Returns a whole number below `bound`, each equally likely (Lemire, "Fast random integer generation in an
+    /// interval", 2019).
     ///
     /// # Panics
     /// When `bound` is 0.

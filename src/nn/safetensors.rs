@@ -9,8 +9,8 @@ use crate::{Error, Result};
 
 impl Weights {
     /// Reads all tensors of a safetensors file, in any precision, as single precision. PyTorch's `state_dict` of an
-    /// `nn.Sequential` of the same layers has the names and shapes of [`NetworkSpec::parameters`](super::NetworkSpec::parameters);
-    /// [`renamed`](Self::renamed) sees to other names.
+    /// `nn.Sequential` of the same layers has the names and shapes of
+    /// [`NetworkSpec::parameters`](super::NetworkSpec::parameters); [`renamed`](Self::renamed) sees to other names.
     ///
     /// # Errors
     /// [`Error::Io`] when the file cannot be read, or does not hold what its header says; the tensor is named.
@@ -74,7 +74,8 @@ mod tests {
         assert!(ours.write_safetensors(&nowhere).unwrap_err().to_string().contains("no folder"));
     }
 
-    /// A linear layer and batch normalisation under the names and types that PyTorch's modules have, each in another precision.
+    /// A linear layer and batch normalisation under the names and types that PyTorch's modules have, each in another
+    /// precision.
     #[test]
     fn other_precisions_are_read_and_foreign_names_changed() {
         let f = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>();

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 /// The shape of one row of data, the minibatch's dimension left out.
 ///
-/// Written as a number for flat rows (`784`), as a list for rows with dimensions (`[1, 28, 28]`: channels, height, width;
-/// `[3, 100]`: channels, length), and with `null` first for sequences whose length varies (`[null, 12]`: steps of 12
-/// values).
+/// Written as a number for flat rows (`784`), as a list for rows with dimensions (`[1, 28, 28]`: channels, height,
+/// width; `[3, 100]`: channels, length), and with `null` first for sequences whose length varies (`[null, 12]`: steps
+/// of 12 values).
 ///
 /// ```
 /// use tinderbox::nn::InputShape;
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!(InputShape::sequence([12]).to_string(), "steps×12");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Written", into = "Written")]
+#[serde(try_from = "ShapeForm", into = "ShapeForm")]
 pub struct InputShape {
     /// The dimensions; of a sequence, those of one step.
     pub dims: Vec<usize>,
@@ -37,7 +37,7 @@ impl InputShape {
         self.dims.iter().fold(1, |n: usize, &d| n.saturating_mul(d))
     }
 
-    /// The number of values of a row that is flat.
+    /// Returns the number of values of a row that is flat.
     pub(crate) fn flat(&self) -> Option<usize> {
         match (&*self.dims, self.ragged) {
             ([n], false) => Some(*n),
@@ -81,18 +81,18 @@ impl From<&InputShape> for InputShape {
 /// The written form; flat rows stay the number they were in the first manifests.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
-enum Written {
+enum ShapeForm {
     Flat(usize),
     Dims(Vec<Option<usize>>),
 }
 
-impl TryFrom<Written> for InputShape {
+impl TryFrom<ShapeForm> for InputShape {
     type Error = String;
 
-    fn try_from(written: Written) -> Result<Self, String> {
+    fn try_from(written: ShapeForm) -> Result<Self, String> {
         match written {
-            Written::Flat(values) => Ok(values.into()),
-            Written::Dims(dims) => {
+            ShapeForm::Flat(values) => Ok(values.into()),
+            ShapeForm::Dims(dims) => {
                 let ragged = dims.first() == Some(&None);
                 let fixed = &dims[usize::from(ragged)..];
                 let fixed: Option<Vec<usize>> = fixed.iter().copied().collect();
@@ -102,13 +102,13 @@ impl TryFrom<Written> for InputShape {
     }
 }
 
-impl From<InputShape> for Written {
+impl From<InputShape> for ShapeForm {
     fn from(shape: InputShape) -> Self {
         match shape.flat() {
-            Some(values) => Written::Flat(values),
+            Some(values) => ShapeForm::Flat(values),
             None => {
                 let steps = shape.ragged.then_some(None);
-                Written::Dims(steps.into_iter().chain(shape.dims.into_iter().map(Some)).collect())
+                ShapeForm::Dims(steps.into_iter().chain(shape.dims.into_iter().map(Some)).collect())
             }
         }
     }

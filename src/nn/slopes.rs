@@ -4,17 +4,17 @@ use candle_core::{Device, Tensor};
 
 use super::Sequential;
 
-/// A tensor's values.
+/// Returns a tensor's values.
 pub(crate) fn flat(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// The gradient of an output, by its place.
+/// Returns the gradient of an output, by its place.
 pub(crate) fn slope(i: usize) -> f32 {
     ((i * 13 % 17) as f32 - 8.0) / 8.0
 }
 
-/// The sum of outputs whose gradients are [`slope`]s.
+/// Returns the sum of outputs whose gradients are [`slope`]s.
 pub(crate) fn weighed(outputs: &[f32]) -> f64 {
     outputs.iter().enumerate().map(|(i, y)| f64::from(slope(i) * y)).sum()
 }

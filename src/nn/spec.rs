@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Custom, InputShape,
     describe::{eps, momentum},
-    layer::{Activation, Attention, Conv, ConvTranspose, Pool, Recurrent, Table, channels, lookup},
+    layer::{Activation, Attention, Conv, ConvTranspose, Embedding, Pool, Recurrent, channels, lookup},
     op::rnn::CellKind,
     weights::Weights,
 };
@@ -46,9 +46,9 @@ pub enum LayerSpec {
     /// A fully connected layer with a bias.
     Linear {
         /// Values per row going in.
-        inputs: usize,
+        in_features: usize,
         /// Values per row coming out.
-        outputs: usize,
+        out_features: usize,
     },
     /// An element-wise function.
     Activation {
@@ -105,11 +105,11 @@ pub enum LayerSpec {
     /// A block of self-attention over steps × values.
     Attention(Attention),
     /// Lines of one table in the place of ids; the first layer.
-    Embedding(Table),
+    Embedding(Embedding),
     /// Embeddings of a row's first values, each of which is a category; the first layer.
     Categories {
         /// One a category, in the order of the values.
-        tables: Vec<Table>,
+        tables: Vec<Embedding>,
     },
     /// A network of the user's own, see [`CustomNetwork`](super::CustomNetwork).
     Custom(Custom),
@@ -147,7 +147,7 @@ pub enum LayerSpec {
 #[serde(deny_unknown_fields)]
 pub struct BranchSpec {
     /// Which values they are, side by side in this order.
-    pub columns: Vec<Part>,
+    pub columns: Vec<ColumnRange>,
     /// The shape that they have together.
     pub inputs: InputShape,
     /// First to last.
@@ -158,7 +158,7 @@ pub struct BranchSpec {
 /// A column's values among those of a row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Part {
+pub struct ColumnRange {
     /// The column's name.
     pub name: String,
     /// The first value's place.
@@ -171,7 +171,7 @@ pub struct Part {
 type Misfit = (String, String);
 
 impl LayerSpec {
-    /// The layer's kind, as errors name it.
+    /// Returns the layer's kind, as errors name it.
     pub fn kind(&self) -> &'static str {
         match self {
             LayerSpec::Linear { .. } => "linear",
@@ -204,7 +204,7 @@ impl LayerSpec {
         }
     }
 
-    /// A recurrent layer's cell and settings.
+    /// Returns a recurrent layer's cell and settings.
     pub(super) fn recurrent(&self) -> Option<(CellKind, &Recurrent)> {
         match self {
             LayerSpec::Lstm(settings) => Some((CellKind::Lstm, settings)),
@@ -235,7 +235,7 @@ impl LayerSpec {
             };
         }
         match self {
-            LayerSpec::Linear { inputs, outputs } => {
+            LayerSpec::Linear { in_features: inputs, out_features: outputs } => {
                 if input.flat() != Some(*inputs) {
                     return Err((format!("{input} values a row"), format!("it takes {inputs}")));
                 }
@@ -247,7 +247,7 @@ impl LayerSpec {
             LayerSpec::Activation { .. } => Ok(input.clone()),
             LayerSpec::Dropout { p } => match (0.0..1.0).contains(p) {
                 true => Ok(input.clone()),
-                false => Err((format!("p = {p}"), "a chance in [0, 1) is legal".into())),
+                false => Err((format!("p = {p}"), "a probability in [0, 1) is legal".into())),
             },
             LayerSpec::Conv1d(conv) => conv.shape(1, input).map(|(shape, _)| shape),
             LayerSpec::Conv2d(conv) => conv.shape(2, input).map(|(shape, _)| shape),
@@ -337,7 +337,7 @@ impl NetworkSpec {
         Ok(())
     }
 
-    /// The shapes between the layers: what goes into each, and at the end what comes out of the last.
+    /// Returns the shapes between the layers: what goes into each, and at the end what comes out of the last.
     ///
     /// # Errors
     /// [`Error::Network`] names the first layer that does not take what reaches it.
@@ -350,7 +350,7 @@ impl NetworkSpec {
         block::through(&self.layers, "", &self.inputs, true)
     }
 
-    /// A layer's position and kind, as errors name it.
+    /// Returns a layer's position and kind, as errors name it.
     pub(super) fn name(&self, i: usize) -> String {
         named("", i, self.layers[i].kind())
     }
@@ -365,7 +365,7 @@ impl NetworkSpec {
         self.layers.iter().any(LayerSpec::is_custom)
     }
 
-    /// The parameters and statistics, sorted by name. Empty when the specification does not fit itself.
+    /// Returns the parameters and statistics, sorted by name. Empty when the specification does not fit itself.
     pub fn parameters(&self) -> Vec<ParameterSpec> {
         let shapes = self.shapes().unwrap_or_default();
         let mut all = Vec::new();

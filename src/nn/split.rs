@@ -4,12 +4,12 @@ use super::{LayerSpec, NamedTensor, NetworkSpec, Weights};
 use crate::{Error, Result};
 
 impl NetworkSpec {
-    /// Cuts a network before a layer, counted from 0: as many layers come first. The first part gives flat rows, whatever
-    /// their shape is inside the network; the second takes them in that shape. Its layers count from 0 again.
+    /// Cuts a network before a layer, counted from 0: as many layers come first. The first part gives flat rows,
+    /// whatever their shape is inside the network; the second takes them in that shape. Its layers count from 0 again.
     ///
     /// # Errors
-    /// [`Error::Param`] when there are not so many layers, or none would be left first; [`Error::Network`] when the network
-    /// does not fit itself or the weights do not fit it.
+    /// [`Error::Param`] when there are not so many layers, or none would be left first; [`Error::Network`] when the
+    /// network does not fit itself or the weights do not fit it.
     pub fn split(&self, weights: &Weights, layer: usize) -> Result<[(NetworkSpec, Weights); 2]> {
         if layer == 0 || layer > self.layers.len() {
             let legal = format!("1 to {}, the network's layers", self.layers.len());

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::{
     ConvTranspose, InputShape, LayerSpec, Mode, NetworkSpec,
-    branches::{Branches, Way},
+    branches::{BranchKernels, Branches},
     chain::{Chain, Sum},
     layer::lookup,
     op::{
-        BatchNormalization, Convolution, Dense, Drop, Elementwise, Kernel, LayerNormalization, Pass, Pooling, Reduce,
-        TransposedConvolution, Window, from_output, rnn::Recurrence,
+        BatchNormalization, Convolution, Dense, DropoutKernel, Elementwise, Kernel, LayerNormalization, Pass, Pooling,
+        Reduce, TransposedConvolution, Window, from_output, rnn::Recurrence,
     },
     spec::{Nested, named},
 };
@@ -19,7 +19,7 @@ mod attention;
 
 /// One kernel of a network.
 #[derive(Debug, Clone)]
-pub(super) struct Stage {
+pub(super) struct KernelStage {
     pub(super) kernel: Arc<dyn Kernel>,
     /// The layer's position; that of the first where one kernel does several.
     pub(super) layer: usize,
@@ -37,7 +37,7 @@ pub(super) enum Over {
     Sequences { all: bool },
 }
 
-impl Stage {
+impl KernelStage {
     /// Values of a row that go in, sequences being padded to `time` steps.
     pub(super) fn inputs(&self, time: usize) -> usize {
         self.kernel.inputs() * if self.over == Over::Rows { 1 } else { time }
@@ -66,15 +66,15 @@ impl Stage {
     }
 }
 
-/// The kernels of a checked specification. Activations join the linear or convolutional layer before them where their
-/// derivative can be had from the output, and flattening is nothing at all.
-pub(super) fn stages(spec: &NetworkSpec) -> Result<Vec<Stage>> {
+/// Returns the kernels of a checked specification. Activations join the linear or convolutional layer before them where
+/// their derivative can be had from the output, and flattening is nothing at all.
+pub(super) fn stages(spec: &NetworkSpec) -> Result<Vec<KernelStage>> {
     build(&spec.layers, &spec.shapes()?, "", 0)
 }
 
-/// The kernels of layers; `lane` is the first of their dropout masks.
-fn build(all: &[LayerSpec], shapes: &[InputShape], path: &str, lane: u32) -> Result<Vec<Stage>> {
-    let mut stages: Vec<Stage> = Vec::with_capacity(all.len());
+/// Returns the kernels of layers; `lane` is the first of their dropout masks.
+fn build(all: &[LayerSpec], shapes: &[InputShape], path: &str, lane: u32) -> Result<Vec<KernelStage>> {
+    let mut stages: Vec<KernelStage> = Vec::with_capacity(all.len());
     let mut layers = all.iter().zip(shapes).enumerate().peekable();
     while let Some((layer, (kind, shape))) = layers.next() {
         let lane = lane + all[..layer].iter().map(LayerSpec::places).sum::<u32>();
@@ -90,14 +90,14 @@ fn build(all: &[LayerSpec], shapes: &[InputShape], path: &str, lane: u32) -> Res
         let width = shape.count();
         let misfit = |(got, fits)| Error::Network { layer: name(), got, fits };
         let kernel: Arc<dyn Kernel> = match kind {
-            LayerSpec::Linear { inputs, outputs } => {
+            LayerSpec::Linear { in_features: inputs, out_features: outputs } => {
                 Arc::new(Dense { inputs: *inputs, outputs: *outputs, activation: joined(), turned: false })
             }
             LayerSpec::ConvTranspose2d(conv) => {
                 Arc::new(TransposedConvolution { activation: joined(), ..transposed(conv, shape).map_err(misfit)? })
             }
             LayerSpec::Tied { layer: opposite, .. } => match **opposite {
-                LayerSpec::Linear { inputs, outputs } => {
+                LayerSpec::Linear { in_features: inputs, out_features: outputs } => {
                     Arc::new(Dense { inputs, outputs, activation: joined(), turned: true })
                 }
                 LayerSpec::ConvTranspose2d(ref conv) => {
@@ -108,7 +108,7 @@ fn build(all: &[LayerSpec], shapes: &[InputShape], path: &str, lane: u32) -> Res
             LayerSpec::Conv1d(conv) | LayerSpec::Conv2d(conv) => {
                 let axes = if matches!(kind, LayerSpec::Conv1d(_)) { 1 } else { 2 };
                 let (_, window) = conv.shape(axes, shape).map_err(misfit)?;
-                let (channels, outputs, groups) = (shape.dims[0], conv.outputs, conv.groups);
+                let (channels, outputs, groups) = (shape.dims[0], conv.out_channels, conv.groups);
                 Arc::new(Convolution { channels, outputs, groups, window, activation: joined() })
             }
             LayerSpec::MaxPool1d(pool) => pooling(Reduce::Max, shape, pool.shape(1, shape).map_err(misfit)?.1),
@@ -123,7 +123,7 @@ fn build(all: &[LayerSpec], shapes: &[InputShape], path: &str, lane: u32) -> Res
             }
             LayerSpec::LayerNorm { eps } => Arc::new(LayerNormalization { width, eps: *eps }),
             LayerSpec::Activation { function } => Arc::new(Elementwise { function: *function, width }),
-            LayerSpec::Dropout { p } => Arc::new(Drop { p: *p, layer: lane, width }),
+            LayerSpec::Dropout { p } => Arc::new(DropoutKernel { p: *p, layer: lane, width }),
             LayerSpec::Lstm(_) | LayerSpec::Gru(_) | LayerSpec::Rnn(_) | LayerSpec::RnnRelu(_) => {
                 let Some((cell, settings)) = kind.recurrent() else { continue };
                 Arc::new(Recurrence {
@@ -149,7 +149,7 @@ fn build(all: &[LayerSpec], shapes: &[InputShape], path: &str, lane: u32) -> Res
                 let mut ways = Vec::with_capacity(branches.len());
                 for (branch, inner) in branches.iter().zip(kind.nested(shape)) {
                     let parts = branch.columns.iter().map(|part| (part.begin, part.count)).collect();
-                    ways.push(Way { parts, chain: chain(&inner, &name(), lane)? });
+                    ways.push(BranchKernels { parts, chain: chain(&inner, &name(), lane)? });
                     lane += inner.layers.iter().map(LayerSpec::places).sum::<u32>();
                 }
                 Arc::new(Branches { inputs: width, ways })
@@ -162,7 +162,7 @@ fn build(all: &[LayerSpec], shapes: &[InputShape], path: &str, lane: u32) -> Res
             (true, false) if !matches!(kind, LayerSpec::Residual { .. }) => Over::Steps,
             (true, _) => Over::Sequences { all: !kind.ends_sequences() },
         };
-        stages.push(Stage { kernel, layer, over });
+        stages.push(KernelStage { kernel, layer, over });
     }
     Ok(stages)
 }
@@ -184,14 +184,14 @@ fn chain(Nested { layers, shapes, path, .. }: &Nested<'_>, name: &str, lane: u32
 
 fn transposed(conv: &ConvTranspose, shape: &InputShape) -> Result<TransposedConvolution, (String, String)> {
     let (_, window) = conv.shape(shape)?;
-    Ok(TransposedConvolution { channels: shape.dims[0], outputs: conv.outputs, window, activation: None })
+    Ok(TransposedConvolution { channels: shape.dims[0], outputs: conv.out_channels, window, activation: None })
 }
 
 fn pooling(reduce: Reduce, shape: &InputShape, window: Window) -> Arc<dyn Kernel> {
     Arc::new(Pooling { channels: shape.dims[0], reduce, window })
 }
 
-/// A window as large as the plane it looks at.
+/// Returns a window as large as the plane it looks at.
 fn whole(shape: &InputShape) -> Window {
     let plane = [1, shape.count() / shape.dims[0]];
     Window { input: plane, output: [1, 1], kernel: plane, stride: [1, 1], padding: [0, 0], dilation: [1, 1] }

@@ -17,7 +17,7 @@ impl NetworkSpec {
         self.parameters().iter().filter(|p| p.trained).map(|p| p.count()).sum()
     }
 
-    /// A table of the layers: what comes out of each, its parameters, and the operations of one row.
+    /// Returns a table of the layers: what comes out of each, its parameters, and the operations of one row.
     ///
     /// ```
     /// let spec = tinderbox::nn::Network::mlp([16]).resolve(4, 3)?;
@@ -64,20 +64,24 @@ fn lines(text: &mut String, depth: usize, layers: &[LayerSpec], shapes: &[InputS
 }
 
 impl LayerSpec {
-    /// The operations of one row; of sequences, of one step.
+    /// Returns the operations of one row; of sequences, of one step.
     fn flops(&self, input: &InputShape, shape: &InputShape) -> u64 {
         let output = shape.count() as u64;
         let side = |kernel: usize, axes: u32| (kernel as u64).saturating_pow(axes);
         match self {
-            LayerSpec::Linear { inputs, .. } => output.saturating_mul(2 * *inputs as u64),
-            LayerSpec::Conv1d(c) => output.saturating_mul(2 * (input.dims[0] / c.groups) as u64 * side(c.kernel, 1)),
-            LayerSpec::Conv2d(c) => output.saturating_mul(2 * (input.dims[0] / c.groups) as u64 * side(c.kernel, 2)),
+            LayerSpec::Linear { in_features: inputs, .. } => output.saturating_mul(2 * *inputs as u64),
+            LayerSpec::Conv1d(c) => {
+                output.saturating_mul(2 * (input.dims[0] / c.groups) as u64 * side(c.kernel_size, 1))
+            }
+            LayerSpec::Conv2d(c) => {
+                output.saturating_mul(2 * (input.dims[0] / c.groups) as u64 * side(c.kernel_size, 2))
+            }
             LayerSpec::ConvTranspose2d(c) => {
-                (input.count() as u64).saturating_mul(2 * c.outputs as u64 * side(c.kernel, 2))
+                (input.count() as u64).saturating_mul(2 * c.out_channels as u64 * side(c.kernel_size, 2))
             }
             LayerSpec::Tied { layer, .. } => layer.flops(input, shape),
-            LayerSpec::MaxPool1d(p) | LayerSpec::AvgPool1d(p) => output.saturating_mul(side(p.kernel, 1)),
-            LayerSpec::MaxPool2d(p) | LayerSpec::AvgPool2d(p) => output.saturating_mul(side(p.kernel, 2)),
+            LayerSpec::MaxPool1d(p) | LayerSpec::AvgPool1d(p) => output.saturating_mul(side(p.kernel_size, 1)),
+            LayerSpec::MaxPool2d(p) | LayerSpec::AvgPool2d(p) => output.saturating_mul(side(p.kernel_size, 2)),
             LayerSpec::GlobalMaxPool | LayerSpec::GlobalAvgPool => input.count() as u64,
             LayerSpec::Activation { .. } | LayerSpec::BatchNorm { .. } | LayerSpec::LayerNorm { .. } => output,
             LayerSpec::Lstm(_) | LayerSpec::Gru(_) | LayerSpec::Rnn(_) | LayerSpec::RnnRelu(_) => {
@@ -101,23 +105,23 @@ impl LayerSpec {
         }
     }
 
-    /// Its line's first words.
+    /// Returns its line's first words.
     fn describe(&self, i: usize) -> String {
         match self {
-            LayerSpec::Conv1d(c) => format!("{i} conv1d {}", c.kernel),
-            LayerSpec::Conv2d(c) => format!("{i} conv2d {0}×{0}", c.kernel),
-            LayerSpec::ConvTranspose2d(c) => format!("{i} conv_transpose2d {0}×{0}", c.kernel),
+            LayerSpec::Conv1d(c) => format!("{i} conv1d {}", c.kernel_size),
+            LayerSpec::Conv2d(c) => format!("{i} conv2d {0}×{0}", c.kernel_size),
+            LayerSpec::ConvTranspose2d(c) => format!("{i} conv_transpose2d {0}×{0}", c.kernel_size),
             LayerSpec::Tied { of, .. } => format!("{i} tied to {of}"),
             LayerSpec::Activation { function } => format!("{i} {}", format!("{function:?}").to_lowercase()),
             LayerSpec::Custom(custom) => format!("{i} {}", custom.name),
-            LayerSpec::Attention(settings) => format!("{i} attention {}", settings.heads),
+            LayerSpec::Attention(settings) => format!("{i} attention {}", settings.num_heads),
             LayerSpec::Dropout { p } => format!("{i} dropout {p}"),
             other => format!("{i} {}", other.kind()),
         }
     }
 }
 
-/// A number with its thousands apart.
+/// Returns a number with its thousands apart.
 fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);

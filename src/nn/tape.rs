@@ -12,21 +12,20 @@ use rayon::prelude::*;
 
 use super::{
     Mode, Parameter, Sequential,
-    op::{Csr, Gradients, Pass, Saved, add_values, alone, room, threads},
-    stage::Stage,
+    op::{Csr, Gradients, Pass, SavedState, add_values, alone, room, threads},
+    stage::KernelStage,
 };
 use crate::{Error, Result};
 
 /// Values between the layers of a network on the processor while it trains: every layer's output, the values its
-/// backward
-/// pass needs, and the gradients.
+/// backward pass needs, and the gradients.
 ///
 /// The buffers are as large as the largest minibatch so far and are used again at every step, so that a step allocates
 /// nothing of size. A tape is made for one network and used with that one.
 #[derive(Debug, Default)]
 pub struct Tape {
     outputs: Vec<Vec<f32>>,
-    saved: Vec<Saved>,
+    saved: Vec<SavedState>,
     /// Gradient from the layer above, and gradient for the layer below.
     upstream: [Vec<f32>; 2],
     gradients: Vec<Tensor>,
@@ -36,15 +35,15 @@ pub struct Tape {
     lanes: Mutex<Vec<Lane>>,
 }
 
-/// Rows that one thread takes through the whole network when nothing has to be kept: what passes between two layers stays
-/// in the second-level cache. Independent of the number of threads.
+/// Rows that one thread takes through the whole network when nothing has to be kept: what passes between two layers
+/// stays in the second-level cache. Independent of the number of threads.
 const ROWS: usize = 64;
 
 /// Buffers of one thread that takes rows through the network.
 #[derive(Debug, Default)]
 struct Lane {
     between: [Vec<f32>; 2],
-    saved: Vec<Saved>,
+    saved: Vec<SavedState>,
 }
 
 impl Tape {
@@ -101,8 +100,8 @@ impl Tape {
     /// `sequences × steps × inputs` values. Gives `sequences × outputs`.
     ///
     /// # Errors
-    /// [`Error::Network`] when `x` is not that, a length is 0 or more than there are steps, or the network takes rows of a
-    /// fixed shape.
+    /// [`Error::Network`] when `x` is not that, a length is 0 or more than there are steps, or the network takes rows
+    /// of a fixed shape.
     pub fn forward_sequences(
         &mut self,
         network: &Sequential,
@@ -117,7 +116,7 @@ impl Tape {
         let (stages, Pass { rows, x, mode, .. }) = (network.stages(), whole);
         let time = check(network, &whole)?;
         self.outputs.resize_with(stages.len(), Vec::new);
-        self.saved.resize_with(stages.len(), Saved::default);
+        self.saved.resize_with(stages.len(), SavedState::default);
         if stages.is_empty() {
             self.outputs = vec![x.to_vec()];
             return Ok(&self.outputs[0]);
@@ -126,7 +125,7 @@ impl Tape {
             return Ok(&[]);
         }
         {
-            let held = Held::of(network);
+            let held = ReadGuards::of(network);
             for (i, stage) in stages.iter().enumerate() {
                 let (before, after) = self.outputs.split_at_mut(i);
                 let params = held.params(network, stage.layer)?;
@@ -152,7 +151,7 @@ impl Tape {
             outputs[0] = whole.x.to_vec();
             return Ok(&outputs[0]);
         }
-        let held = Held::of(network);
+        let held = ReadGuards::of(network);
         let params: Vec<_> = network.stages().iter().map(|s| held.params(network, s.layer)).collect::<Result<_>>()?;
         let (inputs, width) = (network.spec().inputs.count(), network.spec().outputs);
         let Some(all) = outputs.last_mut().map(|last| room(last, whole.rows * width)) else { return Ok(&[]) };
@@ -239,7 +238,7 @@ impl Tape {
 
     fn back(&mut self, network: &Sequential, whole: Pass<'_>, buffers: &mut [Vec<f32>]) -> Result<()> {
         let (rows, time) = (whole.rows, whole.time(network.spec().inputs.count()));
-        let held = Held::of(network);
+        let held = ReadGuards::of(network);
         let mut filled = vec![false; buffers.len()];
         self.shared.resize_with(buffers.len(), Vec::new);
         for (i, stage) in network.stages().iter().enumerate().rev() {
@@ -274,8 +273,8 @@ impl Tape {
         Ok(())
     }
 
-    /// The gradients of the last [`learn`](Tape::learn), in the order of the network's parameters. The tensors are the
-    /// tape's own: the next call writes into them.
+    /// Returns the gradients of the last [`learn`](Tape::learn), in the order of the network's parameters. The tensors
+    /// are the tape's own: the next call writes into them.
     pub fn gradients(&self) -> &[Tensor] {
         &self.gradients
     }
@@ -287,7 +286,7 @@ impl Lane {
         let stages = network.stages();
         let rows = y.len() / network.spec().outputs;
         let whole = Pass { rows, x, params: &[], mode: Mode::Eval, lengths: None, csr: None };
-        self.saved.resize_with(stages.len(), Saved::default);
+        self.saved.resize_with(stages.len(), SavedState::default);
         let [mut before, mut after] = mem::take(&mut self.between);
         for (i, (stage, saved)) in stages.iter().zip(&mut self.saved).enumerate() {
             let pass = stage.pass(whole, 1, if i == 0 { x } else { &before }, &params[i]);
@@ -303,7 +302,14 @@ impl Lane {
 }
 
 /// Returns the input of stage `i`. Only the first takes sparse rows.
-fn pass<'a>(stage: &Stage, i: usize, whole: Pass<'a>, time: usize, x: &'a [f32], params: &'a [&'a [f32]]) -> Pass<'a> {
+fn pass<'a>(
+    stage: &KernelStage,
+    i: usize,
+    whole: Pass<'a>,
+    time: usize,
+    x: &'a [f32],
+    params: &'a [&'a [f32]],
+) -> Pass<'a> {
     match whole.csr {
         Some(_) if i == 0 => Pass { params, ..whole },
         _ => stage.pass(Pass { csr: None, ..whole }, time, x, params),
@@ -387,12 +393,12 @@ fn take(tensor: &Tensor, buffer: Vec<f32>) -> Result<Vec<f32>> {
 type Guard<'a> = Box<dyn Deref<Target = Storage> + 'a>;
 
 /// Read access to all tensors of a network.
-struct Held<'a> {
+struct ReadGuards<'a> {
     parameters: Vec<(Guard<'a>, &'a Layout)>,
     statistics: Vec<(Guard<'a>, &'a Layout)>,
 }
 
-impl<'a> Held<'a> {
+impl<'a> ReadGuards<'a> {
     fn of(network: &'a Sequential) -> Self {
         let one = |p: &'a Parameter| {
             let (storage, layout) = p.var.storage_and_layout();
@@ -402,7 +408,7 @@ impl<'a> Held<'a> {
         Self { parameters: hold(network.parameters()), statistics: hold(network.statistics()) }
     }
 
-    /// A layer's tensors in the order of the specification.
+    /// Returns a layer's tensors in the order of the specification.
     fn params(&self, network: &Sequential, layer: usize) -> Result<Vec<&[f32]>> {
         let own = network.own(layer);
         let parameters = own.parameters.iter().map(|&i| (&self.parameters[i], &network.parameters()[i].name));

@@ -65,26 +65,25 @@ impl Weights {
         Ok(weights)
     }
 
-    /// The tensors, sorted by name.
+    /// Returns the tensors, sorted by name.
     pub fn tensors(&self) -> &[NamedTensor] {
         &self.0
     }
 
-    /// The tensor of that name.
+    /// Returns the tensor of that name.
     pub fn get(&self, name: &str) -> Option<&NamedTensor> {
         self.0.binary_search_by(|t| t.name.as_str().cmp(name)).ok().map(|i| &self.0[i])
     }
 
     /// Returns the weights of some layers, by their positions as [`NetworkSpec::summary`](super::NetworkSpec::summary)
-    /// shows them: `..4` for
-    /// a network that begins with the same four layers and differs after them.
+    /// shows them: `..4` for a network that begins with the same four layers and differs after them.
     pub fn layers(&self, layers: impl RangeBounds<usize>) -> Self {
         let number = |name: &str| name.split_once('.').and_then(|(number, _)| number.parse::<usize>().ok());
         let own = |tensor: &&NamedTensor| number(&tensor.name).is_some_and(|number| layers.contains(&number));
         Self(Arc::new(self.0.iter().filter(own).cloned().collect()))
     }
 
-    /// The same tensors by other names; those are left out for which `name` gives none.
+    /// Returns the same tensors by other names; those are left out for which `name` gives none.
     ///
     /// # Errors
     /// [`Error::Network`] when two get one name.

@@ -10,8 +10,8 @@ pub enum Scoring {
     /// On the cluster if its Python workers can compute all of them, else locally.
     #[default]
     Auto,
-    /// By the cluster's Python workers, which need numpy and pyarrow and nothing of ours; no row leaves the cluster. Not for
-    /// custom networks, rows that stay sparse, and readers of images, texts and bytes.
+    /// By the cluster's Python workers, which need numpy and pyarrow and nothing of ours; no row leaves the cluster.
+    /// Not for custom networks, rows that stay sparse, and readers of images, texts and bytes.
     OnCluster,
     /// In this process: rows are streamed, scored and uploaded.
     Local,
@@ -44,19 +44,18 @@ pub struct ScoreOptions {
     pub mode: SaveMode,
     /// Where networks are computed.
     pub scoring: Scoring,
-    /// How rows are read that are scored locally: see [`SourceOptions`].
+    /// Strategy and size of reads of rows that are scored locally.
     pub source: SourceOptions,
     /// Where many rows that are scored locally, and all rows when some may go to quarantine, are staged; `None` for the
     /// table's database.
     pub scratch: Option<Scratch>,
-    /// The table for rows whose features the networks at the end of the pipeline cannot use, whatever these would do with
-    /// such rows: the columns that the networks were given and `invalid_reason`, such as "column `x` is null". Written as
-    /// `mode` says, even when there are none. Rows that a stage before the networks refuses are not among them, nor are
-    /// categories that a network does not know: both remain errors.
+    /// The table for rows whose features the networks at the end of the pipeline cannot use, whatever these would do
+    /// with such rows: the columns that the networks were given and `invalid_reason`, such as "column `x` is null".
+    /// Written as `mode` says, even when there are none. Rows that a stage before the networks refuses are not among
+    /// them, nor are categories that a network does not know: both remain errors.
     pub quarantine: Option<String>,
     /// Mark of the rows of this run, such as a date, in a column `run_id` of both tables; for [`SaveMode::Append`]
-    /// alone. A
-    /// table that has rows of the run is not written again, so a run that ended half-way can be repeated.
+    /// alone. A table that has rows of the run is not written again, so a run that ended half-way can be repeated.
     pub run_id: Option<String>,
 }
 

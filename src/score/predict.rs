@@ -9,21 +9,19 @@ use crate::{
     stream::RecordStream,
 };
 
-pub(super) type Stage = Box<dyn Transformer>;
+pub(super) type BoxedStage = Box<dyn Transformer>;
 
 impl PipelineModel {
     /// Streams a frame's rows through all stages: networks at the end of the pipeline run locally, one after another,
-    /// the
-    /// stages before them on the cluster.
+    /// the stages before them on the cluster.
     ///
     /// The stream has all columns of the frame and of every stage; raw predictions and probabilities are
-    /// `array<double>`.
-    /// Rows of any size are read in partition groups, see [`PartitionedSource`](crate::dataframe::PartitionedSource), and
-    /// memory stays bounded by a few of those. Dropping the stream interrupts the work on the cluster.
+    /// `array<double>`. Rows of any size are read in partition groups, see
+    /// [`PartitionedSource`](crate::dataframe::PartitionedSource), and memory stays bounded by a few of those. Dropping
+    /// the stream interrupts the work on the cluster.
     ///
     /// # Errors
-    /// As [`PipelineModel::transform`],
-    /// [`PartitionedSource::stream`](crate::dataframe::PartitionedSource::stream),
+    /// As [`PipelineModel::transform`], [`PartitionedSource::stream`](crate::dataframe::PartitionedSource::stream),
     /// [`NeuralModel::score`](crate::estimator::NeuralModel::score) and
     /// [`EncoderModel::encode`](crate::estimator::EncoderModel::encode).
     pub async fn predict(&self, frame: &DataFrame) -> Result<RecordStream> {
@@ -66,8 +64,8 @@ impl PipelineModel {
     /// [`row_scorer`](Transformer::row_scorer). Dropping the stream stops the work and the stream behind it.
     ///
     /// # Errors
-    /// As [`transform_batch`](Transformer::transform_batch), for stages and columns that do not fit; the stream then fails
-    /// with the first row that does.
+    /// As [`transform_batch`](Transformer::transform_batch), for stages and columns that do not fit; the stream then
+    /// fails with the first row that does.
     pub fn predict_rows(&self, rows: RecordStream) -> Result<RecordStream> {
         let scorer = self.row_scorer(rows.schema())?;
         Ok(batch_by_batch(scorer.schema().clone(), rows, scorer, RowScorer::score_rows))
@@ -75,13 +73,13 @@ impl PipelineModel {
 }
 
 /// Returns the stages that run on the cluster, or send rows back to it, and those at the end that compute locally.
-pub(super) fn split(pipeline: &PipelineModel) -> (&[Stage], &[Stage]) {
+pub(super) fn split(pipeline: &PipelineModel) -> (&[BoxedStage], &[BoxedStage]) {
     let stages = pipeline.stages();
     let first = stages.iter().rposition(|stage| network_stage(&**stage).is_none()).map_or(0, |last| last + 1);
     stages.split_at(first)
 }
 
-pub(super) async fn transform(stages: &[Stage], frame: &DataFrame) -> Result<DataFrame> {
+pub(super) async fn transform(stages: &[BoxedStage], frame: &DataFrame) -> Result<DataFrame> {
     let mut frame = frame.clone();
     for stage in stages {
         frame = stage.transform(&frame).await?;
@@ -90,6 +88,6 @@ pub(super) async fn transform(stages: &[Stage], frame: &DataFrame) -> Result<Dat
 }
 
 /// Returns rows with the columns of networks, computed locally.
-pub(super) fn append(rows: RecordStream, networks: &[Stage]) -> Result<RecordStream> {
+pub(super) fn append(rows: RecordStream, networks: &[BoxedStage]) -> Result<RecordStream> {
     networks.iter().filter_map(|stage| network_stage(&**stage)).try_fold(rows, |rows, stage| stage.append(rows))
 }

@@ -14,7 +14,7 @@ use spark_connect::{column::Column, functions, lit, lit_string};
 
 use super::{
     ScoreOptions, Scored, Scoring,
-    predict::{Stage, append, split, transform},
+    predict::{BoxedStage, append, split, transform},
 };
 use crate::{
     Error, Result,
@@ -38,27 +38,26 @@ const RUN: &str = "run_id";
 impl PipelineModel {
     /// Scores a frame's rows and writes them, with all their columns, to a new table.
     ///
-    /// The networks at the end of the pipeline are computed by the cluster's Python workers where these can, else in this
-    /// process; one line of the log says where and why. The table is written by one command, so there is no half-written
-    /// one. Raw predictions and probabilities are Spark ML vectors; the prediction carries the classes' names (`ml_attr`).
-    /// Dropping the future interrupts the work.
+    /// The networks at the end of the pipeline are computed by the cluster's Python workers where these can, else in
+    /// this process; one line of the log says where and why. The table is written by one command, so there is no
+    /// half-written one. Raw predictions and probabilities are Spark ML vectors; the prediction carries the classes'
+    /// names (`ml_attr`). Dropping the future interrupts the work.
     ///
     /// # Errors
-    /// [`Error::Param`] when the table exists, before any row is scored; otherwise as
-    /// [`PipelineModel::transform`] and
+    /// [`Error::Param`] when the table exists, before any row is scored; otherwise as [`PipelineModel::transform`] and
     /// [`DataFrameWriter::save_as_table`](crate::dataframe::DataFrameWriter::save_as_table).
     pub async fn predict_into(&self, frame: &DataFrame, table: &str) -> Result<Scored> {
         self.predict_into_with(frame, table, ScoreOptions::new()).await
     }
 
-    /// As [`predict_into`](Self::predict_into), by [`ScoreOptions`]; a [`SaveMode`] alone says what to do with a table that
-    /// exists.
+    /// As [`predict_into`](Self::predict_into), by [`ScoreOptions`]; a [`SaveMode`] alone says what to do with a table
+    /// that exists.
     ///
     /// Many rows that are scored locally are staged in a table `tinderbox_stage_…` first, which is dropped afterwards.
     ///
     /// # Errors
-    /// As [`predict_into`](Self::predict_into); [`Error::Param`] too when networks are to be computed on the cluster and
-    /// cannot be, with the reason.
+    /// As [`predict_into`](Self::predict_into); [`Error::Param`] too when networks are to be computed on the cluster
+    /// and cannot be, with the reason.
     pub async fn predict_into_with(
         &self,
         frame: &DataFrame,
@@ -110,7 +109,7 @@ impl PipelineModel {
             return Ok(job.finished(Scored { rows, ..job.nothing() }));
         }
         let (others, networks) = split(self);
-        let keeping: Vec<Stage>;
+        let keeping: Vec<BoxedStage>;
         let networks = match &options.quarantine {
             Some(_) if networks.is_empty() => {
                 let legal = "none, as the pipeline does not end in a network";
@@ -164,8 +163,8 @@ impl PipelineModel {
     }
 }
 
-/// The frame through the networks, computed by the cluster when it is read; or why the cluster cannot.
-async fn on_cluster(prepared: &DataFrame, networks: &[Stage]) -> Result<Result<DataFrame, String>> {
+/// Returns the frame through the networks, computed by the cluster when it is read; or why the cluster cannot.
+async fn on_cluster(prepared: &DataFrame, networks: &[BoxedStage]) -> Result<Result<DataFrame, String>> {
     let mut scored = prepared.clone();
     for stage in networks.iter().filter_map(|stage| network_stage(&**stage)) {
         match stage.on_cluster(&scored).await? {
@@ -176,7 +175,7 @@ async fn on_cluster(prepared: &DataFrame, networks: &[Stage]) -> Result<Result<D
     Ok(Ok(scored))
 }
 
-/// The first column that the last network adds, which is null where a row could not be scored.
+/// Returns the first column that the last network adds, which is null where a row could not be scored.
 fn prediction(pipeline: &PipelineModel, schema: &Schema) -> Result<Option<String>> {
     let mut schema = schema.clone();
     let mut prediction = None;
@@ -190,7 +189,7 @@ fn prediction(pipeline: &PipelineModel, schema: &Schema) -> Result<Option<String
     Ok(prediction)
 }
 
-/// The column of the reason why one of the networks could not use a row, while rows are staged.
+/// Returns the column of the reason why one of the networks could not use a row, while rows are staged.
 fn reason(network: usize) -> String {
     format!("__tinderbox_reason_{network}")
 }
@@ -252,7 +251,7 @@ impl Job<'_> {
     }
 
     /// Streams rows to this process, scores them and writes them back.
-    async fn score_locally(&self, frame: &DataFrame, networks: &[Stage]) -> Result<Scored> {
+    async fn score_locally(&self, frame: &DataFrame, networks: &[BoxedStage]) -> Result<Scored> {
         let before = frame.schema().await?;
         let after = networks.iter().try_fold(before.clone(), |schema, stage| stage.transform_schema(&schema))?;
         let [read, rows, missing] = [(); 3].map(|()| Arc::new(AtomicU64::new(0)));
@@ -278,7 +277,8 @@ impl Job<'_> {
         Ok(self.finished(done))
     }
 
-    /// Writes kept rows to both tables: those with a reason to quarantine, with the columns that the networks were given.
+    /// Writes kept rows to both tables: those with a reason to quarantine, with the columns that the networks were
+    /// given.
     async fn part(
         &self,
         kept: &DataFrame,
@@ -334,7 +334,7 @@ impl Job<'_> {
         Error::pass_over(spark.refresh_table(table).await, "to refresh a table")?;
         let rows = spark.table(table);
         if rows.schema().await?.get(RUN).is_none() {
-            let expected = format!("a column of this name in `{table}`, for the run's rows to be told apart");
+            let expected = format!("a column of this name in `{table}`, which marks the run's rows");
             return Err(Error::schema(RUN, expected, "none"));
         }
         let rows = rows.filter(column(RUN).eq(lit_string(id))).count().await?;
@@ -348,11 +348,7 @@ impl Job<'_> {
         if found == rows {
             return Ok(());
         }
-        let reason = format!(
-            "it has {found} rows of run `{id}`, which gives {rows}; another client wrote the same run, or one that was killed \
-             had begun to; delete the run's rows and run it again"
-        );
-        Err(Error::Incomplete { operation: format!("appending to `{table}`"), reason })
+        Err(Error::RowsLost { step: format!("appending run `{id}` to `{table}`"), expected: rows, found })
     }
 
     fn scratch(&self) -> Option<Scratch> {
@@ -379,7 +375,7 @@ impl Job<'_> {
     }
 }
 
-/// The rows, counted as they pass, and the nulls of a column among them.
+/// Returns the rows, counted as they pass, and the nulls of a column among them.
 fn counted(stream: RecordStream, rows: Arc<AtomicU64>, nulls: Option<(String, Arc<AtomicU64>)>) -> RecordStream {
     let schema = stream.schema().clone();
     let batches = stream.inspect(move |batch| {

@@ -8,7 +8,7 @@ pub trait IntoLiteral {
     /// The Spark type, which a missing value needs too.
     const TYPE: DataType;
 
-    /// The constant.
+    /// Returns the constant.
     fn into_literal(self) -> LiteralExpression;
 }
 
@@ -82,7 +82,7 @@ pub fn positional(value: impl IntoLiteral) -> Positional {
 pub struct Named(Vec<(String, LiteralExpression)>);
 
 impl Named {
-    /// One more.
+    /// Adds an argument.
     pub fn and(mut self, name: &str, value: impl IntoLiteral) -> Self {
         self.0.push((name.to_owned(), value.into_literal()));
         self
@@ -94,7 +94,7 @@ impl Named {
 pub struct Positional(Vec<LiteralExpression>);
 
 impl Positional {
-    /// The next one.
+    /// Adds the next argument.
     pub fn and(mut self, value: impl IntoLiteral) -> Self {
         self.0.push(value.into_literal());
         self
@@ -114,7 +114,7 @@ impl From<Positional> for Arguments {
 }
 
 impl Arguments {
-    /// The text with the arguments, as a relation of the protocol.
+    /// Returns the text with the arguments, as a relation of the protocol.
     pub(super) fn bind(self, text: &str) -> proto::Sql {
         let mut sql = proto::Sql { query: text.to_owned(), ..Default::default() };
         match self.0 {

@@ -5,11 +5,11 @@ use std::{env, path::PathBuf, sync::Arc, time::Duration};
 use std::sync::{Mutex, PoisonError};
 
 use super::Session;
+#[cfg(feature = "local-spark")]
+use crate::connect::LocalSpark;
 use crate::{
     Result,
-    connect::{
-        Client, ClientIdentity, ConnectOptions, Identity, LocalSpark, RetryPolicy, SilencePolicy, TokenProvider,
-    },
+    connect::{Client, ClientIdentity, ConnectOptions, Identity, RetryPolicy, SilencePolicy, TokenProvider},
 };
 
 /// Time limit of the check whether the shared session still exists.
@@ -57,7 +57,7 @@ pub struct SessionBuilder {
 }
 
 impl SessionBuilder {
-    /// The connection string, such as `sc://host:15002/;token=…`.
+    /// Sets the connection string, such as `sc://host:15002/;token=…`.
     pub fn remote(mut self, url: impl Into<String>) -> Self {
         self.remote = Some(url.into());
         self
@@ -87,13 +87,13 @@ impl SessionBuilder {
         self
     }
 
-    /// A file of certificates (PEM) to trust instead of the system's.
+    /// Sets a file of certificates (PEM) to trust instead of the system's.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca_file = Some(path.into());
         self
     }
 
-    /// A certificate by which the server knows this client (mutual TLS), and its private key: PEM files.
+    /// Sets a certificate by which the server knows this client (mutual TLS), and its private key: PEM files.
     pub fn client_identity(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.client_identity = Some(ClientIdentity { certificate: certificate.into(), key: key.into() });
         self
@@ -112,12 +112,12 @@ impl SessionBuilder {
         self
     }
 
-    /// The application's name (`spark.app.name`).
+    /// Sets the application's name (`spark.app.name`).
     pub fn app_name(self, name: impl Into<String>) -> Self {
         self.config("spark.app.name", name)
     }
 
-    /// A setting of the session.
+    /// Sets a configuration property of the session.
     pub fn config(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.config.push((key.into(), value.into()));
         self
@@ -155,7 +155,7 @@ impl SessionBuilder {
         Ok(session)
     }
 
-    /// A new session.
+    /// Returns a new session.
     ///
     /// # Errors
     /// [`Error::BadAddress`](crate::Error::BadAddress), [`Error::Unreachable`](crate::Error::Unreachable) and
@@ -173,11 +173,18 @@ impl SessionBuilder {
         Ok(session)
     }
 
-    /// The options of the connection; starts a local Spark when no address is given.
+    /// Returns the options of the connection; starts a local Spark when no address is given.
     async fn options(&self) -> Result<ConnectOptions> {
         match self.address() {
             Some(remote) => self.options_for(&remote),
+            #[cfg(feature = "local-spark")]
             None => self.options_for(&LocalSpark::shared().await?.remote()),
+            #[cfg(not(feature = "local-spark"))]
+            None => Err(crate::Error::param(
+                "remote",
+                "none",
+                "set (or SPARK_REMOTE), or the feature `local-spark` enabled",
+            )),
         }
     }
 
@@ -194,7 +201,7 @@ impl SessionBuilder {
         Ok(options)
     }
 
-    /// The address given by the program, else by the environment.
+    /// Returns the address given by the program, else by the environment.
     fn address(&self) -> Option<String> {
         self.remote.clone().or_else(|| env::var("SPARK_REMOTE").ok()).filter(|remote| !remote.is_empty())
     }

@@ -15,7 +15,7 @@ impl RuntimeConfig {
         Self { client }
     }
 
-    /// The value of a setting, Spark's default included; `None` when it has none.
+    /// Returns the value of a setting, Spark's default included; `None` when it has none.
     ///
     /// # Errors
     /// [`Error::Server`](crate::Error::Server); [`Error::Unreachable`](crate::Error::Unreachable).

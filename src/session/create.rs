@@ -14,8 +14,8 @@ impl Session {
     ///
     /// Arrow types that Spark cannot read are sent as the narrowest it can (`uint32` as `bigint`, `uint64` as
     /// `decimal(20,0)`, dictionaries as their values, fixed-size lists as arrays …). Timestamps with a zone become
-    /// `timestamp`, those without `timestamp_ntz`. A struct that is a Spark ML vector's becomes a vector. Column metadata
-    /// is taken from the fields' [`METADATA_KEY`](crate::dataframe::METADATA_KEY).
+    /// `timestamp`, those without `timestamp_ntz`. A struct that is a Spark ML vector's becomes a vector. Column
+    /// metadata is taken from the fields' [`METADATA_KEY`](crate::dataframe::METADATA_KEY).
     ///
     /// Rows of more than 64 KiB are uploaded once; as many as [`create_dataframe_from_stream`] stages are staged.
     ///
@@ -32,16 +32,17 @@ impl Session {
         self.create_dataframe_from_stream(stream, None).await
     }
 
-    /// A frame of rows as they arrive; `schema` overrides the Spark types that the stream's schema implies.
+    /// Returns a frame of rows as they arrive; `schema` overrides the Spark types that the stream's schema implies.
     ///
-    /// Up to 32 MiB of rows (less on a server of little memory) are uploaded and become part of the plan. More are written
-    /// block by block to a staging table `tinderbox_stage_…` in the current database, so that the server's memory does not
-    /// bound their number; they have no order then, and every column may be null. The table is dropped by [`stop`](Self::stop), or in the background with
-    /// the last clone of the session and its frames. Holds about four blocks of at most 16 MiB in memory.
+    /// Up to 32 MiB of rows (less on a server of little memory) are uploaded and become part of the plan. More are
+    /// written block by block to a staging table `tinderbox_stage_…` in the current database, so that the server's
+    /// memory does not bound their number; they have no order then, and every column may be null. The table is dropped
+    /// by [`stop`](Self::stop), or in the background with the last clone of the session and its frames. Holds about
+    /// four blocks of at most 16 MiB in memory.
     ///
     /// # Errors
-    /// The stream's own; [`Error::Incomplete`] when the staging table does not hold what was written to it; otherwise as
-    /// [`create_dataframe`](Self::create_dataframe).
+    /// The stream's own; [`Error::Incomplete`] when the staging table does not hold what was written to it; otherwise
+    /// as [`create_dataframe`](Self::create_dataframe).
     pub async fn create_dataframe_from_stream(
         &self,
         stream: RecordStream,

@@ -39,23 +39,23 @@ impl Session {
         SessionBuilder::default()
     }
 
-    /// A session over a connection.
+    /// Returns a session over a connection.
     pub fn new(client: Client) -> Session {
         Session { context: Context::new(client) }
     }
 
-    /// The connection.
+    /// Returns the connection.
     pub fn client(&self) -> &Client {
         self.context.client()
     }
 
-    /// The server's version.
+    /// Returns the server's version.
     pub fn version(&self) -> &SparkVersion {
         self.client().version()
     }
 
-    /// A table or view; the name is SQL, with back-quotes where it needs them. Lazy: a missing table is the error of
-    /// the first action.
+    /// Returns a table or view; the name is SQL, with back-quotes where it needs them. Lazy: a missing table is the
+    /// error of the first action.
     pub fn table(&self, name: &str) -> DataFrame {
         self.read().table(name)
     }
@@ -65,18 +65,19 @@ impl Session {
         DataFrameReader::new(self.context.clone())
     }
 
-    /// The whole numbers from `start` to before `end`, as column `id`.
+    /// Returns the whole numbers from `start` to before `end`, as column `id`.
     pub fn range(&self, start: i64, end: i64) -> DataFrame {
         self.range_with(start, end, 1, None)
     }
 
-    /// Whole numbers in steps, in a number of partitions (the cluster's default if `None`), as column `id`.
+    /// Returns whole numbers in steps, in a number of partitions (the cluster's default if `None`), as column `id`.
     pub fn range_with(&self, start: i64, end: i64, step: i64, partitions: Option<i32>) -> DataFrame {
         let range = proto::Range { start: Some(start), end, step, num_partitions: partitions };
         self.frame(RelType::Range(range))
     }
 
-    /// The result of a SQL text. A query is lazy; a command (`CREATE TABLE` …) is run now, and the frame is its answer.
+    /// Returns the result of a SQL text. A query is lazy; a command (`CREATE TABLE` …) is run now, and the frame is its
+    /// answer.
     ///
     /// # Errors
     /// [`Error::Server`] when Spark refuses the text; [`Error::Unreachable`].
@@ -84,8 +85,8 @@ impl Session {
         self.sql_with(text, Arguments::default()).await
     }
 
-    /// The result of a SQL text with arguments bound to its markers: [`named`] ones to `:name`, [`positional`] ones to
-    /// `?`. They travel as values, never as text.
+    /// Returns the result of a SQL text with arguments bound to its markers: [`named`] ones to `:name`, [`positional`]
+    /// ones to `?`. They travel as values, never as text.
     ///
     /// # Errors
     /// As [`sql`](Self::sql).
@@ -103,7 +104,7 @@ impl Session {
         Ok(self.frame(relation.ok_or_else(missing)?))
     }
 
-    /// The session's settings.
+    /// Returns the session's settings.
     pub fn conf(&self) -> RuntimeConfig {
         RuntimeConfig::new(self.client().clone())
     }
@@ -155,7 +156,7 @@ impl Session {
         self.context.tags(|tags| _ = tags.remove(tag));
     }
 
-    /// The tags that executions get now, sorted.
+    /// Returns the tags that executions get now, sorted.
     pub fn tags(&self) -> Vec<String> {
         self.context.tags(|tags| tags.iter().cloned().collect())
     }
@@ -189,7 +190,7 @@ impl Session {
         self.client().on_progress(handler)
     }
 
-    /// The user as the server knows them.
+    /// Returns the user as the server knows them.
     ///
     /// # Errors
     /// [`Error::Server`]; [`Error::Unreachable`].

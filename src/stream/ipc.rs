@@ -8,12 +8,12 @@ use crate::{Error, Result};
 ///
 /// Buffers are used where they lie when they are aligned, and copied once when they are not.
 #[derive(Debug, Default)]
-pub struct Decoder {
+pub struct IpcDecoder {
     schema: Option<SchemaRef>,
 }
 
-impl Decoder {
-    /// The schema, once a batch has been decoded.
+impl IpcDecoder {
+    /// Returns the schema, once a batch has been decoded.
     pub fn schema(&self) -> Option<&SchemaRef> {
         self.schema.as_ref()
     }
@@ -101,7 +101,7 @@ mod tests {
         for shift in 0..9 {
             let mut shifted = vec![0; shift];
             shifted.extend_from_slice(&bytes);
-            let decoded = Decoder::default().decode(Buffer::from(shifted).slice(shift), 4).unwrap();
+            let decoded = IpcDecoder::default().decode(Buffer::from(shifted).slice(shift), 4).unwrap();
             assert_eq!(decoded, batches, "shifted by {shift}");
         }
     }
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn a_stream_without_batches_still_has_a_schema() {
         let bytes = encode(&batch("n", vec![]).schema(), &[]);
-        let mut decoder = Decoder::default();
+        let mut decoder = IpcDecoder::default();
         assert!(decoder.decode(bytes.into(), 0).unwrap().is_empty());
         assert_eq!(decoder.schema().unwrap().field(0).metadata()["k"], "v");
     }
@@ -117,13 +117,13 @@ mod tests {
     #[test]
     fn wrong_counts_other_schemas_and_damage_are_refused() {
         let bytes = encoded(&[batch("n", vec![1, 2])]);
-        let refused = |data: Bytes, rows| Decoder::default().decode(data.into(), rows).unwrap_err().to_string();
+        let refused = |data: Bytes, rows| IpcDecoder::default().decode(data.into(), rows).unwrap_err().to_string();
         assert!(refused(bytes.clone(), 3).contains("holds 2 rows where the server counted 3"));
         assert!(refused(Bytes::new(), 0).contains("no schema"));
         for end in [5, bytes.len() / 2, bytes.len() - 20] {
             refused(bytes.slice(..end), 2);
         }
-        let mut decoder = Decoder::default();
+        let mut decoder = IpcDecoder::default();
         decoder.decode(bytes.into(), 2).unwrap();
         let other = decoder.decode(encoded(&[batch("m", vec![1])]).into(), 1).unwrap_err();
         assert!(other.to_string().contains("differs"), "{other}");
@@ -135,7 +135,7 @@ mod tests {
         for at in 0..bytes.len() {
             let mut damaged = bytes.to_vec();
             damaged[at] ^= 0xff;
-            let caught = std::panic::catch_unwind(|| _ = Decoder::default().decode(Buffer::from(damaged), 50));
+            let caught = std::panic::catch_unwind(|| _ = IpcDecoder::default().decode(Buffer::from(damaged), 50));
             assert!(caught.is_ok(), "byte {at}");
         }
     }

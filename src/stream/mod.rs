@@ -3,14 +3,14 @@
 //! [`RecordStream`] is a schema and the batches that follow; [`RecordSource`] opens a fresh one for every epoch. The
 //! cluster's side of the crate produces them, the learning side consumes them, and neither knows the other.
 
-mod cache;
-pub mod ipc;
+pub(crate) mod cache;
+pub(crate) mod ipc;
 mod nested;
 mod plain;
 mod records;
 mod source;
 
-pub use cache::{Cache, CacheOptions, CachedBatches};
+pub(crate) use cache::{Cache, CacheOptions, CachedBatches};
 pub(crate) use nested::{nested_column, nested_field};
 pub(crate) use plain::{plain_batch, plain_schema};
 pub use records::RecordStream;

@@ -8,8 +8,8 @@ use arrow::{
 
 use crate::{Error, Result};
 
-/// Finds the field at a dotted path: which column it is in, then which field of each struct. Letter case counts only where
-/// names differ by nothing else.
+/// Finds the field at a dotted path: which column it is in, then which field of each struct. Letter case counts only
+/// where names differ by nothing else.
 pub(crate) fn nested_field<'a>(schema: &'a Schema, path: &str) -> Option<(Vec<usize>, &'a Field)> {
     within(&schema.fields, path)
 }

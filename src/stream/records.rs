@@ -34,12 +34,13 @@ impl RecordStream {
         Self { schema: plain, batches: batches.map(move |batch| to_plain(&batch?, &to)).boxed() }
     }
 
-    /// A stream over batches already in memory.
+    /// Creates a stream over batches already in memory.
     pub fn from_batches(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
         Self::new(schema, futures::stream::iter(batches.into_iter().map(Ok)))
     }
 
-    /// Cuts batches of more than `rows` rows, so that work of a batch at a time takes no more memory than so many rows do.
+    /// Cuts batches of more than `rows` rows, so that work of a batch at a time takes no more memory than so many rows
+    /// do.
     pub(crate) fn in_slices(self, rows: usize) -> Self {
         let rows = rows.max(1);
         let cut = move |batch: RecordBatch| {
@@ -49,7 +50,7 @@ impl RecordStream {
         Self { schema: self.schema, batches: self.batches.map_ok(cut).try_flatten().boxed() }
     }
 
-    /// The schema of every batch, field metadata included.
+    /// Returns the schema of every batch, field metadata included.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }

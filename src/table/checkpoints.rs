@@ -28,9 +28,9 @@ use crate::{
 /// `Checkpoints::at(Arc::new(CheckpointTable::new(&spark, "lab.run_7")))`.
 ///
 /// Columns: `attempt` string, one for each time that bytes were written; `written_at` bigint, microseconds since 1970;
-/// `chunk` and `chunks` int; `data` binary, at most 4 MiB a row; `name` string, by which the table is partitioned. Every
-/// checkpoint is written by one command, and one with missing rows is ignored. Old ones are removed
-/// by `DELETE`, or by dropping their partition where the table's format has no `DELETE`.
+/// `chunk` and `chunks` int; `data` binary, at most 4 MiB a row; `name` string, by which the table is partitioned.
+/// Every checkpoint is written by one command, and one with missing rows is ignored. Old ones are removed by `DELETE`,
+/// or by dropping their partition where the table's format has no `DELETE`.
 ///
 /// Training waits while a checkpoint is written. Use [`Checkpoints::every`](crate::train::Checkpoints::every) to write
 /// seldom enough.
@@ -41,7 +41,7 @@ pub struct CheckpointTable {
 }
 
 impl CheckpointTable {
-    /// The table of that (SQL) name. It need not exist: the first checkpoint makes it.
+    /// Creates the table of that (SQL) name. It need not exist: the first checkpoint makes it.
     pub fn new(spark: &Session, table: impl Into<String>) -> Self {
         Self { spark: spark.clone(), table: table.into() }
     }

@@ -29,8 +29,8 @@ pub fn decode(table: &str, model: &str, version: i64, batches: &[RecordBatch]) -
 /// Reads and checks a manifest alone, as [`decode()`] does before it looks at tensors.
 ///
 /// # Errors
-/// [`Error::ModelTable`] when it is of a format this library does not read, is no manifest, describes a network that does
-/// not fit itself or lists other tensors than the network has.
+/// [`Error::ModelTable`] when it is of a format this library does not read, is no manifest, describes a network that
+/// does not fit itself or lists other tensors than the network has.
 pub fn manifest(table: &str, json: &str) -> Result<Manifest> {
     read_manifest(json).map_err(|reason| bad(table, reason))
 }
@@ -41,14 +41,14 @@ fn bad(table: &str, reason: String) -> Error {
 
 fn read_manifest(json: &str) -> Result<Manifest, String> {
     #[derive(Deserialize)]
-    struct Head {
+    struct ManifestHead {
         format: u64,
         #[serde(default)]
         library: String,
     }
-    let head: Head = serde_json::from_str(json).map_err(|e| format!("its manifest cannot be read: {e}"))?;
+    let head: ManifestHead = serde_json::from_str(json).map_err(|e| format!("its manifest cannot be read: {e}"))?;
     if head.format != u64::from(FORMAT) {
-        let Head { format, library } = head;
+        let ManifestHead { format, library } = head;
         return Err(format!(
             "it is in format {format}, written by `{}`; this is {LIBRARY}, which reads format {FORMAT}: \
              use the library that wrote it, or a later one",
@@ -76,13 +76,13 @@ fn read_manifest(json: &str) -> Result<Manifest, String> {
 }
 
 /// The rows of one version, sorted out.
-struct Parts<'a> {
+struct VersionParts<'a> {
     json: &'a str,
-    tensors: BTreeMap<&'a str, Vec<Part<'a>>>,
+    tensors: BTreeMap<&'a str, Vec<TensorPart<'a>>>,
 }
 
 /// One row of a tensor.
-struct Part<'a> {
+struct TensorPart<'a> {
     entry: TensorEntry,
     chunk: i32,
     chunks: i32,
@@ -90,7 +90,7 @@ struct Part<'a> {
 }
 
 /// The typed columns of one batch.
-struct Columns<'a> {
+struct BatchColumns<'a> {
     model: &'a StringArray,
     version: &'a Int64Array,
     kind: &'a StringArray,
@@ -104,7 +104,7 @@ struct Columns<'a> {
     sha256: &'a StringArray,
 }
 
-impl<'a> Columns<'a> {
+impl<'a> BatchColumns<'a> {
     fn new(batch: &'a RecordBatch) -> Result<Self, String> {
         let column = |name: &str| {
             let column = batch.column_by_name(name).ok_or_else(|| format!("there is no column `{name}`"))?;
@@ -131,7 +131,7 @@ impl<'a> Columns<'a> {
         })
     }
 
-    /// A row's dimensions.
+    /// Returns a row's dimensions.
     fn shape(&self, row: usize) -> Result<Vec<u64>, String> {
         let shape = self.shape.value(row);
         let shape = shape.as_primitive::<Int64Type>();
@@ -145,11 +145,11 @@ impl<'a> Columns<'a> {
 }
 
 /// Sorts the rows out, checking each by itself.
-fn parts<'a>(model: &str, version: i64, batches: &'a [RecordBatch]) -> Result<Parts<'a>, String> {
+fn parts<'a>(model: &str, version: i64, batches: &'a [RecordBatch]) -> Result<VersionParts<'a>, String> {
     let mut json = None;
-    let mut tensors: BTreeMap<&str, Vec<Part<'_>>> = BTreeMap::new();
+    let mut tensors: BTreeMap<&str, Vec<TensorPart<'_>>> = BTreeMap::new();
     for batch in batches {
-        let columns = Columns::new(batch)?;
+        let columns = BatchColumns::new(batch)?;
         for row in 0..batch.num_rows() {
             let always: [&dyn Array; 7] = [
                 columns.model,
@@ -182,7 +182,7 @@ fn parts<'a>(model: &str, version: i64, batches: &'a [RecordBatch]) -> Result<Pa
                     if data.len() > CHUNK_BYTES {
                         return Err(format!("a row of tensor `{name}` holds more than {CHUNK_BYTES} bytes"));
                     }
-                    tensors.entry(name).or_default().push(Part { entry, chunk, chunks, data });
+                    tensors.entry(name).or_default().push(TensorPart { entry, chunk, chunks, data });
                     data
                 }
                 MANIFEST | TENSOR => return Err(format!("the row of `{name}` lacks its content")),
@@ -196,10 +196,10 @@ fn parts<'a>(model: &str, version: i64, batches: &'a [RecordBatch]) -> Result<Pa
         }
     }
     let json = json.ok_or("it has no manifest")?;
-    Ok(Parts { json, tensors })
+    Ok(VersionParts { json, tensors })
 }
 
-impl Parts<'_> {
+impl VersionParts<'_> {
     /// Puts the tensors together and checks them against the manifest.
     fn assemble(mut self) -> Result<(Manifest, Weights), String> {
         let manifest = read_manifest(self.json)?;
@@ -217,7 +217,7 @@ impl Parts<'_> {
     }
 }
 
-/// The numbers in pieces of bytes. A piece may end within a number.
+/// Returns the numbers in pieces of bytes. A piece may end within a number.
 fn values<'a>(pieces: impl Iterator<Item = &'a [u8]>, count: usize) -> Vec<f32> {
     let mut values = Vec::with_capacity(count);
     let mut begun = Vec::with_capacity(4);
@@ -257,8 +257,8 @@ pub(super) fn with_weights(json: &str, weights: &Weights) -> Result<Manifest, St
     Ok(manifest)
 }
 
-/// One tensor from its parts.
-fn tensor(entry: &TensorEntry, mut parts: Vec<Part<'_>>) -> Result<NamedTensor, String> {
+/// Returns one tensor from its parts.
+fn tensor(entry: &TensorEntry, mut parts: Vec<TensorPart<'_>>) -> Result<NamedTensor, String> {
     let name = &entry.name;
     parts.sort_by_key(|part| part.chunk);
     let chunks = parts.first().map_or(0, |part| part.chunks);

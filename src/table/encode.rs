@@ -33,7 +33,8 @@ pub fn encode(
 /// As [`encode()`], each batch made on demand.
 ///
 /// # Errors
-/// [`Error::Network`] when the weights do not fit the network; then of each batch [`Error::Arrow`] when it cannot be built.
+/// [`Error::Network`] when the weights do not fit the network; then of each batch [`Error::Arrow`] when it cannot be
+/// built.
 pub(super) fn batches(
     model: &str,
     version: i64,
@@ -44,9 +45,9 @@ pub(super) fn batches(
     in_chunks(model, version, created_at, &manifest.complete(weights)?, weights, WRITTEN_CHUNK_BYTES)
 }
 
-/// The row of a version's tag.
+/// Returns the row of a version's tag.
 pub(super) fn tag(model: &str, version: i64, created_at: i64, tag: &str) -> Result<RecordBatch> {
-    let mut rows = Rows::new(model, version, created_at);
+    let mut rows = PendingRows::new(model, version, created_at);
     rows.single(TAG, tag, None);
     rows.finish()
 }
@@ -60,7 +61,7 @@ fn in_chunks(
     chunk_bytes: usize,
 ) -> Result<impl Iterator<Item = Result<RecordBatch>> + Send + use<>> {
     let json = serde_json::to_string(manifest).map_err(|e| Error::arrow("writing a model's manifest", e))?;
-    let mut rows = Rows::new(model, version, created_at);
+    let mut rows = PendingRows::new(model, version, created_at);
     rows.manifest(&json);
     let per_chunk = chunk_bytes / 4;
     let weights = weights.clone();
@@ -89,7 +90,7 @@ fn in_chunks(
 }
 
 impl Manifest {
-    /// The manifest with what follows from the weights: their list, their checksum, and who wrote them.
+    /// Returns the manifest with what follows from the weights: their list, their checksum, and who wrote them.
     ///
     /// # Errors
     /// [`Error::Network`] when the weights do not fit the networks.
@@ -110,7 +111,7 @@ fn little_endian(values: &[f32]) -> Vec<u8> {
 }
 
 /// Rows under way to a batch.
-struct Rows {
+struct PendingRows {
     model: String,
     version: i64,
     created_at: i64,
@@ -127,7 +128,7 @@ struct Rows {
     sha256: StringBuilder,
 }
 
-impl Rows {
+impl PendingRows {
     fn new(model: &str, version: i64, created_at: i64) -> Self {
         let item = arrow::datatypes::Field::new_list_field(arrow::datatypes::DataType::Int64, false);
         Self {
@@ -222,7 +223,7 @@ pub(super) mod tests {
         train::TrainParams,
     };
 
-    /// A manifest and weights of a small network, no tensor alike.
+    /// Returns a manifest and weights of a small network, no tensor alike.
     pub(crate) fn small() -> (Manifest, Weights) {
         let network = Network::mlp([5]).resolve(4, 3).unwrap();
         let weights = Sequential::init(&network, 7, &candle_core::Device::Cpu).unwrap().weights().unwrap();
@@ -247,7 +248,7 @@ pub(super) mod tests {
         (manifest, weights)
     }
 
-    /// The small network's rows, its tensors cut into chunks of 16 bytes.
+    /// Returns the small network's rows, its tensors cut into chunks of 16 bytes.
     pub(crate) fn small_rows() -> Vec<RecordBatch> {
         let (manifest, weights) = small();
         let manifest = manifest.complete(&weights).unwrap();

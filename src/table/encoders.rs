@@ -34,7 +34,7 @@ pub struct EncoderEntry {
 
 /// An encoder among a manifest's stages.
 #[derive(Serialize, Deserialize)]
-struct Stage {
+struct EncoderStage {
     stage: String,
     /// Its place among the manifest's encoders; none when it is the manifest's own network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,7 +56,7 @@ impl EncoderEntry {
         }
     }
 
-    /// A manifest whose own network this is.
+    /// Returns a manifest whose own network this is.
     pub(super) fn into_manifest(self) -> Manifest {
         let Self { network, columns, training, history, lineage } = self;
         let task = Some(Task::Input { link: Default::default() });
@@ -76,7 +76,7 @@ impl<'a> Encoders<'a> {
         let encoder = Some(self.models.len());
         self.models.push(model);
         let (layer_index, options) = (model.encoder().layer_index(), model.options().clone());
-        let stage = Stage { stage: STAGE.into(), encoder, layer_index, options };
+        let stage = EncoderStage { stage: STAGE.into(), encoder, layer_index, options };
         serde_json::to_value(stage).map_err(|e| Error::param("stage", e, "a stage that can be saved"))
     }
 
@@ -120,13 +120,13 @@ pub(super) fn is_encoder(stage: &Value) -> bool {
     stage.get("stage").and_then(Value::as_str) == Some(STAGE)
 }
 
-/// The encoder that a stage of the manifest describes.
+/// Returns the encoder that a stage of the manifest describes.
 pub(super) fn restore(stage: &Value, manifest: &Manifest, weights: &Weights) -> Result<EncoderModel> {
     let unread = |e: String| Error::param("stage", e, "an encoder as this version writes it");
-    let stage = Stage::deserialize(stage).map_err(|e| unread(e.to_string()))?;
+    let stage = EncoderStage::deserialize(stage).map_err(|e| unread(e.to_string()))?;
     let own;
     let entry = match stage.encoder {
-        Some(place) => manifest.encoders.get(place).ok_or_else(|| unread(format!("encoder {place} is not there")))?,
+        Some(place) => manifest.encoders.get(place).ok_or_else(|| unread(format!("encoder {place} is missing")))?,
         None => {
             let Manifest { network, columns, training, history, lineage, .. } = manifest.clone();
             own = EncoderEntry { network, columns, training, history, lineage };
@@ -140,7 +140,7 @@ pub(super) fn restore(stage: &Value, manifest: &Manifest, weights: &Weights) -> 
 }
 
 impl Manifest {
-    /// The parameters of all networks under the names of the table, sorted.
+    /// Returns the parameters of all networks under the names of the table, sorted.
     pub(super) fn parameters(&self) -> Vec<ParameterSpec> {
         let mut all = self.network.parameters();
         for (place, entry) in self.encoders.iter().enumerate() {
@@ -154,7 +154,7 @@ impl Manifest {
         all
     }
 
-    /// The weights of one network under its own names: an encoder's, or the manifest's own.
+    /// Returns the weights of one network under its own names: an encoder's, or the manifest's own.
     pub(super) fn part(&self, weights: &Weights, encoder: Option<usize>) -> Weights {
         if encoder.is_none() && !weights.tensors().iter().any(|tensor| tensor.name.contains('/')) {
             return weights.clone();

@@ -21,8 +21,8 @@ const TENSORS: &str = "model.safetensors";
 const MANIFEST: &str = "manifest.json";
 
 impl PipelineModel {
-    /// Writes the fitted pipeline to a folder, which is made if need be: the weights of its networks as `model.safetensors`,
-    /// under the names that PyTorch gives them, and all else as `manifest.json`, the manifest of a
+    /// Writes the fitted pipeline to a folder, which is made if need be: the weights of its networks as
+    /// `model.safetensors`, under the names that PyTorch gives them, and all else as `manifest.json`, the manifest of a
     /// [model table](crate::table). Files of these names are replaced.
     ///
     /// # Errors

@@ -1,9 +1,8 @@
 //! The format of a model table, version 1.
 //!
-//! One table holds many models, and many versions of each. A version is one manifest row and one or more rows per tensor,
-//! all written by one command. A tag is a separate row: of kind `tag`, with the tag for its `name`; of several of one
-//! name
-//! the newest holds.
+//! One table holds many models, and many versions of each. A version is one manifest row and one or more rows per
+//! tensor, all written by one command. A tag is a separate row: of kind `tag`, with the tag for its `name`; of several
+//! of one name the newest holds.
 //!
 //! | column | type | manifest row | tensor row |
 //! |---|---|---|---|
@@ -36,31 +35,31 @@ use crate::{
 };
 
 /// The format this library writes, and the only one it reads.
-pub const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// Data per row at most, in bytes; a multiple of the size of every dtype.
-pub const CHUNK_BYTES: usize = 32 << 20;
+pub(crate) const CHUNK_BYTES: usize = 32 << 20;
 
 /// Data per row as this library writes it, in bytes: little for a server of 1 GiB.
 pub(super) const WRITTEN_CHUNK_BYTES: usize = 4 << 20;
 
 /// The one dtype of format 1: single precision, as safetensors names it.
-pub const DTYPE: &str = "F32";
+pub(crate) const DTYPE: &str = "F32";
 
 /// The value of `kind` in a manifest row, and of its `name`.
-pub const MANIFEST: &str = "manifest";
+pub(crate) const MANIFEST: &str = "manifest";
 
 /// The value of `kind` in a tensor row.
-pub const TENSOR: &str = "tensor";
+pub(crate) const TENSOR: &str = "tensor";
 
 /// The value of `kind` in the row of a version's tag, whose `name` it is.
-pub const TAG: &str = "tag";
+pub(crate) const TAG: &str = "tag";
 
 /// This library, as manifests name it.
-pub const LIBRARY: &str = concat!("tinderbox ", env!("CARGO_PKG_VERSION"));
+pub(crate) const LIBRARY: &str = concat!("tinderbox ", env!("CARGO_PKG_VERSION"));
 
-/// The table's columns.
-pub fn schema() -> SchemaRef {
+/// Returns the table's columns.
+pub(crate) fn schema() -> SchemaRef {
     let field = |name, data_type, nullable| Field::new(name, data_type, nullable);
     Arc::new(Schema::new(vec![
         field("model", DataType::Utf8, false),
@@ -122,7 +121,7 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// A manifest that says nothing yet but what its network is and what columns it takes.
+    /// Creates a manifest that says nothing yet but what its network is and what columns it takes.
     pub(super) fn over(network: NetworkSpec, columns: Columns) -> Self {
         Self {
             format: FORMAT,
@@ -166,7 +165,7 @@ pub struct TensorEntry {
 }
 
 impl TensorEntry {
-    /// The entry of a tensor in memory.
+    /// Creates the entry of a tensor in memory.
     pub fn of(tensor: &NamedTensor) -> Self {
         let shape = tensor.shape.iter().map(|&d| d as u64).collect();
         Self { name: tensor.name.clone(), dtype: DTYPE.into(), shape }
@@ -179,12 +178,13 @@ impl TensorEntry {
 }
 
 /// SHA-256 in lower-case hexadecimal.
-pub fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     format!("{:x}", Sha256::digest(bytes))
 }
 
-/// The checksum over all tensors: SHA-256 of, for each tensor sorted by name, the line `name dtype [shape]` and its data.
-pub fn checksum(tensors: &[NamedTensor]) -> String {
+/// Returns the checksum over all tensors: SHA-256 of, for each tensor sorted by name, the line `name dtype [shape]` and
+/// its data.
+pub(crate) fn checksum(tensors: &[NamedTensor]) -> String {
     let mut digest = Sha256::new();
     for tensor in tensors {
         digest.update(format!("{} {DTYPE} {:?}\n", tensor.name, tensor.shape));

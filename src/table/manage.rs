@@ -30,7 +30,7 @@ impl ModelTable {
         self.append([encode::tag(name, version, now(), tag)].into_iter()).await
     }
 
-    /// The versions of a model that have tags, by tag.
+    /// Returns the versions of a model that have tags, by tag.
     ///
     /// # Errors
     /// [`Error::ModelTable`] when the table is no model table; [`Error::Server`], [`Error::Unreachable`].
@@ -47,7 +47,7 @@ impl ModelTable {
         Ok(found)
     }
 
-    /// The version of a model that has a tag.
+    /// Returns the version of a model that has a tag.
     ///
     /// # Errors
     /// As [`tags`](Self::tags); [`Error::ModelTable`] too when no version has it, with the tags that there are.
@@ -79,8 +79,8 @@ impl ModelTable {
         self.delete_all(name, &[entry]).await
     }
 
-    /// Deletes all but the newest `keep` versions of a model, and but those with a tag, as [`delete`](Self::delete) does;
-    /// returns the numbers of the deleted ones.
+    /// Deletes all but the newest `keep` versions of a model, and but those with a tag, as [`delete`](Self::delete)
+    /// does; returns the numbers of the deleted ones.
     ///
     /// # Errors
     /// [`Error::Param`] for 0 versions; [`Error::ModelTable`] when there is no such model; [`Error::Server`],
@@ -143,8 +143,8 @@ impl ModelTable {
 
 impl Manifest {
     /// Returns the differences of two versions: settings, network, columns, lineage and metrics, but not weights and
-    /// history. Each
-    /// with its path, such as `training.epochs`, its value in this and in the other; null where it is missing.
+    /// history. Each with its path, such as `training.epochs`, its value in this and in the other; null where it is
+    /// missing.
     pub fn differences(&self, other: &Manifest) -> Vec<(String, Value, Value)> {
         let [ours, theirs] = [self, other].map(|manifest| {
             let mut value = serde_json::to_value(manifest).unwrap_or_default();

@@ -4,18 +4,18 @@
 //! trusting nothing in them. Loading a model never executes code.
 
 mod checkpoints;
-mod decode;
-mod encode;
-mod encoders;
+pub(crate) mod decode;
+pub(crate) mod encode;
+pub(crate) mod encoders;
 mod files;
-pub mod layout;
+pub(crate) mod layout;
 mod manage;
 mod pipeline;
 mod store;
 
 pub use checkpoints::CheckpointTable;
-pub use decode::{decode, manifest};
-pub use encode::encode;
-pub use encoders::EncoderEntry;
-pub use layout::{Manifest, TensorEntry, Withdrawn};
+pub(crate) use decode::{decode, manifest};
+pub(crate) use encode::encode;
+pub(crate) use encoders::EncoderEntry;
+pub use layout::{Manifest, Withdrawn};
 pub use store::{ModelEntry, ModelTable, VersionEntry};

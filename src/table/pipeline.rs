@@ -11,12 +11,12 @@ use super::{
 };
 use crate::{
     Error, Result,
-    estimator::{EncoderModel, NeuralClassificationModel},
+    estimator::{EncoderModel, NeuralModel},
     ml::{
         NativeStage, PipelineModel, Transformer,
         operator::{RemoteModel, SavedModel},
     },
-    model::{History, Model, Task},
+    model::{History, Task, TrainedNetwork},
     nn::Weights,
     session::Session,
 };
@@ -39,11 +39,10 @@ impl PipelineModel {
         ModelTable::new(spark, table).save(name, &manifest, &weights).await
     }
 
-    /// As [`save`](Self::save), for a pipeline with stages of Spark ML's own: models that the server keeps are written to
-    /// new paths in `folder`, a folder of a file system that the whole cluster sees (`s3a://…`, `hdfs://…`, `dbfs:/…`), and
-    /// the version names them. [`load`](Self::load) reads them from those paths. Delete the paths of versions that are
-    /// no longer
-    /// wanted yourself.
+    /// As [`save`](Self::save), for a pipeline with stages of Spark ML's own: models that the server keeps are written
+    /// to new paths in `folder`, a folder of a file system that the whole cluster sees (`s3a://…`, `hdfs://…`,
+    /// `dbfs:/…`), and the version names them. [`load`](Self::load) reads them from those paths. Delete the paths of
+    /// versions that are no longer wanted yourself.
     ///
     /// # Errors
     /// As [`save`](Self::save); [`Error::Server`] when a stage cannot be written to the folder.
@@ -84,14 +83,15 @@ impl PipelineModel {
     }
 }
 
-/// The manifest of a fitted pipeline, some of whose stages were saved elsewhere, and the weights of its networks.
+/// Returns the manifest of a fitted pipeline, some of whose stages were saved elsewhere, and the weights of its
+/// networks.
 pub(super) fn describe(pipeline: &PipelineModel, saved: &HashMap<usize, SavedModel>) -> Result<(Manifest, Weights)> {
     let mut network = None;
     let mut encoders = Encoders::default();
     let mut stages = Vec::with_capacity(pipeline.stages().len());
     for (position, stage) in pipeline.stages().iter().enumerate() {
         let unfit = |legal: &str| Err(Error::param(format!("stage {position}"), format!("{stage:.80?}"), legal));
-        if let Some(found) = stage.as_any().downcast_ref::<NeuralClassificationModel>() {
+        if let Some(found) = stage.as_any().downcast_ref::<NeuralModel>() {
             if network.replace(found).is_some() {
                 return unfit("the only network with labels: a model table holds one per version");
             }
@@ -130,7 +130,7 @@ pub(super) fn describe(pipeline: &PipelineModel, saved: &HashMap<usize, SavedMod
 }
 
 /// Returns the manifest of a network trained with labels.
-fn describe_network(network: &NeuralClassificationModel) -> Manifest {
+fn describe_network(network: &NeuralModel) -> Manifest {
     let model = network.model();
     Manifest {
         classes: model.classes().to_vec(),
@@ -163,7 +163,7 @@ fn is_kind(stage: &Value, kind: &str) -> bool {
     stage.get("stage").and_then(Value::as_str) == Some(kind)
 }
 
-/// The fitted pipeline that a manifest describes, with the stages that were read from elsewhere, by position.
+/// Returns the fitted pipeline that a manifest describes, with the stages that were read from elsewhere, by position.
 pub(super) fn restore(
     manifest: Manifest,
     weights: Weights,
@@ -189,11 +189,12 @@ pub(super) fn restore(
     Ok(PipelineModel::new(restored.collect::<Result<Vec<_>>>()?))
 }
 
-fn restore_network(manifest: &Manifest, weights: &Weights) -> Result<NeuralClassificationModel> {
+fn restore_network(manifest: &Manifest, weights: &Weights) -> Result<NeuralModel> {
     let weights = manifest.part(weights, None);
     let Manifest { network, columns, classes, task, training, prediction, history, lineage, .. } = manifest.clone();
-    let model = Model::new(network, weights, columns, task.unwrap_or(Task::Classes { names: classes }), history)?;
-    NeuralClassificationModel::new(model, training, prediction, lineage)
+    let model =
+        TrainedNetwork::new(network, weights, columns, task.unwrap_or(Task::Classes { names: classes }), history)?;
+    NeuralModel::new(model, training, prediction, lineage)
 }
 
 #[cfg(test)]

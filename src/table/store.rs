@@ -60,7 +60,7 @@ pub struct VersionEntry {
 }
 
 impl ModelTable {
-    /// The table of that (SQL) name. It need not exist: the first save makes it.
+    /// Creates the table of that (SQL) name. It need not exist: the first save makes it.
     pub fn new(spark: &Session, table: impl Into<String>) -> Self {
         Self { spark: spark.clone(), table: table.into() }
     }
@@ -68,15 +68,15 @@ impl ModelTable {
     /// Writes a new version of a model, and gives its number.
     ///
     /// Several may save at the same moment, under one name too. A table without transactions can then fail a write, or
-    /// give two of them one number; who finds so withdraws and saves again under the next number, a few times if need be.
-    /// Rows that were withdrawn stay in the table and are not read.
+    /// give two of them one number; who finds so withdraws and saves again under the next number, a few times if need
+    /// be. Rows that were withdrawn stay in the table and are not read.
     ///
     /// Dropping the future interrupts the write; the table format decides about a half-written version, but
     /// it is never read as a whole one.
     ///
     /// # Errors
-    /// [`Error::Param`] for an empty name; [`Error::ModelTable`] when the table is no model table, or others were quicker
-    /// every time; [`Error::Network`] when the weights do not fit; [`Error::Server`], [`Error::Unreachable`].
+    /// [`Error::Param`] for an empty name; [`Error::ModelTable`] when the table is no model table, or others were
+    /// quicker every time; [`Error::Network`] when the weights do not fit; [`Error::Server`], [`Error::Unreachable`].
     pub async fn save(&self, name: &str, manifest: &Manifest, weights: &Weights) -> Result<i64> {
         if name.is_empty() {
             return Err(Error::param("name", "``", "a model's name, not empty"));
@@ -181,7 +181,7 @@ impl ModelTable {
         }
     }
 
-    /// The table's models, by name. A table that does not exist has none.
+    /// Returns the table's models, by name. A table that does not exist has none.
     ///
     /// # Errors
     /// [`Error::ModelTable`] when the table is no model table; [`Error::Server`], [`Error::Unreachable`].
@@ -212,7 +212,7 @@ impl ModelTable {
         Ok(models)
     }
 
-    /// A model's versions, newest first, each with its manifest.
+    /// Returns a model's versions, newest first, each with its manifest.
     ///
     /// # Errors
     /// [`Error::ModelTable`] when there is no such table or model, or a manifest cannot be read; [`Error::Server`],
@@ -257,7 +257,7 @@ impl ModelTable {
             if expected != Some(there.unsigned_abs()) {
                 let expected = expected.map_or("too many".into(), |bytes| bytes.to_string());
                 return Err(self.bad(format!(
-                    "model `{name}` version {version}: there are {there} bytes of tensors, its manifest has {expected}"
+                    "model `{name}` version {version}: found {there} bytes of tensors, expected {expected} by its manifest"
                 )));
             }
         }
@@ -270,8 +270,8 @@ impl ModelTable {
         decode(&self.table, name, version, &batches)
     }
 
-    /// The manifest under a number, and when it was written; none when the version is not whole.
-    async fn copy(&self, name: &str, version: i64) -> Result<Option<Copy>> {
+    /// Returns the manifest under a number, and when it was written; none when the version is not whole.
+    async fn copy(&self, name: &str, version: i64) -> Result<Option<ManifestCopy>> {
         let mut copies = self.copies(name, version).await?;
         if copies.len() > 1 {
             let newer = self.versions(name).await?;
@@ -287,8 +287,8 @@ impl ModelTable {
         Ok(copies.pop())
     }
 
-    /// The manifests under one number: more than one when several saved at the same moment.
-    async fn copies(&self, name: &str, version: i64) -> Result<Vec<Copy>> {
+    /// Returns the manifests under one number: more than one when several saved at the same moment.
+    async fn copies(&self, name: &str, version: i64) -> Result<Vec<ManifestCopy>> {
         let created_at = function("unix_micros", [column("created_at")]).alias("created_at");
         let manifests = self.model(name).filter(column("version").eq(lit(version)));
         let manifests = manifests.filter(column("kind").eq(lit_string(MANIFEST)));
@@ -296,23 +296,26 @@ impl ModelTable {
         for batch in manifests.select([column("json"), created_at]).collect().await? {
             let times = self.numbers_of(&batch, 1)?;
             copies.extend(
-                self.texts(&batch, 0)?.into_iter().zip(times).map(|(json, created_at)| Copy { json, created_at }),
+                self.texts(&batch, 0)?
+                    .into_iter()
+                    .zip(times)
+                    .map(|(json, created_at)| ManifestCopy { json, created_at }),
             );
         }
         Ok(copies)
     }
 
-    /// The session that the table is reached through.
+    /// Returns the session that the table is reached through.
     pub(super) fn spark(&self) -> &Session {
         &self.spark
     }
 
-    /// Its name, as SQL.
+    /// Returns its name, as SQL.
     pub fn table(&self) -> &str {
         &self.table
     }
 
-    /// The numbers of a model's versions, whole or not, newest first; none when the table does not exist.
+    /// Returns the numbers of a model's versions, whole or not, newest first; none when the table does not exist.
     async fn numbers(&self, name: &str) -> Result<Vec<i64>> {
         if !self.exists().await? {
             return Ok(Vec::new());
@@ -407,12 +410,12 @@ fn parts(batches: &[RecordBatch]) -> Result<Vec<String>> {
 }
 
 /// One of the manifests under a number.
-struct Copy {
+struct ManifestCopy {
     json: String,
     created_at: i64,
 }
 
-/// A pause of random length, so that two who got in each other's way part.
+/// Returns a pause of random length, so that two who got in each other's way part.
 fn pause(attempt: u32) -> Duration {
     Duration::from_millis(u64::from(attempt) * (20 + u64::from(Uuid::new_v4().as_fields().0 % 400)))
 }

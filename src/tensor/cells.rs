@@ -8,7 +8,7 @@ use arrow::{
     datatypes::{ArrowNativeType, DataType, Float32Type, Float64Type, UInt8Type, UInt32Type},
 };
 
-use super::{Element, SparseRows, TensorField, convert::Real};
+use super::{ElementType, SparseRows, TensorField, convert::Real};
 use crate::{Error, Result};
 
 /// Values of a column's cells, row after row.
@@ -71,7 +71,7 @@ impl Values {
         }
     }
 
-    /// All of them in single precision; bytes are 0 to 255.
+    /// Returns all of them in single precision; bytes are 0 to 255.
     pub fn into_single(self) -> Vec<f32> {
         match self {
             Values::F32(values) => values,
@@ -89,20 +89,20 @@ impl Values {
 }
 
 /// A number that networks take.
-pub(crate) trait Value: ArrowNativeType {
-    const ELEMENT: Element;
+pub(crate) trait NetworkNumber: ArrowNativeType {
+    const ELEMENT: ElementType;
     type Arrow: ArrowPrimitiveType<Native = Self>;
 
     fn wrap(values: Vec<Self>) -> Values;
 
-    /// A double as a number of the type: rounded to single precision, whole or nothing otherwise.
+    /// Returns a double as a number of the type: rounded to single precision, whole or nothing otherwise.
     fn from_double(value: f64) -> Option<Self>;
 }
 
 macro_rules! value {
     ($type:ty, $element:ident, $arrow:ty, $from:expr) => {
-        impl Value for $type {
-            const ELEMENT: Element = Element::$element;
+        impl NetworkNumber for $type {
+            const ELEMENT: ElementType = ElementType::$element;
             type Arrow = $arrow;
 
             fn wrap(values: Vec<Self>) -> Values {
@@ -131,7 +131,7 @@ pub(crate) struct Gather<T> {
     rows: usize,
 }
 
-impl<T: Value> Gather<T> {
+impl<T: NetworkNumber> Gather<T> {
     /// For `rows` rows of `field`, whose element is `T`.
     pub(crate) fn new(field: &TensorField, rows: usize) -> Self {
         let (count, ragged) = (field.count(), field.shape.ragged);
@@ -177,7 +177,7 @@ impl<T: Value> Gather<T> {
 }
 
 impl Cells {
-    /// The cells as the Arrow column that `field` describes, without nulls.
+    /// Returns the cells as the Arrow column that `field` describes, without nulls.
     ///
     /// # Errors
     /// [`Error::Arrow`] when they are not what the field says.
@@ -192,7 +192,7 @@ impl Cells {
     }
 }
 
-fn array<T: Value>(values: Vec<T>, offsets: Option<Vec<i32>>, field: &TensorField) -> Result<ArrayRef> {
+fn array<T: NetworkNumber>(values: Vec<T>, offsets: Option<Vec<i32>>, field: &TensorField) -> Result<ArrayRef> {
     let fail = |e| Error::arrow(format!("laying out column `{}`", field.name), e);
     let values = Arc::new(PrimitiveArray::<T::Arrow>::new(ScalarBuffer::from(values), None));
     let arrow = field.to_arrow();

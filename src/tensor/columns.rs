@@ -20,7 +20,7 @@ pub struct Columns {
     /// A boolean column that is true for the rows to hold out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<String>,
-    /// How the features, and perhaps the label, are read when they are more than numbers; the features are then named
+    /// Readers of the features, and perhaps of the label, when they are more than numbers; the features are then named
     /// after its inputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readers: Option<Readers>,
@@ -41,8 +41,8 @@ impl Columns {
         Self { features, label: label.into(), weight: None, validation: None, readers: None, sparse: false }
     }
 
-    /// Keeps only the values of the features that are not zero: for wide rows of mostly zeros, such as Spark ML's encoders and
-    /// hashed words. A network whose first layer is linear then trains and predicts on those alone.
+    /// Keeps only the values of the features that are not zero: for wide rows of mostly zeros, such as Spark ML's
+    /// encoders and hashed words. A network whose first layer is linear then trains and predicts on those alone.
     pub fn sparse(mut self) -> Self {
         self.sparse = true;
         self
@@ -87,7 +87,7 @@ pub enum LabelKind {
     /// Numbers of at least 0.
     Counts,
     /// Numbers from 0 to 1.
-    Chances,
+    Probabilities,
 }
 
 impl LabelKind {
@@ -98,7 +98,9 @@ impl LabelKind {
                 Some("it is too large for single precision; scale the targets (scaleTargets)")
             }
             LabelKind::Counts if value < 0.0 => Some("a count is at least 0"),
-            LabelKind::Chances if !(0.0..=1.0).contains(&value) => Some("a label is 0 or 1, or a chance between"),
+            LabelKind::Probabilities if !(0.0..=1.0).contains(&value) => {
+                Some("a label is 0 or 1, or a probability between")
+            }
             _ => None,
         }
     }
@@ -117,7 +119,8 @@ pub enum OnInvalid {
     Keep,
 }
 
-/// Finds a column by its name: the one written exactly so, else the one that differs only in case, as Spark resolves it.
+/// Finds a column by its name: the one written exactly so, else the one that differs only in case, as Spark resolves
+/// it.
 pub(super) fn position(schema: &Schema, name: &str) -> Result<usize> {
     let lower = name.to_lowercase();
     let matching = |fits: &dyn Fn(&str) -> bool| -> Vec<usize> {

@@ -28,7 +28,7 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    /// The fault in words that follow "the first … ".
+    /// Returns the fault in words that follow "the first … ".
     pub(super) fn describe(&self) -> String {
         match self {
             Fault::Null => "is null".into(),
@@ -41,12 +41,12 @@ impl Fault {
     }
 }
 
-/// A type whose values become one single-precision number each.
+/// Returns a type whose values become one single-precision number each.
 pub(super) fn is_number(data_type: &DataType) -> bool {
     data_type.is_numeric() || *data_type == DataType::Boolean
 }
 
-/// A type that [`Column::new`] reads.
+/// Returns a type that [`Column::new`] reads.
 pub(super) fn is_feature(data_type: &DataType) -> bool {
     match data_type {
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
@@ -246,11 +246,11 @@ impl Vectors<'_> {
 
 /// One feature column of one batch: each row is a number, a list of numbers or a vector.
 pub(super) struct Column<'a> {
-    rows: Rows<'a>,
+    rows: RowCells<'a>,
     nulls: Option<&'a NullBuffer>,
 }
 
-enum Rows<'a> {
+enum RowCells<'a> {
     Numbers(Numbers<'a>),
     Lists(Lists<'a>),
     Vectors(Vectors<'a>),
@@ -262,17 +262,17 @@ impl<'a> Column<'a> {
         let rows = match array.data_type() {
             DataType::List(_) => {
                 let list = array.as_list::<i32>();
-                Rows::Lists(Lists::new(Bounds::Small(list.value_offsets()), list.values())?)
+                RowCells::Lists(Lists::new(Bounds::Small(list.value_offsets()), list.values())?)
             }
             DataType::LargeList(_) => {
                 let list = array.as_list::<i64>();
-                Rows::Lists(Lists::new(Bounds::Large(list.value_offsets()), list.values())?)
+                RowCells::Lists(Lists::new(Bounds::Large(list.value_offsets()), list.values())?)
             }
             DataType::FixedSizeList(_, width) => {
-                Rows::Lists(Lists::new(Bounds::Fixed(*width as usize), array.as_fixed_size_list().values())?)
+                RowCells::Lists(Lists::new(Bounds::Fixed(*width as usize), array.as_fixed_size_list().values())?)
             }
-            DataType::Struct(_) => Rows::Vectors(Vectors::new(array.as_struct())?),
-            _ => Rows::Numbers(Numbers::new(array)?),
+            DataType::Struct(_) => RowCells::Vectors(Vectors::new(array.as_struct())?),
+            _ => RowCells::Numbers(Numbers::new(array)?),
         };
         Ok(Self { rows, nulls: array.nulls().filter(|nulls| nulls.null_count() > 0) })
     }
@@ -284,9 +284,9 @@ impl<'a> Column<'a> {
     /// Returns the number of values of a row that is not null.
     pub(super) fn len(&self, row: usize) -> usize {
         match &self.rows {
-            Rows::Numbers(_) => 1,
-            Rows::Lists(lists) => lists.bounds.range(row).len(),
-            Rows::Vectors(vectors) => vectors.len(row),
+            RowCells::Numbers(_) => 1,
+            RowCells::Lists(lists) => lists.bounds.range(row).len(),
+            RowCells::Vectors(vectors) => vectors.len(row),
         }
     }
 
@@ -296,20 +296,20 @@ impl<'a> Column<'a> {
             return Err(Fault::Null);
         }
         match &self.rows {
-            Rows::Numbers(numbers) => {
+            RowCells::Numbers(numbers) => {
                 if out.len() != 1 {
                     return Err(Fault::Length { found: 1, expected: out.len() });
                 }
                 numbers.copy(row..row + 1, out);
             }
-            Rows::Lists(lists) => lists.copy(row, out)?,
-            Rows::Vectors(vectors) => vectors.copy(row, out)?,
+            RowCells::Lists(lists) => lists.copy(row, out)?,
+            RowCells::Vectors(vectors) => vectors.copy(row, out)?,
         }
         if all_finite(out) { Ok(()) } else { Err(Fault::NotFinite) }
     }
 
-    /// Appends the values of a row that are not zero, at their positions from `begin` on; `width` are the row's. What was
-    /// appended of a row that cannot be used is left behind.
+    /// Appends the values of a row that are not zero, at their positions from `begin` on; `width` are the row's. What
+    /// was appended of a row that cannot be used is left behind.
     pub(super) fn copy_sparse(
         &self,
         row: usize,
@@ -322,7 +322,9 @@ impl<'a> Column<'a> {
         }
         let from = out.values.len();
         match &self.rows {
-            Rows::Vectors(vectors) if vectors.kinds[row] == SPARSE => vectors.copy_sparse(row, width, begin, out)?,
+            RowCells::Vectors(vectors) if vectors.kinds[row] == SPARSE => {
+                vectors.copy_sparse(row, width, begin, out)?
+            }
             _ => {
                 let mut dense: Vec<f32> = vec![0.0; width];
                 self.copy(row, &mut dense)?;
@@ -338,8 +340,8 @@ impl<'a> Column<'a> {
     /// Copies every row at once when they lie side by side in memory without nulls, `out.len()` values in all.
     pub(super) fn copy_whole<T: Real>(&self, rows: usize, width: usize, out: &mut [T]) -> bool {
         let (values, range) = match &self.rows {
-            Rows::Numbers(numbers) if width == 1 => (numbers, 0..rows),
-            Rows::Lists(lists) if lists.nulls.is_none() && rows > 0 => {
+            RowCells::Numbers(numbers) if width == 1 => (numbers, 0..rows),
+            RowCells::Lists(lists) if lists.nulls.is_none() && rows > 0 => {
                 if (0..rows).any(|row| lists.bounds.range(row).len() != width) {
                     return false;
                 }

@@ -9,16 +9,16 @@ use crate::Result;
 ///
 /// A decoder is made for one schema and fed its batches in order, on a separate thread while training runs on another.
 pub trait Decoder: Send {
-    /// The columns of the canonical batches, in order. None as long as no row has shown how wide rows are.
+    /// Returns the columns of the canonical batches, in order. None as long as no row has shown how wide rows are.
     fn fields(&self) -> &[TensorField];
 
     /// Decodes the next batch. Rows keep their order; those that cannot be used are refused, or left out and counted.
     /// A batch without a row may lack columns.
     ///
     /// # Errors
-    /// [`Error::Data`](crate::Error::Data) for rows that cannot be used and are not to be left out, with the column, how
-    /// many rows of those read so far, and the first of them; [`Error::Arrow`](crate::Error::Arrow) when a column cannot
-    /// be converted.
+    /// [`Error::Data`](crate::Error::Data) for rows that cannot be used and are not to be left out, with the column,
+    /// how many rows of those read so far, and the first of them; [`Error::Arrow`](crate::Error::Arrow) when a column
+    /// cannot be converted.
     fn decode(&mut self, batch: &RecordBatch) -> Result<Decoded>;
 
     /// Ends the stream.
@@ -28,8 +28,8 @@ pub trait Decoder: Send {
     fn finish(&mut self) -> Result<()>;
 }
 
-/// Bytes that rows may take at a time once they are decoded. A batch of small files, such as well-compressed images, may be
-/// a thousand times as large when it is decoded.
+/// Bytes that rows may take at a time once they are decoded. A batch of small files, such as well-compressed images,
+/// may be a thousand times as large when it is decoded.
 const DECODED_AT_ONCE: usize = 16 << 20;
 
 /// Bytes of the tensors of one row, those aside that vary in length or are sparse.

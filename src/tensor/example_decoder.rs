@@ -17,9 +17,9 @@ use super::{
     convert::{Fault, is_number},
     decode::{Decoded, Decoder},
     features::{Faults, compact},
-    field::{Element, HELD_OUT, LABEL, RowShape, TensorField, WEIGHT},
+    field::{ElementType, HELD_OUT, LABEL, RowShape, TensorField, WEIGHT},
 };
-use crate::{Error, Result};
+use crate::{DataProblem, Error, Result};
 
 /// The name of the one input that [`ExampleDecoder`] makes.
 pub const FEATURES: &str = "features";
@@ -62,12 +62,13 @@ struct Scalar {
 
 impl Scalar {
     /// Refuses values of the column that are numbers but not legal ones; `rows` are theirs, of `total` read so far.
-    fn check(&self, values: &[f64], rows: &[u64], total: u64, legal: fn(f64) -> bool, words: &str) -> Result<()> {
+    fn check(&self, values: &[f64], rows: &[u64], total: u64, legal: fn(f64) -> bool, expected: &str) -> Result<()> {
         let mut bad = values.iter().zip(rows).filter(|(value, _)| !legal(**value));
         let Some((value, row)) = bad.next() else { return Ok(()) };
         let count = 1 + bad.count();
-        let reason = format!("{count} of {total} rows hold {value} or the like, the first is row {row}; {words}");
-        Err(Error::data(&self.name, reason))
+        let found = format!("{value} (or the like in {count} of {total} rows)");
+        let problem = DataProblem::Values { expected: expected.to_owned(), found, example: None };
+        Err(Error::cell(&self.name, *row, problem))
     }
 }
 
@@ -131,35 +132,34 @@ impl ExampleDecoder {
     /// Lays out the canonical columns, once a row has shown its width.
     fn lay_out(&mut self, width: usize) -> Result<()> {
         if i32::try_from(width).is_err() || width == 0 {
-            let reason = format!("a row has {width} values; 1 to {} can be learnt from", i32::MAX);
-            return Err(Error::data(&self.features.names(), reason));
+            return Err(Error::data(&self.features.names(), DataProblem::width(width)));
         }
         let scalar = |name, element| TensorField::new(name, element, RowShape::scalar());
         let dims = self.dims.take().filter(|dims| dims.iter().product::<usize>() == width);
         let shape = RowShape::fixed(dims.unwrap_or_else(|| vec![width]));
         self.fields.push(match self.sparse {
             true => TensorField::sparse(FEATURES, width),
-            false => TensorField::new(FEATURES, Element::F32, shape),
+            false => TensorField::new(FEATURES, ElementType::F32, shape),
         });
         match &self.label {
             Label::None => {}
-            Label::Class(_) => self.fields.push(scalar(LABEL, Element::U32)),
+            Label::Class(_) => self.fields.push(scalar(LABEL, ElementType::U32)),
             Label::Numbers { reader, .. } => {
                 let shape = match reader.width().unwrap_or(0) {
                     1 => RowShape::scalar(),
                     width => RowShape::fixed([width]),
                 };
-                self.fields.push(TensorField::new(LABEL, Element::F64, shape));
+                self.fields.push(TensorField::new(LABEL, ElementType::F64, shape));
             }
         }
-        self.fields.extend(self.weight.as_ref().map(|_| scalar(WEIGHT, Element::F32)));
-        self.fields.extend(self.held_out.as_ref().map(|_| scalar(HELD_OUT, Element::U8)));
+        self.fields.extend(self.weight.as_ref().map(|_| scalar(WEIGHT, ElementType::F32)));
+        self.fields.extend(self.held_out.as_ref().map(|_| scalar(HELD_OUT, ElementType::U8)));
         self.schema = Arc::new(Schema::new(self.fields.iter().map(TensorField::to_arrow).collect::<Vec<_>>()));
         Ok(())
     }
 }
 
-/// The dimensions that a single column of features declares, those of an image for one.
+/// Returns the dimensions that a single column of features declares, those of an image for one.
 pub(super) fn dims(schema: &Schema, features: &[String]) -> Option<Vec<usize>> {
     let [name] = features else { return None };
     let shape = TensorField::from_arrow(schema.field_with_name(name).ok()?).ok()?.shape;
@@ -233,8 +233,8 @@ impl Decoder for ExampleDecoder {
         if let Some((label, labels)) = &classes {
             let labels = numbers(labels);
             let is_class = |label: f64| (0.0..MAX_CLASSES).contains(&label) && label.fract() == 0.0;
-            let words = "a class is a whole number from 0; index the labels first";
-            label.check(&labels, &at, self.rows_read, is_class, words)?;
+            let expected = "classes, integers from 0 (index the labels first)";
+            label.check(&labels, &at, self.rows_read, is_class, expected)?;
             columns.push(Arc::new(UInt32Array::from_iter_values(labels.iter().map(|label| *label as u32))));
         }
         if let Label::Numbers { reader, .. } = &self.label {
@@ -248,8 +248,8 @@ impl Decoder for ExampleDecoder {
             let weights = numbers(&weights);
             // What single precision cannot hold weighs infinitely much in it.
             let is_weight = |weight: f64| weight >= 0.0 && (weight as f32).is_finite();
-            let words = "a weight is a finite number of at least 0";
-            scalar.check(&weights, &at, self.rows_read, is_weight, words)?;
+            let expected = "weights, finite numbers of at least 0";
+            scalar.check(&weights, &at, self.rows_read, is_weight, expected)?;
             columns.push(Arc::new(Float32Array::from_iter_values(weights.iter().map(|weight| *weight as f32))));
         }
         if let Some((_, held_out)) = held_out {
@@ -258,7 +258,7 @@ impl Decoder for ExampleDecoder {
             columns.push(Arc::new(UInt8Array::from_iter_values(marks)));
         }
         let batch = RecordBatch::try_new(self.schema.clone(), columns);
-        Ok(Decoded { batch: batch.map_err(|e| Error::arrow("laying out rows to learn from", e))?, skipped })
+        Ok(Decoded { batch: batch.map_err(|e| Error::arrow("laying out training rows", e))?, skipped })
     }
 
     fn finish(&mut self) -> Result<()> {
@@ -267,11 +267,8 @@ impl Decoder for ExampleDecoder {
             Label::Class(Scalar { name, .. }) | Label::Numbers { name, .. } => name.clone(),
         };
         match (self.rows_read, self.skipped) {
-            (0, _) => Err(Error::data(&name, "there is no row to learn from")),
-            (rows, skipped) if rows == skipped => Err(Error::data(
-                &name,
-                format!("all {skipped} rows were skipped as unusable: there is none left to learn from"),
-            )),
+            (0, _) => Err(Error::data(&name, DataProblem::NoRows)),
+            (rows, skipped) if rows == skipped => Err(Error::data(&name, DataProblem::AllSkipped { rows })),
             _ => Ok(()),
         }
     }
@@ -283,7 +280,7 @@ fn lay_out_targets(targets: Vec<f64>, width: usize) -> Result<ArrayRef> {
     let size = match i32::try_from(width) {
         Ok(1) => return Ok(values),
         Ok(size) => size,
-        Err(_) => return Err(Error::data(LABEL, format!("a row has {width} targets"))),
+        Err(_) => return Err(Error::data(LABEL, DataProblem::width(width))),
     };
     let item = Arc::new(Field::new_list_field(DataType::Float64, false));
     let list = FixedSizeListArray::try_new(item, size, values, None);
@@ -299,7 +296,7 @@ fn merge(faults: &mut Option<Faults>, found: Option<Faults>) {
     }
 }
 
-/// A column of numbers or booleans as doubles.
+/// Returns a column of numbers or booleans as doubles.
 fn doubles(array: &ArrayRef) -> Result<ArrayRef> {
     if let Some(booleans) = array.as_any().downcast_ref::<BooleanArray>() {
         return Ok(Arc::new(booleans.iter().map(|b| b.map(f64::from)).collect::<arrow::array::Float64Array>()));

@@ -13,7 +13,7 @@ use super::{
     convert::{Column, Fault, Real, is_feature},
     reader::RecordReader,
 };
-use crate::{Error, Result, stream::nested_column};
+use crate::{DataProblem, Error, Result, stream::nested_column};
 
 /// Reads feature columns, side by side, as single-precision rows.
 ///
@@ -41,11 +41,11 @@ pub(super) struct Faults {
     /// One flag a row.
     pub(super) bad: Vec<bool>,
     /// The first fault of each such row.
-    each: BTreeMap<usize, RowFault>,
+    each: BTreeMap<usize, FeatureFault>,
 }
 
 #[derive(Debug, Clone)]
-struct RowFault {
+struct FeatureFault {
     column: String,
     /// The row of the stream.
     row: u64,
@@ -57,24 +57,19 @@ impl Faults {
         self.each.len() as u64
     }
 
-    /// The refusal of so many rows, with the first of those that cannot be used.
+    /// Returns the refusal of so many rows, with the first of those that cannot be used.
     pub(super) fn error(&self, rows: u64) -> Error {
-        let Some(RowFault { column, row, fault }) = self.each.values().next() else {
-            return Error::data("features", "cannot be used");
+        let Some(FeatureFault { column, row, fault }) = self.each.values().next() else {
+            return Error::rows(DataProblem::AllSkipped { rows });
         };
-        let (count, fault) = (self.count(), fault.describe());
-        Error::data(
-            column,
-            format!(
-                "{count} of {rows} rows cannot be used; the first, row {row} of the stream, {fault}; \
-                 fill or drop such rows, or set handleInvalid to skip"
-            ),
-        )
+        let problem = DataProblem::Unusable { rows: self.count(), of: Some(rows), reason: fault.describe() };
+        Error::cell(column, *row, problem)
     }
 
     /// Why each row cannot be used, if it cannot.
     fn reasons(&self) -> Vec<Option<String>> {
-        let reason = |RowFault { column, fault, .. }: &RowFault| format!("column `{column}` {}", fault.describe());
+        let reason =
+            |FeatureFault { column, fault, .. }: &FeatureFault| format!("column `{column}` {}", fault.describe());
         (0..self.bad.len()).map(|row| self.each.get(&row).map(reason)).collect()
     }
 
@@ -90,7 +85,7 @@ impl Faults {
     pub(super) fn mark(faults: &mut Option<Faults>, rows: usize, row: usize, start: u64, column: &str, fault: Fault) {
         let faults = faults.get_or_insert_with(|| Faults { bad: vec![false; rows], each: BTreeMap::new() });
         faults.bad[row] = true;
-        let new = || RowFault { column: column.to_owned(), row: start + row as u64, fault };
+        let new = || FeatureFault { column: column.to_owned(), row: start + row as u64, fault };
         faults.each.entry(row).or_insert_with(new);
     }
 }
@@ -193,7 +188,7 @@ impl FeatureReader {
         self.columns.iter().map(|column| column.width).sum()
     }
 
-    /// The dimensions of a row, when a single reader makes it.
+    /// Returns the dimensions of a row, when a single reader makes it.
     pub(super) fn dims(&self) -> Option<Vec<usize>> {
         match self.records.as_ref()?.fields() {
             [only] => Some(only.shape.dims.clone()),
@@ -201,7 +196,7 @@ impl FeatureReader {
         }
     }
 
-    /// The columns, as errors name them.
+    /// Returns the columns, as errors name them.
     pub(crate) fn names(&self) -> String {
         let read = self.records.iter().flat_map(|records| records.fields()).map(|field| field.name.as_str());
         let names: Vec<&str> = self.columns.iter().map(|c| c.name.as_str()).chain(read).collect();
@@ -211,8 +206,8 @@ impl FeatureReader {
     /// Reads the next batch of the stream.
     ///
     /// # Errors
-    /// [`Error::Arrow`] when a column cannot be converted, [`Error::Data`] when its rows do not fit in memory. Rows that
-    /// cannot be used are not an error yet, see [`FeatureBlock::require_valid`].
+    /// [`Error::Arrow`] when a column cannot be converted, [`Error::Data`] when its rows do not fit in memory. Rows
+    /// that cannot be used are not an error yet, see [`FeatureBlock::require_valid`].
     pub fn read(&mut self, batch: &RecordBatch) -> Result<FeatureBlock> {
         let mut values = Vec::new();
         let faults = self.append(batch, &mut values)?;
@@ -234,9 +229,10 @@ impl FeatureReader {
             return Ok(nulls(&read, rows, start));
         };
         let begin = out.len();
-        let room = rows.checked_mul(width).filter(|&n| out.try_reserve(n).is_ok()).ok_or_else(|| {
-            Error::data(read[0].0, format!("{rows} rows of {width} values do not fit in memory; read smaller batches"))
-        })?;
+        let room = rows
+            .checked_mul(width)
+            .filter(|&n| out.try_reserve(n).is_ok())
+            .ok_or_else(|| Error::data(read[0].0, DataProblem::too_many_numbers(rows.saturating_mul(width))))?;
         out.resize(begin + room, T::default());
         let block = &mut out[begin..];
         if let [(_, _, only)] = read.as_slice()
@@ -286,7 +282,8 @@ impl FeatureReader {
         Ok(read)
     }
 
-    /// Reads the next batch's rows, keeping only the values that are not zero; rows that cannot be used as rows of zeros.
+    /// Reads the next batch's rows, keeping only the values that are not zero; rows that cannot be used as rows of
+    /// zeros.
     pub(crate) fn read_sparse(&mut self, batch: &RecordBatch) -> Result<SparseBlock> {
         let count = batch.num_rows();
         let start = self.rows_read;
@@ -312,8 +309,7 @@ impl FeatureReader {
                 rows.discard_row();
             }
             if i32::try_from(rows.values.len()).is_err() {
-                let reason = format!("{count} rows have more than 2³¹ values that are not zero; read smaller batches");
-                return Err(Error::data(read[0].0, reason));
+                return Err(Error::data(read[0].0, DataProblem::too_many_numbers(rows.values.len())));
             }
             rows.end_row();
         }
@@ -369,8 +365,8 @@ fn append_records<T: Real>(
     }
     let room = read.rows.checked_mul(records.width()).filter(|&n| out.try_reserve(n).is_ok());
     if room.is_none() {
-        let reason = format!("{} rows do not fit in memory; read smaller batches", read.rows);
-        return Err(Error::data(&records.fields()[0].name, reason));
+        let values = read.rows.saturating_mul(records.width());
+        return Err(Error::data(&records.fields()[0].name, DataProblem::too_many_numbers(values)));
     }
     for row in 0..read.rows {
         let bad = faults.as_ref().is_some_and(|faults| faults.bad[row]);

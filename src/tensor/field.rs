@@ -18,16 +18,16 @@ use super::sparse::sparse_type;
 use crate::{Error, Result};
 
 /// The name of a canonical batch's column of labels: `u32` scalars are classes, `f64` or `f32` are targets.
-pub const LABEL: &str = "label";
+pub(crate) const LABEL: &str = "label";
 /// The name of a canonical batch's column of row weights, `f32` scalars.
-pub const WEIGHT: &str = "weight";
+pub(crate) const WEIGHT: &str = "weight";
 /// The name of a canonical batch's column that is 1 for the rows to hold out and 0 for the others, `u8` scalars.
-pub const HELD_OUT: &str = "held_out";
+pub(crate) const HELD_OUT: &str = "held_out";
 
 /// The field metadata that holds a ragged column's shape: a JSON array whose first entry is null.
-pub const SHAPE_KEY: &str = "tinderbox.shape";
+pub(crate) const SHAPE_KEY: &str = "tinderbox.shape";
 /// The field metadata that holds the number of values of a sparse row, zeros included.
-pub const SPARSE_KEY: &str = "tinderbox.sparse";
+pub(crate) const SPARSE_KEY: &str = "tinderbox.sparse";
 const EXTENSION_NAME: &str = "ARROW:extension:name";
 const EXTENSION_METADATA: &str = "ARROW:extension:metadata";
 const FIXED_SHAPE: &str = "arrow.fixed_shape_tensor";
@@ -35,7 +35,7 @@ const FIXED_SHAPE: &str = "arrow.fixed_shape_tensor";
 /// The type of a tensor's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Element {
+pub enum ElementType {
     /// Single precision.
     F32,
     /// Double precision: targets, whose offset is removed before they become single.
@@ -46,28 +46,28 @@ pub enum Element {
     U32,
 }
 
-impl Element {
-    /// The Arrow type of one value.
+impl ElementType {
+    /// Returns the Arrow type of one value.
     pub fn data_type(self) -> DataType {
         match self {
-            Element::F32 => DataType::Float32,
-            Element::F64 => DataType::Float64,
-            Element::U8 => DataType::UInt8,
-            Element::U32 => DataType::UInt32,
+            ElementType::F32 => DataType::Float32,
+            ElementType::F64 => DataType::Float64,
+            ElementType::U8 => DataType::UInt8,
+            ElementType::U32 => DataType::UInt32,
         }
     }
 
     /// Bytes of one value.
     pub fn bytes(self) -> usize {
         match self {
-            Element::U8 => 1,
-            Element::F32 | Element::U32 => 4,
-            Element::F64 => 8,
+            ElementType::U8 => 1,
+            ElementType::F32 | ElementType::U32 => 4,
+            ElementType::F64 => 8,
         }
     }
 
     fn from_data_type(data_type: &DataType) -> Option<Self> {
-        let all = [Element::F32, Element::F64, Element::U8, Element::U32];
+        let all = [ElementType::F32, ElementType::F64, ElementType::U8, ElementType::U32];
         all.into_iter().find(|element| element.data_type() == *data_type)
     }
 }
@@ -82,12 +82,12 @@ pub struct RowShape {
 }
 
 impl RowShape {
-    /// One number a row.
+    /// Creates the shape of one number a row.
     pub fn scalar() -> Self {
         Self::default()
     }
 
-    /// The same dimensions for every row.
+    /// Creates the shape of rows with the same dimensions.
     pub fn fixed(dims: impl Into<Vec<usize>>) -> Self {
         Self { dims: dims.into(), ragged: false }
     }
@@ -109,7 +109,7 @@ pub struct TensorField {
     /// The column's name; the roles of [`LABEL`], [`WEIGHT`] and [`HELD_OUT`] go by it, all else is input.
     pub name: String,
     /// The type of the values.
-    pub element: Element,
+    pub element: ElementType,
     /// The shape of one row.
     pub shape: RowShape,
     /// True if only the values that are not zero are kept, as [`SparseRows`](super::SparseRows).
@@ -119,13 +119,13 @@ pub struct TensorField {
 
 impl TensorField {
     /// Puts a field together.
-    pub fn new(name: impl Into<String>, element: Element, shape: RowShape) -> Self {
+    pub fn new(name: impl Into<String>, element: ElementType, shape: RowShape) -> Self {
         Self { name: name.into(), element, shape, sparse: false }
     }
 
     /// Creates a field of rows of `width` numbers in single precision, most of them zero.
     pub fn sparse(name: impl Into<String>, width: usize) -> Self {
-        Self { sparse: true, ..Self::new(name, Element::F32, RowShape::fixed([width])) }
+        Self { sparse: true, ..Self::new(name, ElementType::F32, RowShape::fixed([width])) }
     }
 
     /// Returns the number of values of a row, or of a step when ragged.
@@ -138,8 +138,8 @@ impl TensorField {
         ![LABEL, WEIGHT, HELD_OUT].contains(&self.name.as_str())
     }
 
-    /// The Arrow field, not nullable, that holds such rows. Arrow counts a fixed row's values in 31 bits: a row of more is
-    /// laid out as the largest there can be, which no data fits.
+    /// Returns the Arrow field, not nullable, that holds such rows. Arrow counts a fixed row's values in 31 bits: a row
+    /// of more is laid out as the largest there can be, which no data fits.
     pub fn to_arrow(&self) -> Field {
         let item = Arc::new(Field::new_list_field(self.element.data_type(), false));
         let RowShape { dims, ragged } = &self.shape;
@@ -175,7 +175,7 @@ impl TensorField {
             Error::schema(name, expected, found)
         };
         let element = |data_type: &DataType| {
-            Element::from_data_type(data_type).ok_or_else(|| refused(field.data_type().to_string()))
+            ElementType::from_data_type(data_type).ok_or_else(|| refused(field.data_type().to_string()))
         };
         let dims = |entries: &[Option<usize>]| entries.iter().copied().collect::<Option<Vec<usize>>>();
         match field.data_type() {
@@ -215,14 +215,15 @@ impl TensorField {
     }
 }
 
-/// The metadata of Arrow's fixed-shape tensor, when the field is one.
+/// Returns the metadata of Arrow's fixed-shape tensor, when the field is one.
 fn fixed_shape(field: &Field) -> Option<String> {
     let metadata = field.metadata();
     (metadata.get(EXTENSION_NAME)? == FIXED_SHAPE)
         .then(|| metadata.get(EXTENSION_METADATA).cloned().unwrap_or_default())
 }
 
-/// The shape of Arrow's fixed-shape tensor; none when it cannot be read or the values are not in row-major order.
+/// Returns the shape of Arrow's fixed-shape tensor; none when it cannot be read or the values are not in row-major
+/// order.
 fn shape_of_extension(text: &str) -> Option<Vec<usize>> {
     #[derive(Deserialize)]
     struct Extension {
@@ -239,7 +240,7 @@ mod tests {
 
     #[test]
     fn every_shape_comes_back_from_arrow() {
-        for element in [Element::F32, Element::F64, Element::U8, Element::U32] {
+        for element in [ElementType::F32, ElementType::F64, ElementType::U8, ElementType::U32] {
             for shape in [
                 RowShape::scalar(),
                 RowShape::fixed([4]),
@@ -258,10 +259,10 @@ mod tests {
 
     #[test]
     fn the_metadata_is_that_of_arrow() {
-        let image = TensorField::new("image", Element::U8, RowShape::fixed([3, 2, 2])).to_arrow();
+        let image = TensorField::new("image", ElementType::U8, RowShape::fixed([3, 2, 2])).to_arrow();
         assert_eq!(image.metadata()["ARROW:extension:name"], "arrow.fixed_shape_tensor");
         assert_eq!(image.metadata()["ARROW:extension:metadata"], r#"{"shape":[3,2,2]}"#);
-        let frames = TensorField::new("frames", Element::F32, RowShape::ragged([12])).to_arrow();
+        let frames = TensorField::new("frames", ElementType::F32, RowShape::ragged([12])).to_arrow();
         assert_eq!(frames.metadata()["tinderbox.shape"], "[null,12]");
         let bare = Field::new_fixed_size_list("x", Field::new_list_field(DataType::Float32, true), 7, true);
         assert_eq!(TensorField::from_arrow(&bare).unwrap().shape, RowShape::fixed([7]));
@@ -274,8 +275,8 @@ mod tests {
             metadata.insert(key.into(), value.into());
             field.clone().with_metadata(metadata)
         };
-        let image = TensorField::new("x", Element::U8, RowShape::fixed([3, 2])).to_arrow();
-        let frames = TensorField::new("x", Element::F32, RowShape::ragged([2])).to_arrow();
+        let image = TensorField::new("x", ElementType::U8, RowShape::fixed([3, 2])).to_arrow();
+        let frames = TensorField::new("x", ElementType::F32, RowShape::ragged([2])).to_arrow();
         let widthless = TensorField::sparse("x", 3).to_arrow().with_metadata(HashMap::new());
         assert!(TensorField::from_arrow(&widthless).unwrap_err().to_string().contains("without their width"));
         assert_eq!(
@@ -301,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_shape_too_large_to_count_does_not_wrap_around() {
-        let field = TensorField::new("x", Element::F32, RowShape::fixed([usize::MAX, 2]));
+        let field = TensorField::new("x", ElementType::F32, RowShape::fixed([usize::MAX, 2]));
         assert_eq!(field.count(), usize::MAX);
         assert!(TensorField::from_arrow(&field.to_arrow()).is_err());
     }

@@ -14,9 +14,9 @@ use super::{
     decode::{Decoded, Decoder},
     example_decoder::{FEATURES, dims},
     features::{Faults, compact},
-    field::{Element, HELD_OUT, RowShape, TensorField},
+    field::{ElementType, HELD_OUT, RowShape, TensorField},
 };
-use crate::{Error, Result};
+use crate::{DataProblem, Error, Result};
 
 /// Decodes the features of [`Columns`] side by side, read by their readers where they have any, as one input of single
 /// precision named [`FEATURES`]; the mark too where the columns name one. Labels and weights are not looked at.
@@ -70,13 +70,12 @@ impl InputDecoder {
     /// Lays out the canonical columns, once a row has shown its width.
     fn lay_out(&mut self, width: usize) -> Result<()> {
         if i32::try_from(width).is_err() || width == 0 {
-            let reason = format!("a row has {width} values; 1 to {} can be learnt from", i32::MAX);
-            return Err(Error::data(&self.features.names(), reason));
+            return Err(Error::data(&self.features.names(), DataProblem::width(width)));
         }
         let dims = self.dims.take().filter(|dims| dims.iter().product::<usize>() == width);
         let shape = RowShape::fixed(dims.unwrap_or_else(|| vec![width]));
-        self.fields.push(TensorField::new(FEATURES, Element::F32, shape));
-        let mark = || TensorField::new(HELD_OUT, Element::U8, RowShape::scalar());
+        self.fields.push(TensorField::new(FEATURES, ElementType::F32, shape));
+        let mark = || TensorField::new(HELD_OUT, ElementType::U8, RowShape::scalar());
         self.fields.extend(self.held_out.as_ref().map(|_| mark()));
         self.schema = Arc::new(Schema::new(self.fields.iter().map(TensorField::to_arrow).collect::<Vec<_>>()));
         Ok(())
@@ -87,9 +86,9 @@ impl InputDecoder {
         let Some([low, high]) = self.range else { return Ok(()) };
         for (line, row) in values.chunks_exact(width.max(1)).zip(rows) {
             if let Some(value) = line.iter().find(|value| !(low..=high).contains(*value)) {
-                let reason =
-                    format!("row {row} of the stream holds {value}; values must be in [{low}, {high}]: scale them");
-                return Err(Error::data(&self.features.names(), reason));
+                let expected = format!("numbers in [{low}, {high}], scaled if need be");
+                let problem = DataProblem::Values { expected, found: value.to_string(), example: None };
+                return Err(Error::cell(&self.features.names(), row, problem));
             }
         }
         Ok(())
@@ -139,17 +138,14 @@ impl Decoder for InputDecoder {
             columns.push(Arc::new(UInt8Array::from_iter_values(good().map(|row| u8::from(marks.value(row))))));
         }
         let batch = RecordBatch::try_new(self.schema.clone(), columns);
-        Ok(Decoded { batch: batch.map_err(|e| Error::arrow("laying out rows to learn from", e))?, skipped })
+        Ok(Decoded { batch: batch.map_err(|e| Error::arrow("laying out training rows", e))?, skipped })
     }
 
     fn finish(&mut self) -> Result<()> {
         let names = self.features.names();
         match (self.rows_read, self.skipped) {
-            (0, _) => Err(Error::data(&names, "there is no row to learn from")),
-            (rows, skipped) if rows == skipped => {
-                let reason = format!("all {skipped} rows were skipped as unusable: there is none left to learn from");
-                Err(Error::data(&names, reason))
-            }
+            (0, _) => Err(Error::data(&names, DataProblem::NoRows)),
+            (rows, skipped) if rows == skipped => Err(Error::data(&names, DataProblem::AllSkipped { rows })),
             _ => Ok(()),
         }
     }
@@ -197,7 +193,7 @@ mod tests {
         let message = skipping.decode(&large).unwrap_err().to_string();
         assert!(message.contains("`x`") && message.contains("row 4") && message.contains("255"), "{message}");
         let mut nothing = decoder(&holed, OnInvalid::Skip);
-        assert!(nothing.finish().unwrap_err().to_string().contains("no row"));
+        assert!(matches!(nothing.finish(), Err(Error::Data { problem: DataProblem::NoRows, .. })));
         let nulls = batch(vec![None; 2], vec![Some(false); 2]);
         nothing.decode(&nulls).unwrap();
         assert!(nothing.finish().unwrap_err().to_string().contains("all 2 rows"));

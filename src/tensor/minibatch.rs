@@ -6,7 +6,7 @@ use super::Values;
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Minibatch {
     /// Inputs of the network.
-    pub inputs: Vec<Input>,
+    pub inputs: Vec<MinibatchInput>,
     /// Targets of its outputs.
     pub targets: Targets,
     /// The weight of each row.
@@ -17,7 +17,7 @@ pub struct Minibatch {
 
 /// One input of a minibatch.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Input {
+pub struct MinibatchInput {
     /// The column's name.
     pub name: String,
     /// `rows × shape` values, row-major.
@@ -51,7 +51,7 @@ impl Minibatch {
         self.weights.len()
     }
 
-    /// The class of each row; none when the targets are no classes.
+    /// Returns the class of each row; none when the targets are no classes.
     pub fn classes(&self) -> &[u32] {
         match &self.targets {
             Targets::Classes(classes) => classes,

@@ -7,15 +7,15 @@ use arrow::{
 };
 
 use super::{
-    Element, SparseRows, TensorField, Values,
+    ElementType, SparseRows, TensorField, Values,
     field::{HELD_OUT, LABEL, WEIGHT},
-    minibatch::{Input, Minibatch, Targets},
+    minibatch::{Minibatch, MinibatchInput, Targets},
     sparse::SparseColumn,
 };
-use crate::{Error, Result};
+use crate::{DataProblem, Error, Result};
 
-/// Rows of canonical batches, numbered in order. They are copied nowhere: the batches' own memory is read, be it a mapped
-/// file's.
+/// Rows of canonical batches, numbered in order. They are copied nowhere: the batches' own memory is read, be it a
+/// mapped file's.
 #[derive(Debug, Clone)]
 pub struct Rows {
     fields: Vec<TensorField>,
@@ -28,30 +28,30 @@ pub struct Rows {
 /// One column of one batch.
 #[derive(Debug, Clone)]
 enum Chunk {
-    F32(Lanes<f32>),
-    F64(Lanes<f64>),
-    U8(Lanes<u8>),
-    U32(Lanes<u32>),
+    F32(ChunkValues<f32>),
+    F64(ChunkValues<f64>),
+    U8(ChunkValues<u8>),
+    U32(ChunkValues<u32>),
     Sparse(SparseColumn),
 }
 
 #[derive(Debug, Clone)]
-struct Lanes<T: arrow::datatypes::ArrowNativeType> {
+struct ChunkValues<T: arrow::datatypes::ArrowNativeType> {
     values: ScalarBuffer<T>,
-    bounds: Bounds,
+    bounds: RowBounds,
 }
 
 #[derive(Debug, Clone)]
-enum Bounds {
+enum RowBounds {
     Every(usize),
     Offsets(OffsetBuffer<i32>),
 }
 
-impl<T: arrow::datatypes::ArrowNativeType> Lanes<T> {
+impl<T: arrow::datatypes::ArrowNativeType> ChunkValues<T> {
     fn row(&self, row: usize) -> &[T] {
         match &self.bounds {
-            Bounds::Every(count) => &self.values[row * count..(row + 1) * count],
-            Bounds::Offsets(offsets) => &self.values[offsets[row] as usize..offsets[row + 1] as usize],
+            RowBounds::Every(count) => &self.values[row * count..(row + 1) * count],
+            RowBounds::Offsets(offsets) => &self.values[offsets[row] as usize..offsets[row + 1] as usize],
         }
     }
 }
@@ -64,29 +64,32 @@ impl Chunk {
         let (values, bounds) = match array.data_type() {
             DataType::List(_) => {
                 let list = array.as_list::<i32>();
-                (list.values(), Bounds::Offsets(list.offsets().clone()))
+                (list.values(), RowBounds::Offsets(list.offsets().clone()))
             }
-            DataType::FixedSizeList(..) => (array.as_fixed_size_list().values(), Bounds::Every(field.count())),
-            _ => (array, Bounds::Every(1)),
+            DataType::FixedSizeList(..) => (array.as_fixed_size_list().values(), RowBounds::Every(field.count())),
+            _ => (array, RowBounds::Every(1)),
         };
         if array.null_count() > 0 || values.null_count() > 0 {
-            return Err(Error::data(&field.name, "holds nulls where a canonical batch has none"));
+            return Err(Error::data(
+                &field.name,
+                DataProblem::Malformed { reason: "expected no null, found some".into() },
+            ));
         }
-        if let Bounds::Offsets(offsets) = &bounds {
+        if let RowBounds::Offsets(offsets) = &bounds {
             let step = field.count();
             if let Some(pair) = offsets.windows(2).find(|pair| !((pair[1] - pair[0]) as usize).is_multiple_of(step)) {
-                let reason = format!("has a row of {} values, where a step has {step}", pair[1] - pair[0]);
-                return Err(Error::data(&field.name, reason));
+                let reason = format!("expected steps of {step} values, found a row of {}", pair[1] - pair[0]);
+                return Err(Error::data(&field.name, DataProblem::Malformed { reason }));
             }
         }
-        fn typed<T: ArrowPrimitiveType>(values: &ArrayRef, bounds: Bounds) -> Lanes<T::Native> {
-            Lanes { values: values.as_primitive::<T>().values().clone(), bounds }
+        fn typed<T: ArrowPrimitiveType>(values: &ArrayRef, bounds: RowBounds) -> ChunkValues<T::Native> {
+            ChunkValues { values: values.as_primitive::<T>().values().clone(), bounds }
         }
         Ok(match field.element {
-            Element::F32 => Chunk::F32(typed::<Float32Type>(values, bounds)),
-            Element::F64 => Chunk::F64(typed::<Float64Type>(values, bounds)),
-            Element::U8 => Chunk::U8(typed::<UInt8Type>(values, bounds)),
-            Element::U32 => Chunk::U32(typed::<UInt32Type>(values, bounds)),
+            ElementType::F32 => Chunk::F32(typed::<Float32Type>(values, bounds)),
+            ElementType::F64 => Chunk::F64(typed::<Float64Type>(values, bounds)),
+            ElementType::U8 => Chunk::U8(typed::<UInt8Type>(values, bounds)),
+            ElementType::U32 => Chunk::U32(typed::<UInt32Type>(values, bounds)),
         })
     }
 
@@ -122,7 +125,12 @@ impl Rows {
                 return Err(Error::schema("(all)", schema.to_string(), batch.schema().to_string()));
             }
             let end = starts[starts.len() - 1].checked_add(u32::try_from(batch.num_rows()).unwrap_or(u32::MAX));
-            starts.push(end.ok_or_else(|| Error::data(&fields[0].name, "more than 2³² - 1 rows; train on a sample"))?);
+            let too_many = || {
+                let size = u64::from(starts[starts.len() - 1]) + batch.num_rows() as u64;
+                let (what, limit) = ("rows".into(), u32::MAX.into());
+                Error::rows(DataProblem::TooLarge { what, size, limit, remedy: "train on a sample" })
+            };
+            starts.push(end.ok_or_else(too_many)?);
             for ((field, column), array) in fields.iter().zip(&mut columns).zip(batch.columns()) {
                 column.push(Chunk::new(field, array)?);
             }
@@ -130,7 +138,7 @@ impl Rows {
         Ok(Self { fields, columns, starts })
     }
 
-    /// The columns.
+    /// Returns the columns.
     pub fn fields(&self) -> &[TensorField] {
         &self.fields
     }
@@ -140,8 +148,8 @@ impl Rows {
         self.starts[self.starts.len() - 1] - self.starts[0]
     }
 
-    /// Copies the rows of those numbers, in that order, into one minibatch. Sequences are padded with zeros to the longest
-    /// among them.
+    /// Copies the rows of those numbers, in that order, into one minibatch. Sequences are padded with zeros to the
+    /// longest among them.
     ///
     /// # Panics
     /// When there is no row of such a number.
@@ -150,7 +158,7 @@ impl Rows {
         let mut minibatch =
             Minibatch { weights: vec![1.0; rows.len()], numbers: rows.to_vec(), ..Minibatch::default() };
         for (field, chunks) in self.fields.iter().zip(&self.columns) {
-            let Input { values, shape, lengths, .. } = gather(field, chunks, &places);
+            let MinibatchInput { values, shape, lengths, .. } = gather(field, chunks, &places);
             match (field.name.as_str(), values) {
                 (WEIGHT, Values::F32(weights)) => minibatch.weights = weights,
                 (LABEL, Values::U32(classes)) => minibatch.targets = Targets::Classes(classes),
@@ -160,13 +168,15 @@ impl Rows {
                     minibatch.targets = Targets::Numbers { values, width: field.count() };
                 }
                 (HELD_OUT, _) => {}
-                (_, values) => minibatch.inputs.push(Input { name: field.name.clone(), values, shape, lengths }),
+                (_, values) => {
+                    minibatch.inputs.push(MinibatchInput { name: field.name.clone(), values, shape, lengths })
+                }
             }
         }
         minibatch
     }
 
-    /// The marks of the first batch's rows; none without such a column.
+    /// Returns the marks of the first batch's rows; none without such a column.
     pub(crate) fn marks(&self) -> Option<&[u8]> {
         match self.first_chunk(HELD_OUT)? {
             Chunk::U8(lanes) => Some(&lanes.values),
@@ -174,7 +184,7 @@ impl Rows {
         }
     }
 
-    /// The classes of the first batch's rows; none when labels are no classes.
+    /// Returns the classes of the first batch's rows; none when labels are no classes.
     pub(crate) fn classes(&self) -> Option<&[u32]> {
         match self.first_chunk(LABEL)? {
             Chunk::U32(lanes) => Some(&lanes.values),
@@ -203,19 +213,19 @@ fn check_role(field: &TensorField) -> Result<()> {
     let scalar = field.shape.dims.is_empty() && !field.shape.ragged;
     let (fits, expected) = match field.name.as_str() {
         LABEL => {
-            let class = scalar && field.element == Element::U32;
-            let numbers = matches!(field.element, Element::F32 | Element::F64) && !field.shape.ragged;
+            let class = scalar && field.element == ElementType::U32;
+            let numbers = matches!(field.element, ElementType::F32 | ElementType::F64) && !field.shape.ragged;
             (class || numbers, "32-bit classes, or floating-point numbers of one shape")
         }
-        WEIGHT => (scalar && field.element == Element::F32, "one number in single precision"),
-        HELD_OUT => (scalar && field.element == Element::U8, "one byte, 0 or 1"),
+        WEIGHT => (scalar && field.element == ElementType::F32, "one number in single precision"),
+        HELD_OUT => (scalar && field.element == ElementType::U8, "one byte, 0 or 1"),
         _ => return Ok(()),
     };
     if fits { Ok(()) } else { Err(Error::schema(&field.name, expected, field.to_arrow().data_type().to_string())) }
 }
 
 /// Copies one column of the rows at those places (batch, row within it).
-fn gather(field: &TensorField, chunks: &[Chunk], places: &[(usize, usize)]) -> Input {
+fn gather(field: &TensorField, chunks: &[Chunk], places: &[(usize, usize)]) -> MinibatchInput {
     if field.sparse {
         let mut rows = SparseRows::new(field.count());
         for &(batch, row) in places {
@@ -224,7 +234,7 @@ fn gather(field: &TensorField, chunks: &[Chunk], places: &[(usize, usize)]) -> I
             }
         }
         let (shape, values) = (field.shape.dims.clone(), Values::Sparse(rows));
-        return Input { name: String::new(), values, shape, lengths: None };
+        return MinibatchInput { name: String::new(), values, shape, lengths: None };
     }
     let step = field.count();
     let (mut shape, mut width, mut lengths) = (field.shape.dims.clone(), step, None);
@@ -249,12 +259,12 @@ fn gather(field: &TensorField, chunks: &[Chunk], places: &[(usize, usize)]) -> I
         }};
     }
     let values = match field.element {
-        Element::F32 => copied!(F32),
-        Element::F64 => copied!(F64),
-        Element::U8 => copied!(U8),
-        Element::U32 => copied!(U32),
+        ElementType::F32 => copied!(F32),
+        ElementType::F64 => copied!(F64),
+        ElementType::U8 => copied!(U8),
+        ElementType::U32 => copied!(U32),
     };
-    Input { name: String::new(), values, shape, lengths }
+    MinibatchInput { name: String::new(), values, shape, lengths }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use arrow::{
 };
 
 use super::TensorField;
-use crate::{Error, Result};
+use crate::{DataProblem, Error, Result};
 
 /// Rows in compressed form (CSR, as `scipy.sparse.csr_matrix`): values with their positions, row after row.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -114,10 +114,11 @@ impl SparseColumn {
         let indices = entries.column(0).as_primitive::<UInt32Type>().values().clone();
         let values = entries.column(1).as_primitive::<Float32Type>().values().clone();
         if list.null_count() + entries.null_count() > 0 {
-            return Err(Error::data(name, "holds nulls where a canonical batch has none"));
+            return Err(Error::data(name, DataProblem::Malformed { reason: "expected no null, found some".into() }));
         }
         if let Some(index) = indices.iter().find(|&&index| index as usize >= width) {
-            return Err(Error::data(name, format!("has a value at position {index} of a row of {width}")));
+            let reason = format!("expected positions below {width}, found {index}");
+            return Err(Error::data(name, DataProblem::Malformed { reason }));
         }
         Ok(Self { offsets: list.offsets().clone(), indices, values })
     }
@@ -134,7 +135,7 @@ impl SparseColumn {
     }
 }
 
-/// The Arrow type of a sparse row: `List<Struct<index: UInt32, value: Float32>>`.
+/// Returns the Arrow type of a sparse row: `List<Struct<index: UInt32, value: Float32>>`.
 pub(super) fn sparse_type() -> DataType {
     DataType::List(entry())
 }
@@ -170,7 +171,7 @@ mod tests {
         (0..3).for_each(|row| column.copy(row, &mut back));
         assert_eq!((column.len(0), back), (2, rows()));
         let refused = SparseColumn::new("x", 4, &array).unwrap_err();
-        assert!(refused.to_string().contains("position 4 of a row of 4"), "{refused}");
+        assert!(refused.to_string().contains("positions below 4, found 4"), "{refused}");
     }
 
     #[test]

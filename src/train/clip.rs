@@ -60,7 +60,7 @@ impl Clipping {
     }
 }
 
-/// The Euclidean norm of all gradients together.
+/// Returns the Euclidean norm of all gradients together.
 fn norm(gradients: &[Tensor]) -> candle_core::Result<f64> {
     let mut squares = 0.0;
     for gradient in gradients {

@@ -1,7 +1,8 @@
 //! Rows on their way from the stream to the training thread.
 //!
 //! One thread decodes, caches and decides which rows are held out ([`Feeder`]); another copies minibatches together and
-//! places them on the devices ([`prefetch`]); the training thread takes steps. In the first epoch all three run at once.
+//! places them on the devices ([`prefetch`]); the training thread takes steps. In the first epoch all three run at
+//! once.
 
 use std::sync::{
     Arc,
@@ -15,7 +16,7 @@ use tokio::sync::mpsc;
 use super::{
     Observer, TrainParams,
     row_sum::{RowSum, RowSummer},
-    split::Split,
+    split::HeldOutSplit,
 };
 use crate::{
     Error, Result,
@@ -29,7 +30,7 @@ use crate::{
 const PREFETCHED: usize = 2;
 
 /// Training rows, in their order.
-pub(super) struct Block {
+pub(super) struct TrainingBlock {
     pub(super) rows: Arc<Rows>,
     pub(super) order: Vec<u32>,
     /// All rows, with the last block of the stream.
@@ -40,7 +41,7 @@ pub(super) struct Block {
 #[derive(Debug, Clone)]
 pub(super) struct Everything {
     pub(super) rows: Arc<Rows>,
-    pub(super) split: Split,
+    pub(super) split: HeldOutSplit,
     pub(super) skipped: u64,
     /// Number of training rows of each class.
     pub(super) classes: Vec<u64>,
@@ -53,18 +54,19 @@ pub(super) struct Everything {
 impl Everything {
     /// Where every row went.
     pub(super) fn counts(&self) -> RowCounts {
-        let Split { training, held_out } = &self.split;
+        let HeldOutSplit { training, held_out } = &self.split;
         RowCounts { trained: training.len() as u64, held_out: held_out.len() as u64, skipped: self.skipped }
     }
 
     /// Returns all training rows, in the order of an epoch.
-    pub(super) fn block(&self, params: &TrainParams, epoch: usize) -> Block {
+    pub(super) fn block(&self, params: &TrainParams, epoch: usize) -> TrainingBlock {
         let order = shuffled(self.split.training.clone(), params, epoch, 0);
-        Block { rows: self.rows.clone(), order, end: None }
+        TrainingBlock { rows: self.rows.clone(), order, end: None }
     }
 }
 
-/// A new order for the rows of one block of an epoch; that of the first block is the epoch's when there is only one.
+/// Returns a new order for the rows of one block of an epoch; that of the first block is the epoch's when there is only
+/// one.
 fn shuffled(mut order: Vec<u32>, params: &TrainParams, epoch: usize, block: u32) -> Vec<u32> {
     if params.shuffle {
         Philox::new(params.seed, Purpose::Shuffle, block, epoch as u64).shuffle(&mut order);
@@ -93,22 +95,22 @@ pub(super) struct Feeder {
 }
 
 /// Where the feeder stands.
-struct Progress {
+struct FeedProgress {
     cache: Cache,
-    split: Split,
+    split: HeldOutSplit,
     arrived: u64,
     skipped: u64,
     classes: Vec<u64>,
     labels: usize,
     summer: RowSummer,
-    block: Pending,
+    block: PendingBlock,
     /// Number of blocks passed on.
     sent: u32,
 }
 
 /// A block that is not yet full.
 #[derive(Default)]
-struct Pending {
+struct PendingBlock {
     first: u32,
     batches: Vec<RecordBatch>,
     order: Vec<u32>,
@@ -118,7 +120,7 @@ struct Pending {
 /// The training thread no longer listens.
 struct HungUp;
 
-type Out = SyncSender<Result<Block>>;
+type Out = SyncSender<Result<TrainingBlock>>;
 
 impl Feeder {
     /// Runs until the stream is complete, a step fails, or the receiver is gone.
@@ -130,15 +132,15 @@ impl Feeder {
     }
 
     fn feed(&mut self, mut arriving: mpsc::Receiver<Result<Arrived>>, out: &Out) -> Result<()> {
-        let mut progress = Progress {
+        let mut progress = FeedProgress {
             cache: Cache::new(self.params.cache_options()),
-            split: Split::default(),
+            split: HeldOutSplit::default(),
             arrived: 0,
             skipped: 0,
             classes: Vec::new(),
             labels: 0,
             summer: RowSummer::default(),
-            block: Pending::default(),
+            block: PendingBlock::default(),
             sent: 0,
         };
         loop {
@@ -166,7 +168,7 @@ impl Feeder {
     }
 
     /// Takes in a decoded batch, row by row.
-    fn take(&self, progress: &mut Progress, batch: RecordBatch, out: &Out) -> Result<Result<(), HungUp>> {
+    fn take(&self, progress: &mut FeedProgress, batch: RecordBatch, out: &Out) -> Result<Result<(), HungUp>> {
         let start = progress.split.rows();
         let rows = Rows::new(std::slice::from_ref(&batch), start)?;
         let marks = rows.marks();
@@ -210,11 +212,11 @@ impl Feeder {
         Ok(Ok(()))
     }
 
-    fn check_labels(&self, progress: &mut Progress, labels: Option<&[u32]>) -> Result<()> {
+    fn check_labels(&self, progress: &mut FeedProgress, labels: Option<&[u32]>) -> Result<()> {
         let Some(highest) = labels.and_then(|labels| labels.iter().copied().max()) else { return Ok(()) };
         if let Some(names) = self.classes.filter(|&names| highest as usize >= names) {
-            let reason = format!("holds label {highest}, but there are {names} class names");
-            return Err(Error::data(&self.columns.label, reason));
+            let expected = format!("one of {names} named classes, from 0");
+            return Err(Error::values(&self.columns.label, expected, highest));
         }
         progress.labels = progress.labels.max(highest as usize + 1);
         progress.classes.resize(progress.labels, 0);
@@ -222,14 +224,14 @@ impl Feeder {
     }
 
     /// Closes the pending block.
-    fn block(&self, progress: &mut Progress) -> Result<Block> {
-        let Pending { first, batches, order, .. } = std::mem::take(&mut progress.block);
+    fn block(&self, progress: &mut FeedProgress) -> Result<TrainingBlock> {
+        let PendingBlock { first, batches, order, .. } = std::mem::take(&mut progress.block);
         let order = shuffled(order, &self.params, 0, progress.sent);
-        Ok(Block { rows: Arc::new(Rows::new(&batches, first)?), order, end: None })
+        Ok(TrainingBlock { rows: Arc::new(Rows::new(&batches, first)?), order, end: None })
     }
 
     /// Counts, and closes the last block, which holds everything when it is the first too.
-    fn finish(&mut self, mut progress: Progress) -> Result<Block> {
+    fn finish(&mut self, mut progress: FeedProgress) -> Result<TrainingBlock> {
         self.decoder.finish()?;
         progress.split.check(&self.params, &self.columns)?;
         self.account(&progress)?;
@@ -244,23 +246,18 @@ impl Feeder {
             sum: progress.summer.sum(),
         };
         let block = if progress.sent == 0 { everything.block(&self.params, 0) } else { last };
-        Ok(Block { end: Some(everything), ..block })
+        Ok(TrainingBlock { end: Some(everything), ..block })
     }
 
-    /// Every row that the source counted must have gone somewhere.
-    fn account(&self, progress: &Progress) -> Result<()> {
-        let (learnt, held_out) = (progress.split.training.len(), progress.split.held_out.len());
-        let sum = learnt as u64 + held_out as u64 + progress.skipped;
+    /// Returns every row that the source counted must have gone somewhere.
+    fn account(&self, progress: &FeedProgress) -> Result<()> {
+        let (training, held_out) = (progress.split.training.len(), progress.split.held_out.len());
+        let sum = training as u64 + held_out as u64 + progress.skipped;
         let expected = self.expected_rows.unwrap_or(progress.arrived);
         if sum == expected && progress.arrived == expected {
             return Ok(());
         }
-        let reason = format!(
-            "{} rows arrived, {learnt} to learn from, {held_out} to hold out and {} to skip, where {expected} were counted \
-             before; a source that gives other rows each time must be written to a table first",
-            progress.arrived, progress.skipped
-        );
-        Err(Error::Incomplete { operation: format!("reading of {}", self.source), reason })
+        Err(Error::RowsLost { step: format!("reading {}", self.source), expected, found: progress.arrived })
     }
 }
 
@@ -275,7 +272,7 @@ pub(super) struct Prefetched<T> {
 pub(super) fn prefetch<T, B, S>(blocks: B, stage: S, batch_size: usize) -> Prefetched<T>
 where
     T: Send + 'static,
-    B: Iterator<Item = Result<Block>> + Send + 'static,
+    B: Iterator<Item = Result<TrainingBlock>> + Send + 'static,
     S: Fn(Minibatch, u64) -> Result<T> + Send + 'static,
 {
     let (sender, staged) = sync_channel(PREFETCHED);
@@ -303,12 +300,12 @@ where
 }
 
 impl<T> Prefetched<T> {
-    /// The next minibatch.
+    /// Returns the next minibatch.
     pub(super) fn next(&self) -> Option<Result<T>> {
         self.staged.recv().ok()
     }
 
-    /// All rows, when the last block came with them.
+    /// Returns all rows, when the last block came with them.
     pub(super) fn end(self) -> Option<Everything> {
         drop(self.staged);
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClassWeights, Clip, Corruption, Decayed, EarlyStopping, Loss, MicroBatch, Optimizer, Schedule};
+use super::{ClassWeights, Clip, Corruption, DecayScope, EarlyStopping, Loss, MicroBatch, Optimizer, Schedule};
 use crate::{
     Error, Result,
     nn::{Devices, Precision},
@@ -18,12 +18,12 @@ use crate::{
 /// |---|---|---|---|
 /// | `epochs` | 50 | passes over the rows | ≥ 1 |
 /// | `batch_size` | 32 | rows per step, over all devices | ≥ 1 |
-/// | `micro_batch` | whole | rows of a step that a replica learns from at once | see [`MicroBatch`] |
+/// | `micro_batch` | whole | rows of a step that a replica computes at once | see [`MicroBatch`] |
 /// | `optimizer` | AdamW | how gradients become steps | see [`Optimizer`] |
 /// | `learning_rate` | 0.003 | the step size | > 0 |
 /// | `schedule` | constant | how the learning rate changes | see [`Schedule`] |
 /// | `weight_decay` | 0.01 | the pull towards zero | ≥ 0 |
-/// | `decayed` | weights | what it pulls at; biases and normalisation are left out | see [`Decayed`] |
+/// | `decayed` | weights | what it pulls at; biases and normalisation are left out | see [`DecayScope`] |
 /// | `layer_rates` | none | shares of the learning rate by the beginning of parameters' names (`0.` is the first layer), the longest that fits; 0 freezes them | ≥ 0 |
 /// | `clip` | none | limit on the gradients | see [`Clip`] |
 /// | `betas` | 0.9, 0.999 | Adam's, AdamW's and LAMB's memory of gradients and of their squares | [0, 1) |
@@ -67,9 +67,9 @@ pub struct TrainParams {
     /// The pull of the weights towards zero, decoupled from the gradient or added to it as the optimizer has it.
     pub weight_decay: f64,
     /// Which parameters decay.
-    pub decayed: Decayed,
-    /// Which share of the learning rate the parameters have whose names begin so, the longest beginning deciding; those of
-    /// share 0 stay as they are.
+    pub decayed: DecayScope,
+    /// Which share of the learning rate the parameters have whose names begin so, the longest beginning deciding; those
+    /// of share 0 stay as they are.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub layer_rates: Vec<(String, f64)>,
     /// The limit on the gradients.
@@ -126,7 +126,7 @@ impl Default for TrainParams {
             learning_rate: 3e-3,
             schedule: Schedule::default(),
             weight_decay: 1e-2,
-            decayed: Decayed::default(),
+            decayed: DecayScope::default(),
             layer_rates: Vec::new(),
             clip: Clip::default(),
             betas: (0.9, 0.999),
@@ -208,7 +208,7 @@ impl TrainParams {
         self.layer_rates.extend(names.into_iter().map(|name| (name.into(), 0.0)));
     }
 
-    /// The share of the learning rate that a parameter has.
+    /// Returns the share of the learning rate that a parameter has.
     pub(super) fn layer_rate(&self, parameter: &str) -> f64 {
         let fitting = self.layer_rates.iter().filter(|(name, _)| parameter.starts_with(name.as_str()));
         fitting.max_by_key(|(name, _)| name.len()).map_or(1.0, |(_, share)| *share)

@@ -15,7 +15,7 @@ use futures::{
 };
 use tokio::{sync::mpsc, task::spawn_blocking};
 
-use super::feed::{Arrived, Block, Feeder};
+use super::feed::{Arrived, Feeder, TrainingBlock};
 use crate::{Error, Result, stream::RecordStream};
 
 /// Reads a stream through `feeder` while `train` takes its blocks, each on a separate blocking thread.
@@ -23,7 +23,7 @@ use crate::{Error, Result, stream::RecordStream};
 pub(super) async fn read_and_train<T, F>(stream: RecordStream, feeder: Feeder, train: F) -> Result<T>
 where
     T: Send + 'static,
-    F: FnOnce(Receiver<Result<Block>>, &AtomicBool) -> Result<T> + Send + 'static,
+    F: FnOnce(Receiver<Result<TrainingBlock>>, &AtomicBool) -> Result<T> + Send + 'static,
 {
     let (arrived, arriving) = mpsc::channel(2);
     let (out, blocks) = sync_channel(1);
@@ -58,9 +58,9 @@ async fn pump(mut stream: RecordStream, arrived: mpsc::Sender<Result<Arrived>>) 
     }
 }
 
-/// The rows stopped coming without an end or an error: whoever asked for them is gone.
+/// Returns the rows stopped coming without an end or an error: whoever asked for them is gone.
 pub(super) fn reading_ended() -> Error {
-    Error::Cancelled { what: "training, before all rows were there".into() }
+    Error::Cancelled { what: "training, before all rows had arrived".into() }
 }
 
 /// Resumes a thread's panic; a runtime that ended cancelled the work.

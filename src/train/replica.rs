@@ -17,12 +17,12 @@ use crate::{
     model::{Evaluation, Metric},
     nn::{Id, InputShape, Mode, Sequential, Tape, add_into},
     number,
-    tensor::{Element, Input, LabelKind, Minibatch, SparseRows, TensorField, Values, field::LABEL},
+    tensor::{ElementType, LabelKind, Minibatch, MinibatchInput, SparseRows, TensorField, Values, field::LABEL},
 };
 
 /// Sums of one step, or of several.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub(super) struct Tally {
+pub(super) struct LossTally {
     /// The weighted sum of the loss.
     #[serde(with = "number::one")]
     pub(super) loss: f64,
@@ -33,15 +33,15 @@ pub(super) struct Tally {
     pub(super) measured: (f64, f64),
 }
 
-impl Tally {
-    pub(super) fn add(&mut self, other: Tally) {
+impl LossTally {
+    pub(super) fn add(&mut self, other: LossTally) {
         self.loss += other.loss;
         self.weight += other.weight;
         self.measured.0 += other.measured.0;
         self.measured.1 += other.measured.1;
     }
 
-    /// The mean loss; rows that all weigh nothing have none.
+    /// Returns the mean loss; rows that all weigh nothing have none.
     pub(super) fn mean_loss(&self) -> f64 {
         if self.weight == 0.0 { 0.0 } else { self.loss / self.weight }
     }
@@ -82,7 +82,7 @@ enum Features {
 
 /// Places minibatches on the devices; it runs ahead of the replicas, on another thread.
 #[derive(Clone)]
-pub(super) struct Stager {
+pub(super) struct DevicePlacer {
     pub(super) devices: Vec<Device>,
     pub(super) objective: Arc<Objective>,
     pub(super) ids: Vec<Id>,
@@ -90,15 +90,14 @@ pub(super) struct Stager {
     pub(super) sparse: bool,
 }
 
-impl Stager {
-    /// Splits a minibatch into runs of rows, one a device and as even as can be. With fewer rows than devices some replicas
-    /// sit the minibatch out. `at`, an epoch and the minibatch's number within it, decides how its input is corrupted,
-    /// if
-    /// corruption is set; it is `None` in evaluation.
+impl DevicePlacer {
+    /// Splits a minibatch into runs of rows, one a device and as even as can be. With fewer rows than devices some
+    /// replicas sit the minibatch out. `at`, an epoch and the minibatch's number within it, decides how its input is
+    /// corrupted, if corruption is set; it is `None` in evaluation.
     pub(super) fn stage(&self, mut minibatch: Minibatch, at: Option<(usize, u64)>) -> Result<Staged> {
         let rows = minibatch.rows();
         if self.sparse
-            && let Some(Input { values: Values::Sparse(values), .. }) = minibatch.inputs.first_mut()
+            && let Some(MinibatchInput { values: Values::Sparse(values), .. }) = minibatch.inputs.first_mut()
         {
             let values = std::mem::take(values);
             return self.stage_sparse(&minibatch, values);
@@ -155,7 +154,7 @@ impl Stager {
     }
 }
 
-impl Stager {
+impl DevicePlacer {
     /// Refuses ids that an embedding lacks.
     fn check_ids(
         &self,
@@ -175,8 +174,8 @@ impl Stager {
                 self.ids.iter().find_map(|id| Some((id, id.missing(row)?, step + id.place)))
             };
             if let Some((id, value, place)) = row.chunks_exact(size).enumerate().find_map(missing) {
-                let row = format!("row {}", numbers.get(i).copied().unwrap_or(i as u32));
-                return Err(Error::data(id.column.as_deref().unwrap_or(column), id.refusal(row, value, place)));
+                let row = numbers.get(i).copied().unwrap_or(i as u32);
+                return Err(id.refusal(column, row.into(), value, place));
             }
         }
         Ok(())
@@ -187,9 +186,11 @@ impl Stager {
 pub(super) fn check_fields(fields: &[TensorField], kind: LabelKind, ids: bool) -> Result<InputShape> {
     let label = fields.iter().find(|field| field.name == LABEL).map(|field| field.element);
     let (fits, expected) = match kind {
-        LabelKind::Class => (label == Some(Element::U32), "a canonical column of classes, 32 bits each"),
+        LabelKind::Class => (label == Some(ElementType::U32), "a canonical column of classes, 32 bits each"),
         LabelKind::None => (true, ""),
-        _ => (matches!(label, Some(Element::F32 | Element::F64)), "a canonical column of floating-point numbers"),
+        _ => {
+            (matches!(label, Some(ElementType::F32 | ElementType::F64)), "a canonical column of floating-point numbers")
+        }
     };
     if !fits {
         return Err(Error::schema(
@@ -204,7 +205,7 @@ pub(super) fn check_fields(fields: &[TensorField], kind: LabelKind, ids: bool) -
         Err(Error::Network { layer, got, fits })
     };
     match inputs.as_slice() {
-        [input] if input.element == Element::U32 && !ids => {
+        [input] if input.element == ElementType::U32 && !ids => {
             refused(format!("ids in column `{}`, which an embedding as first layer would take", input.name))
         }
         [input] if input.shape.ragged && kind == LabelKind::None => {
@@ -220,8 +221,8 @@ pub(super) fn check_fields(fields: &[TensorField], kind: LabelKind, ids: bool) -
     }
 }
 
-/// The features of a minibatch that [`check_fields`] lets pass: how many a row has, its steps where rows are sequences, and
-/// all of them. Bytes become the numbers 0 to 255.
+/// Returns the features of a minibatch that [`check_fields`] lets pass: how many a row has, its steps where rows are
+/// sequences, and all of them. Bytes become the numbers 0 to 255.
 fn features(minibatch: &mut Minibatch) -> (usize, Option<Vec<u32>>, Vec<f32>) {
     let Some(input) = minibatch.inputs.drain(..).next() else { return (0, None, Vec::new()) };
     (input.shape.iter().product(), input.lengths, input.values.into_single())
@@ -232,7 +233,7 @@ pub(super) struct Replica {
     pub(super) network: Sequential,
     /// Buffers for training on the processor.
     tape: Option<Tape>,
-    alone: Alone,
+    alone: ReplicaThreads,
     /// Factor of the loss before its gradients are computed.
     pub(super) loss_factor: f64,
     /// Rows beyond which its memory is said to be full.
@@ -242,7 +243,7 @@ pub(super) struct Replica {
 
 /// The threads of a replica on the processor.
 #[derive(Clone)]
-pub(super) enum Alone {
+pub(super) enum ReplicaThreads {
     /// All that there are: it has no company.
     No,
     /// The one it runs on.
@@ -252,7 +253,7 @@ pub(super) enum Alone {
 }
 
 /// Results of a replica's shard.
-pub(super) struct Found {
+pub(super) struct ShardResult {
     pub(super) loss: f64,
     pub(super) measured: (f64, f64),
     pub(super) gradients: Vec<Tensor>,
@@ -261,7 +262,7 @@ pub(super) struct Found {
 }
 
 impl Replica {
-    pub(super) fn new(network: Sequential, alone: Alone) -> Result<Self> {
+    pub(super) fn new(network: Sequential, alone: ReplicaThreads) -> Result<Self> {
         let tape = if network.has_kernels() { Some(Tape::new(&network)?) } else { None };
         Ok(Self {
             network,
@@ -273,7 +274,7 @@ impl Replica {
         })
     }
 
-    /// Its device as a user names it.
+    /// Returns its device as a user names it.
     pub(super) fn device(&self) -> String {
         match self.network.device().location() {
             DeviceLocation::Cpu => "cpu".into(),
@@ -289,7 +290,7 @@ impl Replica {
         Ok(())
     }
 
-    /// The outputs for a shard and the weighted sum of its loss.
+    /// Returns the outputs for a shard and the weighted sum of its loss.
     fn loss(&self, objective: &Objective, shard: &Shard, mode: Mode) -> Result<(Tensor, Tensor)> {
         let placed;
         let features = match &shard.features {
@@ -316,7 +317,7 @@ impl Replica {
         Ok((logits, sum))
     }
 
-    /// The outputs for a shard as they are predicted, and the weighted sum of its loss.
+    /// Returns the outputs for a shard as they are predicted, and the weighted sum of its loss.
     pub(super) fn outputs(&self, objective: &Objective, shard: &Shard, tape: &mut Tape) -> Result<(Vec<f32>, f64)> {
         let outputs = match (&shard.features, &self.tape, &shard.lengths) {
             (Features::Sparse(rows), ..) => tape.forward_sparse(&self.network, rows.csr()),
@@ -334,19 +335,18 @@ impl Replica {
     }
 
     /// Computes the shard's part of the gradients of the mean loss, by at most `most` rows at a time. `mode` is the
-    /// mode for the rows
-    /// from a row of the global minibatch on.
+    /// mode for the rows from a row of the global minibatch on.
     pub(super) fn learn(
         &mut self,
         objective: &Objective,
         shard: &Shard,
         most: usize,
         mode: impl Fn(usize) -> Mode + Send + Sync,
-    ) -> Result<Found> {
+    ) -> Result<ShardResult> {
         match self.alone.clone() {
-            Alone::No => self.parts(objective, shard, most, mode),
-            Alone::One => crate::nn::alone(|| self.parts(objective, shard, most, mode)),
-            Alone::Pool(pool) => pool.install(|| self.parts(objective, shard, most, mode)),
+            ReplicaThreads::No => self.parts(objective, shard, most, mode),
+            ReplicaThreads::One => crate::nn::alone(|| self.parts(objective, shard, most, mode)),
+            ReplicaThreads::Pool(pool) => pool.install(|| self.parts(objective, shard, most, mode)),
         }
     }
 
@@ -356,18 +356,18 @@ impl Replica {
         shard: &Shard,
         most: usize,
         mode: impl Fn(usize) -> Mode,
-    ) -> Result<Found> {
+    ) -> Result<ShardResult> {
         if shard.rows <= most {
             return self.gradients(objective, shard, mode(shard.first_row));
         }
-        let mut all: Option<Found> = None;
+        let mut all: Option<ShardResult> = None;
         for begin in (0..shard.rows).step_by(most.max(1)) {
             let part = shard.part(begin, (begin + most).min(shard.rows))?;
             let found = self.gradients(objective, &part, mode(part.first_row))?;
             all = Some(match all {
                 None => {
                     let copies = found.gradients.iter().map(Tensor::copy).collect::<candle_core::Result<_>>();
-                    Found { gradients: copies.map_err(failed)?, ..found }
+                    ShardResult { gradients: copies.map_err(failed)?, ..found }
                 }
                 Some(mut sum) => {
                     sum.loss += found.loss;
@@ -385,7 +385,7 @@ impl Replica {
     }
 
     /// Computes the gradients of a shard in one pass.
-    fn gradients(&mut self, objective: &Objective, shard: &Shard, mode: Mode) -> Result<Found> {
+    fn gradients(&mut self, objective: &Objective, shard: &Shard, mode: Mode) -> Result<ShardResult> {
         #[cfg(test)]
         if self.fits.is_some_and(|fits| shard.rows > fits) {
             return Err(Error::tensor("a training step", "CUDA_ERROR_OUT_OF_MEMORY"));
@@ -404,7 +404,7 @@ impl Replica {
                 (Features::Device(_), _) => return Err(Error::tensor("a training step", "features on a device")),
             }?;
             let gradients = tape.gradients().to_vec();
-            return Ok(Found { loss, measured, gradients, forward, backward: turned.elapsed() });
+            return Ok(ShardResult { loss, measured, gradients, forward, backward: turned.elapsed() });
         }
         let (outputs, sum) = self.loss(objective, shard, mode)?;
         // Both wait for the device.
@@ -414,10 +414,10 @@ impl Replica {
             (&sum * (self.loss_factor / shard.target.weight)).and_then(|mean| mean.backward()).map_err(failed)?;
         let gradient = |p: &crate::nn::Parameter| store.remove(&p.var).map_or_else(|| p.var.zeros_like(), Ok);
         let gradients = self.network.parameters().iter().map(gradient).collect::<candle_core::Result<_>>();
-        Ok(Found { loss, measured, gradients: gradients.map_err(failed)?, forward, backward: turned.elapsed() })
+        Ok(ShardResult { loss, measured, gradients: gradients.map_err(failed)?, forward, backward: turned.elapsed() })
     }
 
-    /// The running statistics of batch normalisation.
+    /// Returns the running statistics of batch normalisation.
     pub(super) fn statistics(&self) -> Result<Vec<Vec<f32>>> {
         self.network.statistics().iter().map(|p| host(&p.var)).collect()
     }
@@ -433,7 +433,7 @@ impl Replica {
 }
 
 impl Shard {
-    /// The rows from `begin` to `end`.
+    /// Returns the rows from `begin` to `end`.
     fn part(&self, begin: usize, end: usize) -> Result<Shard> {
         let features = match &self.features {
             Features::Host(values) => {

@@ -9,7 +9,7 @@ use super::{
     loss::Objective,
     loss_scale::{LossScale, are_finite},
     optimizer::Touched,
-    replica::{Alone, Found, Replica, Shard, Staged, Stager, Tally, failed},
+    replica::{DevicePlacer, LossTally, Replica, ReplicaThreads, Shard, ShardResult, Staged, failed},
 };
 use crate::{
     Error, Result,
@@ -25,9 +25,9 @@ const SEQUENCES_AT_ONCE: usize = 256;
 
 /// Synchronous data parallelism.
 ///
-/// A minibatch is split into consecutive shards. Each replica computes the gradient of its shard's part of the mean loss;
-/// the parts are added up in the order of the devices, and every replica takes the same optimizer step, so all stay equal.
-/// Replicas on the processor learn the same numbers in the same memory: one step is taken for all of them.
+/// A minibatch is split into consecutive shards. Each replica computes the gradient of its shard's part of the mean
+/// loss; the parts are added up in the order of the devices, and every replica takes the same optimizer step, so all
+/// stay equal. Replicas on the processor learn the same numbers in the same memory: one step is taken for all of them.
 pub(super) struct Replicas {
     replicas: Vec<Replica>,
     /// Of each set of parameters, with the first of the replicas that learn it.
@@ -45,8 +45,8 @@ pub(super) struct Replicas {
 
 /// Losses of a step, and the durations of its parts.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Seen {
-    pub(super) tally: Tally,
+pub(super) struct StepResult {
+    pub(super) tally: LossTally,
     pub(super) parts: StepParts,
 }
 
@@ -83,15 +83,15 @@ impl Replicas {
     }
 
     /// Returns the stager, which places minibatches on the replicas' devices.
-    pub(super) fn stager(&self) -> Stager {
+    pub(super) fn placer(&self) -> DevicePlacer {
         let devices = self.replicas.iter().map(|replica| replica.network.device().clone()).collect();
         let ids = self.replicas[0].network.spec().ids();
         let sparse =
             self.replicas.iter().all(|replica| replica.network.takes_sparse()) && self.objective.takes_sparse();
-        Stager { devices, objective: self.objective.clone(), ids, sparse }
+        DevicePlacer { devices, objective: self.objective.clone(), ids, sparse }
     }
 
-    /// The weight that sparse rows go into, among the parameters.
+    /// Returns the weight that sparse rows go into, among the parameters.
     fn touched<'a>(&self, columns: &'a [u32]) -> Touched<'a> {
         Touched { parameter: self.replicas[0].network.first_weight().unwrap_or(0), columns }
     }
@@ -102,13 +102,14 @@ impl Replicas {
         optimizers.iter_mut().try_for_each(|(first, updater)| updater.settle(replicas[*first].network.parameters()))
     }
 
-    /// Takes one step. Nothing moves when the loss is not finite, when all rows weigh nothing, or when gradients of half
-    /// precision overflow.
+    /// Takes one step. Nothing moves when the loss is not finite, when all rows weigh nothing, or when gradients of
+    /// half precision overflow.
     ///
     /// Where the rows at once are to be found out, they are halved for this step and those to come whenever a device's
     /// memory is full.
-    pub(super) fn step(&mut self, staged: &Staged, step: usize, learning_rate: f64) -> Result<Seen> {
-        let mut seen = Seen { tally: Tally { weight: staged.weight, ..Tally::default() }, ..Seen::default() };
+    pub(super) fn step(&mut self, staged: &Staged, step: usize, learning_rate: f64) -> Result<StepResult> {
+        let mut seen =
+            StepResult { tally: LossTally { weight: staged.weight, ..LossTally::default() }, ..StepResult::default() };
         if staged.weight == 0.0 {
             return Ok(seen);
         }
@@ -137,7 +138,7 @@ impl Replicas {
             }
         };
         for found in &found {
-            let part = Tally { loss: found.loss, measured: found.measured, ..Tally::default() };
+            let part = LossTally { loss: found.loss, measured: found.measured, ..LossTally::default() };
             seen.tally.add(part);
             // The slowest replica is what the others wait for.
             seen.parts.forward = seen.parts.forward.max(found.forward);
@@ -161,7 +162,7 @@ impl Replicas {
     }
 
     /// Returns the results of each replica's shard.
-    fn learn(&mut self, shards: &[Shard], step: usize) -> Result<Vec<Found>> {
+    fn learn(&mut self, shards: &[Shard], step: usize) -> Result<Vec<ShardResult>> {
         let Self { replicas, objective, seed, most, pool, micro, .. } = self;
         let (seed, most, objective) = (*seed, *most, &**objective);
         let statistics = match micro {
@@ -174,9 +175,9 @@ impl Replicas {
             replica.learn(objective, shard, most, mode).map_err(|e| on_device(e, i, &replica.device()))
         };
         let work = replicas.iter_mut().zip(shards).enumerate();
-        let found: Result<Vec<Found>> = match pool {
+        let found: Result<Vec<ShardResult>> = match pool {
             Some(pool) if shards.len() > 1 => {
-                let mut found: Vec<Option<Result<Found>>> = shards.iter().map(|_| None).collect();
+                let mut found: Vec<Option<Result<ShardResult>>> = shards.iter().map(|_| None).collect();
                 pool.in_place_scope(|scope| {
                     for (work, place) in work.zip(&mut found) {
                         scope.spawn(move |_| *place = Some(learn(work)));
@@ -192,8 +193,8 @@ impl Replicas {
         found
     }
 
-    /// The sum of the gradients, where the first replica is.
-    fn reduce(&self, found: Vec<Found>) -> Result<Vec<Tensor>> {
+    /// Returns the sum of the gradients, where the first replica is.
+    fn reduce(&self, found: Vec<ShardResult>) -> Result<Vec<Tensor>> {
         let mut found = found.into_iter().map(|found| found.gradients);
         let mut sums = found.next().unwrap_or_default();
         for gradients in found {
@@ -238,8 +239,7 @@ impl Replicas {
     }
 
     /// Batch normalisation moves its running statistics by each replica's rows: afterwards all replicas have their
-    /// mean, each
-    /// weighted by its rows.
+    /// mean, each weighted by its rows.
     fn merge_statistics(&mut self, shards: &[Shard]) -> Result<()> {
         if self.replicas.len() < 2 || self.replicas[0].network.statistics().is_empty() {
             return Ok(());
@@ -264,21 +264,21 @@ impl Replicas {
         self.objective.metric()
     }
 
-    /// Measures the network on some rows, dropout off, on the first device; counts what is taken for what where there are
-    /// classes.
+    /// Measures the network on some rows, dropout off, on the first device; counts what is taken for what where there
+    /// are classes.
     pub(super) fn evaluate(&mut self, rows: &Rows, numbers: &[u32]) -> Result<(Evaluation, Option<ConfusionMatrix>)> {
         self.settle()?;
-        let mut tally = Tally::default();
+        let mut tally = LossTally::default();
         let objective = &self.objective;
         let mut tape = Tape::default();
         let mut matrix = objective.tells_classes().then(|| ConfusionMatrix::new(objective.outputs()));
-        let stager = Stager { devices: vec![self.replicas[0].network.device().clone()], ..self.stager() };
+        let placer = DevicePlacer { devices: vec![self.replicas[0].network.device().clone()], ..self.placer() };
         let inputs = &self.replicas[0].network.spec().inputs;
         let most = if inputs.ragged { SEQUENCES_AT_ONCE } else { ROWS_AT_ONCE };
-        let dense = !(stager.sparse && rows.fields().iter().any(|field| field.sparse));
+        let dense = !(placer.sparse && rows.fields().iter().any(|field| field.sparse));
         let fitting = if dense { BYTES_AT_ONCE / (4 * inputs.count()).max(1) } else { most };
         for part in numbers.chunks(fitting.clamp(1, most)) {
-            let Staged { weight, shards, .. } = stager.stage(rows.gather(part), None)?;
+            let Staged { weight, shards, .. } = placer.stage(rows.gather(part), None)?;
             let Some(shard) = shards.first() else { continue };
             let (outputs, loss) = self.replicas[0].outputs(objective, shard, &mut tape)?;
             if let Some(matrix) = &mut matrix {
@@ -287,7 +287,7 @@ impl Replicas {
                 }
             }
             let measured = objective.measure(&outputs, &shard.target);
-            tally.add(Tally { loss, weight, measured });
+            tally.add(LossTally { loss, weight, measured });
         }
         Ok((tally.evaluation(self.metric()), matrix))
     }
@@ -297,7 +297,7 @@ impl Replicas {
         self.replicas[0].network.weights()
     }
 
-    /// The optimizer's state, the same for all replicas.
+    /// Returns the optimizer's state, the same for all replicas.
     pub(super) fn optimizer(&mut self) -> Result<OptimizerState> {
         self.settle()?;
         self.optimizers[0].1.state()
@@ -329,12 +329,12 @@ impl Replicas {
     }
 }
 
-/// The threads of one of so many replicas on the processor: as many as it has processors to itself.
-fn alone(replicas: usize) -> Result<Alone> {
+/// Returns the threads of one of so many replicas on the processor: as many as it has processors to itself.
+fn alone(replicas: usize) -> Result<ReplicaThreads> {
     match (replicas, rayon::current_num_threads() / replicas.max(1)) {
-        (0 | 1, _) => Ok(Alone::No),
-        (_, 0 | 1) => Ok(Alone::One),
-        (_, own) => Ok(Alone::Pool(Arc::new(threads(own)?))),
+        (0 | 1, _) => Ok(ReplicaThreads::No),
+        (_, 0 | 1) => Ok(ReplicaThreads::One),
+        (_, own) => Ok(ReplicaThreads::Pool(Arc::new(threads(own)?))),
     }
 }
 

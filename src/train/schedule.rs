@@ -59,7 +59,8 @@ pub enum Schedule {
         factor: f64,
         /// Epochs.
         patience: usize,
-        /// A loss counts as fallen when it is below this much less of the best one: `best × (1 - threshold)`; in [0, 1).
+        /// A loss counts as fallen when it is below this much less of the best one: `best × (1 - threshold)`; in [0,
+        /// 1).
         threshold: f64,
         /// The smallest share left, in [0, 1].
         end: f64,
@@ -138,7 +139,7 @@ impl Schedule {
         }
     }
 
-    /// The share of the learning rate for one step.
+    /// Returns the share of the learning rate for one step.
     pub fn share(&self, at: &Position, plateau: &Plateau) -> f64 {
         let (now, all) = at.of_all();
         let between = |from: f64, to: f64, part: f64| to + (from - to) * (1.0 + (PI * part).cos()) / 2.0;

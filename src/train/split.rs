@@ -2,26 +2,26 @@
 
 use super::TrainParams;
 use crate::{
-    Error, Result,
+    DataProblem, Error, Result,
     nn::random::{Philox, Purpose},
     tensor::Columns,
 };
 
 /// Numbers of training rows and of held-out rows, decided row by row as they arrive.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Split {
+pub(super) struct HeldOutSplit {
     pub(super) training: Vec<u32>,
     pub(super) held_out: Vec<u32>,
 }
 
-impl Split {
+impl HeldOutSplit {
     /// Returns the number of assigned rows; also the next row's number.
     pub(super) fn rows(&self) -> u32 {
         (self.training.len() + self.held_out.len()) as u32
     }
 
-    /// Assigns the next row by what the data says of it, else by a hash of the seed and the row's number. Gives its number
-    /// and whether it is held out.
+    /// Assigns the next row by what the data says of it, else by a hash of the seed and the row's number. Gives its
+    /// number and whether it is held out.
     pub(super) fn assign(&mut self, mark: Option<bool>, params: &TrainParams) -> (u32, bool) {
         let row = self.rows();
         let fraction = params.validation_fraction;
@@ -39,9 +39,12 @@ impl Split {
         if !one_sided {
             return Ok(());
         }
-        let side = if held_out == 0 { "none to check against" } else { "none to learn from" };
+        let side = if held_out == 0 { "no validation row" } else { "no training row" };
         Err(match &columns.validation {
-            Some(column) => Error::data(column, format!("{held_out} of {rows} rows are held out, which leaves {side}")),
+            Some(column) => {
+                let part = "held out".into();
+                Error::data(column, DataProblem::EmptySplit { rows: rows.into(), taken: held_out as u64, part })
+            }
             None => Error::param(
                 "validation_fraction",
                 params.validation_fraction,
@@ -55,15 +58,15 @@ impl Split {
 mod tests {
     use super::*;
 
-    fn split(rows: usize, fraction: f64, seed: u64) -> Result<Split> {
+    fn split(rows: usize, fraction: f64, seed: u64) -> Result<HeldOutSplit> {
         let params = TrainParams { validation_fraction: fraction, seed, ..Default::default() };
-        let mut split = Split::default();
+        let mut split = HeldOutSplit::default();
         (0..rows).for_each(|_| _ = split.assign(None, &params));
         split.check(&params, &Columns::new("x", "y")).map(|()| split)
     }
 
-    fn marked(marks: [bool; 3]) -> Result<Split> {
-        let mut split = Split::default();
+    fn marked(marks: [bool; 3]) -> Result<HeldOutSplit> {
+        let mut split = HeldOutSplit::default();
         marks.iter().for_each(|&mark| _ = split.assign(Some(mark), &TrainParams::default()));
         split.check(&TrainParams::default(), &Columns::new("x", "y").validation("v")).map(|()| split)
     }
@@ -92,9 +95,9 @@ mod tests {
     #[test]
     fn a_one_sided_split_is_refused() {
         let message = split(3, 0.001, 7).unwrap_err().to_string();
-        assert!(message.contains("0.001") && message.contains("check against"), "{message}");
+        assert!(message.contains("0.001") && message.contains("no validation row"), "{message}");
         let message = split(3, 0.999, 7).unwrap_err().to_string();
-        assert!(message.contains("learn from"), "{message}");
+        assert!(message.contains("no training row"), "{message}");
         for (held_out, words) in [(false, "0 of 3"), (true, "3 of 3")] {
             let message = marked([held_out; 3]).unwrap_err().to_string();
             assert!(message.contains("`v`") && message.contains(words), "{message}");

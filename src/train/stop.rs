@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, model::EpochRecord, number};
 
-/// Asks a training run to end: the step under way is finished, a checkpoint is written if there is a place for it, and the
-/// model as it then is is given back. Clones ask the same run.
+/// Asks a training run to end: the step under way is finished, a checkpoint is written if there is a place for it, and
+/// the model as it then is is given back. Clones ask the same run.
 ///
 /// ```no_run
 /// # async fn example(trainer: tinderbox::train::Trainer) {
@@ -65,14 +65,14 @@ impl EarlyStopping {
 
 /// The lowest loss of a run so far.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub(super) struct Lowest {
+pub(super) struct LowestLoss {
     #[serde(with = "number::optional")]
     loss: Option<f64>,
     pub(super) epoch: usize,
     since: usize,
 }
 
-impl Lowest {
+impl LowestLoss {
     /// Takes note of an epoch; says whether its loss is the lowest so far.
     pub(super) fn note(&mut self, record: &EpochRecord, min_delta: f64) -> bool {
         let loss = record.held_out.unwrap_or(record.training).loss;
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn patience_ends_so_many_epochs_after_the_lowest_loss() {
-        let mut lowest = Lowest::default();
+        let mut lowest = LowestLoss::default();
         let losses = [1.0, 0.8, 0.79, 0.78, 0.6, 0.7, 0.61, 0.59];
         let ended = losses.iter().enumerate().position(|(epoch, &loss)| {
             let training = Evaluation { loss: 0.0, metric: 0.0 };

@@ -14,11 +14,11 @@ use super::{
 };
 use crate::{
     Result,
-    model::{Model, RowCounts, Scaling},
+    model::{RowCounts, Scaling, TrainedNetwork},
     nn::{InputColumn, Network, Weights},
     stream::RecordSource,
     tensor::{
-        Columns, Decoder, Element, ExampleDecoder, LabelKind, OnInvalid, fixed_bytes,
+        Columns, Decoder, ElementType, ExampleDecoder, LabelKind, OnInvalid, fixed_bytes,
         reader::{RecordDecoder, RecordReader, TensorReader},
         rows_at_once,
     },
@@ -60,9 +60,9 @@ type MakeDecoder = Arc<dyn Fn(&Schema) -> Result<Box<dyn Decoder>> + Send + Sync
 const BEGINNINGS: u32 = 3;
 
 impl Trainer {
-    /// Trains `network` on `columns`, for the loss of the parameters. Classes are counted from the labels and named by their
-    /// numbers. With a loss over values the label column holds a number, or an array of as many as there are targets; without
-    /// one ([`Columns::unlabelled`]) the network learns to restore its input.
+    /// Trains `network` on `columns`, for the loss of the parameters. Classes are counted from the labels and named by
+    /// their numbers. With a loss over values the label column holds a number, or an array of as many as there are
+    /// targets; without one ([`Columns::unlabelled`]) the network learns to restore its input.
     pub fn new(network: Network, columns: Columns, params: TrainParams) -> Self {
         Self {
             network,
@@ -93,22 +93,23 @@ impl Trainer {
         self
     }
 
-    /// Says where the targets lie and how far apart, so that the network learns them at mean 0 and deviation 1. The model
-    /// undoes it. Not for
-    /// [`Loss::Poisson`](super::Loss::Poisson) and [`Loss::BinaryCrossEntropy`](super::Loss::BinaryCrossEntropy).
+    /// Says where the targets lie and how far apart, so that the network learns them at mean 0 and deviation 1. The
+    /// model undoes it. Not for [`Loss::Poisson`](super::Loss::Poisson) and
+    /// [`Loss::BinaryCrossEntropy`](super::Loss::BinaryCrossEntropy).
     pub fn scaling(mut self, scaling: Scaling) -> Self {
         self.scaling = Some(scaling);
         self
     }
 
-    /// Says how many rows each class has, by label, as counted beforehand. Without names there are then as many classes as
-    /// counts, and [`ClassWeights::Balanced`] goes by them.
+    /// Says how many rows each class has, by label, as counted beforehand. Without names there are then as many classes
+    /// as counts, and [`ClassWeights::Balanced`] goes by them.
     pub fn class_counts(mut self, counts: Vec<u64>) -> Self {
         self.class_counts = Some(counts);
         self
     }
 
-    /// Says how many rows the source has, as counted beforehand. Another number at the end of the first epoch is an error.
+    /// Says how many rows the source has, as counted beforehand. Another number at the end of the first epoch is an
+    /// error.
     pub fn expected_rows(mut self, rows: u64) -> Self {
         self.expected_rows = Some(rows);
         self
@@ -121,8 +122,8 @@ impl Trainer {
         self
     }
 
-    /// Says which of a row's values are which column's, for a network that joins columns. Without, columns of one number each,
-    /// or a single column, are known by their names.
+    /// Says which of a row's values are which column's, for a network that joins columns. Without, columns of one
+    /// number each, or a single column, are known by their names.
     pub fn input_columns(mut self, columns: Vec<InputColumn>) -> Self {
         self.inputs = columns;
         self
@@ -155,18 +156,17 @@ impl Trainer {
     /// Reads the rows and trains.
     ///
     /// The first epoch trains while the rows arrive, in blocks of [`TrainParams::shuffle_buffer`] bytes whose rows are
-    /// shuffled; data smaller than one block is shuffled as a whole. Later epochs shuffle all rows, which are kept in memory
-    /// up to [`TrainParams::cache_memory`] bytes and on disk beyond that. Training waits for all rows when the classes are
-    /// known neither by name nor by count, or weights are to be balanced and the classes are not counted. Memory is bounded
-    /// by the cache's budget, three blocks, a few minibatches and 8 bytes a row.
+    /// shuffled; data smaller than one block is shuffled as a whole. Later epochs shuffle all rows, which are kept in
+    /// memory up to [`TrainParams::cache_memory`] bytes and on disk beyond that. Training waits for all rows when the
+    /// classes are known neither by name nor by count, or weights are to be balanced and the classes are not counted.
+    /// Memory is bounded by the cache's budget, three blocks, a few minibatches and 8 bytes a row.
     ///
-    /// When the cluster loses rows that it kept while they arrive ([`Error::is_rows_lost`](crate::Error::is_rows_lost)), the
-    /// source is opened again and training starts again, from the last checkpoint or from its beginning; the third loss
-    /// is an
-    /// error. Observers are called for each start.
+    /// When the cluster loses rows that it kept while they arrive
+    /// ([`Error::is_rows_lost`](crate::Error::is_rows_lost)), the source is opened again and training starts again,
+    /// from the last checkpoint or from its beginning; the third loss is an error. Observers are called for each start.
     ///
-    /// Decoding, copying minibatches together and the steps each have a blocking thread of the Tokio runtime or of their
-    /// own; dropping the future stops them at the next batch or step, and removes what was cached.
+    /// Decoding, copying minibatches together and the steps each have a blocking thread of the Tokio runtime or of
+    /// their own; dropping the future stops them at the next batch or step, and removes what was cached.
     ///
     /// # Errors
     /// [`Error::Param`](crate::Error::Param) for a bad parameter or a split that leaves nothing on one side,
@@ -176,7 +176,7 @@ impl Trainer {
     /// longer a finite number, [`Error::Incomplete`](crate::Error::Incomplete) when the rows are not as many as
     /// expected, [`Error::Io`](crate::Error::Io) when the disk is full; whatever the source fails with, as
     /// [`Error::Interrupted`](crate::Error::Interrupted) when a checkpoint was written before.
-    pub async fn fit(&self, source: &dyn RecordSource) -> Result<Model> {
+    pub async fn fit(&self, source: &dyn RecordSource) -> Result<TrainedNetwork> {
         self.params.check()?;
         self.params.check_split(&self.columns)?;
         let mut beginnings = 1;
@@ -191,7 +191,7 @@ impl Trainer {
         }
     }
 
-    async fn run(&self, source: &dyn RecordSource) -> Result<Model> {
+    async fn run(&self, source: &dyn RecordSource) -> Result<TrainedNetwork> {
         let stream = source.open(0).await?;
         let feeder = self.feeder(stream.schema(), source.describe())?;
         let stream = stream.in_slices(rows_at_once(fixed_bytes(feeder.decoder.fields())));
@@ -251,8 +251,8 @@ fn decoder(schema: &Schema, columns: &Columns, kind: LabelKind, on_invalid: OnIn
     let label = match kind {
         LabelKind::None => None,
         _ if readers.label.is_some() => readers.label.clone(),
-        LabelKind::Class => Some(number.element(Element::U32).into()),
-        _ => Some(number.element(Element::F64).into()),
+        LabelKind::Class => Some(number.element(ElementType::U32).into()),
+        _ => Some(number.element(ElementType::F64).into()),
     };
     let (weight, held_out) = (columns.weight.as_deref(), columns.validation.as_deref());
     let reader = RecordReader::examples(schema, readers, label, weight, held_out)?;

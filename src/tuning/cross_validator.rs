@@ -4,7 +4,7 @@ use std::{any::Any, sync::Arc};
 
 use futures::future::BoxFuture;
 
-use super::{TuningResults, folds::Folding, search::Search};
+use super::{TuningResults, folds::Folding, search::ParamSearch};
 use crate::{
     Result,
     dataframe::{DataFrame, Schema},
@@ -33,11 +33,11 @@ type Report = Arc<dyn Fn(&TuningResults) + Send + Sync>;
 /// | `seed` | 42 | decides which row is in which fold; equal rows part, and the same rows in another order give the same folds |
 /// | `foldCol` | none | a column of whole numbers from 0 that says it instead |
 ///
-/// The pre-flight counts the rows once, before; then they are read once. Candidates may differ in any param but the columns
-/// that are read and the devices.
+/// The pre-flight counts the rows once, before; then they are read once. Candidates may differ in any param but the
+/// columns that are read and the devices.
 #[derive(Clone)]
 pub struct CrossValidator<E> {
-    search: Search<E>,
+    search: ParamSearch<E>,
     report: Option<Report>,
 }
 
@@ -50,7 +50,7 @@ pub struct CrossValidator<E> {
 /// | `seed` | 42 | decides which rows, as for the CrossValidator |
 #[derive(Clone)]
 pub struct TrainValidationSplit<E> {
-    search: Search<E>,
+    search: ParamSearch<E>,
     report: Option<Report>,
 }
 
@@ -62,7 +62,7 @@ impl<E: Tunable> CrossValidator<E> {
         evaluator: impl Evaluator + 'static,
     ) -> Self {
         let folding = Folding::Folds { count: 3, by: None, seed: 42 };
-        Self { search: Search::new(estimator, candidates, evaluator, folding), report: None }
+        Self { search: ParamSearch::new(estimator, candidates, evaluator, folding), report: None }
     }
 
     /// Sets the number of folds, from 2 to 1000.
@@ -98,7 +98,7 @@ impl<E: Tunable> TrainValidationSplit<E> {
         evaluator: impl Evaluator + 'static,
     ) -> Self {
         let folding = Folding::Share { train: 0.75, seed: 42 };
-        Self { search: Search::new(estimator, candidates, evaluator, folding), report: None }
+        Self { search: ParamSearch::new(estimator, candidates, evaluator, folding), report: None }
     }
 
     /// Sets the share of the rows to train on, above 0 and below 1.

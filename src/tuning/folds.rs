@@ -15,7 +15,7 @@ use spark_connect::{
 };
 
 use crate::{
-    Error, Result,
+    DataProblem, Error, Result,
     dataframe::{Schema, column, function, hash_input},
     stream::{CachedBatches, RecordSource, RecordStream},
 };
@@ -76,7 +76,7 @@ impl Folding {
         Ok(origin.cast(DataType::Long).alias(FOLD))
     }
 
-    /// The fold of every row, in the order of `origins`, which are what [`column`](Self::column) gave.
+    /// Returns the fold of every row, in the order of `origins`, which are what [`column`](Self::column) gave.
     ///
     /// # Errors
     /// [`Error::Data`] for a row in no fold.
@@ -99,13 +99,13 @@ fn in_fold(fold: Option<i64>, count: usize) -> Result<i32> {
     let found = fold.and_then(|fold| i32::try_from(fold).ok()).filter(|fold| (0..count as i32).contains(fold));
     found.ok_or_else(|| {
         let found = fold.map_or("null".into(), |fold| fold.to_string());
-        let reason = format!("a row is in fold {found}; there are folds 0 to {}", count - 1);
-        Error::Data { column: "folds".into(), reason }
+        Error::values("folds", format!("folds 0 to {}", count - 1), found)
     })
 }
 
-/// The fold of every row by its rank in a random order that follows from the rows' values alone: in whatever order they
-/// arrive, the same rows come into the same folds. Equal rows are numbered, so that they part like any others.
+/// Returns the fold of every row by its rank in a random order that follows from the rows' values alone: in whatever
+/// order they arrive, the same rows come into the same folds. Equal rows are numbered, so that they part like any
+/// others.
 fn by_rank(hashes: &[Option<i64>], fold: impl Fn(u64) -> i32) -> Vec<i32> {
     let hash = |row: u32| hashes[row as usize].unwrap_or_default() as u64;
     let mut rows: Vec<u32> = (0..hashes.len() as u32).collect();
@@ -126,7 +126,7 @@ fn by_rank(hashes: &[Option<i64>], fold: impl Fn(u64) -> i32) -> Vec<i32> {
     folds
 }
 
-/// A hash and a number as one hash: the finalizer of MurmurHash3 over both.
+/// Returns a hash and a number as one hash: the finalizer of MurmurHash3 over both.
 fn mixed(hash: u64, number: u64) -> u64 {
     let mut x = hash ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     for factor in [0xff51_afd7_ed55_8ccd_u64, 0xc4ce_b9fe_1a85_ec53] {
@@ -165,8 +165,8 @@ impl FoldedRows {
         folds.iter().flatten().for_each(|fold| counts[*fold as usize] += 1);
         if let Some(empty) = counts.iter().position(|count| *count == 0) {
             let total: u64 = counts.iter().sum();
-            let reason = format!("fold {empty} of {} has none of the {total} rows; make fewer folds", counts.len());
-            return Err(Error::Data { column: "folds".into(), reason });
+            let part = format!("in fold {empty} of {}", counts.len());
+            return Err(Error::rows(DataProblem::EmptySplit { rows: total, taken: 0, part }));
         }
         let last = rows.schema().fields().len() - 1;
         let schema = rows.schema().project(&(0..last).collect::<Vec<_>>());
@@ -175,23 +175,23 @@ impl FoldedRows {
     }
 
     /// Returns the training rows while a fold is held out, and their number.
-    pub(super) fn without(&self, fold: i32) -> (Part, u64) {
+    pub(super) fn without(&self, fold: i32) -> (FoldPart, u64) {
         let all: u64 = self.counts.iter().sum();
         (self.part(Pick::Without(fold)), all - self.counts.get(fold as usize).copied().unwrap_or(0))
     }
 
-    /// The rows of a fold.
-    pub(super) fn only(&self, fold: i32) -> Part {
+    /// Returns the rows of a fold.
+    pub(super) fn only(&self, fold: i32) -> FoldPart {
         self.part(Pick::Only(fold))
     }
 
-    /// All rows, and how many they are.
-    pub(super) fn all(&self) -> (Part, u64) {
+    /// Returns all rows, and how many they are.
+    pub(super) fn all(&self) -> (FoldPart, u64) {
         (self.part(Pick::All), self.counts.iter().sum())
     }
 
-    fn part(&self, pick: Pick) -> Part {
-        Part { of: self.clone(), pick }
+    fn part(&self, pick: Pick) -> FoldPart {
+        FoldPart { of: self.clone(), pick }
     }
 }
 
@@ -204,12 +204,12 @@ enum Pick {
 
 /// Some of the rows, as a source. Rows are picked batch by batch on demand.
 #[derive(Debug, Clone)]
-pub(super) struct Part {
+pub(super) struct FoldPart {
     of: FoldedRows,
     pick: Pick,
 }
 
-impl Part {
+impl FoldPart {
     fn picked(&self, index: usize) -> Result<RecordBatch> {
         let (batch, folds) = (&self.of.rows.batches()[index], &self.of.folds[index]);
         let fail = |e| Error::arrow("picking the rows of a fold", e);
@@ -224,7 +224,7 @@ impl Part {
     }
 }
 
-impl RecordSource for Part {
+impl RecordSource for FoldPart {
     fn open(&self, _epoch: usize) -> BoxFuture<'_, Result<RecordStream>> {
         let part = self.clone();
         let batches = (0..self.of.rows.batches().len()).map(move |i| part.picked(i));
@@ -263,7 +263,7 @@ mod tests {
         cache.finish().unwrap()
     }
 
-    async fn values(part: Part) -> Vec<f32> {
+    async fn values(part: FoldPart) -> Vec<f32> {
         let stream = part.open(0).await.unwrap();
         assert_eq!(stream.schema().fields().len(), 1);
         let batches: Vec<RecordBatch> = stream.try_collect().await.unwrap();
@@ -316,10 +316,10 @@ mod tests {
     fn folds_that_cannot_be_are_refused() {
         let folding = by_column(2);
         let refused = |folds: &[Option<i64>]| FoldedRows::new(cached(folds), &folding).unwrap_err().to_string();
-        assert!(refused(&[Some(0), Some(0)]).contains("fold 1 of 2 has none of the 2 rows"));
-        assert!(refused(&[Some(0), Some(2)]).contains("in fold 2; there are folds 0 to 1"));
-        assert!(refused(&[Some(0), Some(-1)]).contains("in fold -1"));
-        assert!(refused(&[Some(0), None]).contains("in fold null"));
+        assert!(refused(&[Some(0), Some(0)]).contains("found 0 of 2 rows in fold 1 of 2"));
+        assert!(refused(&[Some(0), Some(2)]).contains("expected folds 0 to 1, found 2"));
+        assert!(refused(&[Some(0), Some(-1)]).contains("found -1"));
+        assert!(refused(&[Some(0), None]).contains("found null"));
         assert!(Folding::Folds { count: 1, by: None, seed: 1 }.check().is_err());
         assert!(Folding::Share { train: 1.0, seed: 1 }.check().is_err());
     }

@@ -23,7 +23,7 @@ pub struct ParamGrid {
 }
 
 impl ParamGrid {
-    /// One candidate, with the estimator's own params.
+    /// Creates one candidate, with the estimator's own params.
     pub fn new() -> Self {
         Self::default()
     }
@@ -39,7 +39,7 @@ impl IntoIterator for ParamGrid {
     type Item = ParamMap;
     type IntoIter = std::vec::IntoIter<ParamMap>;
 
-    /// The param added last changes first.
+    /// Adds a param and its values; the param added last changes first.
     fn into_iter(self) -> Self::IntoIter {
         let combined = self.params.into_iter().fold(vec![ParamMap::new()], |candidates, (name, values)| {
             let with = |candidate: &ParamMap| {
@@ -56,13 +56,13 @@ impl IntoIterator for ParamGrid {
 /// Candidates drawn at random, each param by itself, the same for the same seed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RandomSearch {
-    params: Vec<(String, Draw)>,
+    params: Vec<(String, RandomDraw)>,
     candidates: usize,
     seed: u64,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Draw {
+enum RandomDraw {
     Any(Vec<Value>),
     Uniform(f64, f64),
     LogUniform(f64, f64),
@@ -75,41 +75,42 @@ impl RandomSearch {
         Self { params: Vec::new(), candidates, seed }
     }
 
-    /// One of these values.
+    /// Adds a param drawn from these values.
     pub fn any<V: Into<Value>>(self, name: impl Into<String>, values: impl IntoIterator<Item = V>) -> Self {
-        self.draw(name, Draw::Any(values.into_iter().map(Into::into).collect()))
+        self.draw(name, RandomDraw::Any(values.into_iter().map(Into::into).collect()))
     }
 
-    /// A number from `low` to below `high`.
+    /// Adds a number from `low` to below `high`.
     pub fn uniform(self, name: impl Into<String>, low: f64, high: f64) -> Self {
-        self.draw(name, Draw::Uniform(low, high))
+        self.draw(name, RandomDraw::Uniform(low, high))
     }
 
-    /// A number from `low` to below `high`, both above 0, every factor as likely as another: for step sizes and the like.
+    /// Adds a number from `low` to below `high`, both above 0, every factor as likely as another: for step sizes and
+    /// the like.
     pub fn log_uniform(self, name: impl Into<String>, low: f64, high: f64) -> Self {
-        self.draw(name, Draw::LogUniform(low, high))
+        self.draw(name, RandomDraw::LogUniform(low, high))
     }
 
-    /// A whole number from `low` to `high`, both included.
+    /// Adds an integer from `low` to `high`, both included.
     pub fn whole(self, name: impl Into<String>, low: i64, high: i64) -> Self {
-        self.draw(name, Draw::Whole(low, high))
+        self.draw(name, RandomDraw::Whole(low, high))
     }
 
-    fn draw(mut self, name: impl Into<String>, draw: Draw) -> Self {
+    fn draw(mut self, name: impl Into<String>, draw: RandomDraw) -> Self {
         self.params.push((name.into(), draw));
         self
     }
 }
 
-impl Draw {
-    /// The value at a place from 0 to below 1.
+impl RandomDraw {
+    /// Returns the value at a place from 0 to below 1.
     fn at(&self, place: f64) -> Value {
         let among = |count: usize| (place * count as f64) as usize;
         match self {
-            Draw::Any(values) => values.get(among(values.len())).cloned().unwrap_or(Value::Null),
-            Draw::Uniform(low, high) => (low + place * (high - low)).into(),
-            Draw::LogUniform(low, high) => (low.ln() + place * (high.ln() - low.ln())).exp().into(),
-            Draw::Whole(low, high) => {
+            RandomDraw::Any(values) => values.get(among(values.len())).cloned().unwrap_or(Value::Null),
+            RandomDraw::Uniform(low, high) => (low + place * (high - low)).into(),
+            RandomDraw::LogUniform(low, high) => (low.ln() + place * (high.ln() - low.ln())).exp().into(),
+            RandomDraw::Whole(low, high) => {
                 let count = high.saturating_sub(*low).saturating_add(1).max(1);
                 (low + (place * count as f64) as i64).into()
             }

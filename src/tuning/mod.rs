@@ -1,12 +1,12 @@
 //! Search for the best params: candidates of a grid or drawn at random, each evaluated on rows that it was not trained
 //! on.
 //!
-//! Rows are hashed on the cluster and divided locally into folds of equal size. They are read once, into the local cache
-//! that [`TrainParams`](crate::train::TrainParams) sets, and all candidates train from there, as many at a time as the
-//! estimator has devices. The best one is trained again on all rows.
+//! Rows are hashed on the cluster and divided locally into folds of equal size. They are read once, into the local
+//! cache that [`TrainParams`](crate::train::TrainParams) sets, and all candidates train from there, as many at a time
+//! as the estimator has devices. The best one is trained again on all rows.
 //!
-//! A [`CrossValidator`] is an estimator too. As the last stage of a pipeline it tunes the network behind stages that are
-//! fitted once to all rows:
+//! A [`CrossValidator`] is an estimator too. As the last stage of a pipeline it tunes the network behind stages that
+//! are fitted once to all rows:
 //!
 //! ```no_run
 //! # async fn example(spark: tinderbox::session::Session) -> tinderbox::Result<()> {
@@ -29,5 +29,5 @@ mod search;
 pub use self::{
     cross_validator::{CrossValidator, TrainValidationSplit, Tuned},
     grid::{ParamGrid, RandomSearch},
-    results::{Tried, TuningResults},
+    results::{CandidateResult, TuningResults},
 };

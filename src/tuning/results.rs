@@ -4,11 +4,11 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 
-use crate::{Error, Result, ml::ParamMap};
+use crate::{DataProblem, Error, Result, ml::ParamMap};
 
 /// One candidate and its results.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Tried {
+pub struct CandidateResult {
     /// The params that it had besides the estimator's own.
     pub params: ParamMap,
     /// The figure of each fold that was held out.
@@ -17,8 +17,8 @@ pub struct Tried {
     pub seconds: f64,
 }
 
-impl Tried {
-    /// The mean over the folds.
+impl CandidateResult {
+    /// Returns the mean over the folds.
     pub fn mean(&self) -> f64 {
         self.metrics.iter().sum::<f64>() / self.metrics.len() as f64
     }
@@ -38,7 +38,7 @@ impl Tried {
 #[derive(Debug, Clone, PartialEq)]
 pub struct TuningResults {
     /// The candidates, in the order they were given.
-    pub tried: Vec<Tried>,
+    pub tried: Vec<CandidateResult>,
     /// Which is the best.
     pub best: usize,
     /// True if a larger metric is better.
@@ -50,23 +50,22 @@ impl TuningResults {
     ///
     /// # Errors
     /// [`Error::Data`] when no candidate has a figure.
-    pub(super) fn new(tried: Vec<Tried>, larger_is_better: bool) -> Result<Self> {
-        let score = |tried: &Tried| if larger_is_better { tried.mean() } else { -tried.mean() };
+    pub(super) fn new(tried: Vec<CandidateResult>, larger_is_better: bool) -> Result<Self> {
+        let score = |tried: &CandidateResult| if larger_is_better { tried.mean() } else { -tried.mean() };
         let places = tried.iter().enumerate().filter(|(_, tried)| !tried.mean().is_nan());
         let best = places.reduce(|best, next| if score(next.1) > score(best.1) { next } else { best });
         let Some((best, _)) = best else {
-            let reason = format!("no figure of {} candidates is a number", tried.len());
-            return Err(Error::Data { column: "candidates".into(), reason });
+            return Err(Error::rows(DataProblem::NoMetric { candidates: tried.len() }));
         };
         Ok(Self { tried, best, larger_is_better })
     }
 
-    /// The best candidate.
-    pub fn best(&self) -> &Tried {
+    /// Returns the best candidate.
+    pub fn best(&self) -> &CandidateResult {
         &self.tried[self.best]
     }
 
-    /// The names of all params that were tried.
+    /// Returns the names of all params that were tried.
     fn params(&self) -> BTreeSet<&str> {
         self.tried.iter().flat_map(|tried| tried.params.iter().map(|(name, _)| name)).collect()
     }
@@ -75,7 +74,7 @@ impl TuningResults {
         self.tried.first().map_or(0, |tried| tried.metrics.len())
     }
 
-    /// The names of the columns, and a row of texts for each candidate.
+    /// Returns the names of the columns, and a row of texts for each candidate.
     fn cells(&self) -> (Vec<String>, Vec<Vec<String>>) {
         let params = self.params();
         let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
@@ -86,7 +85,7 @@ impl TuningResults {
             folds,
             own(&["seconds", "best"]),
         ];
-        let row = |(place, tried): (usize, &Tried)| {
+        let row = |(place, tried): (usize, &CandidateResult)| {
             let mut row: Vec<String> = params.iter().map(|name| text(tried, name).unwrap_or_default()).collect();
             row.extend([tried.mean(), tried.std()].iter().chain(&tried.metrics).map(|x| x.to_string()));
             row.extend([format!("{:.3}", tried.seconds), (place == self.best).to_string()]);
@@ -95,13 +94,13 @@ impl TuningResults {
         (names.concat(), self.tried.iter().enumerate().map(row).collect())
     }
 
-    /// A row for each candidate: its number, every param as text (null where it was the estimator's own), `mean`, `std`,
-    /// `fold_0` … of the figure, `seconds`, and whether it is the `best`.
+    /// Returns a row for each candidate: its number, every param as text (null where it was the estimator's own),
+    /// `mean`, `std`, `fold_0` … of the figure, `seconds`, and whether it is the `best`.
     ///
     /// # Errors
     /// [`Error::Arrow`] when the rows cannot be put together.
     pub fn to_record_batch(&self) -> Result<RecordBatch> {
-        let doubles = |of: &dyn Fn(&Tried) -> f64| -> ArrayRef {
+        let doubles = |of: &dyn Fn(&CandidateResult) -> f64| -> ArrayRef {
             Arc::new(Float64Array::from_iter_values(self.tried.iter().map(of)))
         };
         let mut columns: Vec<(String, ArrayRef, bool)> = Vec::new();
@@ -111,8 +110,8 @@ impl TuningResults {
             let values = StringArray::from_iter(self.tried.iter().map(|tried| text(tried, name)));
             columns.push((name.to_owned(), Arc::new(values), true));
         }
-        columns.push(("mean".into(), doubles(&Tried::mean), false));
-        columns.push(("std".into(), doubles(&Tried::std), false));
+        columns.push(("mean".into(), doubles(&CandidateResult::mean), false));
+        columns.push(("std".into(), doubles(&CandidateResult::std), false));
         for fold in 0..self.folds() {
             columns.push((format!("fold_{fold}"), doubles(&|tried| tried.metrics[fold]), false));
         }
@@ -123,7 +122,7 @@ impl TuningResults {
         RecordBatch::try_from_iter_with_nullable(columns).map_err(fail)
     }
 
-    /// The rows as text: a line of names, then one for each candidate. Cells with commas or quotes are quoted.
+    /// Returns the rows as text: a line of names, then one for each candidate. Cells with commas or quotes are quoted.
     pub fn to_csv(&self) -> String {
         let quoted = |cell: &String| match cell.contains([',', '"', '\n']) {
             true => format!("\"{}\"", cell.replace('"', "\"\"")),
@@ -135,8 +134,8 @@ impl TuningResults {
     }
 }
 
-/// A param's value in a cell.
-fn text(tried: &Tried, name: &str) -> Option<String> {
+/// Returns a param's value in a cell.
+fn text(tried: &CandidateResult, name: &str) -> Option<String> {
     let value = tried.params.get(name)?;
     Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
 }
@@ -172,7 +171,8 @@ mod tests {
     use super::*;
 
     fn results(larger_is_better: bool) -> TuningResults {
-        let tried = |params: ParamMap, metrics: [f64; 2]| Tried { params, metrics: metrics.into(), seconds: 1.25 };
+        let tried =
+            |params: ParamMap, metrics: [f64; 2]| CandidateResult { params, metrics: metrics.into(), seconds: 1.25 };
         let all = vec![
             tried(ParamMap::new().with("stepSize", 0.1), [f64::NAN, 1.0]),
             tried(ParamMap::new().with("stepSize", 0.01).with("kind", "a,b"), [0.5, 0.7]),
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn the_best_mean_wins_and_what_is_no_number_loses() {
         assert_eq!((results(true).best, results(false).best), (1, 2));
-        let nothing = Tried { params: ParamMap::new(), metrics: vec![f64::NAN], seconds: 0.0 };
+        let nothing = CandidateResult { params: ParamMap::new(), metrics: vec![f64::NAN], seconds: 0.0 };
         assert!(TuningResults::new(vec![nothing], true).is_err());
     }
 

@@ -9,13 +9,13 @@ use arrow::array::RecordBatch;
 use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 
 use super::{
-    Tried, TuningResults,
+    CandidateResult, TuningResults,
     folds::{FoldedRows, Folding},
 };
 use crate::{
-    Error, Result,
+    DataProblem, Error, Result,
     dataframe::DataFrame,
-    estimator::{NeuralModel, Prepared, Tunable},
+    estimator::{NeuralModel, PreparedTraining, Tunable},
     ml::{ParamMap, evaluation::Evaluator},
     nn::Devices,
     stream::{Cache, RecordSource},
@@ -26,7 +26,7 @@ type Attempt = (usize, i32, f64, f64);
 
 /// A search: the estimator, its candidates, and their evaluator.
 #[derive(Debug, Clone)]
-pub(super) struct Search<E> {
+pub(super) struct ParamSearch<E> {
     pub(super) estimator: E,
     pub(super) candidates: Vec<ParamMap>,
     pub(super) evaluator: Arc<dyn Evaluator>,
@@ -36,7 +36,7 @@ pub(super) struct Search<E> {
 /// Params that say which columns are read: they are the same for all candidates.
 const SHARED: [&str; 4] = ["featuresCol", "weightCol", "validationIndicatorCol", "devices"];
 
-impl<E: Tunable> Search<E> {
+impl<E: Tunable> ParamSearch<E> {
     pub(super) fn new(
         estimator: E,
         candidates: impl IntoIterator<Item = ParamMap>,
@@ -91,7 +91,7 @@ impl<E: Tunable> Search<E> {
         let of = |(i, params): (usize, &ParamMap)| {
             let own = || found.iter().filter(move |(candidate, ..)| *candidate == i);
             let metrics = own().map(|(_, _, metric, _)| *metric).collect();
-            Tried { params: params.clone(), metrics, seconds: own().map(|(.., seconds)| seconds).sum() }
+            CandidateResult { params: params.clone(), metrics, seconds: own().map(|(.., seconds)| seconds).sum() }
         };
         let tried = self.candidates.iter().enumerate().map(of).collect();
         let results = TuningResults::new(tried, self.evaluator.is_larger_better())?;
@@ -100,8 +100,8 @@ impl<E: Tunable> Search<E> {
         Ok((model, results))
     }
 
-    /// The one read of the rows.
-    async fn read(&self, prepared: &Prepared) -> Result<FoldedRows> {
+    /// Returns the one read of the rows.
+    async fn read(&self, prepared: &PreparedTraining) -> Result<FoldedRows> {
         let (options, cache) = self.estimator.reading();
         let source = prepared.frame.source_with(options);
         let mut rows = source.open(0).await?;
@@ -118,13 +118,11 @@ impl<E: Tunable> Search<E> {
         source.close().await?;
         let rows = cache.finish()?;
         if rows.rows() != prepared.report.rows {
-            let (came, counted) = (rows.rows(), prepared.report.rows);
-            let reason =
-                format!("{came} rows came where {counted} were counted; write rows that change to a table first");
-            return Err(Error::Incomplete { operation: "reading of the folds".into(), reason });
+            let (expected, found) = (prepared.report.rows, rows.rows());
+            return Err(Error::RowsLost { step: "reading the folds".into(), expected, found });
         }
         if rows.rows() == 0 {
-            return Err(Error::Data { column: "folds".into(), reason: "there is no row to learn from".into() });
+            return Err(Error::rows(DataProblem::NoRows));
         }
         FoldedRows::new(rows, &self.folding)
     }
@@ -133,7 +131,7 @@ impl<E: Tunable> Search<E> {
     async fn attempt(
         &self,
         candidate: &E,
-        prepared: &Prepared,
+        prepared: &PreparedTraining,
         rows: &FoldedRows,
         fold: i32,
         device: &Devices,

@@ -82,7 +82,7 @@ async fn make(home: &SparkHome, java: &Java, file: &Path) -> Result<()> {
     let deadline = Instant::now() + WRITING;
     while server.exit_status().is_none() {
         if Instant::now() > deadline {
-            return Err(server.failure(format!("the server still ran {WRITING:.0?} after it was asked to end")));
+            return Err(server.failure(format!("the server still ran {WRITING:.0?} after the request to end")));
         }
         sleep(Duration::from_millis(50)).await;
     }

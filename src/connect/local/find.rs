@@ -13,7 +13,7 @@ use crate::Result;
 
 /// Where to look, taken from the environment once so that the search itself depends on nothing else.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Search {
+pub(super) struct SparkSearch {
     /// A Spark named outright, and who named it.
     pub(super) spark_home: Option<(PathBuf, &'static str)>,
     /// The only release that will do.
@@ -26,7 +26,7 @@ pub(super) struct Search {
     pub(super) jvm_folders: Vec<PathBuf>,
 }
 
-impl Search {
+impl SparkSearch {
     /// Reads the environment; the arguments stand over it.
     pub(super) fn from_env(spark_home: Option<PathBuf>, cache: Option<PathBuf>) -> Self {
         let folder = |name: &str| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
@@ -45,12 +45,12 @@ impl Search {
         }
     }
 
-    /// The release to install, and to look for in the cache.
+    /// Returns the release to install, and to look for in the cache.
     pub(super) fn wanted(&self) -> &str {
         self.version.as_deref().unwrap_or(DEFAULT_SPARK_VERSION)
     }
 
-    /// The first Spark that will do; none when it has to be installed.
+    /// Returns the first Spark that will do; none when it has to be installed.
     ///
     /// A Spark that was named outright and will not do is an error, never passed over.
     pub(super) fn spark(&self) -> Result<Option<SparkHome>> {
@@ -78,7 +78,7 @@ impl Search {
         self.cache.as_ref().map(|cache| cache.join(format!("spark-{}", self.wanted())))
     }
 
-    /// The `pyspark` that `python3` would import, if it is a whole Spark.
+    /// Returns the `pyspark` that `python3` would import, if it is a whole Spark.
     fn importable(&self) -> Option<SparkHome> {
         const LOCATE: &str = "import importlib.util as u, sys
 spec = u.find_spec('pyspark')
@@ -91,12 +91,12 @@ print(spec.submodule_search_locations[0])";
         (home.major() >= 4).then_some(home)
     }
 
-    /// The first program of this name on the `PATH`.
+    /// Returns the first program of this name on the `PATH`.
     pub(super) fn on_path(&self, program: &str) -> Option<PathBuf> {
         env::split_paths(&self.path).map(|folder| folder.join(program)).find(|file| file.is_file())
     }
 
-    /// The first Java that is new enough.
+    /// Returns the first Java that is new enough.
     pub(super) fn java(&self) -> Result<Java> {
         let mut candidates: Vec<PathBuf> = self.java_home.iter().map(|home| home.join("bin/java")).collect();
         candidates.extend(self.on_path("java"));
@@ -157,7 +157,8 @@ impl SparkHome {
     }
 }
 
-/// The Spark in an installation that [`install`](super::install) made: a Python environment with `pyspark` in it.
+/// Returns the Spark in an installation that [`install`](super::install) made: a Python environment with `pyspark` in
+/// it.
 pub(super) fn installed_in(environment: &Path) -> Option<SparkHome> {
     let python = environment.join("bin/python");
     let home = entries(&environment.join("lib"))
@@ -217,7 +218,7 @@ impl Java {
     }
 }
 
-/// The release and the binary of an installation, from its `release` file: that saves starting each of them.
+/// Returns the release and the binary of an installation, from its `release` file: that saves starting each of them.
 fn installed_java(folder: &Path) -> Option<(u32, PathBuf)> {
     let home = [folder.to_owned(), folder.join("Contents/Home")].into_iter().find(|h| h.join("bin/java").is_file())?;
     let release = fs::read_to_string(home.join("release")).ok()?;

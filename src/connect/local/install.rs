@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{
     failed,
-    find::{Search, SparkHome, installed_in},
+    find::{SparkHome, SparkSearch, installed_in},
 };
 use crate::{Error, Result};
 
@@ -27,7 +27,7 @@ pub(super) const PARTIAL: &str = ".partial-";
 ///
 /// The installation is built in a folder beside its destination and moved as a whole, so a destination is always
 /// complete.
-pub(super) fn install(search: &Search) -> Result<SparkHome> {
+pub(super) fn install(search: &SparkSearch) -> Result<SparkHome> {
     let Some((cache, target)) = search.cache.clone().zip(search.installation()) else {
         return Err(failed(
             "no Spark found and no folder to install one into; set SPARK_HOME, TINDERBOX_CACHE or HOME",
@@ -76,7 +76,7 @@ pub(super) fn lock(cache: &Path) -> Result<File> {
 }
 
 /// Makes the Python environment.
-pub(super) fn environment(python: &Path, folder: &Path, search: &Search) -> Result<()> {
+pub(super) fn environment(python: &Path, folder: &Path, search: &SparkSearch) -> Result<()> {
     let out = Command::new(python).args(["-m", "venv"]).arg(folder).stdin(Stdio::null()).output();
     let out = out.map_err(|e| failed(format!("{} does not run: {e}", python.display())))?;
     if out.status.success() {
@@ -94,7 +94,7 @@ pub(super) fn environment(python: &Path, folder: &Path, search: &Search) -> Resu
 }
 
 /// Lets pip bring the package, with its own words and progress on standard error.
-fn pyspark(folder: &Path, search: &Search) -> Result<()> {
+fn pyspark(folder: &Path, search: &SparkSearch) -> Result<()> {
     let package = format!("pyspark=={}", search.wanted());
     let remedy = "or set SPARK_HOME to a Spark 4.0 or later, or SPARK_REMOTE to a server";
     packages(folder, &[&package], remedy)

@@ -2,8 +2,8 @@
 
 const GIB: u64 = 1 << 30;
 
-/// Returns a quarter of the machine's memory in Spark's notation, at least 1 GiB and at most 8; 1 GiB where the memory is
-/// not known. A container's limit counts as the machine's memory.
+/// Returns a quarter of the machine's memory in Spark's notation, at least 1 GiB and at most 8; 1 GiB where the memory
+/// is not known. A container's limit counts as the machine's memory.
 pub(super) fn default_heap() -> String {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     heap(&read("/proc/meminfo"), &read("/sys/fs/cgroup/memory.max"))

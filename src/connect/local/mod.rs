@@ -23,7 +23,7 @@ use tokio::sync::Mutex;
 use tracing::info;
 
 use self::{
-    find::{Java, Search, SparkHome},
+    find::{Java, SparkHome, SparkSearch},
     server::{ClassArchive, Launch, Server},
 };
 use crate::{Error, Result};
@@ -37,8 +37,8 @@ pub const DEFAULT_SPARK_VERSION: &str = "4.2.1";
 /// temporary folder. Its catalog is in memory: a Derby metastore would cost a second of start and allow one server per
 /// folder, and tables are not meant to outlive this server.
 ///
-/// The server and its folder go when the value is dropped or [stopped](Self::stop), and also when the process ends in any
-/// other way: return, panic, Ctrl-C, SIGTERM, SIGKILL.
+/// The server and its folder go when the value is dropped or [stopped](Self::stop), and also when the process ends in
+/// any other way: return, panic, Ctrl-C, SIGTERM, SIGKILL.
 ///
 /// ```no_run
 /// # async fn run() -> tinderbox::Result<()> {
@@ -57,12 +57,12 @@ pub struct LocalSpark {
 }
 
 impl LocalSpark {
-    /// A server with default settings; see [`LocalSparkBuilder`] for what can be changed.
+    /// Returns a server with default settings; see [`LocalSparkBuilder`] for what can be changed.
     pub fn builder() -> LocalSparkBuilder {
         LocalSparkBuilder::default()
     }
 
-    /// The one server that all of this process shares, started with default settings on the first call.
+    /// Returns the one server that all of this process shares, started with default settings on the first call.
     ///
     /// It lives until the process ends. A start that fails is tried again by the next call.
     ///
@@ -78,32 +78,32 @@ impl LocalSpark {
         }
     }
 
-    /// The connection string: `sc://127.0.0.1:PORT`.
+    /// Returns the connection string: `sc://127.0.0.1:PORT`.
     pub fn remote(&self) -> String {
         format!("sc://{}", self.server.address())
     }
 
-    /// The address it listens on.
+    /// Returns the address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// The Spark release, such as "4.2.1".
+    /// Returns the Spark release, such as "4.2.1".
     pub fn version(&self) -> &str {
         &self.home.version
     }
 
-    /// The folder of the Spark that runs.
+    /// Returns the folder of the Spark that runs.
     pub fn spark_home(&self) -> &Path {
         &self.home.path
     }
 
-    /// The process id of the server's JVM.
+    /// Returns the process id of the server's JVM.
     pub fn process_id(&self) -> u32 {
         self.server.process_id()
     }
 
-    /// The folder that holds all the server writes, with its log in `spark.log`; gone when the server is.
+    /// Returns the folder that holds all the server writes, with its log in `spark.log`; gone when the server is.
     pub fn folder(&self) -> &Path {
         self.server.folder()
     }
@@ -158,19 +158,19 @@ impl Default for LocalSparkBuilder {
 }
 
 impl LocalSparkBuilder {
-    /// The Spark to run: a folder with `bin/spark-submit` and the Connect jar in `jars/`.
+    /// Sets the Spark to run: a folder with `bin/spark-submit` and the Connect jar in `jars/`.
     pub fn spark_home(mut self, path: impl Into<PathBuf>) -> Self {
         self.spark_home = Some(path.into());
         self
     }
 
-    /// Spark's master, such as `local[2]` or `spark://host:7077`.
+    /// Sets Spark's master, such as `local[2]` or `spark://host:7077`.
     pub fn master(mut self, master: impl Into<String>) -> Self {
         self.master = master.into();
         self
     }
 
-    /// A configuration property of the server; the last value of a key wins.
+    /// Sets a configuration property of the server; the last value of a key wins.
     ///
     /// These stand over the ones that keep the server private: the ports and addresses it binds, its folders,
     /// `spark.ui.enabled=false`, `spark.sql.catalogImplementation=in-memory`, and
@@ -180,13 +180,13 @@ impl LocalSparkBuilder {
         self
     }
 
-    /// The JVM's heap, in Spark's notation, such as `2g`. In local mode the executor lives in it too.
+    /// Sets the JVM's heap, in Spark's notation, such as `2g`. In local mode the executor lives in it too.
     pub fn driver_memory(mut self, size: impl Into<String>) -> Self {
         self.driver_memory = size.into();
         self
     }
 
-    /// The folder that an installed Spark is kept in.
+    /// Sets the folder that an installed Spark is kept in.
     pub fn cache_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.cache_dir = Some(path.into());
         self
@@ -199,8 +199,8 @@ impl LocalSparkBuilder {
         self
     }
 
-    /// The interpreter of Python functions, in place of the one that [`python_workers`](Self::python_workers) or the
-    /// environment (`PYSPARK_PYTHON`) gives.
+    /// Sets the interpreter of Python functions, in place of the one that [`python_workers`](Self::python_workers) or
+    /// the environment (`PYSPARK_PYTHON`) gives.
     pub fn python(mut self, interpreter: impl Into<PathBuf>) -> Self {
         self.python = Some(interpreter.into());
         self
@@ -222,7 +222,7 @@ impl LocalSparkBuilder {
     /// silent until the timeout; it holds the end of the server's log.
     pub async fn start(self) -> Result<LocalSpark> {
         let began = Instant::now();
-        let search = Search::from_env(self.spark_home, self.cache_dir);
+        let search = SparkSearch::from_env(self.spark_home, self.cache_dir);
         let (with_workers, interpreter) = (self.python_workers, self.python);
         let locate = move || {
             let (home, java) = locate(&search)?;
@@ -254,8 +254,8 @@ impl LocalSparkBuilder {
     }
 }
 
-/// The Java first: without one, half a gigabyte of Spark is of no use.
-fn locate(search: &Search) -> Result<(SparkHome, Java)> {
+/// Returns the Java first: without one, half a gigabyte of Spark is of no use.
+fn locate(search: &SparkSearch) -> Result<(SparkHome, Java)> {
     let java = search.java()?;
     let home = match search.spark()? {
         Some(home) => home,

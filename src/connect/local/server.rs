@@ -123,7 +123,7 @@ impl Launch<'_> {
         command
     }
 
-    /// The caller's properties over those that keep the server private.
+    /// Returns the caller's properties over those that keep the server private.
     fn properties(&self, folder: &Path) -> BTreeMap<String, String> {
         let within = |name: &str| folder.join(name).display().to_string();
         let java = self.java_options(folder);
@@ -212,7 +212,7 @@ impl Server {
         self.read("spark.log")
     }
 
-    /// The server's exit status, once it has ended by itself.
+    /// Returns the server's exit status, once it has ended by itself.
     pub(super) fn exit_status(&self) -> Option<String> {
         Some(self.read("exit")).filter(|status| !status.is_empty())
     }
@@ -222,7 +222,7 @@ impl Server {
         let kill = format!("kill -s TERM {}", self.process_id);
         match Command::new("sh").args(["-c", &kill]).stderr(Stdio::null()).status() {
             Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(self.failure(format!("the server could not be asked to end (`{kill}`: {status})"))),
+            Ok(status) => Err(self.failure(format!("the server did not take the request to end (`{kill}`: {status})"))),
             Err(e) => Err(failed(format!("cannot run `sh`: {e}"))),
         }
     }
@@ -233,7 +233,7 @@ impl Server {
         String::from_utf8_lossy(&bytes).trim_end().to_owned()
     }
 
-    /// An error with the end of the log.
+    /// Returns an error with the end of the log.
     pub(super) fn failure(&self, reason: String) -> Error {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
@@ -249,7 +249,7 @@ impl Drop for Server {
     }
 }
 
-/// The folder with all the server expects in it, closed to other users.
+/// Returns the folder with all the server expects in it, closed to other users.
 fn make_folder(folder: &Path) -> Result<()> {
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
@@ -263,7 +263,7 @@ fn make_folder(folder: &Path) -> Result<()> {
     fs::write(&logging, LOGGING).map_err(|e| Error::io(&logging, e))
 }
 
-/// The address that the server says it listens on: "… Spark Connect server started at: 127.0.0.1:41237".
+/// Returns the address that the server says it listens on: "… Spark Connect server started at: 127.0.0.1:41237".
 fn announced(log: &str) -> Option<SocketAddr> {
     log.lines().find_map(|line| line.split_once("Spark Connect server started at: ")?.1.trim().parse().ok())
 }

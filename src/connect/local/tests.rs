@@ -8,7 +8,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{find::Search, install::install, *};
+use super::{find::SparkSearch, install::install, *};
 
 /// Writes an executable shell script.
 fn script(path: &Path, body: &str) {
@@ -38,8 +38,8 @@ fn java(folder: &Path, version: &str) -> PathBuf {
     home
 }
 
-fn search(folder: &Path) -> Search {
-    Search { path: folder.join("bin").into(), cache: Some(folder.join("cache")), ..Search::default() }
+fn search(folder: &Path) -> SparkSearch {
+    SparkSearch { path: folder.join("bin").into(), cache: Some(folder.join("cache")), ..SparkSearch::default() }
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn an_importable_pyspark_serves_if_it_is_a_whole_spark_4() {
         let found = search.spark().unwrap();
         assert_eq!(found.map(|home| home.version), serves.then(|| version.to_owned()));
     }
-    let other = Search { version: Some("4.1.0".into()), ..search };
+    let other = SparkSearch { version: Some("4.1.0".into()), ..search };
     spark_home(folder.path(), "4.0.4", "");
     assert!(other.spark().unwrap().is_none(), "another release than the one asked for");
 }
@@ -127,9 +127,9 @@ site=$(/usr/bin/dirname \"$0\")/../lib/python3/site-packages/pyspark
 fn two_installations_at_once_make_one_and_a_later_search_finds_it() {
     let folder = TempDir::new().unwrap();
     fake_python(folder.path(), GOOD_PIP);
-    let search = Search { version: Some("4.2.1".into()), ..search(folder.path()) };
+    let search = SparkSearch { version: Some("4.2.1".into()), ..search(folder.path()) };
     // The fake needs the system's tools as well.
-    let search = Search { path: format!("{}/bin:/usr/bin:/bin", folder.path().display()).into(), ..search };
+    let search = SparkSearch { path: format!("{}/bin:/usr/bin:/bin", folder.path().display()).into(), ..search };
 
     let installers: Vec<_> = (0..2)
         .map(|_| {
@@ -149,7 +149,7 @@ fn an_installation_that_fails_leaves_nothing_and_says_what_else_would_do() {
     let folder = TempDir::new().unwrap();
     fake_python(folder.path(), "exit 7");
     let search =
-        Search { path: format!("{}/bin:/usr/bin:/bin", folder.path().display()).into(), ..search(folder.path()) };
+        SparkSearch { path: format!("{}/bin:/usr/bin:/bin", folder.path().display()).into(), ..search(folder.path()) };
     fs::create_dir_all(folder.path().join("cache/.partial-4.2.1-of-one-that-was-killed/bin")).unwrap();
     let message = install(&search).unwrap_err().to_string();
     assert!(message.contains("pyspark==4.2.1") && message.contains("SPARK_HOME"), "{message}");

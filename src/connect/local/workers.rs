@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     failed,
-    find::Search,
+    find::SparkSearch,
     install::{PARTIAL, environment, lock, packages, remove, say},
 };
 use crate::{Error, Result};
@@ -18,7 +18,7 @@ const FOLDER: &str = "python-workers-1";
 const PACKAGES: [&str; 2] = ["numpy>=1.26", "pyarrow>=18"];
 
 /// Creates the environment unless it exists, and returns its interpreter. Blocks.
-pub(super) fn install(search: &Search) -> Result<PathBuf> {
+pub(super) fn install(search: &SparkSearch) -> Result<PathBuf> {
     let cache = search.cache.clone();
     let cache =
         cache.ok_or_else(|| failed("no folder to keep a Python environment in; set TINDERBOX_CACHE or HOME"))?;

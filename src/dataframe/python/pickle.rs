@@ -7,8 +7,8 @@ pub(crate) enum Global {
     Bytes(Vec<u8>),
 }
 
-/// The pair of a function and its result's type that a worker expects: what the expression gives when it is evaluated with
-/// these names defined, and a Spark type in JSON.
+/// Returns the pair of a function and its result's type that a worker expects: what the expression gives when it is
+/// evaluated with these names defined, and a Spark type in JSON.
 ///
 /// Pickle protocol 3, put together by hand: two calls, `eval(expression, names)` and PySpark's reader of types.
 pub(super) fn function(expression: &str, names: &[(&str, Global)], result: &str) -> Vec<u8> {

@@ -31,12 +31,12 @@ pub(crate) struct Workers {
 }
 
 /// Result of the check at each address, and its time.
-type Found = HashMap<String, (Result<Workers, String>, Instant)>;
+type WorkerChecks = HashMap<String, (Result<Workers, String>, Instant)>;
 
-static FOUND: LazyLock<Mutex<Found>> = LazyLock::new(Mutex::default);
+static FOUND: LazyLock<Mutex<WorkerChecks>> = LazyLock::new(Mutex::default);
 
 impl Workers {
-    /// The workers of a frame's server, or why they cannot be used; asked once for each server.
+    /// Returns the workers of a frame's server, or why they cannot be used; asked once for each server.
     ///
     /// # Errors
     /// [`Error::Unreachable`], and whatever else is no answer of the server.
@@ -102,7 +102,7 @@ async fn probe(frame: &DataFrame, workers: &Workers) -> Result<String> {
     row.map_or_else(|| Ok(String::new()), |row| Ok(texts(row, 0)?.value(0).to_owned()))
 }
 
-/// The line of a Python traceback that says what happened.
+/// Returns the line of a Python traceback that says what happened.
 fn last_words(text: &str) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains("SQLSTATE"));
     let said = lines.rev().find(|line| line.split_once(':').is_some_and(|(kind, _)| kind.ends_with("Error")));

@@ -11,13 +11,13 @@ const PIECES: usize = 8;
 
 /// Rows as an Arrow IPC stream.
 #[derive(Debug)]
-pub(super) struct Block {
+pub(super) struct IpcBlock {
     pub(super) data: Bytes,
     pub(super) rows: u64,
 }
 
 /// Cuts a stream into blocks.
-pub(super) struct Blocks {
+pub(super) struct IpcBlocks {
     pub(super) layout: LocalRows,
     rows: RecordStream,
     /// Rows read, and not yet part of a block.
@@ -28,7 +28,7 @@ pub(super) struct Blocks {
     row_bytes: Option<usize>,
 }
 
-impl Blocks {
+impl IpcBlocks {
     pub(super) fn new(layout: LocalRows, rows: RecordStream) -> Result<Self> {
         let writer = writer(&layout)?;
         Ok(Self { layout, rows, pending: None, writer, written: 0, row_bytes: None })
@@ -52,14 +52,14 @@ impl Blocks {
     }
 
     /// Closes the open block.
-    pub(super) fn close(&mut self) -> Result<Block> {
+    pub(super) fn close(&mut self) -> Result<IpcBlock> {
         let next = writer(&self.layout)?;
         let data = std::mem::replace(&mut self.writer, next).into_inner().map_err(failed)?.into();
-        Ok(Block { data, rows: std::mem::take(&mut self.written) })
+        Ok(IpcBlock { data, rows: std::mem::take(&mut self.written) })
     }
 
-    /// The next block; `None` at the end.
-    pub(super) async fn next(&mut self, bytes: usize) -> Result<Option<Block>> {
+    /// Returns the next block; `None` at the end.
+    pub(super) async fn next(&mut self, bytes: usize) -> Result<Option<IpcBlock>> {
         let full = self.fill(bytes).await?;
         if full || self.written > 0 { self.close().map(Some) } else { Ok(None) }
     }
@@ -92,7 +92,7 @@ mod tests {
     use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
 
     use super::*;
-    use crate::{dataframe::local::lay_out, stream::ipc::Decoder};
+    use crate::{dataframe::local::lay_out, stream::ipc::IpcDecoder};
 
     fn batch(range: std::ops::Range<i64>, text: usize) -> RecordBatch {
         let texts: ArrayRef = Arc::new(StringArray::from_iter_values(range.clone().map(|_| "x".repeat(text))));
@@ -100,9 +100,9 @@ mod tests {
             .unwrap()
     }
 
-    async fn cut(batches: Vec<RecordBatch>, bytes: usize) -> Vec<Block> {
+    async fn cut(batches: Vec<RecordBatch>, bytes: usize) -> Vec<IpcBlock> {
         let rows = RecordStream::from_batches(batches[0].schema(), batches);
-        let mut blocks = Blocks::new(lay_out(rows.schema(), None).unwrap(), rows).unwrap();
+        let mut blocks = IpcBlocks::new(lay_out(rows.schema(), None).unwrap(), rows).unwrap();
         let mut all = Vec::new();
         while let Some(block) = blocks.next(bytes).await.unwrap() {
             all.push(block);
@@ -120,7 +120,7 @@ mod tests {
         assert!(full.iter().all(|size| (256 << 10..320 << 10).contains(size)), "{sizes:?}");
         let mut next = 0;
         for block in &blocks {
-            for batch in Decoder::default().decode(block.data.clone().into(), block.rows).unwrap() {
+            for batch in IpcDecoder::default().decode(block.data.clone().into(), block.rows).unwrap() {
                 for n in batch.column(0).as_primitive::<arrow::datatypes::Int64Type>().values() {
                     assert_eq!(*n, next);
                     next += 1;

@@ -1,8 +1,8 @@
 //! Rows from this process as a frame of the cluster, whatever their number.
 //!
-//! Few rows become one local relation. Many are written block by block to a staging table, each block by one command in a
-//! copy of the session that is released afterwards, so that the server's heap never holds more than a few blocks. A block
-//! is a number in a column of the staging table: rows of a failed attempt have a number that is not read.
+//! Few rows become one local relation. Many are written block by block to a staging table, each block by one command in
+//! a copy of the session that is released afterwards, so that the server's heap never holds more than a few blocks. A
+//! block is a number in a column of the staging table: rows of a failed attempt have a number that is not read.
 
 mod blocks;
 mod staging;
@@ -13,7 +13,7 @@ use futures::future;
 use spark_connect_proto::{self as proto, relation::RelType};
 
 use self::{
-    blocks::{Block, Blocks},
+    blocks::{IpcBlock, IpcBlocks},
     staging::{Staging, relation, schema_text},
 };
 use super::{
@@ -26,8 +26,8 @@ use crate::{Result, stream::RecordStream};
 /// Up to this many bytes of Arrow travel within the plan itself, with every request that names the frame.
 const INLINE: usize = 64 << 10;
 
-/// A block's share of the driver's memory, and the bounds of its size. The server holds a block as Arrow, as rows and as the
-/// tasks that write it.
+/// A block's share of the driver's memory, and the bounds of its size. The server holds a block as Arrow, as rows and
+/// as the tasks that write it.
 const BLOCK_OF_MEMORY: u64 = 64;
 const SMALLEST_BLOCK: u64 = 1 << 20;
 const LARGEST_BLOCK: u64 = 16 << 20;
@@ -51,12 +51,12 @@ pub(crate) struct Uploaded {
 }
 
 impl Uploaded {
-    /// The rows, changed by the cluster when they are read.
+    /// Returns the rows, changed by the cluster when they are read.
     pub(crate) fn map(self, change: impl FnOnce(&DataFrame) -> DataFrame) -> Self {
         Self { frame: change(&self.frame), ..self }
     }
 
-    /// The rows.
+    /// Returns the rows.
     pub(crate) fn frame(&self) -> &DataFrame {
         &self.frame
     }
@@ -96,8 +96,8 @@ impl Uploaded {
     }
 }
 
-/// Uploads rows; `schema` overrides the Spark types that the stream's schema implies, and `scratch` is where staging tables
-/// go, the session's current database unless given.
+/// Uploads rows; `schema` overrides the Spark types that the stream's schema implies, and `scratch` is where staging
+/// tables go, the session's current database unless given.
 ///
 /// Holds about four blocks of at most 16 MiB. Dropping the future stops the work and drops the staging table.
 ///
@@ -110,7 +110,7 @@ pub(crate) async fn upload(
     scratch: Option<&Scratch>,
 ) -> Result<Uploaded> {
     let layout = lay_out(rows.schema(), schema)?;
-    let mut blocks = Blocks::new(layout, rows)?;
+    let mut blocks = IpcBlocks::new(layout, rows)?;
     if !blocks.fill(INLINE).await? {
         let (data, schema) = (Some(blocks.close()?.data), Some(schema_text(&blocks.layout)));
         let inline = RelType::LocalRelation(proto::LocalRelation { data, schema });
@@ -148,8 +148,8 @@ pub(crate) async fn upload(
 async fn stage(
     context: &Arc<Context>,
     mut staging: Staging,
-    waiting: Vec<Block>,
-    mut blocks: Blocks,
+    waiting: Vec<IpcBlock>,
+    mut blocks: IpcBlocks,
     bytes: usize,
 ) -> Result<Uploaded> {
     let mut waiting = waiting.into_iter();
@@ -167,7 +167,7 @@ async fn stage(
     Ok(Uploaded { frame, staging: Some(staging.into_table()), row_bytes })
 }
 
-async fn one_relation(context: &Arc<Context>, layout: &LocalRows, blocks: Vec<Block>) -> Result<Uploaded> {
+async fn one_relation(context: &Arc<Context>, layout: &LocalRows, blocks: Vec<IpcBlock>) -> Result<Uploaded> {
     let (rows, bytes) =
         blocks.iter().fold((0, 0), |(rows, bytes), block| (rows + block.rows, bytes + block.data.len()));
     let relation = relation(context.client(), layout, blocks).await?;

@@ -6,7 +6,7 @@ use arrow::{array::AsArray, datatypes::Int64Type};
 use spark_connect::{functions, lit, types::DataType};
 use spark_connect_proto::{self as proto, relation::RelType};
 
-use super::blocks::Block;
+use super::blocks::IpcBlock;
 use crate::{
     Error, Result,
     connect::Client,
@@ -58,7 +58,7 @@ impl Staging {
     }
 
     /// Writes a block; tries again, under another number, what may succeed then.
-    pub(super) async fn append(&mut self, block: Block) -> Result<()> {
+    pub(super) async fn append(&mut self, block: IpcBlock) -> Result<()> {
         let mut attempt = 1;
         loop {
             let number = self.next_block;
@@ -85,9 +85,9 @@ impl Staging {
         }
     }
 
-    async fn write(&mut self, block: &Block, number: i64) -> Result<()> {
+    async fn write(&mut self, block: &IpcBlock, number: i64) -> Result<()> {
         let client = self.carrier().await?;
-        let piece = Block { data: block.data.clone(), rows: block.rows };
+        let piece = IpcBlock { data: block.data.clone(), rows: block.rows };
         let rows = DataFrame::new(Context::new(client.clone()), relation(&client, &self.layout, vec![piece]).await?);
         let rows = rows.with_column(BLOCK, lit(number).cast(DataType::Long));
         // Dictionaries cost more time than a table that is read once saves.
@@ -95,7 +95,7 @@ impl Staging {
         write.save_as_table(self.table.name()).await
     }
 
-    /// The session to upload through: a copy, so that what was uploaded goes with it.
+    /// Returns the session to upload through: a copy, so that what was uploaded goes with it.
     async fn carrier(&mut self) -> Result<Client> {
         if let Some((carrier, held)) = &mut self.carrier
             && *held < BLOCKS_A_SESSION
@@ -123,7 +123,8 @@ impl Staging {
         Ok(client)
     }
 
-    /// The rows of the table, which must be those that were written, in a context of the same session if it lasts.
+    /// Returns the rows of the table, which must be those that were written, in a context of the same session if it
+    /// lasts.
     pub(super) async fn finish(&mut self, context: &Arc<Context>) -> Result<DataFrame> {
         self.carrier = None;
         let client = self.table.like.client();
@@ -144,7 +145,8 @@ impl Staging {
         for (block, rows) in &self.written {
             let there = found.get(block).copied().unwrap_or_default();
             if there != *rows {
-                return Err(self.incomplete(format!("block {block} has {there} rows, and {rows} were written")));
+                let step = format!("staging block {block} in {}", self.table.name());
+                return Err(Error::RowsLost { step, expected: *rows, found: there });
             }
         }
         let failed: Vec<i64> = found.into_keys().filter(|block| !self.written.contains_key(block)).collect();
@@ -163,7 +165,7 @@ impl Staging {
         Error::Incomplete { operation: format!("staging rows in {}", self.table.name()), reason }
     }
 
-    /// The table, which is dropped with it.
+    /// Returns the table, which is dropped with it.
     pub(super) fn into_table(self) -> ScratchTable {
         self.table
     }
@@ -189,15 +191,15 @@ impl Drop for Carrier {
     }
 }
 
-/// Has the column of block numbers be added by tasks. Spark's optimizer otherwise adds it to local rows itself, row by row,
-/// by interpreting the plan.
+/// Has the column of block numbers be added by tasks. Spark's optimizer otherwise adds it to local rows itself, row by
+/// row, by interpreting the plan.
 async fn number_on_executors(client: &Client) -> Result<()> {
     let rule = "org.apache.spark.sql.catalyst.optimizer.ConvertToLocalRelation".to_owned();
     prefer(client, "rows to be numbered by tasks", vec![("spark.sql.optimizer.excludedRules", rule)]).await
 }
 
 /// Uploads blocks as one relation of the client's session.
-pub(super) async fn relation(client: &Client, layout: &LocalRows, blocks: Vec<Block>) -> Result<RelType> {
+pub(super) async fn relation(client: &Client, layout: &LocalRows, blocks: Vec<IpcBlock>) -> Result<RelType> {
     use prost::Message;
     let schema = schema_text(layout);
     let mut data: Vec<_> = blocks.into_iter().map(|block| block.data).collect();
@@ -217,7 +219,7 @@ pub(super) async fn relation(client: &Client, layout: &LocalRows, blocks: Vec<Bl
     Ok(RelType::ChunkedCachedLocalRelation(proto::ChunkedCachedLocalRelation { data_hashes, schema_hash }))
 }
 
-/// The schema as the server reads it with the rows.
+/// Returns the schema as the server reads it with the rows.
 pub(super) fn schema_text(layout: &LocalRows) -> String {
     layout.spark.to_ddl().unwrap_or_else(|| layout.spark.to_json())
 }

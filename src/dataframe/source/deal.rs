@@ -22,9 +22,9 @@ const PLACE: &str = "__tinderbox_place";
 
 /// Expression that decides a row's group.
 ///
-/// A cluster that loses an executor computes some partitions again, and their rows may come in another order than before.
-/// A group must follow from what a row *is*; where it followed from where the row was, some rows would come twice and
-/// others never.
+/// A cluster that loses an executor computes some partitions again, and their rows may come in another order than
+/// before. A group must follow from what a row *is*; where it followed from where the row was, some rows would come
+/// twice and others never.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Deal {
     /// The row's values. Rows that are alike go to one group, however many they are.
@@ -34,8 +34,8 @@ pub(super) enum Deal {
     ByPlace,
 }
 
-/// The frame's rows with their group, a number from 0, in column [`GROUP`]. A group is one partition, in an order that is the
-/// same whenever it is computed.
+/// Returns the frame's rows with their group, a number from 0, in column [`GROUP`]. A group is one partition, in an
+/// order that is the same whenever it is computed.
 pub(super) fn deal(frame: &DataFrame, schema: &Schema, groups: usize, by: Deal) -> DataFrame {
     let hashed = frame.with_column(HASH, hash(schema));
     let (ranked, rank) = match by {
@@ -56,7 +56,7 @@ pub(super) fn deal(frame: &DataFrame, schema: &Schema, groups: usize, by: Deal) 
         .drop([KEY])
 }
 
-/// A hash of all values of a row.
+/// Returns a hash of all values of a row.
 fn hash(schema: &Schema) -> Column {
     function("xxhash64", schema.fields().iter().map(hash_input))
 }
@@ -79,7 +79,7 @@ fn has_unordered(data_type: &DataType) -> bool {
     }
 }
 
-/// The rows of one group, as they were.
+/// Returns the rows of one group, as they were.
 pub(super) fn of_group(dealt: &DataFrame, key: i32) -> DataFrame {
     dealt.filter(group_is(key)).drop([GROUP, HASH, PLACE])
 }
@@ -106,7 +106,7 @@ pub(super) fn partition_keys(partitions: usize) -> Vec<i32> {
     keys.into_iter().flatten().collect()
 }
 
-/// The partition of an int: its 32-bit Murmur3 hash with seed 42, modulo their number.
+/// Returns the partition of an int: its 32-bit Murmur3 hash with seed 42, modulo their number.
 fn partition_of(value: i32, partitions: usize) -> usize {
     let k = (value as u32).wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593);
     let mut h = (42 ^ k).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64) ^ 4;

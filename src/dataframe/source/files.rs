@@ -25,7 +25,8 @@ const UNSTEADY: [&str; 9] = [
     "input_file_block",
 ];
 
-/// The frame with one more column, the path of the file that a row comes from; `None` when the plan is not of that kind.
+/// Returns the frame with one more column, the path of the file that a row comes from; `None` when the plan is not of
+/// that kind.
 pub(super) fn with_path(frame: &DataFrame, name: &str) -> Option<DataFrame> {
     let relation = carry(frame.relation(), name)?;
     Some(DataFrame::from_relation(frame, relation))
@@ -55,7 +56,7 @@ fn explains_row_wise(plan: &str) -> bool {
     scans == 1 && !UNSTEADY.iter().any(|function| lower.contains(function))
 }
 
-/// The relation with the path's column carried from its one scan to the top.
+/// Returns the relation with the path's column carried from its one scan to the top.
 fn carry(relation: &proto::Relation, name: &str) -> Option<proto::Relation> {
     let below = |input: &Option<Box<proto::Relation>>| Some(Some(Box::new(carry(input.as_deref()?, name)?)));
     let kind = match relation.rel_type.as_ref()? {

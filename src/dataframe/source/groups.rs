@@ -10,9 +10,9 @@ use spark_connect::{
     types::{DataType, StructField},
 };
 
-use super::measure::{Tally, sum};
+use super::measure::{RowTally, sum};
 use crate::{
-    Error, Result,
+    DataProblem, Error, Result,
     dataframe::{DataFrame, column, function},
 };
 
@@ -23,11 +23,11 @@ pub(super) struct Group {
     /// Its rows by the server's count; `None` when they were not counted.
     pub(super) rows: Option<u64>,
     /// Its rows as they were measured.
-    pub(super) tally: Tally,
+    pub(super) tally: RowTally,
 }
 
 /// Runs of neighbours, each of at most `cap` bytes if no single one has more.
-pub(super) fn pack(tallies: &[Tally], cap: u64) -> Vec<std::ops::Range<usize>> {
+pub(super) fn pack(tallies: &[RowTally], cap: u64) -> Vec<std::ops::Range<usize>> {
     let mut runs = Vec::new();
     let (mut start, mut bytes) = (0, 0);
     for (i, tally) in tallies.iter().enumerate() {
@@ -46,7 +46,7 @@ pub(super) fn pack(tallies: &[Tally], cap: u64) -> Vec<std::ops::Range<usize>> {
 /// Returns the number of random groups of which none exceeds `cap`, but for a probability of one in ten thousand.
 ///
 /// The bytes of a group of mean m vary by at most √(m · largest row); the mean lies four of those below the cap.
-pub(super) fn deal(tally: &Tally, cap: u64) -> usize {
+pub(super) fn deal(tally: &RowTally, cap: u64) -> usize {
     let (cap, largest) = (cap as f64, tally.largest.max(1) as f64);
     let root = (largest.sqrt().mul_add(-4.0, (16.0 * largest + 4.0 * cap).sqrt())) / 2.0;
     let mean = (root * root).max(cap / 16.0);
@@ -54,9 +54,9 @@ pub(super) fn deal(tally: &Tally, cap: u64) -> usize {
 }
 
 /// Groups of the files whose paths are in `path`, a column that the groups do without.
-pub(super) fn of_files(frame: &DataFrame, path: &str, files: &[(ArrayRef, usize, Tally)], cap: u64) -> Vec<Group> {
+pub(super) fn of_files(frame: &DataFrame, path: &str, files: &[(ArrayRef, usize, RowTally)], cap: u64) -> Vec<Group> {
     let tallies: Vec<_> = files.iter().map(|(_, _, tally)| *tally).collect();
-    let name = |(paths, row, _): &(ArrayRef, usize, Tally)| {
+    let name = |(paths, row, _): &(ArrayRef, usize, RowTally)| {
         let name = paths.as_string_opt::<i32>().map_or("", |paths| paths.value(*row));
         lit_string(name)
     };
@@ -71,7 +71,7 @@ pub(super) fn of_files(frame: &DataFrame, path: &str, files: &[(ArrayRef, usize,
 pub(super) fn of_values(
     frame: &DataFrame,
     field: &StructField,
-    values: &[(ArrayRef, usize, Tally)],
+    values: &[(ArrayRef, usize, RowTally)],
     cap: u64,
 ) -> Result<Vec<Group>> {
     let mut groups = Vec::new();
@@ -89,17 +89,18 @@ pub(super) fn of_values(
     match groups.iter().find(|group| group.tally.bytes > cap && group.rows != Some(1)) {
         Some(large) => Err(Error::data(
             &field.name,
-            format!(
-                "one value has {} of rows, and a group may have {}; name a column of more values, or choose another strategy",
-                mib(large.tally.bytes),
-                mib(cap)
-            ),
+            DataProblem::TooLarge {
+                what: "bytes of rows with one value".into(),
+                size: large.tally.bytes,
+                limit: cap,
+                remedy: "name a column of more values, or choose another strategy",
+            },
         )),
         None => Ok(groups),
     }
 }
 
-pub(super) fn group(frame: DataFrame, tallies: &[Tally]) -> Group {
+pub(super) fn group(frame: DataFrame, tallies: &[RowTally]) -> Group {
     let tally = sum(tallies.iter().copied());
     Group { frame, rows: Some(tally.rows), tally }
 }
@@ -108,7 +109,7 @@ pub(super) fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
-/// A value as a literal of the column's type.
+/// Returns a value as a literal of the column's type.
 pub(super) fn literal(values: &ArrayRef, row: usize, field: &StructField) -> Result<Column> {
     let cast = |value: Column| value.cast(field.data_type.clone());
     let refused = || {
@@ -153,8 +154,8 @@ pub(super) fn literal(values: &ArrayRef, row: usize, field: &StructField) -> Res
 mod tests {
     use super::*;
 
-    fn of(bytes: &[u64]) -> Vec<Tally> {
-        bytes.iter().map(|&bytes| Tally { rows: 1, bytes, largest: bytes, ..Tally::default() }).collect()
+    fn of(bytes: &[u64]) -> Vec<RowTally> {
+        bytes.iter().map(|&bytes| RowTally { rows: 1, bytes, largest: bytes, ..RowTally::default() }).collect()
     }
 
     #[test]
@@ -167,12 +168,12 @@ mod tests {
     #[test]
     fn rows_are_dealt_to_more_groups_the_more_their_sizes_may_vary() {
         let mib = 1 << 20;
-        let even = Tally { rows: 1 << 20, bytes: 1 << 30, largest: 1 << 10, ..Tally::default() };
+        let even = RowTally { rows: 1 << 20, bytes: 1 << 30, largest: 1 << 10, ..RowTally::default() };
         assert_eq!(deal(&even, 128 * mib), 9);
-        let uneven = Tally { largest: 8 * mib, ..even };
+        let uneven = RowTally { largest: 8 * mib, ..even };
         assert!((20..40).contains(&deal(&uneven, 128 * mib)), "{}", deal(&uneven, 128 * mib));
-        let huge = Tally { rows: 5, bytes: 5 << 30, largest: 1 << 30, ..Tally::default() };
+        let huge = RowTally { rows: 5, bytes: 5 << 30, largest: 1 << 30, ..RowTally::default() };
         assert_eq!(deal(&huge, 128 * mib), 5, "no more groups than rows");
-        assert_eq!(deal(&Tally::default(), 128 * mib), 1);
+        assert_eq!(deal(&RowTally::default(), 128 * mib), 1);
     }
 }

@@ -12,7 +12,7 @@ use super::{
     files,
     groups::{self, Group},
     limits,
-    measure::{self, Tally},
+    measure::{self, RowTally},
 };
 use crate::{
     Error, Result,
@@ -25,29 +25,29 @@ const PATH: &str = "__tinderbox_path";
 
 /// Where the copy is, and how it goes.
 #[derive(Debug)]
-pub(super) enum Kept {
+pub(super) enum KeptRows {
     /// In executor storage; the view fixes what a plan draws at random.
     Persisted { rows: DataFrame, view: String },
     /// A table of files.
     Staged { like: DataFrame, table: String },
 }
 
-impl Kept {
+impl KeptRows {
     /// Lets go of the copy.
     pub(super) async fn release(self) -> Result<()> {
         match self {
-            Kept::Persisted { rows, view } => {
+            KeptRows::Persisted { rows, view } => {
                 rows.unpersist().await?;
                 rows.drop_temp_view(&view).await
             }
-            Kept::Staged { like, table } => scratch::drop_table(&like, &table).await,
+            KeptRows::Staged { like, table } => scratch::drop_table(&like, &table).await,
         }
     }
 
-    /// The same, after the session was replaced: a table can be dropped from any.
+    /// Returns the same, after the session was replaced: a table can be dropped from any.
     pub(super) fn through(self, client: &Client) -> Self {
         match self {
-            Kept::Staged { like, table } => Kept::Staged { like: like.in_session(client), table },
+            KeptRows::Staged { like, table } => KeptRows::Staged { like: like.in_session(client), table },
             persisted => persisted,
         }
     }
@@ -57,9 +57,9 @@ impl Kept {
 pub(super) async fn persist(
     frame: &DataFrame,
     schema: &Schema,
-    tally: &Tally,
+    tally: &RowTally,
     cap: u64,
-) -> Result<Option<(Kept, Vec<Group>)>> {
+) -> Result<Option<(KeptRows, Vec<Group>)>> {
     let Some((kept, groups)) = persist_dealt(frame, schema, tally, cap, Deal::ByValue).await? else { return Ok(None) };
     if are_even(&groups, cap) {
         return Ok(Some((kept, groups)));
@@ -68,17 +68,17 @@ pub(super) async fn persist(
     persist_dealt(frame, schema, tally, cap, Deal::ByPlace).await
 }
 
-/// Has the cluster write the rows once, as files of about `task` bytes of rows. What was written does not change, so a file
-/// may hold any rows.
+/// Has the cluster write the rows once, as files of about `task` bytes of rows. What was written does not change, so a
+/// file may hold any rows.
 pub(super) async fn stage(
     frame: &DataFrame,
     schema: &Schema,
-    tally: &Tally,
+    tally: &RowTally,
     [cap, task]: [u64; 2],
     place: &Scratch,
-) -> Result<(Kept, Vec<Group>)> {
+) -> Result<(KeptRows, Vec<Group>)> {
     let table = scratch::table(frame, place).await?;
-    let kept = Kept::Staged { like: frame.clone(), table: table.clone() };
+    let kept = KeptRows::Staged { like: frame.clone(), table: table.clone() };
     // Parquet's writer looks at its memory every so many rows.
     let rows_between_looks = (1u64 << 20).div_ceil(tally.average()).clamp(1, 100);
     let write = frame.write().mode(SaveMode::ErrorIfExists).format("parquet");
@@ -92,7 +92,7 @@ pub(super) async fn stage(
         let Some(by_path) = files::with_path(&staged, PATH) else { return Ok(Vec::new()) };
         let found = measure::by(&by_path, schema, column(PATH)).await?;
         // Read by path, without a catalog, so that a restarted server, which forgot the table, serves it.
-        let path = |(paths, row, _): &(ArrayRef, usize, Tally)| {
+        let path = |(paths, row, _): &(ArrayRef, usize, RowTally)| {
             let path = paths.as_string_opt::<i32>().map_or("", |paths| paths.value(*row));
             format!("{}/{}", location.trim_end_matches('/'), path.rsplit('/').next().unwrap_or_default())
         };
@@ -124,10 +124,10 @@ fn are_even(groups: &[Group], cap: u64) -> bool {
 async fn persist_dealt(
     frame: &DataFrame,
     schema: &Schema,
-    tally: &Tally,
+    tally: &RowTally,
     cap: u64,
     by: Deal,
-) -> Result<Option<(Kept, Vec<Group>)>> {
+) -> Result<Option<(KeptRows, Vec<Group>)>> {
     let dealt = deal(frame, schema, groups::deal(tally, limits::aim(tally.bytes, cap)), by);
     let view = format!("tinderbox_{}", Uuid::new_v4().simple());
     // A plan that draws at random draws anew each time it is analysed; a view is analysed once.
@@ -141,11 +141,12 @@ async fn persist_dealt(
         }
         persisted => drop(persisted?),
     }
-    let kept = Kept::Persisted { rows: rows.clone(), view };
+    let kept = KeptRows::Persisted { rows: rows.clone(), view };
     let read = async {
         let plan = rows.filter(group_is(0)).explain(ExplainMode::Simple).await?;
         if !plan.contains("InMemoryTableScan") {
-            let reason = "the server does not use what it was asked to keep; stage the rows instead".into();
+            let reason =
+                "the server does not use the rows it was to keep; stage them instead (`Strategy::Staged`)".into();
             return Err(Error::Incomplete { operation: "persisting rows".into(), reason });
         }
         count(&rows, tally, |key| of_group(&rows, key)).await
@@ -159,8 +160,8 @@ async fn persist_dealt(
     }
 }
 
-/// The groups that have rows, with their counts.
-async fn count(rows: &DataFrame, tally: &Tally, frame: impl Fn(i32) -> DataFrame) -> Result<Vec<Group>> {
+/// Returns the groups that have rows, with their counts.
+async fn count(rows: &DataFrame, tally: &RowTally, frame: impl Fn(i32) -> DataFrame) -> Result<Vec<Group>> {
     let counts = rows.group_by([column(GROUP)]).agg([functions::count(lit(1))]).order_by([column(GROUP)]);
     let mut groups = Vec::new();
     for batch in counts.collect().await? {
@@ -173,7 +174,7 @@ async fn count(rows: &DataFrame, tally: &Tally, frame: impl Fn(i32) -> DataFrame
         for (key, count) in keys.values().iter().zip(counts.values()) {
             let rows = *count as u64;
             let bytes = rows * tally.average();
-            let tally = Tally { rows, bytes, largest: tally.largest, task: bytes, task_rows: rows, tasks: 1 };
+            let tally = RowTally { rows, bytes, largest: tally.largest, task: bytes, task_rows: rows, tasks: 1 };
             groups.push(Group { frame: frame(*key), rows: Some(rows), tally });
         }
     }

@@ -2,7 +2,7 @@
 
 use spark_connect_proto::{config_request as ask, config_request::operation::OpType};
 
-use super::measure::Tally;
+use super::measure::RowTally;
 use crate::{
     Result,
     connect::Client,
@@ -17,8 +17,8 @@ const CAP: u64 = 128 << 20;
 const GROUPS: u64 = 16;
 const WORTH: u64 = 16 << 20;
 
-/// A group's share of the driver's memory: two are under way, each in up to three forms (task result, message, buffer of
-/// the network), and the rest needs room as well.
+/// A group's share of the driver's memory: two are under way, each in up to three forms (task result, message, buffer
+/// of the network), and the rest needs room as well.
 const OF_MEMORY: u64 = 12;
 
 /// A group's share of the limit on one query's results, which counts them with overhead.
@@ -29,8 +29,8 @@ const TASK_OF_MEMORY: u64 = 128;
 const SMALLEST_TASK: u64 = 1 << 20;
 const LARGEST_TASK: u64 = 32 << 20;
 
-/// The share of the memory that kept rows may take. Spark gives 60 % of the heap to what is kept and what is computed, and
-/// guarantees half of that to what is kept.
+/// The share of the memory that kept rows may take. Spark gives 60 % of the heap to what is kept and what is computed,
+/// and guarantees half of that to what is kept.
 const KEPT_OF_MEMORY: f64 = 0.3;
 
 /// Bytes of rows that one batch of a reader may have.
@@ -90,7 +90,7 @@ impl BatchSizes {
     }
 
     /// Has the readers of the session hold no more rows at a time than their size allows.
-    pub(super) async fn suit(&self, client: &Client, rows: &Tally) -> Result<()> {
+    pub(super) async fn suit(&self, client: &Client, rows: &RowTally) -> Result<()> {
         let fit = (BATCH / rows.average()).min(4 * BATCH / rows.largest.max(1)).max(1);
         let pair = |(key, before): &(&'static str, u64)| {
             // Not positive means no limit.

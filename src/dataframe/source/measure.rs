@@ -14,7 +14,7 @@ use crate::{
 
 /// Rows and their bytes in Arrow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Tally {
+pub(super) struct RowTally {
     pub(super) rows: u64,
     pub(super) bytes: u64,
     /// Bytes of the largest row.
@@ -26,8 +26,8 @@ pub(super) struct Tally {
     pub(super) tasks: u64,
 }
 
-impl Tally {
-    pub(super) fn add(&mut self, other: Tally) {
+impl RowTally {
+    pub(super) fn add(&mut self, other: RowTally) {
         self.rows += other.rows;
         self.bytes += other.bytes;
         self.largest = self.largest.max(other.largest);
@@ -42,8 +42,8 @@ impl Tally {
 }
 
 /// Of rows measured in parts.
-pub(super) fn sum(tallies: impl Iterator<Item = Tally>) -> Tally {
-    tallies.fold(Tally::default(), |mut sum, tally| {
+pub(super) fn sum(tallies: impl Iterator<Item = RowTally>) -> RowTally {
+    tallies.fold(RowTally::default(), |mut sum, tally| {
         sum.add(tally);
         sum
     })
@@ -54,32 +54,32 @@ const SIZE: &str = "size";
 const PARTITION: &str = "partition";
 
 /// Of all rows.
-pub(super) async fn all(frame: &DataFrame, schema: &Schema) -> Result<Tally> {
+pub(super) async fn all(frame: &DataFrame, schema: &Schema) -> Result<RowTally> {
     total(sized(frame, schema, None)).await
 }
 
 /// Of a few rows, for a first idea: no row but those is read.
-pub(super) async fn few(frame: &DataFrame, schema: &Schema, rows: i32) -> Result<Tally> {
+pub(super) async fn few(frame: &DataFrame, schema: &Schema, rows: i32) -> Result<RowTally> {
     let (sizes, fixed) = sized(frame, schema, None);
     total((sizes.limit(rows), fixed)).await
 }
 
 /// Of the rows of each value of `key`, in order of the values, null first: a value is a row of an array.
-pub(super) async fn by(frame: &DataFrame, schema: &Schema, key: Column) -> Result<Vec<(ArrayRef, usize, Tally)>> {
+pub(super) async fn by(frame: &DataFrame, schema: &Schema, key: Column) -> Result<Vec<(ArrayRef, usize, RowTally)>> {
     let (sizes, fixed) = sized(frame, schema, Some(key));
     let partitions = sizes.group_by([column(KEY), column(PARTITION)]).agg(of_partition());
     let tallies = partitions.group_by([column(KEY)]).agg(of_partitions(fixed, functions::count(lit(1))));
     read(&tallies.order_by([column(KEY)]), fixed).await
 }
 
-async fn total((sizes, fixed): (DataFrame, u64)) -> Result<Tally> {
+async fn total((sizes, fixed): (DataFrame, u64)) -> Result<RowTally> {
     let partitions = sizes.group_by([column(PARTITION)]).agg(of_partition());
     let last = functions::max(column(PARTITION)).cast(DataType::Long) + lit(1);
     let mut tallies = read(&partitions.agg(of_partitions(fixed, last)), fixed).await?.into_iter();
     Ok(tallies.next().map(|(_, _, tally)| tally).unwrap_or_default())
 }
 
-/// The one whole number of a result.
+/// Returns the one whole number of a result.
 pub(super) async fn number(frame: &DataFrame) -> Result<u64> {
     let batches = frame.collect().await?;
     let mut cells = batches.iter().filter(|batch| batch.num_rows() > 0);
@@ -87,7 +87,7 @@ pub(super) async fn number(frame: &DataFrame) -> Result<u64> {
     Ok(number.unwrap_or_default().max(0) as u64)
 }
 
-/// The rows' sizes, with their keys and partitions; and what every row has besides.
+/// Returns the rows' sizes, with their keys and partitions; and what every row has besides.
 fn sized(frame: &DataFrame, schema: &Schema, key: Option<Column>) -> (DataFrame, u64) {
     let size = row_size(schema);
     let varying = size.varying.unwrap_or_else(|| lit(0).cast(DataType::Long));
@@ -102,7 +102,7 @@ fn of_partition() -> [Column; 3] {
     [functions::count(lit(1)).alias("rows"), sum, max]
 }
 
-/// The fields of a [`Tally`], over partitions; sizes are still without what every row has besides.
+/// Returns the fields of a [`RowTally`], over partitions; sizes are still without what every row has besides.
 fn of_partitions(fixed: u64, count: Column) -> [Column; 6] {
     let bytes = column("sum") + column("rows") * lit(fixed as i64);
     [
@@ -115,7 +115,7 @@ fn of_partitions(fixed: u64, count: Column) -> [Column; 6] {
     ]
 }
 
-async fn read(frame: &DataFrame, fixed: u64) -> Result<Vec<(ArrayRef, usize, Tally)>> {
+async fn read(frame: &DataFrame, fixed: u64) -> Result<Vec<(ArrayRef, usize, RowTally)>> {
     let mut tallies = Vec::new();
     for batch in frame.collect().await? {
         for row in 0..batch.num_rows() {
@@ -126,7 +126,7 @@ async fn read(frame: &DataFrame, fixed: u64) -> Result<Vec<(ArrayRef, usize, Tal
 }
 
 /// From the last six columns.
-fn tally(batch: &RecordBatch, row: usize, fixed: u64) -> Result<Tally> {
+fn tally(batch: &RecordBatch, row: usize, fixed: u64) -> Result<RowTally> {
     let number = |from_end: usize| {
         let numbers = batch.columns().iter().nth_back(from_end)?.as_primitive_opt::<Int64Type>()?;
         Some(if numbers.is_null(row) { 0 } else { numbers.value(row).max(0) as u64 })
@@ -136,5 +136,5 @@ fn tally(batch: &RecordBatch, row: usize, fixed: u64) -> Result<Tally> {
         let reason = format!("the measurement gave {:?}", batch.schema());
         return Err(Error::Incomplete { operation: "measuring rows".into(), reason });
     };
-    Ok(Tally { rows, bytes: sum + rows * fixed, largest: max + fixed, task, task_rows, tasks })
+    Ok(RowTally { rows, bytes: sum + rows * fixed, largest: max + fixed, task, task_rows, tasks })
 }

@@ -23,7 +23,7 @@ use futures::future::BoxFuture;
 use tokio::sync::Mutex;
 
 pub(crate) use self::deal::hash_input;
-use self::prepare::Prepared;
+use self::prepare::PreparedSource;
 use super::{DataFrame, Scratch};
 use crate::{
     Error, Result,
@@ -35,22 +35,22 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Strategy {
     /// One plan when all rows fit under the cap; else [`Files`](Self::Files) where the plan allows it; else
-    /// [`Persisted`](Self::Persisted), or [`Staged`](Self::Staged) in the current database where that is more than a third
-    /// of an executor's memory and the user may write to it.
+    /// [`Persisted`](Self::Persisted), or [`Staged`](Self::Staged) in the current database where that is more than a
+    /// third of an executor's memory and the user may write to it.
     #[default]
     Auto,
     /// One plan, whatever its size. What broke off after rows were handed on cannot be read again.
     Single,
-    /// Ranges of values of a column, best one by which the source can leave out files: a day, a partition column. No value
-    /// may have more rows than the cap allows. A column of more than 100,000 values is divided by a sample of them.
+    /// Ranges of values of a column, best one by which the source can leave out files: a day, a partition column. No
+    /// value may have more rows than the cap allows. A column of more than 100,000 values is divided by a sample of
+    /// them.
     Column(String),
-    /// Groups of files, for a plan that reads files (one table or path) and only selects, computes and filters row by row.
-    /// Nothing is copied. No file may have more rows than the cap allows.
+    /// Groups of files, for a plan that reads files (one table or path) and only selects, computes and filters row by
+    /// row. Nothing is copied. No file may have more rows than the cap allows.
     Files,
     /// The rows computed once and kept in executor storage, in memory and on disk. Needs no place to write. They are
-    /// lost
-    /// when the server is restarted; an epoch under way then fails. Rows lost with an executor are computed
-    /// again, so the plan's values must not hang on the order of its rows, as `rand()` after a shuffle does: stage those.
+    /// lost when the server is restarted; an epoch under way then fails. Rows lost with an executor are computed again,
+    /// so the plan's values must not hang on the order of its rows, as `rand()` after a shuffle does: stage those.
     Persisted,
     /// The rows computed once and written, in files of some MiB: survives a restart of the server.
     Staged(Scratch),
@@ -115,18 +115,16 @@ pub struct SourcePlan {
 
 /// A frame's rows in partition groups; see [`SourceOptions`] and [`Strategy`].
 ///
-/// The first stream (or [`plan`](Self::plan)) measures the rows with one aggregate, decides, and says so in one line of the
-/// log; later ones use the same groups. Groups are read in order, the next under way while one is handed on. A group is
-/// handed on once it has arrived whole and its count is the cluster's. So a group that broke off (connection lost for
-/// good,
-/// session forgotten, server restarted) is read again without a row coming twice. At most `in_flight + 1` groups are in
-/// this process's memory.
+/// The first stream (or [`plan`](Self::plan)) measures the rows with one aggregate, decides, and says so in one line of
+/// the log; later ones use the same groups. Groups are read in order, the next under way while one is handed on. A
+/// group is handed on once it has arrived whole and its count is the cluster's. So a group that broke off (connection
+/// lost for good, session forgotten, server restarted) is read again without a row coming twice. At most `in_flight +
+/// 1` groups are in this process's memory.
 ///
-/// Rows are read in a copy of the frame's session, so that settings for large cells (the Parquet reader's rows per batch
-/// and such) hold for these queries alone. The plan must mean the same in the copy: where it depends on what a copy
-/// lacks, such as
-/// a SQL variable, and with Spark before 4.1, which cannot copy sessions, it is read in the frame's own session, without
-/// those settings.
+/// Rows are read in a copy of the frame's session, so that settings for large cells (the Parquet reader's rows per
+/// batch and such) hold for these queries alone. The plan must mean the same in the copy: where it depends on what a
+/// copy lacks, such as a SQL variable, and with Spark before 4.1, which cannot copy sessions, it is read in the frame's
+/// own session, without those settings.
 ///
 /// The copy that the cluster keeps is dropped with the last clone of the source and its streams, in the background
 /// ([`Client::settle`](crate::connect::Client::settle) waits for that), or at once with [`close`](Self::close).
@@ -134,7 +132,7 @@ pub struct SourcePlan {
 pub struct PartitionedSource {
     frame: DataFrame,
     options: SourceOptions,
-    prepared: Arc<Mutex<Option<Arc<Prepared>>>>,
+    prepared: Arc<Mutex<Option<Arc<PreparedSource>>>>,
 }
 
 impl DataFrame {
@@ -179,8 +177,8 @@ impl PartitionedSource {
     /// Measures and decides, if that has not been done.
     ///
     /// # Errors
-    /// [`Error::Param`] for options outside their range; [`Error::Schema`] and [`Error::Data`] for a column, or files, that
-    /// cannot form groups under the cap; [`Error::Server`]; [`Error::Unreachable`].
+    /// [`Error::Param`] for options outside their range; [`Error::Schema`] and [`Error::Data`] for a column, or files,
+    /// that cannot form groups under the cap; [`Error::Server`]; [`Error::Unreachable`].
     pub async fn plan(&self) -> Result<SourcePlan> {
         Ok(self.prepare().await?.plan().clone())
     }
@@ -190,7 +188,8 @@ impl PartitionedSource {
     /// Resolves when the first group has arrived. Dropping the stream interrupts the work on the cluster.
     ///
     /// # Errors
-    /// As [`plan`](Self::plan) and [`DataFrame::stream`]; [`Error::Data`] when the cluster gives other rows than it counted.
+    /// As [`plan`](Self::plan) and [`DataFrame::stream`]; [`Error::Data`] when the cluster gives other rows than it
+    /// counted.
     pub async fn stream(&self) -> Result<RecordStream> {
         match self.prepare().await?.stream().await {
             // What the cluster kept is lost, and nothing was handed on: once more from the start.
@@ -221,13 +220,13 @@ impl PartitionedSource {
         }
     }
 
-    async fn prepare(&self) -> Result<Arc<Prepared>> {
+    async fn prepare(&self) -> Result<Arc<PreparedSource>> {
         let mut prepared = self.prepared.lock().await;
         if let Some(prepared) = &*prepared {
             return Ok(prepared.clone());
         }
         self.options.check()?;
-        let now = Arc::new(Prepared::new(&self.frame, &self.options).await?);
+        let now = Arc::new(PreparedSource::new(&self.frame, &self.options).await?);
         *prepared = Some(now.clone());
         Ok(now)
     }

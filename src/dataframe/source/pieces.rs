@@ -5,7 +5,7 @@
 
 use spark_connect::{lit, types::DataType};
 
-use super::{deal::partition_keys, measure::Tally};
+use super::{deal::partition_keys, measure::RowTally};
 use crate::dataframe::{DataFrame, column, function};
 
 /// The column of a row's place, while rows are cut.
@@ -20,8 +20,9 @@ const MOST_PIECES: u64 = 2048;
 /// `monotonically_increasing_id` counts the rows of each partition from the partition's number times this.
 const ROWS_A_PARTITION: i64 = 1 << 33;
 
-/// The frame's rows in their order, by tasks that give about `bytes` each. The frame itself when its tasks give no more.
-pub(super) fn cut(frame: &DataFrame, tally: &Tally, bytes: u64) -> DataFrame {
+/// Returns the frame's rows in their order, by tasks that give about `bytes` each. The frame itself when its tasks give
+/// no more.
+pub(super) fn cut(frame: &DataFrame, tally: &RowTally, bytes: u64) -> DataFrame {
     let rows = (bytes / tally.average()).max(1);
     let pieces = tally.task_rows.div_ceil(rows).min(MOST_PIECES);
     if tally.task <= bytes || pieces < 2 {

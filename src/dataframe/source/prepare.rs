@@ -12,9 +12,9 @@ use spark_connect::functions;
 use super::{
     SourceOptions, SourcePlan, Strategy, files,
     groups::{self, Group, mib},
-    kept::{self, Kept},
+    kept::{self, KeptRows},
     limits::{self, BatchSizes, Limits},
-    measure::{self, Tally, sum},
+    measure::{self, RowTally, sum},
     ranges::of_many_values,
     read::{self, Sessions},
     size::row_size,
@@ -41,23 +41,23 @@ const GLANCE_ROW: u64 = 1 << 20;
 
 /// A source that is ready to be read.
 #[derive(Debug)]
-pub(super) struct Prepared {
+pub(super) struct PreparedSource {
     plan: SourcePlan,
     groups: Vec<Group>,
     in_flight: usize,
     sessions: Arc<Sessions>,
-    hold: Hold,
+    hold: ReleaseOnDrop,
     /// The columns' names, where some are repeated and the groups have others.
     names: Option<Vec<String>>,
 }
 
 /// Resources on the cluster to release, once.
 #[derive(Debug)]
-struct Hold(Mutex<Option<Held>>);
+struct ReleaseOnDrop(Mutex<Option<HeldResources>>);
 
 #[derive(Debug)]
-struct Held {
-    kept: Option<Kept>,
+struct HeldResources {
+    kept: Option<KeptRows>,
     sessions: Arc<Sessions>,
     /// True if the session belongs to the source.
     own_session: bool,
@@ -68,15 +68,15 @@ struct Decision {
     strategy: Strategy,
     reason: String,
     groups: Vec<Group>,
-    kept: Option<Kept>,
-    tally: Tally,
+    kept: Option<KeptRows>,
+    tally: RowTally,
 }
 
-impl Prepared {
+impl PreparedSource {
     pub(super) async fn new(frame: &DataFrame, options: &SourceOptions) -> Result<Self> {
         let origin = frame.client().clone();
         let state = Arc::new(SessionState::of(frame).await?);
-        let fork = match origin.version().at_least(4, 1) && !is_bound_to_session(frame) {
+        let fork = match origin.version().at_least(4, 1) && !frame.session_bound {
             true => fork(frame, &state).await?,
             false => None,
         };
@@ -84,7 +84,12 @@ impl Prepared {
         let client = fork.unwrap_or_else(|| origin.clone());
         let sessions = Arc::new(Sessions::new(client.clone(), frame.clone(), state));
         // From this line on, any failure ends the session.
-        let hold = Hold(Mutex::new(Some(Held { kept: None, sessions: sessions.clone(), own_session, origin })));
+        let hold = ReleaseOnDrop(Mutex::new(Some(HeldResources {
+            kept: None,
+            sessions: sessions.clone(),
+            own_session,
+            origin,
+        })));
         let limits = Limits::of(&client, options.cap).await?;
         let mut here = frame.in_session(&client);
         let mut schema = here.schema().await?;
@@ -141,7 +146,7 @@ impl Prepared {
         })
     }
 
-    /// One plan, handed on as it comes.
+    /// Returns one plan, handed on as it comes.
     async fn whole(self: &Arc<Self>, group: &Group) -> Result<RecordStream> {
         let stream = read::open(group, &self.sessions).await?;
         let keep = self.clone();
@@ -153,12 +158,12 @@ impl Prepared {
     }
 }
 
-impl Hold {
-    fn held(&self) -> MutexGuard<'_, Option<Held>> {
+impl ReleaseOnDrop {
+    fn held(&self) -> MutexGuard<'_, Option<HeldResources>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, kept: Option<Kept>) {
+    fn add(&self, kept: Option<KeptRows>) {
         if let Some(held) = &mut *self.held() {
             held.kept = kept;
         }
@@ -173,7 +178,7 @@ impl Hold {
     }
 }
 
-impl Held {
+impl HeldResources {
     async fn release(self) -> Result<()> {
         let client = self.sessions.current().await;
         let released = match self.kept {
@@ -187,13 +192,13 @@ impl Held {
     }
 }
 
-impl Drop for Hold {
+impl Drop for ReleaseOnDrop {
     fn drop(&mut self) {
         if let Some(held) = self.held().take() {
             let origin = held.origin.clone();
             origin.in_background(async move {
                 if let Err(error) = held.release().await {
-                    tracing::warn!(%error, "what the cluster kept for a source may still be there");
+                    tracing::warn!(%error, "rows that the cluster kept for a source may remain");
                 }
             });
         }
@@ -262,7 +267,7 @@ impl Deciding<'_> {
     }
 
     /// Has the cluster keep the rows: in memory as far as they fit, the rest as files.
-    async fn kept(&self, tally: Tally, reason: String) -> Result<Decision> {
+    async fn kept(&self, tally: RowTally, reason: String) -> Result<Decision> {
         if tally.bytes <= self.limits.kept {
             return self.persisted(tally, reason).await;
         }
@@ -285,16 +290,16 @@ impl Deciding<'_> {
         }
     }
 
-    async fn stage(&self, tally: &Tally, place: &Scratch) -> Result<(Kept, Vec<Group>)> {
+    async fn stage(&self, tally: &RowTally, place: &Scratch) -> Result<(KeptRows, Vec<Group>)> {
         kept::stage(self.frame, &self.schema, tally, [self.limits.cap, self.limits.task], place).await
     }
 
-    fn single(&self, tally: Tally, reason: String) -> Decision {
+    fn single(&self, tally: RowTally, reason: String) -> Decision {
         let groups = vec![Group { frame: self.frame.clone(), rows: None, tally }];
         Decision { strategy: Strategy::Single, reason, groups, kept: None, tally }
     }
 
-    async fn persisted(&self, tally: Tally, reason: String) -> Result<Decision> {
+    async fn persisted(&self, tally: RowTally, reason: String) -> Result<Decision> {
         let kept = kept::persist(self.frame, &self.schema, &tally, self.limits.cap).await?;
         let Some((kept, groups)) = kept else {
             tracing::warn!("the server keeps no rows (persist is refused); reading {reason} by one query");
@@ -329,14 +334,14 @@ impl Deciding<'_> {
         Ok(Decision { strategy, reason, groups, kept: None, tally })
     }
 
-    /// The frame with the files' paths, if its plan is of that kind.
+    /// Returns the frame with the files' paths, if its plan is of that kind.
     async fn by_path(&self) -> Result<Option<DataFrame>> {
         let Some(frame) = files::with_path(self.frame, PATH) else { return Ok(None) };
         match files::is_row_wise(&frame).await {
             Ok(row_wise) => Ok(row_wise.then_some(frame)),
             // A view, or a source without files.
             Err(Error::Server(error)) => {
-                tracing::debug!(%error, "the plan's files cannot be told");
+                tracing::debug!(%error, "the plan's files are unknown");
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -353,13 +358,13 @@ impl Deciding<'_> {
         if self.batches.is_none() || row_size(&self.schema).varying.is_none() {
             return Ok(());
         }
-        let cautious = Tally { rows: 1, bytes: GLANCE_ROW, largest: GLANCE_ROW, ..Tally::default() };
+        let cautious = RowTally { rows: 1, bytes: GLANCE_ROW, largest: GLANCE_ROW, ..RowTally::default() };
         self.suit(&cautious).await?;
         let few = measure::few(frame, &self.schema, GLANCE).await?;
         self.suit(&few).await
     }
 
-    async fn suit(&self, rows: &Tally) -> Result<()> {
+    async fn suit(&self, rows: &RowTally) -> Result<()> {
         match &self.batches {
             Some(batches) => batches.suit(self.frame.client(), rows).await,
             None => Ok(()),
@@ -367,15 +372,15 @@ impl Deciding<'_> {
     }
 }
 
-type Files = Vec<(ArrayRef, usize, Tally)>;
+type Files = Vec<(ArrayRef, usize, RowTally)>;
 
 /// With the rows that were in fact kept.
-fn counted(groups: &[Group], tally: Tally) -> Tally {
+fn counted(groups: &[Group], tally: RowTally) -> RowTally {
     let rows = groups.iter().filter_map(|group| group.rows).sum();
-    Tally { rows, bytes: rows * tally.average(), ..tally }
+    RowTally { rows, bytes: rows * tally.average(), ..tally }
 }
 
-/// The rows with these names for their columns.
+/// Returns the rows with these names for their columns.
 fn renamed(stream: RecordStream, names: &[String]) -> RecordStream {
     let fields = stream.schema().fields().iter().zip(names);
     let fields = fields.map(|(field, name)| Field::clone(field).with_name(name)).collect::<Vec<_>>();
@@ -390,7 +395,7 @@ fn renamed(stream: RecordStream, names: &[String]) -> RecordStream {
     RecordStream::new(schema, batches)
 }
 
-/// A copy of the frame's session in which the frame means the same; `None` where there is none.
+/// Returns a copy of the frame's session in which the frame means the same; `None` where there is none.
 async fn fork(frame: &DataFrame, state: &SessionState) -> Result<Option<Client>> {
     let fork = match frame.client().fork().await {
         Ok(fork) => fork,
@@ -408,11 +413,4 @@ async fn fork(frame: &DataFrame, state: &SessionState) -> Result<Option<Client>>
     );
     fork.release_session().await?;
     Ok(None)
-}
-
-/// Returns whether the plan has parts that only its own session has.
-fn is_bound_to_session(frame: &DataFrame) -> bool {
-    let plan = format!("{:?}", frame.relation());
-    // A copy of a session lacks the uploads that chunked and other cached local relations name.
-    ["MlRelation(", "CachedRemoteRelation", "CachedLocalRelation"].iter().any(|part| plan.contains(part))
 }

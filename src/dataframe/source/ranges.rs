@@ -11,11 +11,11 @@ use spark_connect::{
 };
 
 use super::{
-    groups::{Group, group, literal, mib, pack},
-    measure::{self, Tally},
+    groups::{Group, group, literal, pack},
+    measure::{self, RowTally},
 };
 use crate::{
-    Error, Result,
+    DataProblem, Error, Result,
     dataframe::{DataFrame, Schema, column, function},
 };
 
@@ -35,7 +35,7 @@ pub(super) async fn of_many_values(
     schema: &Schema,
     field: &StructField,
     distinct: u64,
-    all: &Tally,
+    all: &RowTally,
     cap: u64,
 ) -> Result<Vec<Group>> {
     let key = || column(&field.name);
@@ -53,7 +53,7 @@ pub(super) async fn of_many_values(
             }
         }
     }
-    let tallies: Vec<Tally> = found.iter().map(|(_, tally)| *tally).collect();
+    let tallies: Vec<RowTally> = found.iter().map(|(_, tally)| *tally).collect();
     let runs = pack(&tallies, cap);
     for (at, run) in runs.iter().enumerate() {
         // From where the run begins to where the next one does, so that nothing lies between.
@@ -70,12 +70,12 @@ pub(super) async fn of_many_values(
     match groups.iter().find(|group| group.tally.bytes > cap && group.rows != Some(1)) {
         Some(large) => Err(Error::data(
             &field.name,
-            format!(
-                "a narrow range of its values has {} of rows, and a group may have {}; name a column whose rows are spread \
-                 more evenly, or choose another strategy",
-                mib(large.tally.bytes),
-                mib(cap)
-            ),
+            DataProblem::TooLarge {
+                what: "bytes of rows with values in a narrow range".into(),
+                size: large.tally.bytes,
+                limit: cap,
+                remedy: "name a column whose rows are spread more evenly, or choose another strategy",
+            },
         )),
         None => Ok(groups),
     }
@@ -95,7 +95,7 @@ async fn bounds(frame: &DataFrame, field: &StructField, distinct: u64, ranges: u
     Ok((1..ranges).map(|range| values[range * values.len() / ranges].clone()).collect())
 }
 
-/// The number of a value's range: `first`, and one more for each bound that it is not below.
+/// Returns the number of a value's range: `first`, and one more for each bound that it is not below.
 fn range_of(key: &Column, bounds: &[Column], first: usize) -> Column {
     if bounds.is_empty() {
         return lit(first as i64).cast(DataType::Long);

@@ -64,7 +64,7 @@ impl Sessions {
         self.task.store(bytes, Ordering::Relaxed);
     }
 
-    /// The group as a frame of a session, cut into small tasks.
+    /// Returns the group as a frame of a session, cut into small tasks.
     fn frame(&self, group: &Group, client: &Client) -> DataFrame {
         pieces::cut(&group.frame.in_session(client), &group.tally, self.task.load(Ordering::Relaxed))
     }
@@ -97,19 +97,13 @@ impl Sessions {
                 }
                 Ok(())
             }
-            error if error.is_session_lost() => Err(Error::Incomplete {
-                operation: Error::KEPT_ROWS.into(),
-                reason: format!(
-                    "the cluster has lost the rows it kept ({error}); start the epoch again, or have the rows staged \
-                     (`Strategy::Staged`), which a restart does not touch"
-                ),
-            }),
+            _ if error.is_session_lost() => Err(Error::KeptRowsLost { source: Box::new(error) }),
             _ => Err(error),
         }
     }
 }
 
-/// The error for a plan that means something else, or nothing, after its session was lost.
+/// Returns the error for a plan that means something else, or nothing, after its session was lost.
 pub(super) fn changed_meaning(lost: &Error) -> Error {
     Error::Incomplete {
         operation: "reading groups".into(),
@@ -121,7 +115,7 @@ pub(super) fn changed_meaning(lost: &Error) -> Error {
 }
 
 /// All rows of one group.
-type Rows = (SchemaRef, Vec<RecordBatch>);
+type GroupRows = (SchemaRef, Vec<RecordBatch>);
 
 /// Reads the groups in order, `in_flight` at a time; each is handed on when it is complete and counted. `keep` is held
 /// until the stream ends.
@@ -134,7 +128,7 @@ pub(super) async fn stream<K: Send + Sync + 'static>(
     let total = groups.len();
     let tasks = groups.into_iter().enumerate().map(move |(at, group)| {
         let sessions = sessions.clone();
-        Task(tokio::spawn(async move { read(&group, &sessions, at, total).await }))
+        AbortOnDrop(tokio::spawn(async move { read(&group, &sessions, at, total).await }))
     });
     let mut groups = futures::stream::iter(tasks).buffered(in_flight);
     let Some((schema, first)) = groups.try_next().await? else {
@@ -157,7 +151,7 @@ fn changed(expected: &SchemaRef, found: &SchemaRef) -> Error {
     }
 }
 
-/// The stream of one group, as it comes: what breaks before it begins is tried again.
+/// Returns the stream of one group, as it comes: what breaks before it begins is tried again.
 pub(super) async fn open(group: &Group, sessions: &Sessions) -> Result<RecordStream> {
     again(sessions, "1 of 1", |client| {
         let frame = sessions.frame(group, &client);
@@ -166,7 +160,7 @@ pub(super) async fn open(group: &Group, sessions: &Sessions) -> Result<RecordStr
     .await
 }
 
-async fn read(group: &Group, sessions: &Sessions, at: usize, total: usize) -> Result<Rows> {
+async fn read(group: &Group, sessions: &Sessions, at: usize, total: usize) -> Result<GroupRows> {
     let name = format!("{} of {total}", at + 1);
     again(sessions, &name, |client| collect(sessions.frame(group, &client), group.rows, name.clone())).await
 }
@@ -194,27 +188,23 @@ where
     }
 }
 
-async fn collect(frame: DataFrame, expected: Option<u64>, name: String) -> Result<Rows> {
+async fn collect(frame: DataFrame, expected: Option<u64>, name: String) -> Result<GroupRows> {
     let stream = frame.stream().await?;
     let schema = stream.schema().clone();
     let batches: Vec<_> = stream.try_filter(|batch| std::future::ready(batch.num_rows() > 0)).try_collect().await?;
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     match expected {
-        Some(counted) if counted != rows as u64 => Err(Error::Data {
-            column: format!("group {name}"),
-            reason: format!(
-                "the cluster counted {counted} rows and then gave {rows}: the data changed meanwhile, or the plan gives \
-                 other rows each time; stage or persist the rows first (`Strategy::Staged`, `Strategy::Persisted`)"
-            ),
-        }),
+        Some(counted) if counted != rows as u64 => {
+            Err(Error::RowsLost { step: format!("reading group {name}"), expected: counted, found: rows as u64 })
+        }
         _ => Ok((schema, batches)),
     }
 }
 
 /// A task that ends with its handle.
-struct Task<T>(JoinHandle<Result<T>>);
+struct AbortOnDrop<T>(JoinHandle<Result<T>>);
 
-impl<T> Future for Task<T> {
+impl<T> Future for AbortOnDrop<T> {
     type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
@@ -223,7 +213,7 @@ impl<T> Future for Task<T> {
     }
 }
 
-impl<T> Drop for Task<T> {
+impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {
         self.0.abort();
     }

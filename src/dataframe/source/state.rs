@@ -54,7 +54,8 @@ impl SessionState {
         }
     }
 
-    /// Makes the frame's session, a copy of the one that was noted, mean the same as far as can be; says whether it does.
+    /// Makes the frame's session, a copy of the one that was noted, mean the same as far as can be; says whether it
+    /// does.
     pub(super) async fn complete_copy(&self, frame: &DataFrame) -> Result<bool> {
         if self.holds_for(frame).await? {
             return Ok(true);
@@ -66,8 +67,7 @@ impl SessionState {
     /// Gives a new session the settings, catalog and database; returns whether the plan then means the same in it.
     ///
     /// # Errors
-    /// [`Error::Server`] for a catalog or database that is gone;
-    /// [`Error::Unreachable`].
+    /// [`Error::Server`] for a catalog or database that is gone; [`Error::Unreachable`].
     pub(super) async fn restore(&self, frame: &DataFrame) -> Result<bool> {
         let client = frame.client();
         let now = settings(client).await.unwrap_or_default();
@@ -107,19 +107,19 @@ fn catalog_text(batches: &[arrow::array::RecordBatch]) -> Result<String> {
     batch.map_or_else(|| Ok(String::new()), |batch| Ok(texts(batch, 0)?.value(0).to_owned()))
 }
 
-/// The plan with its tables, views, functions and variables resolved, as Spark prints it.
+/// Returns the plan with its tables, views, functions and variables resolved, as Spark prints it.
 async fn analysed(frame: &DataFrame) -> Result<String> {
     Ok(without_ids(section(&frame.explain(ExplainMode::Extended).await?)))
 }
 
-/// The analysed plan among those that are explained; all of them where it is not headed.
+/// Returns the analysed plan among those that are explained; all of them where it is not headed.
 fn section(explained: &str) -> &str {
     let begin = explained.find("== Analyzed Logical Plan ==").unwrap_or(0);
     let end = explained[begin..].find("== Optimized Logical Plan ==").map_or(explained.len(), |end| begin + end);
     &explained[begin..end]
 }
 
-/// The text without the numbers that Spark gives to columns and plans anew each time: `#12L`, `plan_id=7`.
+/// Returns the text without the numbers that Spark gives to columns and plans anew each time: `#12L`, `plan_id=7`.
 fn without_ids(plan: &str) -> String {
     let mut kept = String::with_capacity(plan.len());
     let mut rest = plan;

@@ -7,9 +7,9 @@ use spark_connect::{column::Column, functions, lit, lit_double};
 
 use super::{Evaluator, double, doubles, no_rows, number, rows, weight, whole};
 use crate::{
-    Error, Result,
+    DataProblem, Error, Result,
     dataframe::{DataFrame, Schema, column, function},
-    ml::feature::{Numbers, as_array, numbers},
+    ml::feature::{NumberLayout, as_array, numbers},
 };
 
 /// Points that a kept curve has at most, about; the areas come from all points.
@@ -57,27 +57,26 @@ impl BinaryClassificationEvaluator {
         Self { label: "label".into(), score: "rawPrediction".into(), weight: None, metric }
     }
 
-    /// The column of true classes.
+    /// Sets the column of true classes.
     pub fn label_col(mut self, name: impl Into<String>) -> Self {
         self.label = name.into();
         self
     }
 
-    /// The column of scores, or of vectors of both classes' scores.
+    /// Sets the column of scores, or of vectors of both classes' scores.
     pub fn raw_prediction_col(mut self, name: impl Into<String>) -> Self {
         self.score = name.into();
         self
     }
 
-    /// The column that says how much each row counts.
+    /// Sets the column of row weights.
     pub fn weight_col(mut self, name: impl Into<String>) -> Self {
         self.weight = Some(name.into());
         self
     }
 
     /// Returns both areas and curves, from one aggregate: rows grouped by score. The groups stream in the order of
-    /// their
-    /// scores; memory does not grow with their number.
+    /// their scores; memory does not grow with their number.
     ///
     /// # Errors
     /// As [`Evaluator::evaluate`].
@@ -88,13 +87,13 @@ impl BinaryClassificationEvaluator {
         let positive = functions::when(double(&self.label).gt(lit_double(0.5)), lit_double(1.0));
         let positive = positive.otherwise(lit_double(0.0));
         let unlabelled = function("isnull", [double(&self.label)]).or(double(&self.label).is_nan());
-        let judged = frame.select([
+        let scored = frame.select([
             self.score(&schema)?.alias("score"),
             positive.alias("positive"),
             weight.alias("w"),
             unlabelled.cast_str("double").alias("unlabelled"),
         ]);
-        let groups = judged.group_by(["score"]).agg([
+        let groups = scored.group_by(["score"]).agg([
             functions::sum(column("w").mul(column("positive"))).alias("positives"),
             functions::sum(column("w").mul(lit_double(1.0).sub(column("positive")))).alias("negatives"),
             functions::sum(column("unlabelled")).alias("unlabelled"),
@@ -110,7 +109,7 @@ impl BinaryClassificationEvaluator {
                 counts.push(Count { score, positives: positives[i], negatives: negatives[i] });
             }
         }
-        self.judge(&counts)
+        self.metrics_of(&counts)
     }
 
     /// Returns all metrics of local rows; the same as those of a frame of these rows.
@@ -118,7 +117,7 @@ impl BinaryClassificationEvaluator {
     /// # Errors
     /// As [`Evaluator::evaluate`].
     pub fn metrics_of_rows(&self, batches: &[RecordBatch]) -> Result<BinaryMetrics> {
-        let mut judged = Vec::new();
+        let mut scored = Vec::new();
         for batch in batches {
             let labels = rows::numbers(batch, &self.label)?;
             let weights = rows::weights(batch, self.weight.as_deref())?;
@@ -130,12 +129,12 @@ impl BinaryClassificationEvaluator {
                 whole(&self.score, f64::from(u8::from(score.is_nan())))?;
                 whole(&self.label, f64::from(u8::from(label.is_nan())))?;
                 let positive = if label > 0.5 { weight } else { 0.0 };
-                judged.push(Count { score, positives: positive, negatives: weight - positive });
+                scored.push(Count { score, positives: positive, negatives: weight - positive });
             }
         }
-        judged.sort_by(|a, b| b.score.total_cmp(&a.score));
+        scored.sort_by(|a, b| b.score.total_cmp(&a.score));
         let mut counts: Vec<Count> = Vec::new();
-        for count in judged {
+        for count in scored {
             match counts.last_mut() {
                 Some(last) if last.score == count.score => {
                     last.positives += count.positives;
@@ -144,15 +143,15 @@ impl BinaryClassificationEvaluator {
                 _ => counts.push(count),
             }
         }
-        self.judge(&counts)
+        self.metrics_of(&counts)
     }
 
-    /// The figures of counts by falling score.
-    fn judge(&self, counts: &[Count]) -> Result<BinaryMetrics> {
+    /// Returns the figures of counts by falling score.
+    fn metrics_of(&self, counts: &[Count]) -> Result<BinaryMetrics> {
         match BinaryMetrics::new(counts) {
             Some(metrics) => Ok(metrics),
             None if counts.is_empty() => Err(no_rows(&self.label)),
-            None => Err(Error::data(&self.label, "holds one class only; a curve needs both")),
+            None => Err(Error::data(&self.label, DataProblem::OneClass { class: None })),
         }
     }
 
@@ -166,7 +165,7 @@ impl BinaryClassificationEvaluator {
     fn score(&self, schema: &Schema) -> Result<Column> {
         let field = schema.require(&self.score)?;
         match numbers(&field.data_type) {
-            Some(Numbers::Whole | Numbers::Real) => Ok(double(&self.score)),
+            Some(NumberLayout::Whole | NumberLayout::Real) => Ok(double(&self.score)),
             Some(kind) => Ok(function("get", [as_array(column(&self.score), kind), lit(1)])),
             None => {
                 Err(Error::schema(&self.score, "scores: numbers, or vectors of two", field.data_type.simple_string()))
@@ -198,7 +197,7 @@ struct Count {
 }
 
 impl Count {
-    /// The share of positive rows; none when no row counts.
+    /// Returns the share of positive rows; none when no row counts.
     fn precision(&self) -> Option<f64> {
         let all = self.positives + self.negatives;
         (all > 0.0).then(|| self.positives / all)

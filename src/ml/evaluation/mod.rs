@@ -1,7 +1,7 @@
 //! Metrics of predictions, each evaluator by one aggregate on the cluster.
 //!
-//! An evaluator reads columns that a model wrote, as `org.apache.spark.ml.evaluation` does, and its figures are Spark's.
-//! The aggregate's result is kept whole ([`MulticlassMetrics`], [`BinaryMetrics`], [`RegressionMetrics`],
+//! An evaluator reads columns that a model wrote, as `org.apache.spark.ml.evaluation` does, and its figures are
+//! Spark's. The aggregate's result is kept whole ([`MulticlassMetrics`], [`BinaryMetrics`], [`RegressionMetrics`],
 //! [`MultilabelMetrics`]), so that every figure of a table costs one pass.
 
 mod binary;
@@ -28,17 +28,17 @@ pub use self::{
 };
 use super::feature;
 use crate::{
-    Error, Result,
+    DataProblem, Error, Result,
     dataframe::{DataFrame, Schema, column},
 };
 
 /// Gives one figure for a frame of predictions.
 pub trait Evaluator: std::fmt::Debug + Send + Sync {
-    /// The figure.
+    /// Returns the figure.
     ///
     /// # Errors
-    /// [`Error::Schema`] for a column that is missing or of the wrong type; [`Error::Param`] for params that cannot work;
-    /// [`Error::Data`] for values that cannot be evaluated, or no row; [`Error::Server`]; [`Error::Unreachable`].
+    /// [`Error::Schema`] for a column that is missing or of the wrong type; [`Error::Param`] for params that cannot
+    /// work; [`Error::Data`] for values that cannot be evaluated, or no row; [`Error::Server`]; [`Error::Unreachable`].
     fn evaluate<'a>(&'a self, frame: &'a DataFrame) -> futures::future::BoxFuture<'a, Result<f64>>;
 
     /// Returns the metric of local rows, with their predictions: the same as of a frame of these rows.
@@ -47,14 +47,14 @@ pub trait Evaluator: std::fmt::Debug + Send + Sync {
     /// As [`evaluate`](Self::evaluate); [`Error::Param`] when the evaluator needs the cluster.
     fn evaluate_rows(&self, rows: &[RecordBatch]) -> Result<f64> {
         let found = format!("{self:?} and {} batches of rows", rows.len());
-        Err(Error::param("evaluator", found, "one of classes, numbers or scores to judge rows outside the cluster"))
+        Err(Error::param("evaluator", found, "one of classes, numbers or scores to evaluate local rows"))
     }
 
     /// Returns whether a larger value is better.
     fn is_larger_better(&self) -> bool;
 }
 
-/// A column of single numbers.
+/// Returns a column of single numbers.
 fn number<'a>(schema: &'a Schema, name: &str) -> Result<&'a StructField> {
     feature::number(schema, name, "numbers")
 }
@@ -63,7 +63,7 @@ fn double(name: &str) -> Column {
     column(name).cast(DataType::Double)
 }
 
-/// The row weights: a column, or 1.
+/// Returns the row weights: a column, or 1.
 fn weight(schema: &Schema, name: Option<&str>) -> Result<Column> {
     match name {
         None => Ok(lit_double(1.0)),
@@ -78,13 +78,13 @@ fn doubles(batch: &RecordBatch, index: usize) -> Vec<f64> {
 }
 
 fn no_rows(column: &str) -> Error {
-    Error::data(column, "there is no row to judge")
+    Error::data(column, DataProblem::NoRows)
 }
 
 /// Refuses rows that hold nothing to compare.
 fn whole(column: &str, nulls: f64) -> Result<()> {
     if nulls > 0.0 {
-        return Err(Error::data(column, format!("{nulls} rows are null or NaN; leave them out first")));
+        return Err(Error::values(column, "numbers", format!("null or NaN in {nulls} rows")));
     }
     Ok(())
 }

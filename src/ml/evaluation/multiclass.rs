@@ -11,7 +11,7 @@ use super::{Evaluator, double, doubles, no_rows, number, rows, weight, whole};
 use crate::{
     Error, Result,
     dataframe::{DataFrame, Schema, column, function},
-    ml::feature::{Numbers, as_array, numbers},
+    ml::feature::{NumberLayout, as_array, numbers},
 };
 
 /// Probabilities are kept this far from 0 and 1 in the log-loss, Spark's default.
@@ -69,13 +69,13 @@ impl MulticlassClassificationEvaluator {
         Self { metric, probability, ..Self::default() }
     }
 
-    /// The column of true classes.
+    /// Sets the column of true classes.
     pub fn label_col(mut self, name: impl Into<String>) -> Self {
         self.label = name.into();
         self
     }
 
-    /// The column of predicted classes.
+    /// Sets the column of predicted classes.
     pub fn prediction_col(mut self, name: impl Into<String>) -> Self {
         self.prediction = name.into();
         self
@@ -87,13 +87,13 @@ impl MulticlassClassificationEvaluator {
         self
     }
 
-    /// The column that says how much each row counts.
+    /// Sets the column of row weights.
     pub fn weight_col(mut self, name: impl Into<String>) -> Self {
         self.weight = Some(name.into());
         self
     }
 
-    /// All figures, from one aggregate: rows grouped by true and predicted class.
+    /// Returns all figures, from one aggregate: rows grouped by true and predicted class.
     ///
     /// # Errors
     /// As [`Evaluator::evaluate`].
@@ -103,13 +103,13 @@ impl MulticlassClassificationEvaluator {
         number(&schema, &self.prediction)?;
         let weight = weight(&schema, self.weight.as_deref())?;
         let loss = self.loss(&schema)?;
-        let judged = frame.select([
+        let scored = frame.select([
             double(&self.label).alias("l"),
             double(&self.prediction).alias("p"),
             weight.alias("w"),
             loss,
         ]);
-        let cells = judged.group_by(["l", "p"]).agg([
+        let cells = scored.group_by(["l", "p"]).agg([
             functions::sum(column("w")).alias("weight"),
             functions::sum(column("w").mul(column("loss"))).alias("loss"),
             functions::count(lit(1)).cast_str("double").alias("rows"),
@@ -139,7 +139,7 @@ impl MulticlassClassificationEvaluator {
             let [labels, predictions] = [&self.label, &self.prediction].map(|name| rows::numbers(batch, name));
             let (labels, predictions) = (labels?, predictions?);
             let weights = rows::weights(batch, self.weight.as_deref())?;
-            let chances = match &self.probability {
+            let probabilities = match &self.probability {
                 Some(name) => rows::picked(batch, name, |row| labels[row] as usize)?,
                 None => vec![1.0; labels.len()],
             };
@@ -150,7 +150,7 @@ impl MulticlassClassificationEvaluator {
                 let cell = cell.or_insert(Cell { label, prediction, weight: 0.0, loss: 0.0 });
                 cell.weight += weights[row];
                 if self.probability.is_some() {
-                    cell.loss -= weights[row] * chances[row].clamp(EPS, 1.0 - EPS).ln();
+                    cell.loss -= weights[row] * probabilities[row].clamp(EPS, 1.0 - EPS).ln();
                 }
             }
         }
@@ -163,7 +163,7 @@ impl MulticlassClassificationEvaluator {
     /// Refuses the log-loss without probabilities.
     fn check(&self) -> Result<()> {
         if self.metric == MulticlassMetric::LogLoss && self.probability.is_none() {
-            return Err(Error::param("probabilityCol", "none", "a column of chances, for the log-loss"));
+            return Err(Error::param("probabilityCol", "none", "a column of probabilities, for the log-loss"));
         }
         Ok(())
     }
@@ -173,13 +173,15 @@ impl MulticlassClassificationEvaluator {
         let Some(name) = &self.probability else { return Ok(lit_double(0.0).alias("loss")) };
         let field = schema.require(name)?;
         let kind = match numbers(&field.data_type) {
-            Some(kind @ (Numbers::Vector | Numbers::Array)) => kind,
-            _ => return Err(Error::schema(name, "a vector or array of chances", field.data_type.simple_string())),
+            Some(kind @ (NumberLayout::Vector | NumberLayout::Array)) => kind,
+            _ => {
+                return Err(Error::schema(name, "a vector or array of probabilities", field.data_type.simple_string()));
+            }
         };
-        let chance = function("get", [as_array(column(name), kind), double(&self.label).cast_str("int")]);
+        let probability = function("get", [as_array(column(name), kind), double(&self.label).cast_str("int")]);
         // Spark's `least` ignores a missing probability.
-        let missing = chance.clone().is_null().or(chance.clone().is_nan());
-        let kept = function("greatest", [function("least", [chance, lit_double(1.0 - EPS)]), lit_double(EPS)]);
+        let missing = probability.clone().is_null().or(probability.clone().is_nan());
+        let kept = function("greatest", [function("least", [probability, lit_double(1.0 - EPS)]), lit_double(EPS)]);
         let kept = functions::when(missing, lit_double(f64::NAN)).otherwise(kept);
         Ok(function("negative", [functions::ln(kept)]).alias("loss"))
     }
@@ -237,7 +239,7 @@ pub struct ClassMetrics {
 }
 
 impl ClassMetrics {
-    /// The harmonic mean of precision and recall; 0 when both are.
+    /// Returns the harmonic mean of precision and recall; 0 when both are.
     pub fn f1(&self) -> f64 {
         let sum = self.precision + self.recall;
         if sum == 0.0 { 0.0 } else { 2.0 * self.precision * self.recall / sum }
@@ -267,19 +269,18 @@ impl MulticlassMetrics {
         Self { classes, cells, total }
     }
 
-    /// The true classes that occur, ascending.
+    /// Returns the true classes that occur, ascending.
     pub fn classes(&self) -> &[ClassMetrics] {
         &self.classes
     }
 
-    /// The weight of the rows of a true class that were given a predicted class.
+    /// Returns the weight of the rows of a true class that were given a predicted class.
     pub fn confusion(&self, label: f64, prediction: f64) -> f64 {
         self.cells.iter().filter(|c| c.label == label && c.prediction == prediction).map(|c| c.weight).sum()
     }
 
     /// Returns a metric. The log-loss is 0 when the evaluator had no `probabilityCol`, and NaN when a row has no
-    /// probability for its
-    /// class.
+    /// probability for its class.
     pub fn get(&self, metric: MulticlassMetric) -> f64 {
         let averaged = |figure: &dyn Fn(&ClassMetrics) -> f64| -> f64 {
             self.classes.iter().map(|class| figure(class) * class.support / self.total).sum()
@@ -295,7 +296,7 @@ impl MulticlassMetrics {
         }
     }
 
-    /// A table of every class's figures, with the classes' names where there are any.
+    /// Returns a table of every class's figures, with the classes' names where there are any.
     pub fn report(&self, names: &[String]) -> String {
         let name = |label: f64| names.get(label as usize).cloned().unwrap_or_else(|| label.to_string());
         let width = self.classes.iter().map(|class| name(class.label).chars().count()).max().unwrap_or(0).max(8);

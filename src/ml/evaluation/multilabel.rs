@@ -8,7 +8,7 @@ use super::{Evaluator, doubles, no_rows, whole};
 use crate::{
     Error, Result,
     dataframe::{DataFrame, Schema, column, function},
-    ml::feature::{Numbers, as_array, numbers},
+    ml::feature::{NumberLayout, as_array, numbers},
 };
 
 /// One figure of a [`MultilabelMetrics`], by Spark's `metricName`.
@@ -61,19 +61,19 @@ impl MultilabelClassificationEvaluator {
         Self { label: "label".into(), prediction: "prediction".into(), metric }
     }
 
-    /// The column of true classes.
+    /// Sets the column of true classes.
     pub fn label_col(mut self, name: impl Into<String>) -> Self {
         self.label = name.into();
         self
     }
 
-    /// The column of predicted classes.
+    /// Sets the column of predicted classes.
     pub fn prediction_col(mut self, name: impl Into<String>) -> Self {
         self.prediction = name.into();
         self
     }
 
-    /// All figures, from one aggregate.
+    /// Returns all figures, from one aggregate.
     ///
     /// # Errors
     /// As [`Evaluator::evaluate`].
@@ -136,7 +136,7 @@ impl MultilabelClassificationEvaluator {
 fn set(schema: &Schema, name: &str) -> Result<Column> {
     let field = schema.require(name)?;
     match numbers(&field.data_type) {
-        Some(kind @ Numbers::Array) => Ok(as_array(column(name), kind)),
+        Some(kind @ NumberLayout::Array) => Ok(as_array(column(name), kind)),
         _ => Err(Error::schema(name, "an array of class numbers", field.data_type.simple_string())),
     }
 }
@@ -174,7 +174,7 @@ pub struct MultilabelMetrics {
 }
 
 impl MultilabelMetrics {
-    /// A figure.
+    /// Returns a figure.
     pub fn get(&self, metric: MultilabelMetric) -> f64 {
         let (precision, recall) = (self.micro_precision, self.micro_recall);
         match metric {

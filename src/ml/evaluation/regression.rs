@@ -58,19 +58,19 @@ impl RegressionEvaluator {
         Self { label, prediction, weight: None, through_origin: false, metric }
     }
 
-    /// The column of true numbers.
+    /// Sets the column of true numbers.
     pub fn label_col(mut self, name: impl Into<String>) -> Self {
         self.label = name.into();
         self
     }
 
-    /// The column of predicted numbers.
+    /// Sets the column of predicted numbers.
     pub fn prediction_col(mut self, name: impl Into<String>) -> Self {
         self.prediction = name.into();
         self
     }
 
-    /// The column that says how much each row counts.
+    /// Sets the column of row weights.
     pub fn weight_col(mut self, name: impl Into<String>) -> Self {
         self.weight = Some(name.into());
         self
@@ -82,8 +82,8 @@ impl RegressionEvaluator {
         self
     }
 
-    /// All figures, from one aggregate; from two when rows are weighted, since the weighted mean must be known before
-    /// the squares around it are summed.
+    /// Returns all figures, from one aggregate; from two when rows are weighted, since the weighted mean must be known
+    /// before the squares around it are summed.
     ///
     /// # Errors
     /// As [`Evaluator::evaluate`].
@@ -92,7 +92,7 @@ impl RegressionEvaluator {
         number(&schema, &self.label)?;
         number(&schema, &self.prediction)?;
         let weight = weight(&schema, self.weight.as_deref())?;
-        let judged =
+        let scored =
             frame.select([double(&self.label).alias("y"), double(&self.prediction).alias("p"), weight.alias("w")]);
         let (y, p, w) = (|| column("y"), || column("p"), || column("w"));
         let sum = |value: Column| functions::sum(w().mul(value));
@@ -114,7 +114,7 @@ impl RegressionEvaluator {
             p_gone,
         ] = self
             .ask(
-                &judged,
+                &scored,
                 [
                     functions::count(w()).cast_str("double"),
                     functions::sum(w()),
@@ -141,7 +141,7 @@ impl RegressionEvaluator {
             (y_variance * count, (p_variance + (p_mean - mean).powi(2)) * count)
         } else {
             let around = |value: Column| sum(squared(value.sub(lit_double(mean))));
-            let [y_squares, p_squares] = self.ask(&judged, [around(y()), around(p())]).await?;
+            let [y_squares, p_squares] = self.ask(&scored, [around(y()), around(p())]).await?;
             // Spark takes the unbiased variance of weighted rows, times the weight less one.
             (y_squares / (weight - weight_squares / weight) * (weight - 1.0), p_squares)
         };
@@ -159,19 +159,19 @@ impl RegressionEvaluator {
     /// # Errors
     /// As [`Evaluator::evaluate`].
     pub fn metrics_of_rows(&self, batches: &[RecordBatch]) -> Result<RegressionMetrics> {
-        let mut judged = Vec::new();
+        let mut scored = Vec::new();
         for batch in batches {
             let [labels, predictions] = [&self.label, &self.prediction].map(|name| rows::numbers(batch, name));
             let weights = rows::weights(batch, self.weight.as_deref())?;
-            judged.extend(labels?.into_iter().zip(predictions?).zip(weights).map(|((y, p), w)| [y, p, w]));
+            scored.extend(labels?.into_iter().zip(predictions?).zip(weights).map(|((y, p), w)| [y, p, w]));
         }
-        let missing = |of: fn(&[f64; 3]) -> f64| judged.iter().filter(|row| of(row).is_nan()).count() as f64;
+        let missing = |of: fn(&[f64; 3]) -> f64| scored.iter().filter(|row| of(row).is_nan()).count() as f64;
         whole(&self.label, missing(|[y, ..]| *y))?;
         whole(&self.prediction, missing(|[_, p, _]| *p))?;
-        if judged.is_empty() {
+        if scored.is_empty() {
             return Err(no_rows(&self.label));
         }
-        let sum = |of: &dyn Fn(&[f64; 3]) -> f64| -> f64 { judged.iter().map(of).sum() };
+        let sum = |of: &dyn Fn(&[f64; 3]) -> f64| -> f64 { scored.iter().map(of).sum() };
         let weight = sum(&|[_, _, w]| *w);
         let mean = sum(&|[y, _, w]| w * y) / weight;
         let y_squares = sum(&|[y, _, w]| w * (y - mean).powi(2));
@@ -193,9 +193,9 @@ impl RegressionEvaluator {
         })
     }
 
-    async fn ask<const N: usize>(&self, judged: &DataFrame, figures: [Column; N]) -> Result<[f64; N]> {
+    async fn ask<const N: usize>(&self, scored: &DataFrame, figures: [Column; N]) -> Result<[f64; N]> {
         let named = figures.into_iter().enumerate().map(|(i, figure)| figure.alias(&format!("f{i}")));
-        let answer = judged.agg(named).collect().await?;
+        let answer = scored.agg(named).collect().await?;
         let row = answer.iter().find(|batch| batch.num_rows() > 0).ok_or_else(|| no_rows(&self.label))?;
         Ok(std::array::from_fn(|i| doubles(row, i)[0]))
     }
@@ -229,12 +229,12 @@ pub struct RegressionMetrics {
 }
 
 impl RegressionMetrics {
-    /// The root of the mean squared error.
+    /// Returns the root of the mean squared error.
     pub fn rmse(&self) -> f64 {
         self.mse.sqrt()
     }
 
-    /// A figure.
+    /// Returns a figure.
     pub fn get(&self, metric: RegressionMetric) -> f64 {
         match metric {
             RegressionMetric::Rmse => self.rmse(),

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 fn found<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
     let missing = || {
         let names: Vec<String> = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
-        Error::schema(name, "a column of the rows to judge", names.join(", "))
+        Error::schema(name, "a column of the rows to evaluate", names.join(", "))
     };
     batch.column_by_name(name).ok_or_else(missing)
 }
@@ -22,13 +22,13 @@ fn doubles(name: &str, array: &dyn Array) -> Result<Float64Array> {
     Ok(cast.as_primitive::<Float64Type>().clone())
 }
 
-/// A column of single numbers; NaN for null.
+/// Returns a column of single numbers; NaN for null.
 pub(super) fn numbers(batch: &RecordBatch, name: &str) -> Result<Vec<f64>> {
     let values = doubles(name, found(batch, name)?)?;
     Ok(values.iter().map(|value| value.unwrap_or(f64::NAN)).collect())
 }
 
-/// The weights of the rows: a column, or 1.
+/// Returns the weights of the rows: a column, or 1.
 pub(super) fn weights(batch: &RecordBatch, name: Option<&str>) -> Result<Vec<f64>> {
     match name {
         Some(name) => numbers(batch, name),

@@ -29,8 +29,8 @@ use crate::{
 /// | `splitsArray` | | for each column the borders, rising, at least three; infinities allowed |
 /// | `handleInvalid` | `error` | reaction to NaN; `keep` gives it the bucket after the last, `skip` drops nulls too |
 ///
-/// Bucket i holds what is at least border i and below border i + 1; the last one also its upper border. A number outside
-/// all buckets fails the action that meets it, whatever `handleInvalid`; a null stays null.
+/// Bucket i holds what is at least border i and below border i + 1; the last one also its upper border. A number
+/// outside all buckets fails the action that meets it, whatever `handleInvalid`; a null stays null.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Bucketizer {
     input_cols: Vec<String>,
@@ -69,7 +69,7 @@ impl Bucketizer {
         self
     }
 
-    /// The borders of each input column's buckets.
+    /// Returns the borders of each input column's buckets.
     pub fn splits(&self) -> impl Iterator<Item = &[f64]> {
         self.splits.iter().map(|splits| &splits.0[..])
     }
@@ -121,7 +121,7 @@ stage_params!(Bucketizer, |bucketizer| bucketizer.splits().try_for_each(check), 
     "inputCols": input_cols = None::<()>, "columns of numbers";
     "outputCols": output_cols = None::<()>, "output columns of buckets";
     "splitsArray": splits = None::<()>, "for each column the borders of its buckets, rising; infinities as text";
-    "handleInvalid": handle_invalid = HandleInvalid::default(), "what becomes of NaN: error, skip or keep";
+    "handleInvalid": handle_invalid = HandleInvalid::default(), "reaction to NaN: error, skip or keep";
 });
 
 impl Transformer for Bucketizer {

@@ -10,12 +10,12 @@ use spark_connect::{
     types::{DataType, StructField},
 };
 
-use super::{Numbers, numbers, quantiles};
+use super::{NumberLayout, numbers, quantiles};
 use crate::{
-    Error, Result,
+    DataProblem, Error, Result,
     dataframe::{DataFrame, Schema, column, function},
     ml::{
-        learning::{self, Aggregate, Answers, Element, Elements, Learning, Learnt, doubles},
+        learning::{self, Aggregate, AggregateFit, AggregateResults, ElementExpr, ElementExprs, FitStep, doubles},
         param::stage_params,
         stage::{Estimator, Model, Transformer, plain_data},
         step::{Step, transform_by_steps},
@@ -73,31 +73,31 @@ impl Imputer {
         self
     }
 
-    /// The number that counts as missing, as nulls do.
+    /// Sets the number that counts as missing, as nulls do.
     pub fn missing_value(mut self, missing_value: f64) -> Self {
         self.missing_value = missing_value;
         self
     }
 
-    fn questions(&self) -> Learning {
+    fn questions(&self) -> AggregateFit {
         // A mean shows that there was a NaN. Only then is every number asked whether it is one.
         self.asked(self.strategy != ImputerStrategy::Mean)
     }
 
-    fn asked(&self, passes_nan: bool) -> Learning {
+    fn asked(&self, passes_nan: bool) -> AggregateFit {
         let params = self.clone();
-        let learning = Learning::in_turns(move |answers: Answers| {
+        let learning = AggregateFit::in_rounds(move |answers: AggregateResults| {
             let mut surrogates = Vec::with_capacity(params.input_cols.len());
             for (input, figure) in params.input_cols.iter().zip(&answers.figures) {
                 match doubles(figure)?.first() {
                     Some(surrogate) if !surrogate.is_nan() => surrogates.push(*surrogate),
-                    _ if !passes_nan => return Ok(Learnt::Asks(params.asked(true))),
-                    _ => return Err(Error::data(input, "every number is missing; nothing can stand for them")),
+                    _ if !passes_nan => return Ok(FitStep::Asks(params.asked(true))),
+                    _ => return Err(Error::data(input, DataProblem::NoValues { what: "number" })),
                 }
             }
             let Imputer { input_cols, output_cols, missing_value, .. } = params;
             let missing_value = vec![missing_value];
-            Ok(Learnt::Model(Box::new(ImputerModel { input_cols, output_cols, missing_value, surrogates })))
+            Ok(FitStep::Model(Box::new(ImputerModel { input_cols, output_cols, missing_value, surrogates })))
         });
         // Spark's NaN equals NaN. NaN never enters the statistics.
         let missing = (!self.missing_value.is_nan()).then_some(self.missing_value);
@@ -115,7 +115,7 @@ impl Imputer {
     }
 }
 
-/// The schema with the outputs, each of its input's type.
+/// Returns the schema with the outputs, each of its input's type.
 fn output_schema(inputs: &[String], outputs: &[String], schema: &Schema) -> Result<Schema> {
     if inputs.is_empty() || inputs.len() != outputs.len() {
         let legal = format!("as many as inputCols ({}), at least one", inputs.len());
@@ -123,7 +123,7 @@ fn output_schema(inputs: &[String], outputs: &[String], schema: &Schema) -> Resu
     }
     inputs.iter().zip(outputs).try_fold(schema.clone(), |result, (input, output)| {
         let field = schema.require(input)?;
-        let is_number = matches!(numbers(&field.data_type), Some(Numbers::Whole | Numbers::Real));
+        let is_number = matches!(numbers(&field.data_type), Some(NumberLayout::Whole | NumberLayout::Real));
         if !is_number || field.data_type == DataType::Boolean {
             return Err(Error::schema(input, "numbers, some of them missing", field.data_type.simple_string()));
         }
@@ -156,7 +156,7 @@ impl Estimator for Imputer {
         Some(self.input_cols.clone())
     }
 
-    fn learning(&self, schema: &Schema, _elements: &Elements) -> Result<Option<Learning>> {
+    fn learning(&self, schema: &Schema, _elements: &ElementExprs) -> Result<Option<AggregateFit>> {
         self.transform_schema(schema)?;
         Ok(Some(self.questions()))
     }
@@ -223,7 +223,7 @@ impl Transformer for ImputerModel {
         Some(self.input_cols.clone())
     }
 
-    fn elements(&self, schema: &Schema, known: &Elements) -> Vec<(String, Vec<Element>)> {
+    fn elements(&self, schema: &Schema, known: &ElementExprs) -> Vec<(String, Vec<ElementExpr>)> {
         let columns = self.input_cols.iter().zip(&self.output_cols).zip(&self.surrogates);
         let outputs = columns.filter_map(|((input, output), surrogate)| {
             let data_type = &schema.get(input)?.data_type;
@@ -239,7 +239,7 @@ impl Transformer for ImputerModel {
                 DataType::Double => imputed,
                 other => imputed.cast(other.clone()).cast(DataType::Double),
             };
-            Some((output.clone(), vec![Element::unchecked(number)]))
+            Some((output.clone(), vec![ElementExpr::unchecked(number)]))
         });
         outputs.collect()
     }

@@ -34,12 +34,12 @@ pub struct IndexToString {
 }
 
 impl IndexToString {
-    /// By the names in the input column's metadata.
+    /// Creates a stage by the names in the input column's metadata.
     pub fn new(input_col: impl Into<String>, output_col: impl Into<String>) -> Self {
         Self { input_col: input_col.into(), output_col: output_col.into(), labels: Vec::new() }
     }
 
-    /// By these names, whatever the metadata says.
+    /// Sets these names, whatever the metadata says.
     pub fn labels<L: Into<String>>(mut self, labels: impl IntoIterator<Item = L>) -> Self {
         self.labels = labels.into_iter().map(Into::into).collect();
         self

@@ -11,7 +11,7 @@ use crate::{
     Result,
     dataframe::{DataFrame, Schema},
     ml::{
-        learning::{Elements, Learning},
+        learning::{AggregateFit, ElementExprs},
         param::stage_params,
         stage::{Estimator, Model, Transformer, plain_data},
         step::{Step, transform_by_steps},
@@ -76,7 +76,7 @@ impl Estimator for MaxAbsScaler {
         Some(vec![self.input_col.clone()])
     }
 
-    fn learning(&self, schema: &Schema, elements: &Elements) -> Result<Option<Learning>> {
+    fn learning(&self, schema: &Schema, elements: &ElementExprs) -> Result<Option<AggregateFit>> {
         self.transform_schema(schema)?;
         Ok(self.figures().learning(schema, elements))
     }
@@ -96,7 +96,7 @@ pub struct MaxAbsScalerModel {
 }
 
 impl MaxAbsScalerModel {
-    /// The largest absolute value of every element.
+    /// Returns the largest absolute value of every element.
     pub fn max_abs(&self) -> &[f64] {
         &self.max_abs
     }

@@ -14,7 +14,7 @@ use crate::{
     Error, Result,
     dataframe::{DataFrame, Schema, function},
     ml::{
-        learning::{Elements, Learning},
+        learning::{AggregateFit, ElementExprs},
         param::stage_params,
         stage::{Estimator, Model, Transformer, plain_data},
         step::{Step, transform_by_steps},
@@ -44,13 +44,13 @@ impl MinMaxScaler {
         Self { input_col: input_col.into(), output_col: output_col.into(), min: 0.0, max: 1.0 }
     }
 
-    /// The smallest value afterwards.
+    /// Sets the smallest value afterwards.
     pub fn min(mut self, min: f64) -> Self {
         self.min = min;
         self
     }
 
-    /// The largest value afterwards.
+    /// Sets the largest value afterwards.
     pub fn max(mut self, max: f64) -> Self {
         self.max = max;
         self
@@ -107,7 +107,7 @@ impl Estimator for MinMaxScaler {
         Some(vec![self.input_col.clone()])
     }
 
-    fn learning(&self, schema: &Schema, elements: &Elements) -> Result<Option<Learning>> {
+    fn learning(&self, schema: &Schema, elements: &ElementExprs) -> Result<Option<AggregateFit>> {
         self.transform_schema(schema)?;
         Ok(self.figures().learning(schema, elements))
     }
@@ -131,12 +131,12 @@ pub struct MinMaxScalerModel {
 }
 
 impl MinMaxScalerModel {
-    /// The smallest value of every element.
+    /// Returns the smallest value of every element.
     pub fn original_min(&self) -> &[f64] {
         &self.original_min
     }
 
-    /// The largest value of every element.
+    /// Returns the largest value of every element.
     pub fn original_max(&self) -> &[f64] {
         &self.original_max
     }

@@ -57,7 +57,7 @@ pub enum HandleInvalid {
 
 /// Layout of a column's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::ml) enum Numbers {
+pub(in crate::ml) enum NumberLayout {
     /// One that cannot be NaN.
     Whole,
     /// One.
@@ -69,32 +69,33 @@ pub(in crate::ml) enum Numbers {
 }
 
 /// Returns how a column of this type holds numbers, if it does.
-pub(in crate::ml) fn numbers(data_type: &DataType) -> Option<Numbers> {
+pub(in crate::ml) fn numbers(data_type: &DataType) -> Option<NumberLayout> {
     match data_type {
         DataType::Boolean
         | DataType::Byte
         | DataType::Short
         | DataType::Integer
         | DataType::Long
-        | DataType::Decimal { .. } => Some(Numbers::Whole),
-        DataType::Float | DataType::Double => Some(Numbers::Real),
+        | DataType::Decimal { .. } => Some(NumberLayout::Whole),
+        DataType::Float | DataType::Double => Some(NumberLayout::Real),
         DataType::Array { element_type, .. } => {
-            matches!(numbers(element_type), Some(Numbers::Whole | Numbers::Real)).then_some(Numbers::Array)
+            matches!(numbers(element_type), Some(NumberLayout::Whole | NumberLayout::Real))
+                .then_some(NumberLayout::Array)
         }
-        other => is_vector(other).then_some(Numbers::Vector),
+        other => is_vector(other).then_some(NumberLayout::Vector),
     }
 }
 
-/// A column that holds one number a row; `expected` says in errors what of.
+/// Returns a column that holds one number a row; `expected` says in errors what of.
 pub(in crate::ml) fn number<'a>(schema: &'a Schema, name: &str, expected: &str) -> Result<&'a StructField> {
     let field = schema.require(name)?;
     match numbers(&field.data_type) {
-        Some(Numbers::Whole | Numbers::Real) => Ok(field),
+        Some(NumberLayout::Whole | NumberLayout::Real) => Ok(field),
         _ => Err(Error::schema(name, expected, field.data_type.simple_string())),
     }
 }
 
-/// Every input column has an output column, and there is one.
+/// Returns every input column has an output column, and there is one.
 fn check_pairs(input_cols: &[String], output_cols: &[String]) -> Result<()> {
     if input_cols.is_empty() || input_cols.len() != output_cols.len() {
         let legal = format!("as many as inputCols ({}), at least one", input_cols.len());
@@ -103,10 +104,10 @@ fn check_pairs(input_cols: &[String], output_cols: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// A vector or array column as `array<double>`.
-pub(in crate::ml) fn as_array(column: Column, kind: Numbers) -> Column {
+/// Returns a vector or array column as `array<double>`.
+pub(in crate::ml) fn as_array(column: Column, kind: NumberLayout) -> Column {
     match kind {
-        Numbers::Vector => vector_to_array(column, "float64"),
+        NumberLayout::Vector => vector_to_array(column, "float64"),
         _ => column.cast(DataType::Array { element_type: Box::new(DataType::Double), contains_null: true }),
     }
 }
@@ -119,8 +120,8 @@ fn double_literals(values: impl IntoIterator<Item = f64>) -> Column {
     literal_array(DataType::Double, values.into_iter().map(spark_connect::lit_double))
 }
 
-/// A constant array of texts. Many are one literal, which Spark reads at once where as many literals take its analysis
-/// seconds.
+/// Returns a constant array of texts. Many are one literal, which Spark reads at once where as many literals take its
+/// analysis seconds.
 fn text_literals<'a>(values: impl IntoIterator<Item = &'a str>) -> Column {
     const FEW: usize = 1000;
     let values: Vec<&str> = values.into_iter().collect();
@@ -130,7 +131,7 @@ fn text_literals<'a>(values: impl IntoIterator<Item = &'a str>) -> Column {
     literal_array(DataType::String { collation: "UTF8_BINARY".into() }, values.into_iter().map(text))
 }
 
-/// A failure of the row at hand, with a message put together from columns.
+/// Returns a failure of the row at hand, with a message put together from columns.
 pub(in crate::ml) fn raise(message: impl IntoIterator<Item = Column>) -> Column {
     function("raise_error", [function("concat", message)])
 }

@@ -37,12 +37,12 @@ pub struct Normalizer {
 struct Power(#[serde(with = "number::one")] f64);
 
 impl Normalizer {
-    /// To a Euclidean length of 1.
+    /// Creates a stage that scales to a Euclidean length of 1.
     pub fn new(input_col: impl Into<String>, output_col: impl Into<String>) -> Self {
         Self { input_col: input_col.into(), output_col: output_col.into(), p: Power(2.0) }
     }
 
-    /// Which norm: at least 1, infinity included.
+    /// Sets the norm: at least 1, infinity included.
     pub fn p(mut self, p: f64) -> Self {
         self.p = Power(p);
         self

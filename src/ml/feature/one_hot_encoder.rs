@@ -9,11 +9,11 @@ use spark_connect::{
 
 use super::{HandleInvalid, check_pairs, number, raise, text};
 use crate::{
-    Error, Result,
+    DataProblem, Error, Result,
     dataframe::{Schema, column, function, sparse_vector, with_metadata},
     ml::{
         attribute::{Attribute, AttributeGroup, AttributeKind},
-        learning::{Aggregate, Answers, Learning, doubles},
+        learning::{Aggregate, AggregateFit, AggregateResults, doubles},
         param::stage_params,
         stage::{Estimator, Model, Transformer, learn_by_questions, plain_data},
         step::{Step, transform_by_steps},
@@ -29,8 +29,7 @@ use crate::{
 /// | `handleInvalid` | `error` | reaction to an index not seen when fitting; `keep` gives all of them one more element |
 ///
 /// The number of classes is in the metadata that a StringIndexer wrote, or else one more than the largest index, found
-/// for
-/// of all columns in one pass; there may be 1,048,576. A null stays null. There is no `skip`.
+/// for of all columns in one pass; there may be 1,048,576. A null stays null. There is no `skip`.
 #[derive(Debug, Clone)]
 pub struct OneHotEncoder {
     input_cols: Vec<String>,
@@ -66,11 +65,11 @@ impl OneHotEncoder {
     }
 
     /// Asks for the largest index where metadata does not tell how many classes there are.
-    fn questions(&self, schema: &Schema) -> Result<Learning> {
+    fn questions(&self, schema: &Schema) -> Result<AggregateFit> {
         let known = self.input_cols.iter().map(|input| Ok(class_names(schema.require(input)?)?.map(|n| n.len())));
         let known = known.collect::<Result<Vec<_>>>()?;
         let (params, told) = (self.clone(), known.clone());
-        let mut learning = Learning::new(move |answers: Answers| {
+        let mut learning = AggregateFit::new(move |answers: AggregateResults| {
             let mut asked = answers.figures.chunks(3);
             let mut category_sizes = Vec::with_capacity(told.len());
             for (input, size) in params.input_cols.iter().zip(told) {
@@ -104,26 +103,22 @@ const LONG: usize = 64;
 /// Classes of a column at most: each has a name in the output's metadata and an element in every row.
 const MOST: usize = 1 << 20;
 
-/// One more than the largest index.
+/// Returns one more than the largest index.
 fn size_from(input: &str, figures: &[f64]) -> Result<usize> {
     match figures {
-        [_, odd, rows] if *rows > 0.0 && *odd > 0.0 => Err(Error::data(
-            input,
-            format!("{odd} of {rows} are negative, NaN or no whole numbers, so no class indices"),
-        )),
+        [_, odd, rows] if *rows > 0.0 && *odd > 0.0 => {
+            let found = format!("negative numbers, NaN or fractions in {odd} of {rows} rows");
+            Err(Error::values(input, "class indices, integers from 0", found))
+        }
         [max, _, rows] if *rows > 0.0 && *max < MOST as f64 => Ok(*max as usize + 1),
         [max, _, rows] if *rows > 0.0 => {
-            let reason = format!(
-                "{max} is no class index that can be encoded, which is below {MOST}; a StringIndexer \
-                makes small ones"
-            );
-            Err(Error::data(input, reason))
+            Err(Error::values(input, format!("class indices below {MOST}, as a StringIndexer makes them"), max))
         }
-        _ => Err(Error::data(input, "there is no row to learn from, or only nulls")),
+        _ => Err(Error::data(input, DataProblem::NoValues { what: "class index" })),
     }
 }
 
-/// The names of a column's classes, by its metadata; numbers where only their count is known.
+/// Returns the names of a column's classes, by its metadata; numbers where only their count is known.
 fn class_names(field: &StructField) -> Result<Option<Vec<String>>> {
     let numbered = |count: usize| (0..count).map(|i| i.to_string()).collect::<Vec<_>>();
     let Some(attribute) = Attribute::from_metadata(&field.metadata) else { return Ok(None) };
@@ -161,7 +156,7 @@ stage_params!(OneHotEncoder, |stage| check_handling(stage.handle_invalid), {
     "inputCols": input_cols = None::<()>, "columns of class indices";
     "outputCols": output_cols = None::<()>, "output columns of vectors";
     "dropLast": drop_last = true, "whether the last class gets zeros only";
-    "handleInvalid": handle_invalid = HandleInvalid::default(), "what becomes of an index not seen when fitting: error or keep";
+    "handleInvalid": handle_invalid = HandleInvalid::default(), "reaction to an index not seen when fitting: error or keep";
 });
 
 impl Estimator for OneHotEncoder {
@@ -211,7 +206,7 @@ impl OneHotEncoderModel {
         self.handle_invalid == HandleInvalid::Keep
     }
 
-    /// The elements' names. What is kept is the class after the last, and goes when the last is dropped.
+    /// Returns the elements' names. What is kept is the class after the last, and goes when the last is dropped.
     fn names(&self, field: &StructField, size: usize) -> Result<Vec<String>> {
         let mut names = class_names(field)?.unwrap_or_else(|| (0..size).map(|i| i.to_string()).collect());
         if names.len() != size {
@@ -228,7 +223,7 @@ impl OneHotEncoderModel {
         Ok(names)
     }
 
-    /// The vector of a class: without its zeros where it is long, unless `dense`.
+    /// Returns the vector of a class: without its zeros where it is long, unless `dense`.
     fn encoded(&self, schema: &Schema, input: &str, size: usize, length: usize, dense: bool) -> Column {
         let value = column(input).cast(DataType::Double);
         let place = value.clone().cast(DataType::Integer);
@@ -291,8 +286,7 @@ impl Transformer for OneHotEncoderModel {
         columns.into_iter().try_fold(schema.clone(), |result, ((input, output), size)| {
             let names = self.names(schema.require(input)?, *size)?;
             if names.is_empty() {
-                let reason = "it has one class only, and dropLast leaves nothing of it";
-                return Err(Error::data(input, reason));
+                return Err(Error::data(input, DataProblem::OneClass { class: None }));
             }
             let binary =
                 |name| Attribute { name: Some(name), index: None, kind: AttributeKind::Binary { values: None } };
@@ -340,11 +334,18 @@ mod tests {
     #[test]
     fn the_number_of_classes_comes_from_the_largest_index() {
         assert_eq!(size_from("x", &[4.0, 0.0, 9.0]).unwrap(), 5);
-        let refused = |figures: &[f64]| size_from("x", figures).unwrap_err().to_string();
-        assert!(refused(&[4.0, 2.0, 9.0]).contains("2 of 9"));
-        assert!(refused(&[f64::NAN, 0.0, 0.0]).contains("no row") && refused(&[]).contains("no row"));
+        let refused = |figures: &[f64]| match size_from("x", figures).unwrap_err() {
+            Error::Data { problem, .. } => problem,
+            other => panic!("{other}"),
+        };
+        let fractions = refused(&[4.0, 2.0, 9.0]);
+        assert!(matches!(&fractions, DataProblem::Values { found, .. } if found.contains("2 of 9")), "{fractions}");
+        for none in [&[f64::NAN, 0.0, 0.0][..], &[]] {
+            assert_eq!(refused(none), DataProblem::NoValues { what: "class index" });
+        }
         for index in [1e300, 2e9] {
-            assert!(refused(&[index, 0.0, 1.0]).contains("below 1048576"));
+            let large = refused(&[index, 0.0, 1.0]);
+            assert!(matches!(&large, DataProblem::Values { found, .. } if *found == index.to_string()), "{large}");
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     Error, Result,
     dataframe::{Schema, column, function},
     ml::{
-        learning::{Answers, Learning, doubles},
+        learning::{AggregateFit, AggregateResults, doubles},
         param::stage_params,
         stage::{Estimator, learn_by_questions},
     },
@@ -65,16 +65,16 @@ impl QuantileDiscretizer {
         self
     }
 
-    fn questions(&self, _: &Schema) -> Result<Learning> {
+    fn questions(&self, _: &Schema) -> Result<AggregateFit> {
         let params = self.clone();
-        let learning = Learning::new(move |answers: Answers| {
+        let learning = AggregateFit::new(move |answers: AggregateResults| {
             let mut columns = Vec::new();
             let names = params.input_cols.into_iter().zip(params.output_cols);
             for ((input, output), figure) in names.zip(&answers.figures) {
                 let splits = borders(doubles(figure)?);
                 if splits.len() < 3 {
-                    let reason = "its numbers do not differ enough for two buckets, or there are none";
-                    return Err(Error::data(&input, reason));
+                    let found = "numbers of a single bucket, or none";
+                    return Err(Error::values(&input, "numbers that differ enough for two buckets", found));
                 }
                 columns.push((input, output, splits));
             }
@@ -113,7 +113,7 @@ stage_params!(QuantileDiscretizer, QuantileDiscretizer::check_buckets, {
     "inputCols": input_cols = None::<()>, "columns of numbers";
     "outputCols": output_cols = None::<()>, "output columns of buckets";
     "numBuckets": num_buckets = 2, "how many buckets";
-    "handleInvalid": handle_invalid = HandleInvalid::default(), "what becomes of NaN: error, skip or keep";
+    "handleInvalid": handle_invalid = HandleInvalid::default(), "reaction to NaN: error, skip or keep";
 });
 
 impl Estimator for QuantileDiscretizer {

@@ -13,7 +13,7 @@ use crate::{
     Error, Result,
     dataframe::{DataFrame, Schema},
     ml::{
-        learning::{Elements, Learning},
+        learning::{AggregateFit, ElementExprs},
         param::stage_params,
         stage::{Estimator, Model, Transformer, plain_data},
         step::{Step, transform_by_steps},
@@ -56,13 +56,13 @@ impl RobustScaler {
         }
     }
 
-    /// The lower quantile, between 0 and `upper`.
+    /// Sets the lower quantile, between 0 and `upper`.
     pub fn lower(mut self, lower: f64) -> Self {
         self.lower = lower;
         self
     }
 
-    /// The upper quantile, between `lower` and 1.
+    /// Sets the upper quantile, between `lower` and 1.
     pub fn upper(mut self, upper: f64) -> Self {
         self.upper = upper;
         self
@@ -135,7 +135,7 @@ impl Estimator for RobustScaler {
         Some(vec![self.input_col.clone()])
     }
 
-    fn learning(&self, schema: &Schema, elements: &Elements) -> Result<Option<Learning>> {
+    fn learning(&self, schema: &Schema, elements: &ElementExprs) -> Result<Option<AggregateFit>> {
         self.transform_schema(schema)?;
         Ok(self.figures().learning(schema, elements))
     }
@@ -159,12 +159,12 @@ pub struct RobustScalerModel {
 }
 
 impl RobustScalerModel {
-    /// The median of every element.
+    /// Returns the median of every element.
     pub fn median(&self) -> &[f64] {
         &self.median
     }
 
-    /// The distance of the two quantiles, for every element.
+    /// Returns the distance of the two quantiles, for every element.
     pub fn range(&self) -> &[f64] {
         &self.range
     }

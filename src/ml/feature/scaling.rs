@@ -10,20 +10,20 @@ use spark_connect::{
     types::{DataType, StructField},
 };
 
-use super::{Numbers, as_array, numbers, raise, text};
+use super::{NumberLayout, as_array, numbers, raise, text};
 use crate::{
-    Error, Result,
+    DataProblem, Error, Result,
     dataframe::{DataFrame, Schema, column, function, with_metadata},
     ml::{
         attribute::AttributeGroup,
-        learning::{Aggregate, Answers, Element, Elements, Learning, Learnt, doubles},
+        learning::{Aggregate, AggregateFit, AggregateResults, ElementExpr, ElementExprs, FitStep, doubles},
         stage::Model,
         step::Step,
     },
 };
 
 /// Builds the model of a scaler from the statistics of all elements.
-type Learn = Box<dyn FnOnce(Vec<Vec<f64>>) -> Result<Box<dyn Model>> + Send>;
+type BuildModel = Box<dyn FnOnce(Vec<Vec<f64>>) -> Result<Box<dyn Model>> + Send>;
 
 /// A scaler that learns some figures of every element of a vector.
 pub(super) struct ElementFigures {
@@ -35,7 +35,7 @@ pub(super) struct ElementFigures {
     pub(super) shortcut: Option<Shortcut>,
     /// True if NaN is ignored, false if it is refused.
     pub(super) passes_nan: bool,
-    pub(super) learn: Learn,
+    pub(super) learn: BuildModel,
 }
 
 /// Aggregates that cost the cluster less, and what they say.
@@ -61,7 +61,7 @@ fn not_nan(value: Column) -> Column {
 }
 
 impl ElementFigures {
-    /// The counts of values and of numbers, then the figures.
+    /// Returns the counts of values and of numbers, then the figures.
     fn asked(&self) -> Vec<Aggregate> {
         let counts: [Aggregate; 2] = [Box::new(functions::count), Box::new(|v| functions::count(not_nan(v)))];
         let figures = (self.aggregates)(self.settings.0, self.settings.1);
@@ -79,7 +79,7 @@ impl ElementFigures {
     ///
     /// One count over all elements finds missing ones. Elements that it and the statistics leave in doubt are queried
     /// again, with separate counts.
-    pub(super) fn learning(self, schema: &Schema, elements: &Elements) -> Option<Learning> {
+    pub(super) fn learning(self, schema: &Schema, elements: &ElementExprs) -> Option<AggregateFit> {
         let elements = elements.of(&self.input_col, schema)?;
         let asked_of_each = self.quick().len();
         let telling = elements.iter().map(|element| match self.passes_nan {
@@ -91,7 +91,7 @@ impl ElementFigures {
             telling.map(|element| (element, self.of_numbers(self.quick()).collect::<Vec<_>>())).collect();
         let numbers = elements.iter().map(|element| element.value.clone().cast(DataType::Double));
         let whole = numbers.reduce(Column::add)?;
-        let learning = Learning::in_turns(move |answers: Answers| {
+        let learning = AggregateFit::in_rounds(move |answers: AggregateResults| {
             let count = |i: usize| Ok::<_, Error>(doubles(&answers.figures[i])?.first().copied().unwrap_or_default());
             let (rows, complete) = (count(0)?, count(1)?);
             let mut found = Vec::new();
@@ -101,9 +101,9 @@ impl ElementFigures {
                 found.push(if sound { self.conclude(rows, answer) } else { None });
             }
             if found.iter().all(Option::is_some) {
-                return (self.learn)(found.into_iter().flatten().collect()).map(Learnt::Model);
+                return (self.learn)(found.into_iter().flatten().collect()).map(FitStep::Model);
             }
-            Ok(Learnt::Asks(self.closer(elements, found)))
+            Ok(FitStep::Asks(self.closer(elements, found)))
         });
         let learning = learning.figures(lit(1), [Box::new(functions::count) as Aggregate]);
         let learning = learning.figures(whole, [Box::new(functions::count) as Aggregate]);
@@ -125,11 +125,11 @@ impl ElementFigures {
     }
 
     /// Asks for the elements whose figures are not known yet.
-    fn closer(self, elements: Vec<Element>, known: Vec<Option<Vec<f64>>>) -> Learning {
+    fn closer(self, elements: Vec<ElementExpr>, known: Vec<Option<Vec<f64>>>) -> AggregateFit {
         let asked_of_each = self.asked().len();
         let unknown = elements.into_iter().zip(&known).filter(|(_, known)| known.is_none());
         let questions: Vec<_> = unknown.map(|(element, _)| (element.checked, self.asked())).collect();
-        let learning = Learning::new(move |answers: Answers| {
+        let learning = AggregateFit::new(move |answers: AggregateResults| {
             let rows = doubles(&answers.figures[0])?.first().copied().unwrap_or_default();
             let mut answers = answers.figures[1..].chunks(asked_of_each);
             let mut found = Vec::new();
@@ -183,54 +183,51 @@ impl Findings {
 }
 
 fn check(input_col: &str, passes_nan: bool, found: &[Findings]) -> Result<()> {
-    let refuse = |reason: String| Err(Error::data(input_col, reason));
+    let refuse = |expected: &str, found: String| Err(Error::values(input_col, expected, found));
     let Some(rows) = found.first().map(|element| element.rows).filter(|rows| *rows > 0.0) else {
-        return refuse("there is no vector to learn from: no row, or only nulls".into());
+        return Err(Error::data(input_col, DataProblem::NoValues { what: "vector" }));
     };
     for Findings { place, rows: present, values, numbers, figures } in found {
         if *present != rows {
-            return refuse(format!(
-                "vectors differ in length: {rows} rows have element 0, {present} have element {place}"
-            ));
+            let found = format!("element 0 in {rows} rows and element {place} in {present}");
+            return refuse("vectors of one length", found);
         }
         if values != present {
-            return refuse(format!("element {place} is null in {} rows; leave them out first", present - values));
+            return refuse("numbers", format!("element {place} null in {} rows", present - values));
         }
         if passes_nan && *numbers == 0.0 {
-            return refuse(format!("element {place} is NaN in every row; there is nothing to learn from"));
+            return refuse("numbers", format!("element {place} NaN in every row"));
         }
         if !passes_nan && (numbers != values || figures.iter().any(|figure| !figure.is_finite())) {
             let nan = values - numbers;
-            return refuse(format!(
-                "element {place} is NaN or infinite in some rows (NaN in {nan}); leave them out first"
-            ));
+            return refuse("finite numbers", format!("element {place} NaN or infinite in some rows (NaN in {nan})"));
         }
     }
     Ok(())
 }
 
 /// Returns how a column gives a vector.
-pub(super) fn vector_input(name: &str, schema: &Schema) -> Result<Numbers> {
+pub(super) fn vector_input(name: &str, schema: &Schema) -> Result<NumberLayout> {
     let field = schema.require(name)?;
     match numbers(&field.data_type) {
-        Some(kind @ (Numbers::Vector | Numbers::Array)) => Ok(kind),
+        Some(kind @ (NumberLayout::Vector | NumberLayout::Array)) => Ok(kind),
         _ => Err(Error::schema(name, "a vector (a VectorAssembler makes one)", field.data_type.simple_string())),
     }
 }
 
-/// A column of vectors of a size, if it is known, beside those of a schema.
+/// Returns a column of vectors of a size, if it is known, beside those of a schema.
 pub(super) fn vector_field(schema: &Schema, name: &str, size: Option<usize>) -> StructField {
     let metadata = size.map(|size| AttributeGroup::Size(size).to_metadata()).unwrap_or_default();
     let metadata = metadata.into_iter().collect();
     StructField { name: name.to_owned(), data_type: schema.vector_type(), nullable: true, metadata }
 }
 
-/// The number of elements that a column's metadata tells of.
+/// Returns the number of elements that a column's metadata tells of.
 pub(super) fn size_of(name: &str, schema: &Schema) -> Result<Option<usize>> {
     Ok(AttributeGroup::from_metadata(&schema.require(name)?.metadata).map(|group| group.size()))
 }
 
-/// The schema with the output of an estimator of vectors.
+/// Returns the schema with the output of an estimator of vectors.
 pub(super) fn estimator_schema(input: &str, output: &str, schema: &Schema) -> Result<Schema> {
     vector_input(input, schema)?;
     schema.with(vector_field(schema, output, size_of(input, schema)?))
@@ -245,7 +242,7 @@ pub(super) struct Fitted<'a> {
 }
 
 impl Fitted<'_> {
-    /// The schema with the output column; refuses vectors that are known to be of another length.
+    /// Returns the schema with the output column; refuses vectors that are known to be of another length.
     pub(super) fn schema(&self, schema: &Schema) -> Result<Schema> {
         vector_input(self.input_col, schema)?;
         if let Some(size) = size_of(self.input_col, schema)?
@@ -291,12 +288,12 @@ pub(super) fn shifted_and_scaled(values: Column, shift: Option<&[f64]>, scale: O
     })
 }
 
-/// One over each, and 0 where it is 0.
+/// Returns one over each, and 0 where it is 0.
 pub(super) fn reciprocals(of: &[f64]) -> Vec<f64> {
     of.iter().map(|x| if *x == 0.0 { 0.0 } else { 1.0 / x }).collect()
 }
 
-/// The i-th figure of every element.
+/// Returns the i-th figure of every element.
 pub(super) fn figure(found: &[Vec<f64>], i: usize) -> Vec<f64> {
     found.iter().map(|figures| figures.get(i).copied().unwrap_or(f64::NAN)).collect()
 }
@@ -309,12 +306,20 @@ mod tests {
     fn figures_that_cannot_be_used_are_refused_with_their_element() {
         let element =
             |place, rows, values, numbers, figure| Findings { place, rows, values, numbers, figures: vec![figure] };
-        let refused = |found: &[Findings]| check("raw", false, found).unwrap_err().to_string();
-        assert!(refused(&[]).contains("no row"));
-        assert!(refused(&[element(0, 0.0, 0.0, 0.0, f64::NAN)]).contains("no row"));
+        let problem = |found: &[Findings]| match check("raw", false, found).unwrap_err() {
+            Error::Data { problem, .. } => problem,
+            other => panic!("{other}"),
+        };
+        let refused = |elements: &[Findings]| match problem(elements) {
+            DataProblem::Values { found, .. } => found,
+            other => panic!("{other}"),
+        };
+        for none in [&[][..], &[element(0, 0.0, 0.0, 0.0, f64::NAN)]] {
+            assert_eq!(problem(none), DataProblem::NoValues { what: "vector" });
+        }
         let shorter = [element(0, 5.0, 5.0, 5.0, 0.0), element(1, 4.0, 4.0, 4.0, 0.0)];
-        assert!(refused(&shorter).contains("differ in length"));
-        assert!(refused(&[element(0, 5.0, 3.0, 3.0, 0.0)]).contains("element 0 is null in 2 rows"));
+        assert_eq!(refused(&shorter), "element 0 in 5 rows and element 1 in 4");
+        assert!(refused(&[element(0, 5.0, 3.0, 3.0, 0.0)]).contains("element 0 null in 2 rows"));
         assert!(refused(&[element(0, 5.0, 5.0, 4.0, 0.0)]).contains("NaN in 1"));
         assert!(refused(&[element(0, 5.0, 5.0, 5.0, f64::INFINITY)]).contains("NaN or infinite"));
         assert!(check("raw", true, &[element(0, 5.0, 5.0, 4.0, 0.0)]).is_ok());

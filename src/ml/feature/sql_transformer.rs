@@ -31,7 +31,7 @@ impl SqlTransformer {
         Self { statement: statement.into() }
     }
 
-    /// The statement.
+    /// Returns the statement.
     pub fn statement(&self) -> &str {
         &self.statement
     }
@@ -67,7 +67,7 @@ impl Transformer for SqlTransformer {
         Ok(schema.clone())
     }
 
-    fn foresees(&self) -> bool {
+    fn has_known_schema(&self) -> bool {
         false
     }
 

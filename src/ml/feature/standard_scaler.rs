@@ -11,7 +11,7 @@ use crate::{
     Result,
     dataframe::{DataFrame, Schema, function},
     ml::{
-        learning::{Elements, Learning},
+        learning::{AggregateFit, ElementExprs},
         param::stage_params,
         stage::{Estimator, Model, Transformer, plain_data},
         step::{Step, transform_by_steps},
@@ -19,8 +19,7 @@ use crate::{
     number,
 };
 
-/// Learns mean and standard deviation of every element of a vector
-/// (`org.apache.spark.ml.feature.StandardScaler`).
+/// Learns mean and standard deviation of every element of a vector (`org.apache.spark.ml.feature.StandardScaler`).
 ///
 /// | param | default | purpose |
 /// |---|---|---|
@@ -113,7 +112,7 @@ impl Estimator for StandardScaler {
         Some(vec![self.input_col.clone()])
     }
 
-    fn learning(&self, schema: &Schema, elements: &Elements) -> Result<Option<Learning>> {
+    fn learning(&self, schema: &Schema, elements: &ElementExprs) -> Result<Option<AggregateFit>> {
         self.transform_schema(schema)?;
         Ok(self.figures().learning(schema, elements))
     }
@@ -137,12 +136,12 @@ pub struct StandardScalerModel {
 }
 
 impl StandardScalerModel {
-    /// The mean of every element.
+    /// Returns the mean of every element.
     pub fn mean(&self) -> &[f64] {
         &self.mean
     }
 
-    /// The sample standard deviation of every element.
+    /// Returns the sample standard deviation of every element.
     pub fn std(&self) -> &[f64] {
         &self.std
     }

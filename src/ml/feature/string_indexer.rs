@@ -7,13 +7,13 @@ use spark_connect::{
     types::{DataType, StructField},
 };
 
-use super::{HandleInvalid, Numbers, check_pairs, numbers, raise, text, text_literals};
+use super::{HandleInvalid, NumberLayout, check_pairs, numbers, raise, text, text_literals};
 use crate::{
     Error, Result,
     dataframe::{Schema, column, function, with_metadata},
     ml::{
         attribute::Attribute,
-        learning::{Answers, Learning, no_text},
+        learning::{AggregateFit, AggregateResults, no_text},
         param::stage_params,
         stage::{Estimator, Model, Transformer, learn_by_questions, plain_data},
         step::{Step, transform_by_steps},
@@ -72,7 +72,7 @@ impl StringIndexer {
         }
     }
 
-    /// Which class gets which index.
+    /// Sets the order of the classes' indices.
     pub fn string_order_type(mut self, order: StringOrderType) -> Self {
         self.string_order_type = order;
         self
@@ -90,16 +90,16 @@ impl StringIndexer {
     }
 
     /// Asks for the classes of every input column with their counts.
-    fn questions(&self, schema: &Schema) -> Result<Learning> {
+    fn questions(&self, schema: &Schema) -> Result<AggregateFit> {
         let params = self.clone();
-        let mut learning = Learning::new(move |answers: Answers| {
+        let mut learning = AggregateFit::new(move |answers: AggregateResults| {
             let StringIndexer { input_cols, output_cols, string_order_type, handle_invalid } = params;
             let labels = answers.classes.into_iter().map(|classes| in_order(classes, string_order_type)).collect();
             Ok(Box::new(StringIndexerModel { input_cols, output_cols, labels, handle_invalid }))
         });
         for input in &self.input_cols {
             let value = as_text(input);
-            let real = numbers(&schema.require(input)?.data_type) == Some(Numbers::Real);
+            let real = numbers(&schema.require(input)?.data_type) == Some(NumberLayout::Real);
             learning = learning.classes(match real {
                 true => function("if", [column(input).is_nan(), no_text(), value]),
                 false => value,
@@ -109,7 +109,7 @@ impl StringIndexer {
     }
 }
 
-/// The classes in the order of their indices. Texts compare by their UTF-8 bytes, in Rust as in Spark's SQL.
+/// Returns the classes in the order of their indices. Texts compare by their UTF-8 bytes, in Rust as in Spark's SQL.
 fn in_order(mut classes: Vec<(String, i64)>, order: StringOrderType) -> Vec<String> {
     classes.sort_by(|(a, a_count), (b, b_count)| match order {
         StringOrderType::FrequencyDesc => b_count.cmp(a_count).then_with(|| a.cmp(b)),
@@ -122,7 +122,7 @@ fn in_order(mut classes: Vec<(String, i64)>, order: StringOrderType) -> Vec<Stri
 
 fn check_input(field: &StructField) -> Result<()> {
     let is_text = matches!(field.data_type, DataType::String { .. } | DataType::Char { .. } | DataType::Varchar { .. });
-    if is_text || matches!(numbers(&field.data_type), Some(Numbers::Whole | Numbers::Real)) {
+    if is_text || matches!(numbers(&field.data_type), Some(NumberLayout::Whole | NumberLayout::Real)) {
         return Ok(());
     }
     Err(Error::schema(&field.name, "text or numbers, to be indexed", field.data_type.simple_string()))
@@ -140,7 +140,7 @@ stage_params!(StringIndexer, |_| Ok(()), {
     "inputCols": input_cols = None::<()>, "columns of text or numbers";
     "outputCols": output_cols = None::<()>, "output columns of class indices";
     "stringOrderType": string_order_type = StringOrderType::default(), "which class gets index 0: frequencyDesc, frequencyAsc, alphabetDesc or alphabetAsc";
-    "handleInvalid": handle_invalid = HandleInvalid::default(), "what becomes of nulls and unknown classes: error, skip or keep";
+    "handleInvalid": handle_invalid = HandleInvalid::default(), "reaction to nulls and unknown classes: error, skip or keep";
 });
 
 impl Estimator for StringIndexer {
@@ -181,7 +181,7 @@ pub struct StringIndexerModel {
 const UNKNOWN: &str = "__unknown";
 
 impl StringIndexerModel {
-    /// A model of one column from classes known beforehand, in order of the index.
+    /// Creates a model of one column from classes known beforehand, in order of the index.
     pub fn from_labels<L: Into<String>>(
         input_col: impl Into<String>,
         output_col: impl Into<String>,
@@ -201,12 +201,12 @@ impl StringIndexerModel {
         self
     }
 
-    /// The classes of each input column, in order of the index.
+    /// Returns the classes of each input column, in order of the index.
     pub fn labels(&self) -> &[Vec<String>] {
         &self.labels
     }
 
-    /// The columns at work in a frame of this schema: input, output, classes.
+    /// Returns the columns at work in a frame of this schema: input, output, classes.
     fn present<'a>(&'a self, schema: &'a Schema) -> impl Iterator<Item = (&'a String, &'a String, &'a Vec<String>)> {
         let columns = self.input_cols.iter().zip(&self.output_cols).zip(&self.labels);
         columns
@@ -220,7 +220,7 @@ impl StringIndexerModel {
     }
 }
 
-/// The index of the row's class: from 0, null for null, and -1 for a class that is not among the labels.
+/// Returns the index of the row's class: from 0, null for null, and -1 for a class that is not among the labels.
 ///
 /// Few labels are searched one by one. Many are spread over buckets by their CRC-32, which Spark computes alike, so
 /// that a row is compared with a handful of them.

@@ -12,16 +12,16 @@ use spark_connect::{
     types::{DataType, StructField},
 };
 
-use super::{HandleInvalid, Numbers, as_array, numbers, raise, text, text_literals};
+use super::{HandleInvalid, NumberLayout, as_array, numbers, raise, text, text_literals};
 use crate::{
-    Error, Result,
+    DataProblem, Error, Result,
     dataframe::{
         DataFrame, NestedFields, Schema, WIDE, column, function, indices, sparse_vector, vector_parts, with_metadata,
     },
     ml::{
         attribute::{Attribute, AttributeGroup, AttributeKind},
-        learning::{Element, Elements},
-        local::Rows,
+        learning::{ElementExpr, ElementExprs},
+        local::LocalBatch,
         param::stage_params,
         stage::{Transformer, plain_data},
         step::{self, Step},
@@ -47,18 +47,18 @@ pub struct VectorAssembler {
 }
 
 /// An input column, and what is known of its numbers.
-struct Input<'a> {
+struct AssembledInput<'a> {
     name: &'a str,
-    kind: Numbers,
+    kind: NumberLayout,
     /// `None` while the length of a vector is unknown.
     attributes: Option<Vec<Attribute>>,
 }
 
-impl Input<'_> {
+impl AssembledInput<'_> {
     /// Returns whether a vector counts as sparse: it is very wide, or all its values are 0 or 1.
     fn is_sparse(&self) -> bool {
         let binary = |attribute: &Attribute| matches!(attribute.kind, AttributeKind::Binary { .. });
-        self.kind == Numbers::Vector
+        self.kind == NumberLayout::Vector
             && self
                 .attributes
                 .as_ref()
@@ -94,7 +94,7 @@ impl VectorAssembler {
         self
     }
 
-    fn inputs<'a>(&'a self, schema: &Schema) -> Result<Vec<Input<'a>>> {
+    fn inputs<'a>(&'a self, schema: &Schema) -> Result<Vec<AssembledInput<'a>>> {
         if self.input_cols.is_empty() {
             return Err(Error::param("inputCols", "no column", "at least one column"));
         }
@@ -103,12 +103,12 @@ impl VectorAssembler {
             let expected = "numbers, booleans, a vector or an array of numbers";
             let kind = numbers(&field.data_type)
                 .ok_or_else(|| Error::schema(name, expected, field.data_type.simple_string()))?;
-            Ok(Input { name, kind, attributes: attributes(name, field, kind) })
+            Ok(AssembledInput { name, kind, attributes: attributes(name, field, kind) })
         };
         self.input_cols.iter().map(input).collect()
     }
 
-    /// The vectors whose length is unknown, if there are any.
+    /// Returns the vectors whose length is unknown, if there are any.
     fn unmeasured(&self, schema: &Schema) -> Result<Option<Unmeasured<'_>>> {
         let inputs = self.inputs(schema)?;
         let unknown: Vec<_> = inputs.iter().filter(|input| input.attributes.is_none()).collect();
@@ -123,7 +123,7 @@ impl VectorAssembler {
         Ok(Some((names, present, sizes.collect())))
     }
 
-    /// The schema with the lengths of all vectors: asks for the first row where one is unknown.
+    /// Returns the schema with the lengths of all vectors: asks for the first row where one is unknown.
     async fn measured(&self, frame: &DataFrame, schema: Schema) -> Result<Schema> {
         let Some((names, present, sizes)) = self.unmeasured(&schema)? else { return Ok(schema) };
         let row = frame.filter(present).select(sizes).first().await?;
@@ -134,7 +134,7 @@ impl VectorAssembler {
     }
 
     /// As [`measured`](Self::measured), of local rows. Without a row nothing needs to be known.
-    fn measured_here(&self, rows: &Rows) -> Result<Schema> {
+    fn measured_here(&self, rows: &LocalBatch) -> Result<Schema> {
         let schema = rows.schema().clone();
         let Some((names, present, sizes)) = self.unmeasured(&schema)? else { return Ok(schema) };
         Ok(match rows.first_whole(&present, &sizes)? {
@@ -143,8 +143,8 @@ impl VectorAssembler {
         })
     }
 
-    /// The array of all numbers of a row; rows that must go are gone.
-    fn values(&self, inputs: &[Input<'_>]) -> Column {
+    /// Returns the array of all numbers of a row; rows that must go are gone.
+    fn values(&self, inputs: &[AssembledInput<'_>]) -> Column {
         let mut parts = Vec::new();
         let mut rest = inputs;
         while let Some(first) = rest.first() {
@@ -162,7 +162,7 @@ impl VectorAssembler {
 
     /// Neighbouring columns of single numbers. They are checked within one array, so that each is computed once and
     /// no generated code grows with their number.
-    fn scalars(&self, inputs: &[Input<'_>]) -> Column {
+    fn scalars(&self, inputs: &[AssembledInput<'_>]) -> Column {
         let values = doubles(inputs);
         match self.handle_invalid {
             HandleInvalid::Skip => values,
@@ -180,12 +180,12 @@ impl VectorAssembler {
         }
     }
 
-    fn elements(&self, input: &Input<'_>) -> Column {
+    fn elements(&self, input: &AssembledInput<'_>) -> Column {
         self.present(input, as_array(column(input.name), input.kind))
     }
 
-    /// The values of a vector or an array, or what stands for them where there is none.
-    fn present(&self, input: &Input<'_>, values: Column) -> Column {
+    /// Returns the values of a vector or an array, or what stands for them where there is none.
+    fn present(&self, input: &AssembledInput<'_>, values: Column) -> Column {
         let length = input.attributes.as_ref().map_or(0, Vec::len) as i64;
         match self.handle_invalid {
             HandleInvalid::Skip => values,
@@ -202,8 +202,8 @@ impl VectorAssembler {
         }
     }
 
-    /// The vector of a row, put together from the values of sparse vectors without their zeros.
-    fn sparse(&self, inputs: &[Input<'_>]) -> Column {
+    /// Returns the vector of a row, put together from the values of sparse vectors without their zeros.
+    fn sparse(&self, inputs: &[AssembledInput<'_>]) -> Column {
         let (mut places, mut values, mut begin) = (Vec::new(), Vec::new(), 0);
         let mut rest = inputs;
         while let Some(first) = rest.first() {
@@ -229,8 +229,7 @@ impl VectorAssembler {
     }
 
     /// Returns the steps for rows of this schema, vectors of unknown lengths among them; into a dense vector if
-    /// requested, else into
-    /// a sparse one where inputs are.
+    /// requested, else into a sparse one where inputs are.
     fn assembled(&self, schema: &Schema, dense: bool) -> Result<Vec<Step>> {
         let inputs = self.inputs(schema)?;
         let mut steps = Vec::new();
@@ -238,14 +237,17 @@ impl VectorAssembler {
             for vector in inputs.iter().filter(|input| !is_scalar(input)) {
                 steps.push(Step::Filter(column(vector.name).is_not_null()));
             }
-            let scalars: Vec<_> =
-                inputs.iter().filter(|input| is_scalar(input)).map(|i| Input { attributes: None, ..*i }).collect();
+            let scalars: Vec<_> = inputs
+                .iter()
+                .filter(|input| is_scalar(input))
+                .map(|i| AssembledInput { attributes: None, ..*i })
+                .collect();
             if !scalars.is_empty() {
                 let bad = functions::exists(doubles(&scalars), |x| x[0].clone().is_null().or(x[0].clone().is_nan()));
                 steps.push(Step::Filter(!bad));
             }
         }
-        let vector = match !dense && schema.has_vectors() && inputs.iter().any(Input::is_sparse) {
+        let vector = match !dense && schema.has_vectors() && inputs.iter().any(AssembledInput::is_sparse) {
             true => self.sparse(&inputs),
             false => schema.vector(self.values(&inputs)),
         };
@@ -265,10 +267,10 @@ impl VectorAssembler {
 }
 
 fn unknown_length(names: &[&str], why: &str) -> Error {
-    Error::data(&names.join("`, `"), format!("the length of the vector is not known: {why}"))
+    Error::data(&names.join("`, `"), DataProblem::UnknownShape { reason: why.to_owned() })
 }
 
-/// The schema with the lengths of these vectors in their metadata.
+/// Returns the schema with the lengths of these vectors in their metadata.
 fn with_lengths(schema: &Schema, names: &[&str], lengths: &[usize]) -> Schema {
     let known = |name: &str| schema.get(name).map(|field| field.name.clone());
     let lengths: Vec<_> = names.iter().map(|name| known(name)).zip(lengths).collect();
@@ -283,25 +285,25 @@ fn with_lengths(schema: &Schema, names: &[&str], lengths: &[usize]) -> Schema {
     }))
 }
 
-fn is_scalar(input: &Input<'_>) -> bool {
-    matches!(input.kind, Numbers::Whole | Numbers::Real)
+fn is_scalar(input: &AssembledInput<'_>) -> bool {
+    matches!(input.kind, NumberLayout::Whole | NumberLayout::Real)
 }
 
 /// Single numbers as one array; a boolean counts as 0 or 1.
-fn doubles(inputs: &[Input<'_>]) -> Column {
+fn doubles(inputs: &[AssembledInput<'_>]) -> Column {
     function("array", inputs.iter().map(|input| column(input.name).cast(DataType::Double)))
 }
 
-/// The names and kinds of a column's numbers, as Spark ML's assembler derives them.
-fn attributes(name: &str, field: &StructField, kind: Numbers) -> Option<Vec<Attribute>> {
+/// Returns the names and kinds of a column's numbers, as Spark ML's assembler derives them.
+fn attributes(name: &str, field: &StructField, kind: NumberLayout) -> Option<Vec<Attribute>> {
     let renamed = |attribute: Attribute, name: String| Attribute { name: Some(name), index: None, ..attribute };
     match kind {
-        Numbers::Real if field.data_type == DataType::Double => {
+        NumberLayout::Real if field.data_type == DataType::Double => {
             let attribute = Attribute::from_metadata(&field.metadata).unwrap_or_default();
             Some(vec![renamed(attribute, name.to_owned())])
         }
-        Numbers::Whole | Numbers::Real => Some(vec![Attribute::numeric(name)]),
-        Numbers::Vector | Numbers::Array => Some(match AttributeGroup::from_metadata(&field.metadata)? {
+        NumberLayout::Whole | NumberLayout::Real => Some(vec![Attribute::numeric(name)]),
+        NumberLayout::Vector | NumberLayout::Array => Some(match AttributeGroup::from_metadata(&field.metadata)? {
             AttributeGroup::Size(size) => (0..size).map(|i| Attribute::numeric(format!("{name}_{i}"))).collect(),
             AttributeGroup::Attributes(attributes) => {
                 let rename = |(i, attribute): (usize, Attribute)| {
@@ -317,7 +319,7 @@ fn attributes(name: &str, field: &StructField, kind: Numbers) -> Option<Vec<Attr
 stage_params!(VectorAssembler, |_| Ok(()), {
     "inputCols": input_cols = None::<()>, "columns of numbers, arrays and vectors";
     "outputCol": output_col = None::<()>, "output column of vectors";
-    "handleInvalid": handle_invalid = HandleInvalid::default(), "what becomes of rows with nulls or NaN: error, skip or keep";
+    "handleInvalid": handle_invalid = HandleInvalid::default(), "reaction to rows with nulls or NaN: error, skip or keep";
 });
 
 impl Transformer for VectorAssembler {
@@ -333,7 +335,7 @@ impl Transformer for VectorAssembler {
     }
 
     fn transform_batch(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let rows = Rows::new(batch)?;
+        let rows = LocalBatch::new(batch)?;
         let schema = self.measured_here(&rows)?;
         rows.apply(&self.assembled(&schema, true)?, &self.transform_schema(&schema)?)
     }
@@ -359,19 +361,19 @@ impl Transformer for VectorAssembler {
     }
 
     /// When all inputs are single numbers: each of them, checked as the vector's are.
-    fn elements(&self, schema: &Schema, known: &Elements) -> Vec<(String, Vec<Element>)> {
+    fn elements(&self, schema: &Schema, known: &ElementExprs) -> Vec<(String, Vec<ElementExpr>)> {
         let inputs = self.inputs(schema).unwrap_or_default();
-        let element = |input: &Input<'_>| {
+        let element = |input: &AssembledInput<'_>| {
             let value = known.number(input.name);
             match self.handle_invalid {
-                HandleInvalid::Skip => Element::unchecked(value),
-                HandleInvalid::Keep => Element::unchecked(function("coalesce", [value, lit_double(f64::NAN)])),
+                HandleInvalid::Skip => ElementExpr::unchecked(value),
+                HandleInvalid::Keep => ElementExpr::unchecked(function("coalesce", [value, lit_double(f64::NAN)])),
                 HandleInvalid::Error => {
                     let bad = value.clone().is_null().or(value.clone().is_nan());
                     let advice =
                         "null or NaN, which cannot be assembled into a vector; set handleInvalid to skip or keep.";
                     let refusal = raise([text(&format!("Column `{}` is {advice}", input.name))]);
-                    Element { checked: functions::when(bad, refusal).otherwise(value.clone()), value }
+                    ElementExpr { checked: functions::when(bad, refusal).otherwise(value.clone()), value }
                 }
             }
         };

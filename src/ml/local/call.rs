@@ -6,7 +6,7 @@ use super::{
     expression::unsure,
     value::{Value, compare, unknown},
 };
-use crate::{Error, Result};
+use crate::{DataProblem, Error, Result};
 
 /// A function of Spark's, by what it does.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -102,7 +102,7 @@ impl Function {
         format!("{self:?}").to_lowercase()
     }
 
-    /// The function's value.
+    /// Returns the function's value.
     ///
     /// # Errors
     /// [`Error::Data`] where Spark fails; [`Error::Param`] for unsupported kinds of values.
@@ -224,7 +224,7 @@ fn lists(json: serde_json::Value) -> Option<Value> {
     })
 }
 
-/// The length of an array that is to be made, before its memory is taken; none below 0.
+/// Returns the length of an array that is to be made, before its memory is taken; none below 0.
 fn length(count: i128) -> Result<usize> {
     const LONGEST: i128 = 1 << 24;
     if count > LONGEST {
@@ -235,10 +235,10 @@ fn length(count: i128) -> Result<usize> {
 }
 
 fn fails(reason: &str) -> Error {
-    Error::Data { column: "the row".into(), reason: reason.into() }
+    Error::rows(DataProblem::Expression { message: reason.into() })
 }
 
-/// The largest that is not null; of equal ones the first.
+/// Returns the largest that is not null; of equal ones the first.
 fn greatest(values: &[Value]) -> Result<Value> {
     let mut found = &Value::Null;
     for value in values.iter().filter(|value| !value.is_null()) {

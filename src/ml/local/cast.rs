@@ -5,9 +5,9 @@ use std::sync::Arc;
 use spark_connect::types::DataType;
 
 use super::value::{Value, unknown};
-use crate::{Error, Result};
+use crate::{DataProblem, Error, Result};
 
-/// The value as one of a type; null stays null.
+/// Returns the value as one of a type; null stays null.
 pub(super) fn cast(value: Value, to: &DataType) -> Result<Value> {
     if value.is_null() {
         return Ok(value);
@@ -76,7 +76,7 @@ fn whole(value: Value, to: &DataType, least: i64, most: i64) -> Result<Value> {
 
 fn overflow(value: &str, kind: &str, to: &DataType) -> Error {
     let to = to.simple_string();
-    Error::Data { column: format!("cast to {to}"), reason: format!("the {kind} {value} is beyond the range of {to}") }
+    Error::rows(DataProblem::Expression { message: format!("the {kind} {value} is beyond the range of {to}") })
 }
 
 /// By the number's shortest digits, half up, as Java's `BigDecimal` of a double's text; NaN and infinities are null.
@@ -109,7 +109,7 @@ fn decimal(value: Value, to: &DataType, precision: i32, scale: i32) -> Result<Va
     Ok(Value::Decimal { digits, scale: i8::try_from(scale).map_err(|_| too_large())? })
 }
 
-/// The fewest digits that tell a number from all others, and the power of ten that they are multiplied with.
+/// Returns the fewest digits that tell a number from all others, and the power of ten that they are multiplied with.
 fn shortest_digits(number: f64) -> (i128, i32) {
     let text = format!("{:e}", number.abs());
     let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
@@ -135,7 +135,7 @@ fn text(value: Value) -> Result<Value> {
     Ok(if certain { Value::Text(text) } else { Value::Spelled(text) })
 }
 
-/// A decimal without an exponent.
+/// Returns a decimal without an exponent.
 fn plain_text(digits: i128, scale: i8) -> String {
     let sign = if digits < 0 { "-" } else { "" };
     let text = digits.unsigned_abs().to_string();
@@ -151,8 +151,7 @@ fn plain_text(digits: i128, scale: i8) -> String {
 }
 
 /// Returns whether Java before 19 and later versions write a number differently: where doubles are further apart than
-/// whole
-/// numbers, and where they have lost digits.
+/// whole numbers, and where they have lost digits.
 fn depends_on_java(number: f64) -> bool {
     number.is_finite() && number != 0.0 && !(f64::MIN_POSITIVE..1e16).contains(&number.abs())
 }
@@ -161,7 +160,7 @@ fn float_depends_on_java(number: f32) -> bool {
     number.is_finite() && number != 0.0 && !(f32::MIN_POSITIVE..1e7).contains(&number.abs())
 }
 
-/// A number as Java writes it.
+/// Returns a number as Java writes it.
 pub(in crate::ml) fn java_text(number: f64) -> String {
     if number.is_nan() {
         return "NaN".into();

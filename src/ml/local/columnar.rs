@@ -1,8 +1,7 @@
 //! Expressions evaluated over all rows at once, where no value is missing.
 //!
 //! Supported expressions are computed as [`super::expression`] does row by row, operation for operation. Anything
-//! unusual
-//! (a null, a text, a missing element, a row that fails) gives no result, and is left to that module.
+//! unusual (a null, a text, a missing element, a row that fails) gives no result, and is left to that module.
 
 use arrow::{
     array::{Array, ArrayRef, AsArray},
@@ -40,7 +39,7 @@ struct Scope<'a> {
     variables: &'a [Lanes],
 }
 
-/// The values of an expression in every row, if all is in order.
+/// Returns the values of an expression in every row, if all is in order.
 pub(super) fn evaluate(node: &Node, columns: &[Option<ArrayRef>], rows: usize) -> Option<Lanes> {
     Scope { columns: Some(columns), lanes: rows, variables: &[] }.evaluate(node)
 }
@@ -69,7 +68,7 @@ impl Scope<'_> {
         }
     }
 
-    /// A branch that no lane takes is not evaluated, and one that fails is of no use.
+    /// Returns a branch that no lane takes is not evaluated, and one that fails is of no use.
     fn case(&self, cases: &[(Node, Node)], otherwise: &Node) -> Option<Lanes> {
         let Some(((condition, value), rest)) = cases.split_first() else { return self.evaluate(otherwise) };
         let taken = self.bools(condition)?;
@@ -246,7 +245,7 @@ fn double(value: &Value) -> Option<f64> {
     }
 }
 
-/// A column without nulls.
+/// Returns a column without nulls.
 fn column(array: &ArrayRef) -> Option<Lanes> {
     if array.null_count() > 0 {
         return None;

@@ -14,7 +14,7 @@ use super::{
     hash,
     value::{Value, unknown},
 };
-use crate::{Error, Result, dataframe::Schema};
+use crate::{DataProblem, Error, Result, dataframe::Schema};
 
 /// The row at hand: the cells of the columns that are read, and which of them.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +68,7 @@ impl Compiled {
         Ok(Self { node, reads: compiler.reads })
     }
 
-    /// The places of the columns that it reads.
+    /// Returns the places of the columns that it reads.
     pub(super) fn reads(&self) -> &[usize] {
         &self.reads
     }
@@ -78,13 +78,13 @@ impl Compiled {
         &self.node
     }
 
-    /// Its value in a row; `variables` is room for those of lambdas.
+    /// Returns its value in a row; `variables` is room for those of lambdas.
     ///
     /// # Errors
     /// [`Error::Data`], naming the row, where Spark fails the action that meets it.
     pub(super) fn value(&self, row: Row<'_>, variables: &mut Vec<Value>) -> Result<Value> {
         self.node.value(row, variables).map_err(|error| match error {
-            Error::Data { reason, .. } => Error::Data { column: format!("row {} of the batch", row.row), reason },
+            Error::Data { column, problem, .. } => Error::Data { column, row: Some(row.row as u64), problem },
             other => other,
         })
     }
@@ -194,7 +194,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// The type of what is a column, a constant or a cast.
+    /// Returns the type of what is a column, a constant or a cast.
     fn type_of(&self, expression: &proto::Expression) -> Option<DataType> {
         match expression.expr_type.as_ref()? {
             ExprType::UnresolvedAttribute(attribute) => {
@@ -226,7 +226,7 @@ impl Compiler<'_> {
         Ok(Node::Each(each, Box::new(list), Box::new(body)))
     }
 
-    /// A lambda's body. It is always given two variables; the second goes unused where it has one.
+    /// Returns a lambda's body. It is always given two variables; the second goes unused where it has one.
     fn lambda(&mut self, lambda: &proto::Expression, counts: &[usize]) -> Result<Node> {
         let Some(ExprType::LambdaFunction(lambda)) = &lambda.expr_type else {
             return Err(not_here("a function in place of a lambda"));
@@ -260,7 +260,7 @@ fn folded(node: Node) -> Node {
     }
 }
 
-/// A search among constant texts looks them up.
+/// Returns a search among constant texts looks them up.
 fn searched(function: Function, mut arguments: Vec<Node>) -> Node {
     if function == Function::ArrayPosition
         && let [Node::Constant(Value::Array(list)), _] = arguments.as_slice()
@@ -293,7 +293,7 @@ fn constant(literal: &proto::expression::Literal) -> Result<Value> {
     })
 }
 
-/// The name in an identifier that is no path; without its back-quotes.
+/// Returns the name in an identifier that is no path; without its back-quotes.
 fn unquoted(identifier: &str) -> Option<String> {
     let Some(quoted) = identifier.strip_prefix('`') else {
         return (!identifier.contains(['.', '`', '*'])).then(|| identifier.to_owned());
@@ -350,12 +350,12 @@ impl Node {
                 Ok(Value::Null)
             }
             Node::Raise(message) => {
-                let reason = match message.value(row, variables)? {
+                let message = match message.value(row, variables)? {
                     Value::Text(text) | Value::Spelled(text) => text.to_string(),
                     Value::Null => "null".into(),
                     other => return Err(unknown("raise_error", [&other])),
                 };
-                Err(Error::Data { column: "the row".into(), reason })
+                Err(Error::rows(DataProblem::Expression { message }))
             }
             Node::Place(places, node) => match node.value(row, variables)? {
                 Value::Null => Ok(Value::Null),
@@ -403,13 +403,13 @@ impl Node {
     }
 }
 
-/// A number's text decides nothing where it depends on the cluster's Java: an error of the row, not of the expression.
+/// Returns a number's text decides nothing where it depends on the cluster's Java: an error of the row, not of the
+/// expression.
 pub(super) fn unsure(of: &str, value: &Value) -> Error {
     match value {
-        Value::Spelled(text) => Error::Data {
-            column: "the row".into(),
-            reason: format!("`{of}` of the number {text}, whose text depends on the version of the cluster's Java"),
-        },
+        Value::Spelled(text) => Error::rows(DataProblem::Expression {
+            message: format!("`{of}` of the number {text}, whose text depends on the version of the cluster's Java"),
+        }),
         other => unknown(of, [other]),
     }
 }

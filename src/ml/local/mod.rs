@@ -31,15 +31,15 @@ use crate::{
 
 /// Local rows, with the columns that Spark would see.
 #[derive(Debug)]
-pub(in crate::ml) struct Rows {
+pub(in crate::ml) struct LocalBatch {
     batch: RecordBatch,
     layout: LocalRows,
     /// Fields within structs, which are columns as long as stages are at work.
     nested: NestedFields,
 }
 
-impl Rows {
-    /// The rows of a batch.
+impl LocalBatch {
+    /// Creates the rows of a batch.
     ///
     /// # Errors
     /// [`Error::Schema`] for a column of a type that Spark cannot read, or metadata that is no JSON.
@@ -61,7 +61,7 @@ impl Rows {
         PreparedSteps::new(self.nested.clone(), self.batch.schema(), steps, after)
     }
 
-    /// The batch after these steps; `after` tells the types of the columns that they add.
+    /// Returns the batch after these steps; `after` tells the types of the columns that they add.
     ///
     /// # Errors
     /// [`Error::Data`] for the first row that fails; [`Error::Param`] for an unsupported expression.
@@ -73,7 +73,8 @@ impl Rows {
     pub(in crate::ml) fn first_whole(&self, condition: &Column, numbers: &[Column]) -> Result<Option<Vec<usize>>> {
         let found = self.values([condition])?;
         let Some(row) = found[0].iter().position(|value| matches!(value, Value::Bool(true))) else { return Ok(None) };
-        let here = Rows { batch: self.batch.slice(row, 1), layout: self.layout.clone(), nested: self.nested.clone() };
+        let here =
+            LocalBatch { batch: self.batch.slice(row, 1), layout: self.layout.clone(), nested: self.nested.clone() };
         let values = here.values(numbers)?;
         let whole = |values: Vec<Value>| match values.first() {
             Some(Value::Whole(number)) => usize::try_from(*number).unwrap_or_default(),
@@ -82,7 +83,7 @@ impl Rows {
         Ok(Some(values.into_iter().map(whole).collect()))
     }
 
-    /// An expression's whole number in every row.
+    /// Returns an expression's whole number in every row.
     ///
     /// # Errors
     /// [`Error::Data`] for a row that fails; [`Error::Param`] for an expression of another type.
@@ -95,7 +96,7 @@ impl Rows {
         found[0].iter().map(whole).collect()
     }
 
-    /// The rows with one more column of whole numbers.
+    /// Creates the rows with one more column of whole numbers.
     pub(in crate::ml) fn with_whole(self, name: &str, numbers: Vec<i64>) -> Result<Self> {
         let (before, mut columns) = (self.batch.schema(), self.batch.columns().to_vec());
         let mut fields = before.fields().to_vec();
@@ -108,7 +109,7 @@ impl Rows {
         Ok(Self { layout: lay_out(&batch.schema(), None)?, batch, nested: self.nested })
     }
 
-    /// Each expression's value in every row.
+    /// Returns each expression's value in every row.
     fn values<'c>(&self, expressions: impl IntoIterator<Item = &'c Column>) -> Result<Vec<Vec<Value>>> {
         Expressions::new(expressions, &self.layout)?.values(&self.batch)
     }

@@ -38,8 +38,8 @@ enum PreparedStep {
 }
 
 impl PreparedSteps {
-    /// Prepares steps for batches of a schema, in which fields within structs are columns; `after` tells the types of the
-    /// columns that the steps add.
+    /// Prepares steps for batches of a schema, in which fields within structs are columns; `after` tells the types of
+    /// the columns that the steps add.
     ///
     /// # Errors
     /// [`Error::Param`] for an unsupported expression.
@@ -66,7 +66,7 @@ impl PreparedSteps {
         Ok(Self { nested, steps: prepared })
     }
 
-    /// The batch after the steps.
+    /// Returns the batch after the steps.
     ///
     /// # Errors
     /// [`Error::Data`] for the first row that fails.
@@ -97,7 +97,7 @@ fn kept(batch: &RecordBatch, condition: &Expressions) -> Result<RecordBatch> {
     filter_record_batch(batch, &keep).map_err(|e| Error::arrow("leaving out rows", e))
 }
 
-/// The Arrow field of an output: its metadata is that of the expression.
+/// Returns the Arrow field of an output: its metadata is that of the expression.
 fn output_field(field: &StructField, column: &Column) -> Result<Field> {
     let metadata = match column.to_proto().expr_type {
         Some(ExprType::Alias(alias)) => alias.metadata,
@@ -134,7 +134,7 @@ impl Expressions {
         Ok(Self { compiled, reads: places.into_iter().map(read).collect(), width: layout.arrow.fields().len() })
     }
 
-    /// Each expression as the column of a field.
+    /// Returns each expression as the column of a field.
     fn columns(&self, batch: &RecordBatch, fields: &[StructField]) -> Result<Vec<ArrayRef>> {
         let seen = self.seen(batch)?;
         let mut cells = None;
@@ -154,7 +154,7 @@ impl Expressions {
         Ok(columns)
     }
 
-    /// The only expression as a condition: whether it is true.
+    /// Returns the only expression as a condition: whether it is true.
     fn truth(&self, batch: &RecordBatch) -> Result<BooleanArray> {
         let [compiled] = &self.compiled[..] else { return Ok(BooleanArray::from(vec![true; batch.num_rows()])) };
         let seen = self.seen(batch)?;
@@ -166,13 +166,13 @@ impl Expressions {
         truth.collect::<Result<Vec<_>>>().map(BooleanArray::from)
     }
 
-    /// Each expression's value in every row.
+    /// Returns each expression's value in every row.
     pub(super) fn values(&self, batch: &RecordBatch) -> Result<Vec<Vec<Value>>> {
         let cells = self.cells(&self.seen(batch)?)?;
         self.compiled.iter().map(|compiled| row_by_row(compiled, &cells, batch.num_rows())).collect()
     }
 
-    /// The columns that are read, as Spark would see them, by their places.
+    /// Returns the columns that are read, as Spark would see them, by their places.
     fn seen(&self, batch: &RecordBatch) -> Result<Vec<Option<ArrayRef>>> {
         let mut seen = vec![None; self.width];
         for (place, name, data_type) in &self.reads {
@@ -181,7 +181,7 @@ impl Expressions {
         Ok(seen)
     }
 
-    /// The cells of those columns.
+    /// Returns the cells of those columns.
     fn cells(&self, seen: &[Option<ArrayRef>]) -> Result<Vec<Vec<Value>>> {
         let mut cells = vec![Vec::new(); self.width];
         for (place, name, _) in &self.reads {
@@ -198,7 +198,7 @@ fn row_by_row(compiled: &Compiled, columns: &[Vec<Value>], rows: usize) -> Resul
     (0..rows).map(|row| compiled.value(Row { columns, row }, &mut variables)).collect()
 }
 
-/// A column in the type that Spark would see.
+/// Returns a column in the type that Spark would see.
 fn as_seen(column: &ArrayRef, name: &str, data_type: &DataType) -> Result<ArrayRef> {
     if column.data_type() == data_type {
         return Ok(column.clone());

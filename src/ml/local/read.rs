@@ -9,9 +9,9 @@ use arrow::{
 };
 
 use super::value::Value;
-use crate::{Error, Result};
+use crate::{DataProblem, Error, Result};
 
-/// The cells of a column, of the types that Spark would see.
+/// Returns the cells of a column, of the types that Spark would see.
 ///
 /// # Errors
 /// [`Error::Schema`] for a type that no stage reads; [`Error::Data`] for a vector that is none.
@@ -51,7 +51,7 @@ pub(super) fn cells(array: &ArrayRef, column: &str) -> Result<Vec<Value>> {
             (0..vectors.len()).map(|row| vector(vectors, row, column)).collect::<Result<_>>()?
         }
         other => {
-            let expected = "numbers, text, times, arrays or vectors, which stages can read here";
+            let expected = "numbers, text, times, arrays or vectors, which stages can read locally";
             return Err(Error::schema(column, expected, format!("Arrow {other}")));
         }
     })
@@ -61,7 +61,7 @@ fn text(cell: Option<&str>) -> Value {
     cell.map_or(Value::Null, |text| Value::Text(text.into()))
 }
 
-/// A vector of Spark ML's, dense or sparse, in the form that Spark stores it in.
+/// Returns a vector of Spark ML's, dense or sparse, in the form that Spark stores it in.
 fn vector(vectors: &StructArray, row: usize, column: &str) -> Result<Value> {
     if vectors.is_null(row) {
         return Ok(Value::Null);
@@ -72,7 +72,9 @@ fn vector(vectors: &StructArray, row: usize, column: &str) -> Result<Value> {
     };
     let part = |name| vectors.column_by_name(name).ok_or_else(odd);
     let list = |name| Ok::<_, Error>(part(name)?.as_list_opt::<i32>().ok_or_else(odd)?.value(row));
-    let damaged = |what: &str| Error::data(column, format!("row {row} holds no vector: {what}"));
+    let damaged = |what: &str| {
+        Error::cell(column, row as u64, DataProblem::Malformed { reason: format!("expected a vector, {what}") })
+    };
     let values = list("values")?;
     let values = values.as_primitive_opt::<Float64Type>().ok_or_else(odd)?;
     if part("type")?.as_primitive_opt::<Int8Type>().ok_or_else(odd)?.value(row) == 1 {
@@ -82,15 +84,16 @@ fn vector(vectors: &StructArray, row: usize, column: &str) -> Result<Value> {
     let indices = list("indices")?;
     let indices = indices.as_primitive_opt::<Int32Type>().ok_or_else(odd)?;
     if indices.len() != values.len() {
-        return Err(damaged("there are not as many indices as values"));
+        return Err(damaged("found other numbers of indices and values"));
     }
     // A vector longer than any batch can hold is refused before its memory is taken.
     const LONGEST: usize = 1 << 28;
-    let size = usize::try_from(size).ok().filter(|size| *size <= LONGEST).ok_or_else(|| damaged("its size is odd"))?;
+    let size =
+        usize::try_from(size).ok().filter(|size| *size <= LONGEST).ok_or_else(|| damaged("found an illegal size"))?;
     let mut dense = vec![0.0; size];
     for (index, value) in indices.values().iter().zip(values.values()) {
         let place = usize::try_from(*index).ok().and_then(|index| dense.get_mut(index));
-        *place.ok_or_else(|| damaged("an index is outside"))? = *value;
+        *place.ok_or_else(|| damaged("found an index outside"))? = *value;
     }
     Ok(Value::Vector(dense.into()))
 }

@@ -8,6 +8,7 @@ use spark_connect::{functions, functions::expr, lit, lit_double, types::DataType
 
 use super::*;
 use crate::{
+    DataProblem,
     dataframe::{METADATA_KEY, column, function},
     ml::{
         PipelineModel, Transformer,
@@ -16,8 +17,8 @@ use crate::{
     },
 };
 
-fn one(cell: ArrayRef) -> Rows {
-    Rows::new(&RecordBatch::try_from_iter_with_nullable([("a.b", cell, true)]).unwrap()).unwrap()
+fn one(cell: ArrayRef) -> LocalBatch {
+    LocalBatch::new(&RecordBatch::try_from_iter_with_nullable([("a.b", cell, true)]).unwrap()).unwrap()
 }
 
 fn value_of(cell: impl Into<Option<f64>>, of: impl FnOnce(Column) -> Column) -> Result<Value> {
@@ -108,8 +109,8 @@ fn an_expression_that_is_not_known_is_refused_by_its_name() {
 #[test]
 fn an_array_that_would_not_fit_is_refused_before_its_memory_is_taken() {
     let refused = |of: fn(Column) -> Column| {
-        let message = value_of(4e18, |x| of(x.cast(DataType::Long))).unwrap_err().to_string();
-        assert!(message.contains("row 0 of the batch") && message.contains("elements"), "{message}");
+        let error = value_of(4e18, |x| of(x.cast(DataType::Long))).unwrap_err();
+        assert!(matches!(error, Error::Data { row: Some(0), problem: DataProblem::Expression { .. }, .. }), "{error}");
     };
     refused(|x| function("array_repeat", [lit_double(0.0), x]));
     refused(|x| function("sequence", [lit(1), x.clone()]));
@@ -178,7 +179,7 @@ fn text_of_every_kind_and_slice_is_indexed() {
     let refused = |cells: Vec<Option<&str>>| {
         refused.transform_batch(&words(Arc::new(StringArray::from(cells)))).unwrap_err().to_string()
     };
-    assert!(refused(vec![Some("a"), Some("c")]).starts_with("row 1 of the batch: Unseen label in column `w`: `c`"));
+    assert!(refused(vec![Some("a"), Some("c")]).starts_with("row 1: Unseen label in column `w`: `c`"));
     assert!(refused(vec![None]).contains("Column `w` is null"));
 }
 
@@ -233,7 +234,7 @@ fn a_scorer_takes_rows_of_its_schema_alone_and_goes_on_after_a_row_that_fails() 
     let names: Vec<_> = scorer.schema().fields().iter().map(|field| field.name().clone()).collect();
     assert_eq!(names, ["w", "i"]);
     let message = scorer.score_rows(&cells(&["a", "?"])).unwrap_err().to_string();
-    assert!(message.starts_with("row 1 of the batch: Unseen label"), "{message}");
+    assert!(message.starts_with("row 1: Unseen label"), "{message}");
     let scored = scorer.score_rows(&cells(&["a"])).unwrap();
     assert_eq!(scored.column(1).as_primitive::<Float64Type>().values()[..], [1.0]);
     let other = words(Arc::new(LargeStringArray::from(vec!["a"])));
@@ -294,7 +295,7 @@ fn what_is_computed_for_all_rows_at_once_is_what_each_row_gives() {
         }
         let step = Step::with_column("out", expression);
         let after = layout.spark.with(field).unwrap();
-        let applied = Rows::new(&batch).unwrap().apply(&[step], &after).unwrap();
+        let applied = LocalBatch::new(&batch).unwrap().apply(&[step], &after).unwrap();
         assert_eq!(applied.column(4).to_data(), rows.to_data(), "case {i}");
     }
 }

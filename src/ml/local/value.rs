@@ -66,7 +66,7 @@ impl From<Option<bool>> for Value {
     }
 }
 
-/// The refusal of values that a function is not known to take.
+/// Returns the refusal of values that a function is not known to take.
 pub(super) fn unknown<'v>(function: &str, values: impl IntoIterator<Item = &'v Value>) -> Error {
     let kinds: Vec<_> = values.into_iter().map(Value::kind).collect();
     let legal = "an expression that can be evaluated without the cluster";

@@ -16,7 +16,7 @@ use super::{
     columnar::Lanes,
     value::{Value, unknown},
 };
-use crate::{Error, Result, dataframe::is_vector};
+use crate::{DataProblem, Error, Result, dataframe::is_vector};
 
 fn vector_fields() -> Fields {
     let list = |item| Arrow::List(Arc::new(Field::new("element", item, false)));
@@ -28,7 +28,7 @@ fn vector_fields() -> Fields {
     ])
 }
 
-/// The Arrow type of an output.
+/// Returns the Arrow type of an output.
 ///
 /// # Errors
 /// [`Error::Schema`] for a type that no stage gives.
@@ -55,7 +55,7 @@ fn unwritten(field: &StructField) -> Error {
     Error::schema(&field.name, "an output that can be made without the cluster", field.data_type.simple_string())
 }
 
-/// The column of an output.
+/// Returns the column of an output.
 ///
 /// # Errors
 /// [`Error::Data`] for a number whose text depends on the cluster's Java; [`Error::Param`] for values of another type.
@@ -102,7 +102,7 @@ fn mistyped(field: &StructField, value: &Value) -> Error {
     }
 }
 
-/// The column of an output that was computed for all rows at once; none where it is not of the output's type.
+/// Returns the column of an output that was computed for all rows at once; none where it is not of the output's type.
 ///
 /// # Errors
 /// [`Error::Data`] for more numbers than a batch can hold.
@@ -139,8 +139,7 @@ fn dense(field: &StructField, numbers: Vec<f64>, lengths: Vec<usize>, nulls: Opt
     let (rows, fields) = (lengths.len(), vector_fields());
     let fail = |e| Error::arrow(format!("writing column `{}`", field.name), e);
     if i32::try_from(numbers.len()).is_err() {
-        let reason = "more numbers than one batch can hold; apply the stage to smaller batches";
-        return Err(Error::data(&field.name, reason));
+        return Err(Error::data(&field.name, DataProblem::too_many_numbers(numbers.len())));
     }
     let item = Arc::new(Field::new("element", Arrow::Float64, false));
     let numbers = Arc::new(Float64Array::from(numbers));

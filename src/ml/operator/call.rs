@@ -1,13 +1,13 @@
 //! Requests of Spark ML's operators to the server, and the answers.
 
-use super::{Value, proto};
+use super::{MlValue, proto};
 use crate::{Error, Result, dataframe::DataFrame};
 use proto::{
     command::CommandType, execute_plan_response::ResponseType, ml_command::Command, ml_command_result as result,
     ml_relation::transform::Operator,
 };
 
-/// The server's answer to a command.
+/// Returns the server's answer to a command.
 pub(super) async fn answer(frame: &DataFrame, command: Command) -> Result<Option<result::ResultType>> {
     frame.client().version().require("Spark ML over Connect", 4, 0)?;
     let command = CommandType::MlCommand(proto::MlCommand { command: Some(command) });
@@ -18,7 +18,7 @@ pub(super) async fn answer(frame: &DataFrame, command: Command) -> Result<Option
     }))
 }
 
-/// Another release may allow an operator that this server refuses: the error names the server's.
+/// Returns another release may allow an operator that this server refuses: the error names the server's.
 fn with_version(frame: &DataFrame, error: Error) -> Error {
     let refusals = ["CONNECT_ML.UNSUPPORTED_EXCEPTION", "CONNECT_ML.ATTRIBUTE_NOT_ALLOWED"];
     match error.server().filter(|server| refusals.iter().any(|refusal| server.is(refusal))) {
@@ -31,7 +31,7 @@ fn with_version(frame: &DataFrame, error: Error) -> Error {
     }
 }
 
-/// The id under which the server keeps what it made.
+/// Returns the id under which the server keeps what it made.
 pub(super) fn reference(answer: Option<result::ResultType>, what: &str) -> Result<String> {
     use result::{ResultType, ml_operator_info::Type};
     match answer {
@@ -44,11 +44,11 @@ pub(super) fn reference(answer: Option<result::ResultType>, what: &str) -> Resul
     }
 }
 
-/// The value of an answer.
-pub(super) fn value(answer: Option<result::ResultType>) -> Option<Value> {
+/// Returns the value of an answer.
+pub(super) fn value(answer: Option<result::ResultType>) -> Option<MlValue> {
     match answer? {
-        result::ResultType::Param(literal) => Some(Value::from_proto(literal)),
-        result::ResultType::Summary(id) => Some(Value::Text(id)),
+        result::ResultType::Param(literal) => Some(MlValue::from_proto(literal)),
+        result::ResultType::Summary(id) => Some(MlValue::Text(id)),
         result::ResultType::OperatorInfo(_) => None,
     }
 }
@@ -58,14 +58,14 @@ pub(super) fn incomplete(what: &str) -> Error {
     Error::Incomplete { operation: "MlCommand".into(), reason: format!("the answer has not {what}") }
 }
 
-/// The lazy frame that an operator makes of another.
+/// Returns the lazy frame that an operator makes of another.
 pub(super) fn transformed(frame: &DataFrame, operator: Operator, params: proto::MlParams) -> DataFrame {
     let input = Some(Box::new(frame.relation().clone()));
     let transform = proto::ml_relation::Transform { operator: Some(operator), input, params: Some(params) };
     over(frame, proto::ml_relation::MlType::Transform(Box::new(transform)))
 }
 
-/// A frame of a relation of Spark ML's.
+/// Returns a frame of a relation of Spark ML's.
 pub(super) fn over(frame: &DataFrame, relation: proto::ml_relation::MlType) -> DataFrame {
     let relation = proto::MlRelation { ml_type: Some(relation), ..Default::default() };
     let rel_type = Some(proto::relation::RelType::MlRelation(Box::new(relation)));

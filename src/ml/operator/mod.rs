@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use spark_connect_proto::{self as proto, ml_command as ml, ml_operator::OperatorType};
 
 use self::call::answer;
-pub use self::{model::RemoteModel, saved::SavedModel, value::Value};
+pub use self::{model::RemoteModel, saved::SavedModel, value::MlValue};
 use super::stage::{Estimator, Model, Transformer, plain_data};
 use crate::{
     Result,
@@ -38,7 +38,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Operator {
     class: String,
-    params: BTreeMap<String, Value>,
+    params: BTreeMap<String, MlValue>,
 }
 
 impl Operator {
@@ -46,7 +46,7 @@ impl Operator {
         Self { class: class.into(), params: BTreeMap::new() }
     }
 
-    fn set(&mut self, name: impl Into<String>, value: impl Into<Value>) {
+    fn set(&mut self, name: impl Into<String>, value: impl Into<MlValue>) {
         self.params.insert(name.into(), value.into());
     }
 
@@ -63,14 +63,14 @@ impl Operator {
     /// Refuses an input column that is missing, where the params name one.
     fn check(&self, schema: &Schema) -> Result<()> {
         for name in ["inputCol", "featuresCol", "labelCol", "weightCol"] {
-            if let Some(column) = self.params.get(name).and_then(Value::as_text)
+            if let Some(column) = self.params.get(name).and_then(MlValue::as_text)
                 && !column.is_empty()
             {
                 schema.require(column)?;
             }
         }
-        let columns = self.params.get("inputCols").and_then(Value::as_list).unwrap_or_default();
-        columns.iter().filter_map(Value::as_text).try_for_each(|column| schema.require(column).map(drop))
+        let columns = self.params.get("inputCols").and_then(MlValue::as_list).unwrap_or_default();
+        columns.iter().filter_map(MlValue::as_text).try_for_each(|column| schema.require(column).map(drop))
     }
 }
 
@@ -84,7 +84,7 @@ macro_rules! settable {
             }
 
             /// Sets a param by Spark ML's name. A Scala `Int` is given as `i32`, a `Long` as `i64`.
-            pub fn set(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+            pub fn set(mut self, name: impl Into<String>, value: impl Into<MlValue>) -> Self {
                 self.0.set(name, value);
                 self
             }
@@ -101,7 +101,7 @@ settable!(RemoteEvaluator, "evaluation.ClusteringEvaluator");
 pub struct RemoteEstimator(Operator);
 
 impl RemoteEstimator {
-    /// Principal components of a vector (`org.apache.spark.ml.feature.PCA`).
+    /// Creates the principal components of a vector (`org.apache.spark.ml.feature.PCA`).
     pub fn pca(input_col: &str, output_col: &str, k: i32) -> Self {
         let pca = Self::new("org.apache.spark.ml.feature.PCA");
         pca.set("inputCol", input_col).set("outputCol", output_col).set("k", k)
@@ -113,20 +113,20 @@ impl RemoteEstimator {
         words.set("inputCol", input_col).set("outputCol", output_col).set("vectorSize", vector_size)
     }
 
-    /// Logistic regression (`org.apache.spark.ml.classification.LogisticRegression`).
+    /// Creates a logistic regression (`org.apache.spark.ml.classification.LogisticRegression`).
     pub fn logistic_regression(features_col: &str, label_col: &str) -> Self {
         let regression = Self::new("org.apache.spark.ml.classification.LogisticRegression");
         regression.set("featuresCol", features_col).set("labelCol", label_col)
     }
 
-    /// Spark's own network (`org.apache.spark.ml.classification.MultilayerPerceptronClassifier`), of these layers'
-    /// sizes, inputs and classes included.
+    /// Creates Spark's own network (`org.apache.spark.ml.classification.MultilayerPerceptronClassifier`), of these
+    /// layers' sizes, inputs and classes included.
     pub fn multilayer_perceptron(features_col: &str, label_col: &str, layers: impl Into<Vec<i32>>) -> Self {
         let network = Self::new("org.apache.spark.ml.classification.MultilayerPerceptronClassifier");
         network.set("featuresCol", features_col).set("labelCol", label_col).set("layers", layers.into())
     }
 
-    /// Fits, and gives the model as what it is.
+    /// Fits, and returns the model with its own type.
     ///
     /// Dropping the future interrupts the fit.
     ///
@@ -159,7 +159,7 @@ impl Estimator for RemoteEstimator {
         Ok(schema.clone())
     }
 
-    fn foresees(&self) -> bool {
+    fn has_known_schema(&self) -> bool {
         false
     }
 
@@ -189,7 +189,7 @@ impl Transformer for RemoteTransformer {
         Ok(schema.clone())
     }
 
-    fn foresees(&self) -> bool {
+    fn has_known_schema(&self) -> bool {
         false
     }
 
@@ -208,7 +208,7 @@ impl RemoteEvaluator {
         evaluator.set("labelCol", label_col).set("predictionCol", prediction_col).set("metricName", metric_name)
     }
 
-    /// The evaluator's figure for the rows of a frame.
+    /// Returns the evaluator's figure for the rows of a frame.
     ///
     /// # Errors
     /// As [`RemoteEstimator::fit_remote`].
@@ -219,6 +219,6 @@ impl RemoteEvaluator {
             dataset: Some(frame.relation().clone()),
         };
         let figure = call::value(answer(frame, ml::Command::Evaluate(evaluate)).await?);
-        figure.as_ref().and_then(Value::as_f64).ok_or_else(|| call::incomplete("a figure"))
+        figure.as_ref().and_then(MlValue::as_f64).ok_or_else(|| call::incomplete("a figure"))
     }
 }

@@ -5,7 +5,7 @@ use std::{any::Any, time::Duration};
 use futures::future::BoxFuture;
 
 use super::{
-    SavedModel, Value,
+    MlValue, SavedModel,
     call::{self, answer},
     proto::{self, ml_command as ml},
     vectors,
@@ -19,11 +19,9 @@ use crate::{
 /// A fitted model of Spark ML's, in the memory of the server's session.
 ///
 /// It goes with the session, or when the server needs its memory. Every use first checks that it still exists, and the
-/// error says
-/// what to do if not: fit again, or [`load`](SavedModel::load) a [saved](Self::save) model. A frame transformed before
-/// that
-/// fails with Spark's `CONNECT_ML.CACHE_INVALID` when it is computed, never with a wrong result; a frame of another session
-/// is refused. A clone is the same model on the server.
+/// error says what to do if not: fit again, or [`load`](SavedModel::load) a [saved](Self::save) model. A frame
+/// transformed before that fails with Spark's `CONNECT_ML.CACHE_INVALID` when it is computed, never with a wrong
+/// result; a frame of another session is refused. A clone is the same model on the server.
 #[derive(Debug, Clone)]
 pub struct RemoteModel {
     /// A frame of the session that has the model.
@@ -42,7 +40,7 @@ impl RemoteModel {
         Self { of: of.clone(), id, class, inputs }
     }
 
-    /// The model's class, by Spark ML's rules of naming.
+    /// Returns the model's class, by Spark ML's rules of naming.
     pub fn class(&self) -> &str {
         &self.class
     }
@@ -56,7 +54,8 @@ impl RemoteModel {
         proto::Fetch { obj_ref: Some(self.reference()), methods: methods.collect() }
     }
 
-    /// The server's answer to a command about the model; an error that says what to do if it has the model no more.
+    /// Returns the server's answer to a command about the model; an error that says what to do if it has the model no
+    /// more.
     async fn answer(&self, command: ml::Command) -> Result<Option<proto::ml_command_result::ResultType>> {
         answer(&self.of, command).await.map_err(|error| match error.server() {
             Some(server) if server.is("CONNECT_ML.CACHE_INVALID") => {
@@ -79,17 +78,18 @@ impl RemoteModel {
         }
     }
 
-    /// An attribute by Spark ML's name, such as `explainedVariance`; of the summary of the fit, `summary.accuracy`.
+    /// Returns an attribute by Spark ML's name, such as `explainedVariance`; of the summary of the fit,
+    /// `summary.accuracy`.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for an attribute that the model lacks or the server does not give away; [`Error::Param`] when
-    /// the model is gone; [`Error::Incomplete`] for one that is no value; [`Error::Unreachable`].
-    pub async fn attribute(&self, path: &str) -> Result<Value> {
+    /// [`Error::Unsupported`] for an attribute that the model lacks or the server does not give away; [`Error::Param`]
+    /// when the model is gone; [`Error::Incomplete`] for one that is no value; [`Error::Unreachable`].
+    pub async fn attribute(&self, path: &str) -> Result<MlValue> {
         let answer = self.answer(ml::Command::Fetch(self.fetch(path))).await?;
         call::value(answer).ok_or_else(|| call::incomplete("a value"))
     }
 
-    /// An attribute that is a table, such as `getVectors` of Word2Vec; lazy.
+    /// Returns an attribute that is a table, such as `getVectors` of Word2Vec; lazy.
     pub fn attribute_frame(&self, path: &str) -> DataFrame {
         call::over(&self.of, proto::ml_relation::MlType::Fetch(self.fetch(path)))
     }
@@ -97,8 +97,8 @@ impl RemoteModel {
     /// Writes the model to a path of the cluster's file system, and says how to read it back.
     ///
     /// # Errors
-    /// [`Error::Server`] when the path exists and is not to be overwritten, or cannot be written; [`Error::Param`] when the
-    /// model is gone; [`Error::Unreachable`].
+    /// [`Error::Server`] when the path exists and is not to be overwritten, or cannot be written; [`Error::Param`] when
+    /// the model is gone; [`Error::Unreachable`].
     pub async fn save(&self, path: &str, overwrite: bool) -> Result<SavedModel> {
         let write = ml::Write {
             r#type: Some(ml::write::Type::ObjRef(self.reference())),
@@ -157,7 +157,7 @@ impl Transformer for RemoteModel {
         Ok(schema.clone())
     }
 
-    fn foresees(&self) -> bool {
+    fn has_known_schema(&self) -> bool {
         false
     }
 

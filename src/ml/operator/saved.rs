@@ -22,7 +22,7 @@ pub struct SavedModel {
 }
 
 impl SavedModel {
-    /// A model that was saved, also by another client of Spark's; `class` is that of the model, such as
+    /// Creates a model that was saved, also by another client of Spark's; `class` is that of the model, such as
     /// `org.apache.spark.ml.feature.PCAModel`.
     pub fn new(class: impl Into<String>, path: impl Into<String>) -> Self {
         Self { class: class.into(), path: path.into(), inputs: Vec::new() }
@@ -42,11 +42,11 @@ impl SavedModel {
     }
 }
 
-/// The class of the models that an estimator of a class makes, by Spark ML's rules of naming.
+/// Returns the class of the models that an estimator of a class makes, by Spark ML's rules of naming.
 pub(super) fn model_class(estimator: &Operator) -> String {
     let class = &estimator.class;
     if let Some(package) = class.strip_suffix("clustering.LDA") {
-        let optimizer = estimator.params.get("optimizer").and_then(super::Value::as_text).unwrap_or("online");
+        let optimizer = estimator.params.get("optimizer").and_then(super::MlValue::as_text).unwrap_or("online");
         let kind = if optimizer.eq_ignore_ascii_case("em") { "DistributedLDAModel" } else { "LocalLDAModel" };
         return format!("{package}clustering.{kind}");
     }

@@ -2,8 +2,8 @@
 
 use arrow::array::ArrayRef;
 
-use super::{LARGEST_WHOLE, Numbers, double, length, long};
-use crate::{Error, Result};
+use super::{LARGEST_WHOLE, NumberLayout, double, length, long};
+use crate::{DataProblem, Error, Result};
 
 /// Counts of one column of numbers, vectors or arrays.
 #[non_exhaustive]
@@ -38,14 +38,14 @@ impl ColumnCounts {
         &mut self,
         figures: &mut impl Iterator<Item = &'a ArrayRef>,
         row: usize,
-        kind: Numbers,
+        kind: NumberLayout,
         rows: u64,
     ) {
         let count = |figure: Option<&ArrayRef>| figure.map_or(0, |figure| long(figure, row).max(0) as u64);
         self.nulls += rows - count(figures.next()).min(rows);
         let (least, most) = (figures.next(), figures.next());
         match kind {
-            Numbers::Whole | Numbers::Real => {
+            NumberLayout::Whole | NumberLayout::Real => {
                 let double = |figure: Option<&ArrayRef>| figure.and_then(|figure| double(figure, row));
                 if let Some((least, most)) = double(least).zip(double(most)) {
                     let known = self.range.unwrap_or((least, most));
@@ -55,7 +55,7 @@ impl ColumnCounts {
                     self.range = Some((smaller(known.0, least), larger(known.1, most)));
                 }
             }
-            Numbers::Vector | Numbers::Array => {
+            NumberLayout::Vector | NumberLayout::Array => {
                 let length = |figure: Option<&ArrayRef>| figure.and_then(|figure| length(figure, row));
                 if let Some((shortest, longest)) = length(least).zip(length(most)).filter(|(_, longest)| *longest > 0) {
                     let known = self.lengths.unwrap_or((shortest, longest));
@@ -82,8 +82,7 @@ impl ColumnCounts {
     }
 
     /// Returns the precision that is lost when the column is read as `f32`, as features are: integers that become
-    /// equal, or
-    /// most digits of numbers that lie far from zero and close together.
+    /// equal, or most digits of numbers that lie far from zero and close together.
     pub(super) fn lost_precision(&self) -> Option<String> {
         /// Steps between the smallest and the largest number that are enough for a feature.
         const STEPS: f64 = 1024.0;
@@ -109,18 +108,20 @@ impl ColumnCounts {
     }
 
     pub(super) fn check(&self, rows: u64) -> Result<()> {
-        let wrong = [(self.nulls, "null"), (self.nans, "NaN, or hold a NaN or a null"), (self.infinities, "infinite")];
-        let wrong: Vec<_> = wrong.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} are {what}")).collect();
+        let wrong = [
+            (self.nulls, "null"),
+            (self.nans, "NaN (or an element that is NaN or null)"),
+            (self.infinities, "infinite"),
+        ];
+        let wrong: Vec<_> = wrong.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{what} in {n}")).collect();
         if !wrong.is_empty() {
             let wrong = wrong.join(", ");
-            let reason = format!("of {rows} rows {wrong}; leave them out (`filter`) or fill them in first");
-            return Err(Error::data(&self.name, reason));
+            return Err(Error::values(&self.name, "finite numbers", format!("{wrong} of {rows} rows")));
         }
         match self.lengths {
             Some((shortest, longest)) if shortest != longest => {
-                let reason =
-                    format!("vectors have between {shortest} and {longest} elements; all must be of one length");
-                Err(Error::data(&self.name, reason))
+                let found = format!("vectors of {shortest} to {longest} elements");
+                Err(Error::values(&self.name, "vectors of one length", found))
             }
             _ => Ok(()),
         }
@@ -129,11 +130,11 @@ impl ColumnCounts {
     pub(super) fn check_weights(&self, rows: u64) -> Result<()> {
         if self.negatives > 0 {
             let least = self.range.map_or(f64::NAN, |(least, _)| least);
-            let reason = format!("of {rows} weights {} are below 0 ({least}, for one)", self.negatives);
-            return Err(Error::data(&self.name, reason));
+            let found = format!("numbers below 0 in {} of {rows} rows (such as {least})", self.negatives);
+            return Err(Error::values(&self.name, "weights of at least 0", found));
         }
         if self.range.is_some_and(|(_, most)| most <= 0.0) {
-            return Err(Error::data(&self.name, format!("all {rows} weights are 0, so no row counts")));
+            return Err(Error::values(&self.name, "a weight above 0", format!("0 in all {rows} rows")));
         }
         Ok(())
     }

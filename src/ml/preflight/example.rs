@@ -5,9 +5,9 @@ use spark_connect::{column::Column, functions, lit, lit_boolean};
 
 use super::{ColumnCounts, PreflightReport, as_array, class_key, infinite, numbers};
 use crate::{
-    Error, Result,
+    DataProblem, Error, Result,
     dataframe::{DataFrame, NestedFields, Schema, column, function, texts},
-    ml::feature::{Numbers, text},
+    ml::feature::{NumberLayout, text},
 };
 
 /// A row is shown up to so many characters.
@@ -21,17 +21,16 @@ impl PreflightReport {
     /// As [`check`](Self::check).
     pub async fn check_rows(&self, frame: &DataFrame) -> Result<()> {
         match self.check() {
-            Err(Error::Data { column, reason }) => {
+            Err(Error::Data { column, row, problem: DataProblem::Values { expected, found, .. } }) => {
                 // Without a row the refusal stays unchanged.
-                let row = self.bad_row(frame).await.unwrap_or_default();
-                let example = row.map(|row| format!("; one such row: {row}")).unwrap_or_default();
-                Err(Error::Data { column, reason: format!("{reason}{example}") })
+                let example = self.bad_row(frame).await.unwrap_or_default();
+                Err(Error::Data { column, row, problem: DataProblem::Values { expected, found, example } })
             }
             other => other,
         }
     }
 
-    /// The first row that is refused, in the columns that were looked at.
+    /// Returns the first row that is refused, in the columns that were looked at.
     async fn bad_row(&self, frame: &DataFrame) -> Result<Option<String>> {
         let schema = frame.schema().await?;
         let (frame, schema) = &NestedFields::of(&schema).open(frame, &schema);
@@ -57,10 +56,10 @@ impl PreflightReport {
         }))
     }
 
-    /// The condition of the rows that [`check`](Self::check) refuses first.
+    /// Returns the condition of the rows that [`check`](Self::check) refuses first.
     fn what_is_bad(&self, schema: &Schema) -> Result<Option<Column>> {
         for counts in &self.columns {
-            let kind = numbers(&schema.require(&counts.name)?.data_type).unwrap_or(Numbers::Whole);
+            let kind = numbers(&schema.require(&counts.name)?.data_type).unwrap_or(NumberLayout::Whole);
             if let Some(bad) = bad_numbers(counts, kind) {
                 return Ok(Some(bad));
             }
@@ -81,15 +80,15 @@ impl PreflightReport {
     }
 }
 
-fn shown_as(name: &str, kind: Numbers) -> Column {
+fn shown_as(name: &str, kind: NumberLayout) -> Column {
     match kind {
-        Numbers::Vector => as_array(column(name), kind),
+        NumberLayout::Vector => as_array(column(name), kind),
         _ => column(name),
     }
 }
 
-/// The rows of a column that are wrong, if some are.
-fn bad_numbers(counts: &ColumnCounts, kind: Numbers) -> Option<Column> {
+/// Returns the rows of a column that are wrong, if some are.
+fn bad_numbers(counts: &ColumnCounts, kind: NumberLayout) -> Option<Column> {
     let value = column(&counts.name);
     let counted = [counts.nulls, counts.nans, counts.infinities];
     match kind {
@@ -98,9 +97,9 @@ fn bad_numbers(counts: &ColumnCounts, kind: Numbers) -> Option<Column> {
             let length = function("size", [as_array(value, kind)]);
             (shortest != longest).then(|| length.eq(lit(shortest as i64)))
         }
-        Numbers::Whole => Some(value.is_null()),
-        Numbers::Real => Some(value.clone().is_null().or(value.clone().is_nan()).or(infinite(value))),
-        Numbers::Vector | Numbers::Array => {
+        NumberLayout::Whole => Some(value.is_null()),
+        NumberLayout::Real => Some(value.clone().is_null().or(value.clone().is_nan()).or(infinite(value))),
+        NumberLayout::Vector | NumberLayout::Array => {
             let values = as_array(value.clone(), kind);
             let odd = functions::exists(values, |x| {
                 x[0].clone().is_null().or(x[0].clone().is_nan()).or(infinite(x[0].clone()))

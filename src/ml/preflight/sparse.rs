@@ -3,7 +3,7 @@
 use arrow::{array::AsArray, datatypes::Int32Type};
 use spark_connect::{column::Column, functions, lit, types::DataType};
 
-use super::{Numbers, Preflight, infinite, no_number};
+use super::{NumberLayout, Preflight, infinite, no_number};
 use crate::{
     Result,
     dataframe::{DataFrame, Schema, column, declared_size, function, vector_parts},
@@ -17,19 +17,18 @@ const LOOKED_AT: i32 = 16;
 
 impl Preflight {
     /// Returns whether each column holds sparse vectors, judging by some of its rows. Vectors that the metadata
-    /// declares
-    /// short are not sampled.
+    /// declares short are not sampled.
     pub(super) async fn sparse_vectors(
         &self,
         frame: &DataFrame,
         schema: &Schema,
-        kinds: &[Numbers],
+        kinds: &[NumberLayout],
     ) -> Result<Vec<bool>> {
         let mut sparse = vec![false; kinds.len()];
         let mut candidates = Vec::new();
         for (at, name) in self.columns.iter().enumerate() {
             let size = declared_size(schema.require(name)?);
-            if kinds[at] == Numbers::Vector && size.is_none_or(|size| size >= SHORT) {
+            if kinds[at] == NumberLayout::Vector && size.is_none_or(|size| size >= SHORT) {
                 candidates.push(at);
             }
         }
@@ -74,7 +73,7 @@ pub(super) fn sparse_look(parts: &str) -> Vec<Column> {
     ]
 }
 
-/// The frame with the parts of the vectors that are sparse, so that each is taken apart once.
+/// Returns the frame with the parts of the vectors that are sparse, so that each is taken apart once.
 pub(super) fn with_parts(frame: &DataFrame, columns: &[String], sparse: &[bool]) -> DataFrame {
     let parts = (0..columns.len()).filter(|&at| sparse[at]);
     let parts: Vec<_> = parts.map(|at| (parts_name(at), vector_parts(column(&columns[at])))).collect();

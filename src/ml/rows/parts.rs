@@ -11,7 +11,7 @@ use crate::{Error, Result, dataframe::Schema};
 
 /// Named parts with their shares, and the output column.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Parts {
+pub(super) struct NamedParts {
     output_col: String,
     parts: Vec<(String, f64)>,
     /// The part whose rows are true in a boolean output; without one the output is the part's name.
@@ -19,7 +19,7 @@ pub(super) struct Parts {
     indicated: Option<String>,
 }
 
-impl Parts {
+impl NamedParts {
     pub(super) fn new<N: Into<String>>(
         output_col: impl Into<String>,
         parts: impl IntoIterator<Item = (N, f64)>,
@@ -49,7 +49,8 @@ impl Parts {
         ends
     }
 
-    /// The column, from a condition for each part but the last: a row is in the first part whose condition holds.
+    /// Returns the column, from a condition for each part but the last: a row is in the first part whose condition
+    /// holds.
     pub(super) fn column(&self, conditions: impl IntoIterator<Item = Column>) -> Column {
         let value = |name: &String| match &self.indicated {
             Some(part) => lit_boolean(name == part),
@@ -67,7 +68,7 @@ impl Parts {
         cases.map_or(last.clone(), |cases| cases.otherwise(last))
     }
 
-    /// The schema with the output, once the parts have been checked.
+    /// Returns the schema with the output, once the parts have been checked.
     pub(super) fn schema(&self, schema: &Schema) -> Result<Schema> {
         let weights: Vec<f64> = self.parts.iter().map(|(_, weight)| *weight).collect();
         if weights.len() < 2 || weights.iter().any(|weight| !(weight.is_finite() && *weight > 0.0)) {
@@ -76,7 +77,7 @@ impl Parts {
         let mut names: Vec<&str> = self.parts.iter().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(Error::param("parts", format!("`{}` twice", pair[0]), "a name of its own for each part"));
+            return Err(Error::param("parts", format!("`{}` twice", pair[0]), "a different name for each part"));
         }
         if let Some(part) = self.indicated.as_deref().filter(|part| !names.contains(part)) {
             return Err(Error::param("indicatorOf", format!("`{part}`"), format!("one of {}", names.join(", "))));
@@ -100,14 +101,14 @@ mod tests {
 
     #[test]
     fn parts_end_where_their_weights_say() {
-        assert_eq!(Parts::new("p", [("a", 2.0), ("b", 1.0), ("c", 1.0)]).ends(), [0.5, 0.75]);
+        assert_eq!(NamedParts::new("p", [("a", 2.0), ("b", 1.0), ("c", 1.0)]).ends(), [0.5, 0.75]);
     }
 
     #[test]
     fn parts_that_cannot_be_are_refused() {
         let schema = Schema::from_ddl("x INT").unwrap();
         let refused = |parts: &[(&str, f64)], indicated: Option<&str>| {
-            let mut parts = Parts::new("p", parts.iter().copied());
+            let mut parts = NamedParts::new("p", parts.iter().copied());
             indicated.into_iter().for_each(|part| parts.indicate(part));
             parts.schema(&schema).unwrap_err().to_string()
         };

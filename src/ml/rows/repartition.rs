@@ -8,7 +8,7 @@ use crate::{
     Error, Result,
     dataframe::{DataFrame, Schema, column},
     ml::{
-        local::Rows,
+        local::LocalBatch,
         stage::{Transformer, plain_data},
     },
 };
@@ -16,13 +16,13 @@ use crate::{
 /// Puts the rows into other partitions, by a shuffle on the cluster. Columns stay as they are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Repartition {
-    by: By,
+    by: RepartitionBy,
     partitions: Option<i32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-enum By {
+enum RepartitionBy {
     Key(Vec<String>),
     Range(Vec<String>),
     Count,
@@ -31,17 +31,18 @@ enum By {
 impl Repartition {
     /// Rows with the same values in these columns share a partition.
     pub fn by_key<K: Into<String>>(cols: impl IntoIterator<Item = K>) -> Self {
-        Self { by: By::Key(cols.into_iter().map(Into::into).collect()), partitions: None }
+        Self { by: RepartitionBy::Key(cols.into_iter().map(Into::into).collect()), partitions: None }
     }
 
-    /// Each partition has a range of these columns' values; Spark samples the rows to find ranges of about equal size.
+    /// Creates each partition has a range of these columns' values; Spark samples the rows to find ranges of about
+    /// equal size.
     pub fn by_range<K: Into<String>>(cols: impl IntoIterator<Item = K>) -> Self {
-        Self { by: By::Range(cols.into_iter().map(Into::into).collect()), partitions: None }
+        Self { by: RepartitionBy::Range(cols.into_iter().map(Into::into).collect()), partitions: None }
     }
 
-    /// That many partitions with the same number of rows, but for a few.
+    /// Creates that many partitions with the same number of rows, but for a few.
     pub fn evenly(partitions: i32) -> Self {
-        Self { by: By::Count, partitions: Some(partitions) }
+        Self { by: RepartitionBy::Count, partitions: Some(partitions) }
     }
 
     /// Sets the number of partitions, in place of `spark.sql.shuffle.partitions`.
@@ -52,8 +53,8 @@ impl Repartition {
 
     fn columns(&self) -> &[String] {
         match &self.by {
-            By::Key(names) | By::Range(names) => names,
-            By::Count => &[],
+            RepartitionBy::Key(names) | RepartitionBy::Range(names) => names,
+            RepartitionBy::Count => &[],
         }
     }
 }
@@ -64,16 +65,16 @@ impl Transformer for Repartition {
             self.transform_schema(&frame.schema_for_stages().await?)?;
             let columns = self.columns().iter().map(|name| column(name));
             Ok(match &self.by {
-                By::Key(_) => frame.repartition_by(self.partitions, columns),
-                By::Range(_) => frame.repartition_by_range(self.partitions, columns),
-                By::Count => frame.repartition(self.partitions.unwrap_or(1)),
+                RepartitionBy::Key(_) => frame.repartition_by(self.partitions, columns),
+                RepartitionBy::Range(_) => frame.repartition_by_range(self.partitions, columns),
+                RepartitionBy::Count => frame.repartition(self.partitions.unwrap_or(1)),
             })
         })
     }
 
-    /// A batch has no partitions: it is returned unchanged.
+    /// Returns a batch has no partitions: it is returned unchanged.
     fn transform_batch(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        self.transform_schema(Rows::new(batch)?.schema())?;
+        self.transform_schema(LocalBatch::new(batch)?.schema())?;
         Ok(batch.clone())
     }
 
@@ -81,7 +82,7 @@ impl Transformer for Repartition {
         if let Some(partitions) = self.partitions.filter(|partitions| *partitions < 1) {
             return Err(Error::param("partitions", partitions, "1 or more"));
         }
-        if self.columns().is_empty() && self.by != By::Count {
+        if self.columns().is_empty() && self.by != RepartitionBy::Count {
             return Err(Error::param("cols", "no column", "at least one column"));
         }
         self.columns().iter().try_for_each(|name| schema.require(name).map(drop))?;

@@ -7,12 +7,12 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use spark_connect::{column::Column, functions::expr, lit, lit_double, types::DataType};
 
-use super::parts::Parts;
+use super::parts::NamedParts;
 use crate::{
     Error, Result,
     dataframe::{DataFrame, Schema, column, function, hash_input, quote},
     ml::{
-        local::Rows,
+        local::LocalBatch,
         stage::{Transformer, on_the_cluster_only, plain_data},
         step::{self, Step},
     },
@@ -29,20 +29,20 @@ use crate::{
 /// Nothing depends on where or in which order rows are: a plan computed again gives the same split, and so does another
 /// session with the same seed. By time: [`TimeSplit`](super::TimeSplit).
 ///
-/// A split by key looks at each row by itself; with a key that every row has to itself it is the cheapest random split. A
-/// random split numbers equal rows, which brings them together on the cluster (one shuffle); in a batch that is scored
-/// locally, equal rows are numbered within the batch. A stratified split sorts the rows of a class on the cluster, and
-/// cannot be applied locally.
+/// A split by key looks at each row by itself; with a key that every row has to itself it is the cheapest random split.
+/// A random split numbers equal rows, which brings them together on the cluster (one shuffle); in a batch that is
+/// scored locally, equal rows are numbered within the batch. A stratified split sorts the rows of a class on the
+/// cluster, and cannot be applied locally.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Split {
-    parts: Parts,
-    by: By,
+    parts: NamedParts,
+    by: SplitBy,
     seed: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-enum By {
+enum SplitBy {
     Row,
     Key(Vec<String>),
     Class(String),
@@ -55,13 +55,17 @@ const HASH: &str = "__tinderbox_hash";
 const NUMBER: &str = "__tinderbox_number";
 
 impl Split {
-    fn new<N: Into<String>>(output_col: impl Into<String>, parts: impl IntoIterator<Item = (N, f64)>, by: By) -> Self {
-        Self { parts: Parts::new(output_col, parts), by, seed: 42 }
+    fn new<N: Into<String>>(
+        output_col: impl Into<String>,
+        parts: impl IntoIterator<Item = (N, f64)>,
+        by: SplitBy,
+    ) -> Self {
+        Self { parts: NamedParts::new(output_col, parts), by, seed: 42 }
     }
 
     /// Splits row by row; parts are names with weights, such as `[("train", 0.8), ("test", 0.2)]`.
     pub fn random<N: Into<String>>(output_col: impl Into<String>, parts: impl IntoIterator<Item = (N, f64)>) -> Self {
-        Self::new(output_col, parts, By::Row)
+        Self::new(output_col, parts, SplitBy::Row)
     }
 
     /// Keeps rows together that have the same values in key columns.
@@ -70,7 +74,7 @@ impl Split {
         output_col: impl Into<String>,
         parts: impl IntoIterator<Item = (N, f64)>,
     ) -> Self {
-        Self::new(output_col, parts, By::Key(key_cols.into_iter().map(Into::into).collect()))
+        Self::new(output_col, parts, SplitBy::Key(key_cols.into_iter().map(Into::into).collect()))
     }
 
     /// Splits the rows of every class in the same proportion; null is a class too.
@@ -79,7 +83,7 @@ impl Split {
         output_col: impl Into<String>,
         parts: impl IntoIterator<Item = (N, f64)>,
     ) -> Self {
-        Self::new(output_col, parts, By::Class(label_col.into()))
+        Self::new(output_col, parts, SplitBy::Class(label_col.into()))
     }
 
     /// Makes the output boolean: true for the rows of this part. What `validationIndicatorCol` takes.
@@ -88,27 +92,27 @@ impl Split {
         self
     }
 
-    /// Another seed gives another split.
+    /// Sets the seed; another one gives another split.
     pub fn seed(mut self, seed: i64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// The part of a row at a share of all rows, from 0 to below 1.
+    /// Returns the part of a row at a share of all rows, from 0 to below 1.
     fn part(&self, share: Column) -> Column {
         let ends = self.parts.ends().into_iter().map(lit_double);
         self.parts.column(ends.map(|end| share.clone().lt(end)))
     }
 
-    /// The part of a row with its hash and number beside it.
+    /// Returns the part of a row with its hash and number beside it.
     fn part_of_numbered(&self) -> Column {
         self.part(share(function("xxhash64", [column(HASH), column(NUMBER)])))
     }
 
-    /// A hash of the values that decide.
+    /// Returns a hash of the values that decide.
     fn hash(&self, schema: &Schema) -> Result<Column> {
         let fields = match &self.by {
-            By::Key(names) => names.iter().map(|name| schema.require(name)).collect::<Result<Vec<_>>>()?,
+            SplitBy::Key(names) => names.iter().map(|name| schema.require(name)).collect::<Result<Vec<_>>>()?,
             _ => schema.fields().iter().collect(),
         };
         let seed = lit(self.seed).cast(DataType::Long);
@@ -116,7 +120,7 @@ impl Split {
     }
 }
 
-/// Each value's number among those equal to it, in order, from 1.
+/// Returns each value's number among those equal to it, in order, from 1.
 fn numbers(hashes: &[i64]) -> Vec<i64> {
     let mut seen = HashMap::with_capacity(hashes.len());
     let number = |hash: &i64| {
@@ -127,7 +131,7 @@ fn numbers(hashes: &[i64]) -> Vec<i64> {
     hashes.iter().map(number).collect()
 }
 
-/// The batch without these columns.
+/// Returns the batch without these columns.
 fn without(batch: &RecordBatch, names: &[&str]) -> Result<RecordBatch> {
     let fields = batch.schema_ref().fields().iter().enumerate();
     let kept: Vec<usize> =
@@ -135,7 +139,7 @@ fn without(batch: &RecordBatch, names: &[&str]) -> Result<RecordBatch> {
     batch.project(&kept).map_err(|e| Error::arrow("leaving out columns", e))
 }
 
-/// A hash as a number from 0 to below 1.
+/// Returns a hash as a number from 0 to below 1.
 pub(in crate::ml) fn share(hash: Column) -> Column {
     const STEPS: i64 = 1 << 53;
     function("pmod", [hash, lit(STEPS)]).cast(DataType::Double).div(lit_double(STEPS as f64))
@@ -148,13 +152,13 @@ impl Transformer for Split {
             self.transform_schema(&schema)?;
             let (hash, output) = (self.hash(&schema)?, self.parts.output_col());
             let label = match &self.by {
-                By::Key(_) => return Ok(step::apply_stage(self, frame, &schema)?.unwrap_or_else(|| frame.clone())),
-                By::Row => {
+                SplitBy::Key(_) => return Ok(step::apply_stage(self, frame, &schema)?.unwrap_or_else(|| frame.clone())),
+                SplitBy::Row => {
                     let number = expr(&format!("row_number() OVER (PARTITION BY {HASH} ORDER BY {HASH})"));
                     let numbered = frame.with_column(HASH, hash).with_column(NUMBER, number.cast(DataType::Long));
                     return Ok(numbered.with_column(output, self.part_of_numbered()).drop([HASH, NUMBER]));
                 }
-                By::Class(label) => label,
+                SplitBy::Class(label) => label,
             };
             let ends = self.parts.ends().into_iter().map(lit_double);
             let class = quote(&schema.require(label)?.name);
@@ -166,23 +170,23 @@ impl Transformer for Split {
         })
     }
 
-    /// A row's place in its class, or among its equals, is known only where all of those are.
+    /// Returns a row's place in its class, or among its equals, is known only where all of those are.
     fn steps(&self, schema: &Schema) -> Result<Option<Vec<Step>>> {
         match &self.by {
-            By::Key(_) => {
+            SplitBy::Key(_) => {
                 Ok(Some(vec![Step::with_column(self.parts.output_col(), self.part(share(self.hash(schema)?)))]))
             }
-            By::Row | By::Class(_) => Ok(None),
+            SplitBy::Row | SplitBy::Class(_) => Ok(None),
         }
     }
 
     fn transform_batch(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let rows = Rows::new(batch)?;
+        let rows = LocalBatch::new(batch)?;
         let after = self.transform_schema(rows.schema())?;
         let steps = match &self.by {
-            By::Key(_) => self.steps(rows.schema())?.unwrap_or_default(),
-            By::Class(_) => return Err(on_the_cluster_only("a stratified Split")),
-            By::Row => {
+            SplitBy::Key(_) => self.steps(rows.schema())?.unwrap_or_default(),
+            SplitBy::Class(_) => return Err(on_the_cluster_only("a stratified Split")),
+            SplitBy::Row => {
                 let hashes = rows.whole(&self.hash(rows.schema())?)?;
                 let numbers = numbers(&hashes);
                 let numbered = rows.with_whole(HASH, hashes)?.with_whole(NUMBER, numbers)?;
@@ -195,20 +199,20 @@ impl Transformer for Split {
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
         match &self.by {
-            By::Row => {}
-            By::Key(names) if names.is_empty() => {
+            SplitBy::Row => {}
+            SplitBy::Key(names) if names.is_empty() => {
                 return Err(Error::param("keyCols", "no column", "at least one column"));
             }
-            By::Key(names) => names.iter().try_for_each(|name| schema.require(name).map(drop))?,
-            By::Class(label) => drop(schema.require(label)?),
+            SplitBy::Key(names) => names.iter().try_for_each(|name| schema.require(name).map(drop))?,
+            SplitBy::Class(label) => drop(schema.require(label)?),
         }
         self.parts.schema(schema)
     }
 
-    /// A stage that reads all columns cannot be moved past one that adds a column.
+    /// Returns a stage that reads all columns cannot be moved past one that adds a column.
     fn reads(&self) -> Option<Vec<String>> {
         match &self.by {
-            By::Key(names) => Some(names.clone()),
+            SplitBy::Key(names) => Some(names.clone()),
             _ => None,
         }
     }

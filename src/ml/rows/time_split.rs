@@ -7,13 +7,13 @@ use spark_connect::{
     types::{DataType, StructField},
 };
 
-use super::parts::Parts;
+use super::parts::NamedParts;
 use crate::{
-    Error, Result,
+    DataProblem, Error, Result,
     dataframe::{Schema, column, function},
     ml::{
-        feature::{Numbers, numbers, quantiles, raise, text},
-        learning::{Answers, Learning, doubles},
+        feature::{NumberLayout, numbers, quantiles, raise, text},
+        learning::{AggregateFit, AggregateResults, doubles},
         stage::{Estimator, Model, Transformer, learn_by_questions, plain_data},
         step::{Step, transform_by_steps},
     },
@@ -22,12 +22,12 @@ use crate::{
 
 /// Learns the moments at which a split by time is to be cut: the earliest rows are in the first part.
 ///
-/// The shares are exact to a thousandth of the rows; rows of one moment are in one part. The time is a date, a timestamp,
-/// with or without a time zone, or a number. A row without a time fails the action that meets it.
+/// The shares are exact to a thousandth of the rows; rows of one moment are in one part. The time is a date, a
+/// timestamp, with or without a time zone, or a number. A row without a time fails the action that meets it.
 #[derive(Debug, Clone)]
 pub struct TimeSplit {
     time_col: String,
-    parts: Parts,
+    parts: NamedParts,
 }
 
 impl TimeSplit {
@@ -37,7 +37,7 @@ impl TimeSplit {
         output_col: impl Into<String>,
         parts: impl IntoIterator<Item = (N, f64)>,
     ) -> Self {
-        Self { time_col: time_col.into(), parts: Parts::new(output_col, parts) }
+        Self { time_col: time_col.into(), parts: NamedParts::new(output_col, parts) }
     }
 
     /// Makes the output boolean: true for the rows of this part. What `validationIndicatorCol` takes.
@@ -46,29 +46,29 @@ impl TimeSplit {
         self
     }
 
-    fn questions(&self, schema: &Schema) -> Result<Learning> {
+    fn questions(&self, schema: &Schema) -> Result<AggregateFit> {
         let (params, ends) = (self.clone(), self.parts.ends());
         let time = moment(schema.require(&self.time_col)?)?;
-        let learn = move |answers: Answers| {
+        let learn = move |answers: AggregateResults| {
             let cuts = answers.figures.first().map(|figure| doubles(figure)).transpose()?.unwrap_or_default();
             if cuts.len() != params.parts.ends().len() || cuts.iter().any(|cut| cut.is_nan()) {
-                return Err(Error::data(&params.time_col, "there is no row with a time to split by"));
+                return Err(Error::data(&params.time_col, DataProblem::NoValues { what: "time" }));
             }
             let TimeSplit { time_col, parts } = params;
             Ok(Box::new(TimeSplitModel { time_col, parts, cuts }) as Box<dyn Model>)
         };
-        Ok(Learning::new(learn).figures(time, [quantiles(&ends)]))
+        Ok(AggregateFit::new(learn).figures(time, [quantiles(&ends)]))
     }
 }
 
-/// A time as a number: days of a date, microseconds of a timestamp.
+/// Returns a time as a number: days of a date, microseconds of a timestamp.
 fn moment(field: &StructField) -> Result<Column> {
     let time = column(&field.name);
     let number = match &field.data_type {
         DataType::Date => function("unix_date", [time]),
         DataType::Timestamp => function("unix_micros", [time]),
         DataType::TimestampNtz => wall_clock_micros(time),
-        other if matches!(numbers(other), Some(Numbers::Whole | Numbers::Real)) => time,
+        other if matches!(numbers(other), Some(NumberLayout::Whole | NumberLayout::Real)) => time,
         other => {
             let expected = "a date, a timestamp or a number";
             return Err(Error::schema(&field.name, expected, other.simple_string()));
@@ -77,8 +77,8 @@ fn moment(field: &StructField) -> Result<Column> {
     Ok(number.cast(DataType::Double))
 }
 
-/// Microseconds of a timestamp without a time zone, as if it were of UTC. Spark's own conversions take the session's zone,
-/// in which an hour of spring is missing and one of autumn comes twice.
+/// Microseconds of a timestamp without a time zone, as if it were of UTC. Spark's own conversions take the session's
+/// zone, in which an hour of spring is missing and one of autumn comes twice.
 fn wall_clock_micros(time: Column) -> Column {
     let long = |value: Column| value.cast(DataType::Long);
     let days = long(function("unix_date", [time.clone().cast(DataType::Date)]));
@@ -105,13 +105,13 @@ impl Estimator for TimeSplit {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TimeSplitModel {
     time_col: String,
-    parts: Parts,
+    parts: NamedParts,
     #[serde(with = "number::exact")]
     cuts: Vec<f64>,
 }
 
 impl TimeSplitModel {
-    /// The last moment of each part but the last: days since 1970 for dates, microseconds for timestamps.
+    /// Returns the last moment of each part but the last: days since 1970 for dates, microseconds for timestamps.
     pub fn cuts(&self) -> &[f64] {
         &self.cuts
     }

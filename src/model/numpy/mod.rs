@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::{EncodeOptions, Encoder, Model, PredictOptions, Task};
+use super::{EncodeOptions, Encoder, PredictOptions, Task, TrainedNetwork};
 use crate::{
     nn::{NetworkSpec, Weights},
     tensor::{Columns, OnInvalid, reader::Reader},
 };
 
-/// The functions that compute networks, in Python. `make(text, data)` gives one function of Arrow columns.
+/// Returns the functions that compute networks, in Python. `make(text, data)` gives one function of Arrow columns.
 pub(crate) fn numpy_source() -> &'static str {
     include_str!("network.py")
 }
@@ -29,8 +29,8 @@ pub(crate) struct NumpyNetwork {
     pub(crate) sequences: bool,
 }
 
-impl Model {
-    /// The network with its predictions, or why numpy cannot compute it.
+impl TrainedNetwork {
+    /// Returns the network with its predictions, or why numpy cannot compute it.
     pub(crate) fn numpy(&self, options: &PredictOptions) -> Result<NumpyNetwork, String> {
         let outputs = &options.outputs;
         let mut named = vec![("prediction", &outputs.prediction)];
@@ -46,7 +46,7 @@ impl Model {
 }
 
 impl Encoder {
-    /// The network with its codes, or why numpy cannot compute it.
+    /// Returns the network with its codes, or why numpy cannot compute it.
     pub(crate) fn numpy(&self, options: &EncodeOptions) -> Result<NumpyNetwork, String> {
         let outputs = &options.outputs;
         let named = vec![

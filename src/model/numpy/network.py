@@ -80,7 +80,7 @@ def padded(x, padding, value):
 
 def conv(settings, own, x, lengths):
     weight, axes, groups = own["weight"], x.ndim - 2, settings.get("groups", 1)
-    view = windows(padded(x, settings.get("padding", 0), 0), settings["kernel"], settings.get("stride", 1), settings.get("dilation", 1))
+    view = windows(padded(x, settings.get("padding", 0), 0), settings["kernel_size"], settings.get("stride", 1), settings.get("dilation", 1))
     places = view.shape[2:2 + axes]
     channels, outputs, parts = weight.shape[1], weight.shape[0] // groups, []
     for group in range(groups):
@@ -92,7 +92,7 @@ def conv(settings, own, x, lengths):
 
 
 def conv_transpose2d(settings, own, x, lengths):
-    kernel, stride, padding = settings["kernel"], settings.get("stride", 1), settings.get("padding", 0)
+    kernel, stride, padding = settings["kernel_size"], settings.get("stride", 1), settings.get("padding", 0)
     extra, (rows, _, height, width) = settings.get("output_padding", 0), x.shape
     whole = [(side - 1) * stride + kernel + extra for side in (height, width)]
     y = np.zeros((rows, *whole, own["weight"].shape[1]), F32)
@@ -106,7 +106,7 @@ def conv_transpose2d(settings, own, x, lengths):
 
 def pool(reduce, outside):
     def apply(settings, own, x, lengths):
-        kernel = settings["kernel"]
+        kernel = settings["kernel_size"]
         view = windows(padded(x, settings.get("padding", 0), outside), kernel, settings.get("stride") or kernel, 1)
         return reduce(view, axis=tuple(range(x.ndim, view.ndim)))
     return apply
@@ -175,7 +175,7 @@ def direction(cell, own, x, lengths, backwards):
 
 def recurrent(cell):
     def apply(settings, own, x, lengths):
-        for layer in range(settings.get("layers", 1)):
+        for layer in range(settings.get("num_layers", 1)):
             sides, last = [], []
             for suffix in ["", "_reverse"] if settings.get("bidirectional") else [""]:
                 end = "_l%d%s" % (layer, suffix)
@@ -217,7 +217,7 @@ def attention(settings, own, x, lengths):
         at = np.arange(width)
         angles = np.arange(time)[:, None] / 10000.0 ** ((at - at % 2) / width)
         x = x + np.where(at % 2 == 0, np.sin(angles), np.cos(angles)).astype(F32)
-    heads = settings["heads"]
+    heads = settings["num_heads"]
     parts = project(x, "self_attn.in_proj_").reshape(rows, time, 3, heads, width // heads).transpose(2, 0, 3, 1, 4)
     scores = parts[0] @ parts[1].transpose(0, 1, 3, 2) / F32(math.sqrt(width // heads))
     if lengths is not None:
@@ -458,8 +458,8 @@ def check_ids(config, rows):
         values = rows.values[:, place]
         bad = rows.checked & ~((values >= 0) & (values < count) & (values == np.floor(values)))
         if bad.any():
-            raise ValueError("column `%s`: a row holds %g, where the network knows %d categories: 0 to %d" % (
-                column, values[bad][0], count, count - 1))
+            raise ValueError("column `%s`: expected a category from 0 to %d, found %g; fit the index again, or declare more categories" % (
+                column, count - 1, values[bad][0]))
 
 
 def forward(config, weights, layers, prefix, rows):

@@ -18,7 +18,7 @@ use crate::{
 const EVEN: f64 = 0.5;
 
 impl Outputs {
-    /// The columns that are on, each with its type.
+    /// Returns the columns that are on, each with its type.
     pub fn columns(&self, task: &Task) -> Vec<(&str, DataType)> {
         let list = |item| DataType::List(Arc::new(Field::new_list_field(item, false)));
         let scores = || list(DataType::Float64);
@@ -43,8 +43,8 @@ impl Outputs {
     }
 }
 
-/// The columns that are on, in the order of [`Outputs::columns`]; `raw` holds `rows × outputs` values, `reasons` why rows
-/// could not be used.
+/// Returns the columns that are on, in the order of [`Outputs::columns`]; `raw` holds `rows × outputs` values,
+/// `reasons` why rows could not be used.
 pub(super) fn columns(
     task: &Task,
     options: &PredictOptions,
@@ -61,14 +61,14 @@ pub(super) fn columns(
     let mut columns = Vec::new();
     match task {
         Task::Classes { names } => {
-            let mut chances = raw.clone();
-            chances.chunks_exact_mut(width).for_each(softmax);
-            let predicted: Vec<usize> = chances.chunks_exact(width).map(|row| argmax(row, thresholds)).collect();
+            let mut probabilities = raw.clone();
+            probabilities.chunks_exact_mut(width).for_each(softmax);
+            let predicted: Vec<usize> = probabilities.chunks_exact(width).map(|row| argmax(row, thresholds)).collect();
             if !outputs.raw_prediction.is_empty() {
                 columns.push(lists(raw, width, nulls.clone())?);
             }
             if !outputs.probability.is_empty() {
-                columns.push(lists(chances, width, nulls.clone())?);
+                columns.push(lists(probabilities, width, nulls.clone())?);
             }
             if !outputs.prediction.is_empty() {
                 columns.push(numbers(predicted.iter().map(|&class| class as f64).collect()));
@@ -79,15 +79,15 @@ pub(super) fn columns(
             }
         }
         Task::Labels { names } => {
-            let chances: Vec<f64> = raw.iter().map(|score| Link::Sigmoid.value(*score)).collect();
+            let probabilities: Vec<f64> = raw.iter().map(|score| Link::Sigmoid.value(*score)).collect();
             let threshold = |label: usize| thresholds.map_or(EVEN, |t| t[label]);
-            let has = |(i, chance): (usize, &f64)| f64::from(u8::from(*chance > threshold(i % width)));
-            let predicted: Vec<f64> = chances.iter().enumerate().map(has).collect();
+            let has = |(i, probability): (usize, &f64)| f64::from(u8::from(*probability > threshold(i % width)));
+            let predicted: Vec<f64> = probabilities.iter().enumerate().map(has).collect();
             if !outputs.raw_prediction.is_empty() {
                 columns.push(lists(raw, width, nulls.clone())?);
             }
             if !outputs.probability.is_empty() {
-                columns.push(lists(chances, width, nulls.clone())?);
+                columns.push(lists(probabilities, width, nulls.clone())?);
             }
             let of_names = (!outputs.predicted_label.is_empty()).then(|| label_lists(&predicted, names, is_valid));
             if !outputs.prediction.is_empty() {
@@ -125,7 +125,7 @@ fn undo(raw: &mut [f64], width: usize, link: Link, scaling: Option<&Scaling>) {
     }
 }
 
-/// The names of the labels that each row has.
+/// Returns the names of the labels that each row has.
 fn label_lists(predicted: &[f64], names: &[String], is_valid: impl Fn(usize) -> bool) -> ArrayRef {
     let item = Arc::new(Field::new_list_field(DataType::Utf8, false));
     let mut lists = ListBuilder::new(StringBuilder::new()).with_field(item);
@@ -152,8 +152,8 @@ fn softmax(row: &mut [f64]) {
     row.iter_mut().for_each(|v| *v /= sum);
 }
 
-/// The first class with the largest probability, each divided by its threshold when there are any. A likely class with
-/// threshold 0 wins, an impossible one (0 / 0) never does.
+/// Returns the first class with the largest probability, each divided by its threshold when there are any. A likely
+/// class with threshold 0 wins, an impossible one (0 / 0) never does.
 pub(super) fn argmax(probability: &[f64], thresholds: Option<&[f64]>) -> usize {
     let scaled = |class: usize| probability[class] / thresholds.map_or(1.0, |t| t[class]);
     (0..probability.len())

@@ -10,8 +10,8 @@ use candle_core::Tensor;
 
 use super::{PredictOptions, columns};
 use crate::{
-    Error, Result,
-    model::{Model, Task},
+    DataProblem, Error, Result,
+    model::{Task, TrainedNetwork},
     nn::{Csr, Mode, Sequential, Tape},
     tensor::{
         FeatureReader, OnInvalid, SparseBlock, SparseRows,
@@ -30,14 +30,14 @@ const SEQUENCES_AT_ONCE: usize = 256;
 pub(super) struct Scorer {
     network: Sequential,
     tape: Tape,
-    reader: Reader,
+    reader: FeatureInput,
     task: Task,
     options: PredictOptions,
     schema: SchemaRef,
 }
 
 /// Reader of the features.
-enum Reader {
+enum FeatureInput {
     /// Rows of one shape.
     Rows(FeatureReader),
     /// Rows of mostly zeros.
@@ -48,19 +48,24 @@ enum Reader {
 
 impl Scorer {
     /// Scores batches of schema `input` into ones of `schema`.
-    pub(super) fn new(model: &Model, options: &PredictOptions, input: &Schema, schema: SchemaRef) -> Result<Self> {
+    pub(super) fn new(
+        model: &TrainedNetwork,
+        options: &PredictOptions,
+        input: &Schema,
+        schema: SchemaRef,
+    ) -> Result<Self> {
         let inputs = &model.spec.inputs;
         let network = model.network(&options.device.open()?)?;
         let reader = match (&model.columns.readers, inputs.ragged) {
             (_, false) => {
                 let rows = FeatureReader::of(input, &model.columns)?.with_width(inputs.count())?;
                 let sparse = model.columns.sparse && network.takes_sparse();
-                if sparse { Reader::Sparse(rows) } else { Reader::Rows(rows) }
+                if sparse { FeatureInput::Sparse(rows) } else { FeatureInput::Rows(rows) }
             }
             (Some(readers), true) => {
                 let reader = RecordReader::inputs(input, readers)?;
                 match reader.fields() {
-                    [only] if only.shape.ragged && only.count() == inputs.count() => Reader::Sequences(reader),
+                    [only] if only.shape.ragged && only.count() == inputs.count() => FeatureInput::Sequences(reader),
                     fields => {
                         let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
                         let found = "rows of another shape, or several columns";
@@ -78,12 +83,12 @@ impl Scorer {
 
     pub(super) fn score(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
         match &mut self.reader {
-            Reader::Sequences(reader) => {
+            FeatureInput::Sequences(reader) => {
                 let rows = reader.read(batch)?;
                 self.sequences(batch, rows)
             }
-            Reader::Rows(_) => self.rows(batch),
-            Reader::Sparse(reader) => {
+            FeatureInput::Rows(_) => self.rows(batch),
+            FeatureInput::Sparse(reader) => {
                 let block = reader.read_sparse(batch)?;
                 self.sparse(batch, block)
             }
@@ -93,17 +98,17 @@ impl Scorer {
     /// Returns the number of rows scored at a time: as many as are decoded in bounded memory.
     pub(super) fn rows_at_once(&self) -> usize {
         match self.reader {
-            Reader::Sparse(_) => ROWS_AT_ONCE,
+            FeatureInput::Sparse(_) => ROWS_AT_ONCE,
             _ => rows_at_once(4 * self.network.spec().inputs.count()),
         }
     }
 
     fn sparse(&mut self, batch: &RecordBatch, block: SparseBlock) -> Result<RecordBatch> {
         let inputs = self.network.spec().inputs.count();
-        let Reader::Sparse(reader) = &self.reader else { return Ok(batch.clone()) };
+        let FeatureInput::Sparse(reader) = &self.reader else { return Ok(batch.clone()) };
         if block.rows.rows() > 0 && reader.width().is_some_and(|width| width != inputs) {
-            let found = format!("rows have {} values; the network takes {inputs}", block.rows.width);
-            return Err(Error::data(&reader.names(), found));
+            let problem = DataProblem::Length { expected: inputs, found: block.rows.width };
+            return Err(Error::data(&reader.names(), problem));
         }
         let SparseRows { offsets, indices, values, .. } = &block.rows;
         let csr = Csr { offsets, indices, values, columns: &[], places: &[] };
@@ -126,12 +131,11 @@ impl Scorer {
     }
 
     fn rows(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let Reader::Rows(reader) = &mut self.reader else { return Ok(batch.clone()) };
+        let FeatureInput::Rows(reader) = &mut self.reader else { return Ok(batch.clone()) };
         let mut block = reader.read(batch)?;
         let inputs = self.network.spec().inputs.count();
         if block.rows > 0 && reader.width().is_some_and(|width| width != inputs) {
-            let found = format!("rows have {} values; the network takes {inputs}", block.width);
-            return Err(Error::data(&reader.names(), found));
+            return Err(Error::data(&reader.names(), DataProblem::Length { expected: inputs, found: block.width }));
         }
         let (mut nulls, mut reasons) = (None, Vec::new());
         let mut kept = batch.clone();
@@ -158,9 +162,7 @@ impl Scorer {
             let usable = |(row, _): &(usize, _)| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(*row));
             let rows = block.values.chunks_exact(inputs).enumerate().filter(usable);
             if let Some((row, id, value)) = rows.into_iter().find_map(missing) {
-                let reason = id.refusal(format!("row {} of the batch", places[row]), value, id.place);
-                let names = reader.names();
-                return Err(Error::data(id.column.as_deref().unwrap_or(&names), reason));
+                return Err(id.refusal(&reader.names(), places[row] as u64, value, id.place));
             }
         }
         let mut raw = Vec::with_capacity(kept.num_rows() * self.network.spec().outputs);
@@ -183,7 +185,7 @@ impl Scorer {
         let mut raw = Vec::with_capacity(batch.num_rows() * self.network.spec().outputs);
         let cells = rows.cells.into_iter().next();
         let Some((values, offsets)) = cells.and_then(|cells| Some((cells.values, cells.offsets?))) else {
-            return Err(Error::data("features", "are no sequences"));
+            return Err(Error::data("features", DataProblem::Malformed { reason: "expected sequences".into() }));
         };
         let usable: Vec<usize> = (0..rows.rows).filter(|&row| valid[row] || !skip).collect();
         for part in usable.chunks(SEQUENCES_AT_ONCE) {
@@ -249,7 +251,7 @@ impl Scorer {
     }
 }
 
-/// The rows of a batch that can be used.
+/// Returns the rows of a batch that can be used.
 fn only(batch: &RecordBatch, valid: Vec<bool>) -> Result<RecordBatch> {
     filter_record_batch(batch, &BooleanArray::from(valid))
         .map_err(|e| Error::arrow("leaving out rows that cannot be used", e))

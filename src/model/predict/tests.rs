@@ -8,26 +8,28 @@ use arrow::{
 
 use super::{columns::argmax, scorer::ROWS_AT_ONCE, *};
 use crate::{
+    DataProblem,
     model::{History, Link, Scaling},
-    nn::{NamedTensor, Network, Sequential, Table, Weights},
+    nn::{Embedding, NamedTensor, Network, Sequential, Weights},
     tensor::Columns,
 };
 
 /// Two inputs, three outputs: `(a, b, 0)`.
-fn model_of(task: impl Into<Task>) -> Model {
+fn model_of(task: impl Into<Task>) -> TrainedNetwork {
     let spec = Network::new().resolve(2, 3).unwrap();
     let weights = Weights::new(vec![
         NamedTensor { name: "0.bias".into(), shape: vec![3], values: vec![0.0; 3] },
         NamedTensor { name: "0.weight".into(), shape: vec![3, 2], values: vec![1.0, 0.0, 0.0, 1.0, 0.0, 0.0] },
     ]);
-    Model::new(spec, weights.unwrap(), Columns::side_by_side(["a", "b"], "y"), task, History::default()).unwrap()
+    TrainedNetwork::new(spec, weights.unwrap(), Columns::side_by_side(["a", "b"], "y"), task, History::default())
+        .unwrap()
 }
 
 fn names() -> Vec<String> {
     ["left", "right", "none"].map(String::from).to_vec()
 }
 
-fn model() -> Model {
+fn model() -> TrainedNetwork {
     model_of(names())
 }
 
@@ -135,21 +137,26 @@ async fn thresholds_scale_the_choice_as_in_spark() {
 
 #[tokio::test]
 async fn an_unknown_category_is_told_with_its_own_row() {
-    let spec = Network::new().categories([Table::new(10, 2)]).resolve(2, 3).unwrap();
+    let spec = Network::new().categories([Embedding::new(10, 2)]).resolve(2, 3).unwrap();
     let weights = Sequential::init(&spec, 1, &candle_core::Device::Cpu).unwrap().weights().unwrap();
     let columns = Columns::side_by_side(["b", "a"], "y");
-    let model = Model::new(spec, weights, columns, names(), History::default()).unwrap();
+    let model = TrainedNetwork::new(spec, weights, columns, names(), History::default()).unwrap();
     let options = PredictOptions { on_invalid: OnInvalid::Skip, ..PredictOptions::default() };
-    let message = model.predict_batch(&input(), &options).unwrap_err().to_string();
-    assert!(message.contains("row 2 of the batch holds -3"), "the second row is left out: {message}");
+    // The second row is left out.
+    let error = model.predict_batch(&input(), &options).unwrap_err();
+    let problem = DataProblem::UnknownCategory { value: -3.0, categories: 10, place: Some(0) };
+    assert!(matches!(&error, Error::Data { row: Some(2), problem: found, .. } if *found == problem), "{error}");
 }
 
 #[tokio::test]
 async fn features_of_another_width_are_refused() {
     let wide: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>([Some([Some(1.0), Some(2.0)])]));
     let batch = RecordBatch::try_from_iter([("a", wide.clone()), ("b", wide)]).unwrap();
-    let message = predict(vec![batch], &PredictOptions::default()).await.unwrap_err().to_string();
-    assert!(message.contains("a, b") && message.contains('4') && message.contains("takes 2"), "{message}");
+    let error = predict(vec![batch], &PredictOptions::default()).await.unwrap_err();
+    let problem = DataProblem::Length { expected: 2, found: 4 };
+    assert!(
+        matches!(&error, Error::Data { column: Some(column), problem: found, .. } if column == "a, b" && *found == problem)
+    );
 }
 
 #[tokio::test]
@@ -172,8 +179,11 @@ async fn labels_have_a_chance_each_and_their_names() {
         async move { stream?.collect().await }
     };
     let scored = &predict(&keep).await.unwrap()[0];
-    let chances = lists(scored, "probability");
-    assert!((chances[0] - 1.0 / (1.0 + (-2f64).exp())).abs() < 1e-12 && chances[2] == 0.5, "{chances:?}");
+    let probabilities = lists(scored, "probability");
+    assert!(
+        (probabilities[0] - 1.0 / (1.0 + (-2f64).exp())).abs() < 1e-12 && probabilities[2] == 0.5,
+        "{probabilities:?}"
+    );
     let predicted = scored.column_by_name("prediction").unwrap().as_list::<i32>();
     assert!(predicted.is_null(1));
     assert_eq!(predicted.value(0).as_primitive::<Float64Type>().values(), &[1.0, 1.0, 0.0]);
@@ -213,7 +223,7 @@ async fn values_come_in_their_own_units() {
     ]);
     let task = Task::Values { names: vec!["y".into()], scaling: None, link: Link::Identity };
     let columns = Columns::side_by_side(["a", "b"], "y");
-    let model = Model::new(spec, weights.unwrap(), columns, task, History::default()).unwrap();
+    let model = TrainedNetwork::new(spec, weights.unwrap(), columns, task, History::default()).unwrap();
     let stream = RecordStream::from_batches(usable().schema(), vec![usable()]);
     let scored = &model.predict(stream, &options).unwrap().collect().await.unwrap()[0];
     assert_eq!(*scored.column(3).data_type(), DataType::Float64);

@@ -1,7 +1,10 @@
 use candle_core::{Device, Tensor};
 
 use super::*;
-use crate::nn::{Activation, Conv, Mode, NetworkSpec, Sequential, Tape, slopes::flat};
+use crate::{
+    DataProblem,
+    nn::{Activation, Conv, Mode, NetworkSpec, Sequential, Tape, slopes::flat},
+};
 
 const TRAIN: Mode = Mode::Train { seed: 3, step: 1, first_row: 2 };
 
@@ -19,8 +22,8 @@ fn columns() -> Vec<InputColumn> {
 
 /// Everything at once: embeddings, a column in two branches, convolution and normalisation, masks.
 fn network() -> Network {
-    let pictures = Network::new().conv2d(Conv::new(2, 2)).batch_norm().activate(Activation::Tanh).drop_out(0.25);
-    let deep = Branch::numbers(["figures"]).through(Network::mlp([4]).dropout(0.25));
+    let pictures = Network::new().conv2d(Conv::new(2, 2)).batch_norm().activation(Activation::Tanh).dropout(0.25);
+    let deep = Branch::numbers(["figures"]).through(Network::mlp([4]).with_dropout(0.25));
     let branches = [
         Branch::categories(["plan", "city"]).through(Network::new().batch_norm()),
         Branch::numbers(["picture"]).through(pictures),
@@ -28,7 +31,7 @@ fn network() -> Network {
         Branch::rest(),
         Branch::numbers(["figures"]),
     ];
-    Network::new().join(branches).linear(5).activate(Activation::Silu)
+    Network::new().join(branches).linear(5).activation(Activation::Silu)
 }
 
 fn rows(count: usize) -> Vec<f32> {
@@ -153,7 +156,7 @@ fn branches_that_do_not_fit_are_refused() {
 
 #[test]
 fn a_description_of_branches_reads_back_as_written() {
-    let json = r#"{"layers":[{"kind":"join","branches":[{"columns":["city","plan"],"embed":{"count":9}},{"columns":["*"],"layers":[{"kind":"linear","outputs":8}]}]}]}"#;
+    let json = r#"{"layers":[{"kind":"join","branches":[{"columns":["city","plan"],"embed":{"num_embeddings":9}},{"columns":["*"],"layers":[{"kind":"linear","out_features":8}]}]}]}"#;
     let network: Network = serde_json::from_str(json).unwrap();
     assert_eq!(serde_json::to_string(&network).unwrap(), json);
     let spec = network.resolve_columns(&columns(), 11, 2).unwrap();
@@ -170,6 +173,11 @@ fn a_description_of_branches_reads_back_as_written() {
         assert!(ids[0].missing(&row).is_none());
         assert_eq!(ids[1].missing(&row).map(f32::to_bits), Some(wrong.to_bits()));
     }
-    assert_eq!(ids[1].refusal("row 7", 9.0, 4), "row 7 holds 9, where the network knows 9 categories: 0 to 8");
-    assert_eq!(network.activation(Activation::Tanh).dropout(0.1).layers.len(), 1);
+    let refusal = ids[1].refusal("features", 7, 9.0, 4);
+    let problem = DataProblem::UnknownCategory { value: 9.0, categories: 9, place: None };
+    assert!(
+        matches!(&refusal, Error::Data { column: Some(column), row: Some(7), problem: found } if column == "plan" && *found == problem),
+        "{refusal}"
+    );
+    assert_eq!(network.with_activation(Activation::Tanh).with_dropout(0.1).layers.len(), 1);
 }

@@ -40,8 +40,9 @@ struct Filler<'a> {
     shapes: Vec<InputShape>,
 }
 
-/// Layers with their sizes filled in, and what comes out of the last. `path` are the blocks that they are in, and whether the
-/// first of all takes what goes into the network; so many stand `before` them already. `columns` are those of a row.
+/// Layers with their sizes filled in, and what comes out of the last. `path` are the blocks that they are in, and
+/// whether the first of all takes what goes into the network; so many stand `before` them already. `columns` are those
+/// of a row.
 pub(in crate::nn) fn sized<'a>(
     layers: impl IntoIterator<Item = &'a NetworkLayer>,
     (path, ids): (&str, bool),
@@ -76,7 +77,9 @@ impl Filler<'_> {
             NetworkLayer::Embedding(table) => LayerSpec::Embedding(table),
             NetworkLayer::Custom { ref name, ref settings } => custom::probe(name, settings, shape)?,
             NetworkLayer::Categories { ref tables } => LayerSpec::Categories { tables: tables.clone() },
-            NetworkLayer::Linear { outputs } => LayerSpec::Linear { inputs: shape.count(), outputs },
+            NetworkLayer::Linear { out_features: outputs } => {
+                LayerSpec::Linear { in_features: shape.count(), out_features: outputs }
+            }
             NetworkLayer::Activation { function } => LayerSpec::Activation { function },
             NetworkLayer::Dropout { p } => LayerSpec::Dropout { p },
             NetworkLayer::Conv1d(conv) => LayerSpec::Conv1d(conv),

@@ -44,12 +44,12 @@ impl Activation {
         }
     }
 
-    /// The function as ONNX's operators have it.
+    /// Returns the function as ONNX's operators have it.
     pub(in crate::nn) fn onnx(self, graph: &mut Graph<'_>, x: &str) -> String {
         let operator = match self {
             Activation::Relu => "Relu",
             Activation::LeakyRelu => {
-                return graph.node("LeakyRelu", &[x], vec![("alpha", onnx::Attribute::Float(0.01))]);
+                return graph.node("LeakyRelu", &[x], vec![("alpha", onnx::OnnxAttribute::Float(0.01))]);
             }
             Activation::Elu => "Elu",
             Activation::Gelu => "Gelu",

@@ -3,28 +3,29 @@
 use candle_core::{D, DType, Result, Tensor, bail};
 use serde::{Deserialize, Serialize};
 
-use super::Readout;
+use super::SequenceOutput;
 use crate::{
     Result as Checked,
     nn::{
         InputShape,
-        onnx::{Attribute, Graph, Rows, data_type},
+        onnx::{Graph, OnnxAttribute, OnnxRows, data_type},
         op,
         spec::Initial,
     },
 };
 
-/// A block of self-attention over rows of steps × values (Vaswani et al., "Attention is all you need", 2017), put together
-/// like PyTorch's `nn.TransformerEncoderLayer` without dropout: `y = norm1(x + attention(x))`, and with a feed-forward part
-/// `norm2(y + linear2(relu(linear1(y))))`. Steps behind a sequence's end are never looked at.
+/// A block of self-attention over rows of steps × values (Vaswani et al., "Attention is all you need", 2017), put
+/// together like PyTorch's `nn.TransformerEncoderLayer` without dropout: `y = norm1(x + attention(x))`, and with a
+/// feed-forward part `norm2(y + linear2(relu(linear1(y))))`. Steps behind a sequence's end are never looked at.
 ///
-/// As JSON: `{"kind": "attention", "heads": 4, "width": 32, "positions": true, "feed_forward": 64, "output": "mean"}`.
+/// As JSON: `{"kind": "attention", "num_heads": 4, "width": 32, "positions": true, "feed_forward": 64, "output":
+/// "mean"}`.
 ///
 /// ```
-/// use tinderbox::nn::{Attention, InputShape, Network, Readout};
+/// use tinderbox::nn::{Attention, InputShape, Network, SequenceOutput};
 ///
 /// let first = Attention { width: Some(32), positions: true, feed_forward: Some(64), ..Attention::new(4) };
-/// let last = Attention { feed_forward: Some(64), output: Readout::Mean, ..Attention::new(4) };
+/// let last = Attention { feed_forward: Some(64), output: SequenceOutput::Mean, ..Attention::new(4) };
 /// let network = Network::new().attention(first).attention(last);
 /// network.resolve(InputShape::sequence([12]), 9)?;
 /// # Ok::<(), tinderbox::Error>(())
@@ -33,14 +34,13 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub struct Attention {
     /// Heads that look on their own; they share the values of a step evenly.
-    pub heads: usize,
-    /// Values of a step inside of the block and behind it, made by a linear layer; those that come in, as they are, unless
-    /// set.
+    pub num_heads: usize,
+    /// Values of a step inside of the block and behind it, made by a linear layer; those that come in, as they are,
+    /// unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub width: Option<usize>,
     /// Adds sines and cosines of the position to every step, which otherwise have no order; not unless set. Meant for
-    /// the first of
-    /// several blocks.
+    /// the first of several blocks.
     #[serde(default)]
     pub positions: bool,
     /// Hidden units of the feed-forward part; none unless set.
@@ -48,11 +48,11 @@ pub struct Attention {
     pub feed_forward: Option<usize>,
     /// Output; all steps unless set.
     #[serde(default = "all")]
-    pub output: Readout,
+    pub output: SequenceOutput,
 }
 
-fn all() -> Readout {
-    Readout::All
+fn all() -> SequenceOutput {
+    SequenceOutput::All
 }
 
 /// Added to a variance.
@@ -60,7 +60,7 @@ const EPS: f64 = 1e-5;
 
 /// A block with its sizes filled in.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Block {
+pub(crate) struct AttentionBlock {
     /// Values of a step going in.
     pub(crate) inputs: usize,
     /// Values of a step inside.
@@ -72,12 +72,15 @@ pub(crate) struct Block {
 
 impl Attention {
     /// Nothing but attention, the sum and its normalisation; all steps come out.
-    pub fn new(heads: usize) -> Self {
-        Self { heads, width: None, positions: false, feed_forward: None, output: Readout::All }
+    pub fn new(num_heads: usize) -> Self {
+        Self { num_heads, width: None, positions: false, feed_forward: None, output: SequenceOutput::All }
     }
 
     /// Returns its output shape for a row, and the block; or the shape found and the one expected.
-    pub(crate) fn shape(&self, input: &InputShape) -> std::result::Result<(InputShape, Block), (String, String)> {
+    pub(crate) fn shape(
+        &self,
+        input: &InputShape,
+    ) -> std::result::Result<(InputShape, AttentionBlock), (String, String)> {
         const MOST: usize = 1 << 20;
         let (time, inputs) = match (&input.dims[..], input.ragged) {
             (&[inputs], true) => (1, inputs),
@@ -89,21 +92,21 @@ impl Attention {
             let got = format!("width = {width}, feed_forward = {hidden}");
             return Err((got, format!("each is 1 to {MOST}")));
         }
-        if self.heads == 0 || width % self.heads != 0 {
-            let got = format!("steps of {width} values for {} heads", self.heads);
-            return Err((got, "heads must divide the values of a step, which `width` sets".into()));
+        if self.num_heads == 0 || width % self.num_heads != 0 {
+            let got = format!("steps of {width} values for {} heads", self.num_heads);
+            return Err((got, "num_heads must divide the values of a step, which `width` sets".into()));
         }
         let dims = match (self.output, input.ragged) {
-            (Readout::All, false) => vec![time, width],
+            (SequenceOutput::All, false) => vec![time, width],
             _ => vec![width],
         };
-        let output = InputShape { dims, ragged: input.ragged && self.output == Readout::All };
-        Ok((output, Block { inputs, width, time, eps: EPS }))
+        let output = InputShape { dims, ragged: input.ragged && self.output == SequenceOutput::All };
+        Ok((output, AttentionBlock { inputs, width, time, eps: EPS }))
     }
 
-    /// Its parameters, named as PyTorch's modules have them, in the order in which kernels take them.
-    pub(in crate::nn) fn parameters(&self, block: Block) -> Vec<(&'static str, Vec<usize>, Initial)> {
-        let Block { inputs, width, .. } = block;
+    /// Returns its parameters, named as PyTorch's modules have them, in the order in which kernels take them.
+    pub(in crate::nn) fn parameters(&self, block: AttentionBlock) -> Vec<(&'static str, Vec<usize>, Initial)> {
+        let AttentionBlock { inputs, width, .. } = block;
         let mut all = Vec::new();
         let mut linear = |[weight, bias]: [&'static str; 2], inputs: usize, outputs: usize| {
             let bound = Initial::Uniform(1.0 / (inputs as f32).sqrt());
@@ -140,7 +143,7 @@ impl Attention {
     }
 
     /// Operations of a row; of sequences, those of a step that sees itself alone.
-    pub(crate) fn flops(&self, block: Block) -> u64 {
+    pub(crate) fn flops(&self, block: AttentionBlock) -> u64 {
         let [inputs, width, time] = [block.inputs, block.width, block.time].map(|n| n as u64);
         let hidden = self.feed_forward.unwrap_or(0) as u64;
         let project = if self.width.is_some() { 2 * inputs * width } else { 0 };
@@ -151,23 +154,23 @@ impl Attention {
 }
 
 impl Attention {
-    /// The block by ONNX's operators; `own` is what the parameters' names begin with.
+    /// Returns the block by ONNX's operators; `own` is what the parameters' names begin with.
     pub(in crate::nn) fn onnx(
         &self,
         graph: &mut Graph<'_>,
-        rows: &Rows,
+        rows: &OnnxRows,
         own: &str,
         input: &InputShape,
     ) -> Checked<String> {
         let width = self.width.or(input.dims.last().copied()).unwrap_or(1);
-        let each = width / self.heads.max(1);
+        let each = width / self.num_heads.max(1);
         let project = |graph: &mut Graph<'_>, x: &str, name: &str| {
             graph.project(x, &format!("{own}{name}weight"), &format!("{own}{name}bias"))
         };
         let norm = |graph: &mut Graph<'_>, x: &str, more: &str, name: &str| -> Checked<String> {
             let sum = graph.node("Add", &[x, more], Vec::new());
             let [weight, bias] = ["weight", "bias"].map(|part| graph.weight(&format!("{own}{name}.{part}")));
-            let attributes = vec![("axis", Attribute::Int(2)), ("epsilon", Attribute::Float(EPS))];
+            let attributes = vec![("axis", OnnxAttribute::Int(2)), ("epsilon", OnnxAttribute::Float(EPS))];
             Ok(graph.node("LayerNormalization", &[&sum, &weight?, &bias?], attributes))
         };
         let mut x = rows.name.clone();
@@ -179,11 +182,11 @@ impl Attention {
             x = graph.node("Add", &[&x, &positions], Vec::new());
         }
         let all = project(graph, &x, "self_attn.in_proj_")?;
-        let all = graph.reshape(&all, &[0, 0, 3, self.heads, each]);
+        let all = graph.reshape(&all, &[0, 0, 3, self.num_heads, each]);
         let all = graph.transpose(&all, &[2, 0, 3, 1, 4]);
         let [query, key, value] = [0, 1, 2].map(|part| {
             let part = graph.int(part);
-            graph.node("Gather", &[&all, &part], vec![("axis", Attribute::Int(0))])
+            graph.node("Gather", &[&all, &part], vec![("axis", OnnxAttribute::Int(0))])
         });
         let key = graph.transpose(&key, &[0, 1, 3, 2]);
         let scores = graph.node("MatMul", &[&query, &key], Vec::new());
@@ -256,8 +259,8 @@ pub(crate) fn forward(settings: &Attention, x: &Tensor, params: &[&Tensor], leng
         op::positions(0..time, width, &mut table);
         x = x.broadcast_add(&Tensor::from_vec(table, (1, time, width), x.device())?.to_dtype(x.dtype())?)?;
     }
-    let each = width / settings.heads;
-    let all = linear(&x, two()?)?.reshape((rows, time, 3, settings.heads, each))?;
+    let each = width / settings.num_heads;
+    let all = linear(&x, two()?)?.reshape((rows, time, 3, settings.num_heads, each))?;
     let part = |i: usize| all.narrow(2, i, 1)?.squeeze(2)?.transpose(1, 2)?.contiguous();
     let scores = part(0)?.matmul(&part(1)?.transpose(2, 3)?.contiguous()?)?.to_dtype(DType::F32)?;
     let mut scores = (scores / (each as f64).sqrt())?;
@@ -277,14 +280,14 @@ pub(crate) fn forward(settings: &Attention, x: &Tensor, params: &[&Tensor], leng
 }
 
 /// Reduces steps to the output.
-fn read(readout: Readout, y: &Tensor, lengths: Option<&[u32]>) -> Result<Tensor> {
+fn read(readout: SequenceOutput, y: &Tensor, lengths: Option<&[u32]>) -> Result<Tensor> {
     let (rows, time) = (y.dim(0)?, y.dim(1)?);
     let Some(lengths) = lengths else {
         return match readout {
-            Readout::All => Ok(y.clone()),
-            Readout::Last => y.narrow(1, time - 1, 1)?.squeeze(1),
-            Readout::Mean => y.mean(1),
-            Readout::Max => y.max(1),
+            SequenceOutput::All => Ok(y.clone()),
+            SequenceOutput::Last => y.narrow(1, time - 1, 1)?.squeeze(1),
+            SequenceOutput::Mean => y.mean(1),
+            SequenceOutput::Max => y.max(1),
         };
     };
     // A number for each step of each row.
@@ -297,13 +300,15 @@ fn read(readout: Readout, y: &Tensor, lengths: Option<&[u32]>) -> Result<Tensor>
         Tensor::from_vec(values, (rows, time, 1), y.device())?.to_dtype(y.dtype())
     };
     match readout {
-        Readout::All => Ok(y.clone()),
-        Readout::Last => y.broadcast_mul(&each(&|step, length| f32::from(u8::from(step + 1 == length)))?)?.sum(1),
-        Readout::Mean => {
+        SequenceOutput::All => Ok(y.clone()),
+        SequenceOutput::Last => {
+            y.broadcast_mul(&each(&|step, length| f32::from(u8::from(step + 1 == length)))?)?.sum(1)
+        }
+        SequenceOutput::Mean => {
             y.broadcast_mul(&each(&|step, length| if step < length { 1.0 / length as f32 } else { 0.0 })?)?.sum(1)
         }
         // Normalised values are far above this.
-        Readout::Max => y.broadcast_add(&each(&|step, length| if step < length { 0.0 } else { -6e4 })?)?.max(1),
+        SequenceOutput::Max => y.broadcast_add(&each(&|step, length| if step < length { 0.0 } else { -6e4 })?)?.max(1),
     }
 }
 

@@ -7,16 +7,16 @@ use crate::nn::{BranchSpec, LayerSpec, Precision};
 
 /// Layers at work.
 #[derive(Debug)]
-pub(crate) struct Run {
+pub(crate) struct LayerRun {
     pub(crate) mode: Mode,
     pub(crate) precision: Precision,
     /// Statistics that normalisations computed over the training rows.
-    pub(crate) found: Vec<Found>,
+    pub(crate) found: Vec<NormStats>,
 }
 
 /// Statistics of one normalisation.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct NormStats {
     /// Which of the layer's statistics is the running mean; the running variance is the one behind it.
     pub(crate) place: usize,
     pub(crate) mean: Tensor,
@@ -28,9 +28,9 @@ pub(crate) struct Found {
     pub(crate) momentum: f64,
 }
 
-impl Run {
-    /// Applies a layer and those inside of it. `x` is `(rows, …)`, or `(rows, time, …)` with lengths; `own` are the layer's
-    /// parameters and its statistics, `lane` keeps its dropout apart from that of others.
+impl LayerRun {
+    /// Applies a layer and those inside of it. `x` is `(rows, …)`, or `(rows, time, …)` with lengths; `own` are the
+    /// layer's parameters and its statistics, `lane` keeps its dropout apart from that of others.
     pub(crate) fn layer(
         &mut self,
         layer: &LayerSpec,
@@ -64,13 +64,13 @@ impl Run {
         if let (LayerSpec::BatchNorm { momentum, .. }, Mode::Train { .. }) = (layer, self.mode) {
             let (mean, variance) = portable::statistics(&x.detach())?;
             let count = x.elem_count() / mean.elem_count().max(1);
-            self.found.push(Found { place: 0, mean, variance, count, momentum: *momentum });
+            self.found.push(NormStats { place: 0, mean, variance, count, momentum: *momentum });
         }
         portable::forward(layer, lane, &x, &params.iter().collect::<Vec<_>>(), self.mode, lengths)
     }
 
-    /// Applies layers inside of a block, which take their tensors from the `rest` of the block's; `at` statistics of it are
-    /// taken already.
+    /// Applies layers inside of a block, which take their tensors from the `rest` of the block's; `at` statistics of it
+    /// are taken already.
     fn layers<'a>(
         &mut self,
         layers: &[LayerSpec],

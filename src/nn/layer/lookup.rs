@@ -7,7 +7,7 @@ use crate::{
     Result as Checked,
     nn::{
         InputShape,
-        onnx::{Attribute, Graph, data_type},
+        onnx::{Graph, OnnxAttribute, data_type},
         op::Lookup,
     },
 };
@@ -15,27 +15,31 @@ use crate::{
 /// An embedding: a row of trained numbers per id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Table {
+pub struct Embedding {
     /// Number of ids; they count from 0.
-    pub count: usize,
-    /// Numbers that stand for one.
-    pub dims: usize,
+    pub num_embeddings: usize,
+    /// Numbers of one id.
+    pub embedding_dim: usize,
 }
 
-impl Table {
-    /// A table for `count` ids, `dims` numbers each.
-    pub fn new(count: usize, dims: usize) -> Self {
-        Self { count, dims }
+impl Embedding {
+    /// Creates an embedding of `num_embeddings` ids, `embedding_dim` numbers each.
+    pub fn new(num_embeddings: usize, embedding_dim: usize) -> Self {
+        Self { num_embeddings, embedding_dim }
     }
 
     fn check(&self) -> std::result::Result<(), (String, String)> {
-        let legal = (1..=1 << 24).contains(&self.count) && (1..=1 << 20).contains(&self.dims);
+        let legal = (1..=1 << 24).contains(&self.num_embeddings) && (1..=1 << 20).contains(&self.embedding_dim);
         // Ids travel in single precision, which is exact up to 2²⁴.
-        let fits = format!("count is 1 to {}, dims 1 to {}", 1 << 24, 1 << 20);
-        if legal { Ok(()) } else { Err((format!("count = {}, dims = {}", self.count, self.dims), fits)) }
+        let fits = format!("num_embeddings is 1 to {}, embedding_dim 1 to {}", 1 << 24, 1 << 20);
+        if legal {
+            Ok(())
+        } else {
+            Err((format!("num_embeddings = {}, embedding_dim = {}", self.num_embeddings, self.embedding_dim), fits))
+        }
     }
 
-    /// An embedding as ONNX's operators have it.
+    /// Returns an embedding as ONNX's operators have it.
     pub(in crate::nn) fn onnx(self, graph: &mut Graph<'_>, x: &str, own: &str, input: &InputShape) -> Checked<String> {
         let mut ids = graph.cast(x, data_type::INT64);
         if input.ragged {
@@ -43,44 +47,42 @@ impl Table {
             ids = graph.node("Squeeze", &[&ids, &axes], Vec::new());
         }
         let weight = graph.weight(&format!("{own}weight"))?;
-        Ok(graph.node("Gather", &[&weight, &ids], vec![("axis", Attribute::Int(0))]))
+        Ok(graph.node("Gather", &[&weight, &ids], vec![("axis", OnnxAttribute::Int(0))]))
     }
 }
 
 /// Returns the output of one embedding for a row, or a step, of ids: PyTorch's `nn.Embedding`. Ids `(n)` become `(n,
-/// dims)`; a step that
-/// is one id becomes `dims` numbers.
+/// embedding_dim)`; a step that is one id becomes `dims` numbers.
 pub(crate) fn embedding(
-    table: Table,
+    table: Embedding,
     input: &InputShape,
 ) -> std::result::Result<(InputShape, Lookup), (String, String)> {
     table.check()?;
     let (&[n], true) = (&input.dims[..], !input.ragged || input.dims == [1]) else {
         return Err((format!("rows of shape {input}"), "it takes ids side by side, or one a step".into()));
     };
-    let dims = if input.ragged { vec![table.dims] } else { vec![n, table.dims] };
+    let dims = if input.ragged { vec![table.embedding_dim] } else { vec![n, table.embedding_dim] };
     let lookup = Lookup { tables: vec![table], ids: n, rest: 0 };
     Ok((InputShape { dims, ragged: input.ragged }, lookup))
 }
 
 /// Returns the output for a row whose first values are categories, each with its own embedding: the embeddings side by
-/// side, and the
-/// other values behind them.
+/// side, and the other values behind them.
 pub(crate) fn categories(
-    tables: &[Table],
+    tables: &[Embedding],
     input: &InputShape,
 ) -> std::result::Result<(InputShape, Lookup), (String, String)> {
-    tables.iter().try_for_each(Table::check)?;
+    tables.iter().try_for_each(Embedding::check)?;
     let Some(n) = input.flat().filter(|n| *n >= tables.len() && !tables.is_empty()) else {
         let fits = format!("it takes rows of at least {} values, the categories first", tables.len().max(1));
         return Err((format!("rows of shape {input}"), fits));
     };
     let lookup = Lookup { tables: tables.to_vec(), ids: tables.len(), rest: n - tables.len() };
-    let wide = lookup.tables.iter().map(|table| table.dims).sum::<usize>() + lookup.rest;
+    let wide = lookup.tables.iter().map(|table| table.embedding_dim).sum::<usize>() + lookup.rest;
     Ok((wide.into(), lookup))
 }
 
-/// The same by candle's operations; `x` is `(rows, ids + rest)`, the result `(rows, …)` flat.
+/// Returns the same by candle's operations; `x` is `(rows, ids + rest)`, the result `(rows, …)` flat.
 pub(crate) fn forward(lookup: &Lookup, x: &Tensor, params: &[&Tensor]) -> Result<Tensor> {
     let rows = x.dim(0)?;
     let x = x.reshape((rows, lookup.ids + lookup.rest))?;
@@ -97,7 +99,7 @@ pub(crate) fn forward(lookup: &Lookup, x: &Tensor, params: &[&Tensor]) -> Result
 
 /// Categories as ONNX's operators have them; `own` is what the tables' names begin with.
 pub(in crate::nn) fn categories_onnx(
-    tables: &[Table],
+    tables: &[Embedding],
     graph: &mut Graph<'_>,
     x: &str,
     own: &str,
@@ -106,15 +108,15 @@ pub(in crate::nn) fn categories_onnx(
     let mut parts = Vec::with_capacity(tables.len() + 1);
     for id in 0..tables.len() {
         let place = graph.int(id as i64);
-        let value = graph.node("Gather", &[x, &place], vec![("axis", Attribute::Int(1))]);
+        let value = graph.node("Gather", &[x, &place], vec![("axis", OnnxAttribute::Int(1))]);
         let value = graph.cast(&value, data_type::INT64);
         let weight = graph.weight(&format!("{own}weight_{id}"))?;
-        parts.push(graph.node("Gather", &[&weight, &value], vec![("axis", Attribute::Int(0))]));
+        parts.push(graph.node("Gather", &[&weight, &value], vec![("axis", OnnxAttribute::Int(0))]));
     }
     if input.count() > tables.len() {
         let [begin, end, axis] = [tables.len(), input.count(), 1].map(|number| graph.ints(&[number as i64]));
         parts.push(graph.node("Slice", &[x, &begin, &end, &axis], Vec::new()));
     }
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-    Ok(graph.node("Concat", &parts, vec![("axis", Attribute::Int(1))]))
+    Ok(graph.node("Concat", &parts, vec![("axis", OnnxAttribute::Int(1))]))
 }

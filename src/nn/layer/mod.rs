@@ -10,10 +10,10 @@ mod window;
 
 pub use activation::Activation;
 pub use attention::Attention;
-pub(super) use attention::Block;
-pub(super) use block::{Found, Run};
-pub use lookup::Table;
-pub use recurrent::{Readout, Recurrent};
+pub(super) use attention::AttentionBlock;
+pub(super) use block::{LayerRun, NormStats};
+pub use lookup::Embedding;
+pub use recurrent::{Recurrent, SequenceOutput};
 pub(super) use window::channels;
 pub use window::{Conv, ConvTranspose, Pool};
 
@@ -26,7 +26,8 @@ pub enum Mode {
         seed: u64,
         /// The step over all epochs, from 0.
         step: u64,
-        /// Where in the global minibatch these rows begin, so that masks do not depend on how it is split over replicas.
+        /// Where in the global minibatch these rows begin, so that masks do not depend on how it is split over
+        /// replicas.
         first_row: usize,
     },
     /// Prediction: nothing is random.

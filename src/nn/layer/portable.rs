@@ -1,12 +1,13 @@
-//! Layers by candle's own operations: for devices other than the processor, and to hold the processor's kernels against.
+//! Layers by candle's own operations: for devices other than the processor, and to hold the processor's kernels
+//! against.
 
 use candle_core::{D, Result, Tensor, bail};
 
 use super::{Conv, Mode, Pool, attention, lookup, recurrent};
 use crate::nn::{InputShape, LayerSpec, custom, op};
 
-/// Applies one layer. `x` is `(rows, …)`, or `(rows, time, …)` with the rows' lengths where they are sequences; `params` are
-/// its parameters, then its statistics, as the specification has them.
+/// Applies one layer. `x` is `(rows, …)`, or `(rows, time, …)` with the rows' lengths where they are sequences;
+/// `params` are its parameters, then its statistics, as the specification has them.
 pub(crate) fn forward(
     layer: &LayerSpec,
     position: u32,
@@ -65,9 +66,9 @@ pub(crate) fn forward(
             x.reshape([x.dim(0)?].iter().chain(dims).copied().collect::<Vec<usize>>())
         }
         (LayerSpec::MaxPool1d(pool), []) => max_pool(pool, &x.unsqueeze(2)?, 1)?.squeeze(2),
-        (LayerSpec::MaxPool2d(pool), []) => max_pool(pool, x, pool.kernel),
+        (LayerSpec::MaxPool2d(pool), []) => max_pool(pool, x, pool.kernel_size),
         (LayerSpec::AvgPool1d(pool), []) => mean_pool(pool, &x.unsqueeze(2)?, 1)?.squeeze(2),
-        (LayerSpec::AvgPool2d(pool), []) => mean_pool(pool, x, pool.kernel),
+        (LayerSpec::AvgPool2d(pool), []) => mean_pool(pool, x, pool.kernel_size),
         (LayerSpec::GlobalMaxPool, []) => x.flatten_from(2)?.max(D::Minus1),
         (LayerSpec::GlobalAvgPool, []) => x.flatten_from(2)?.mean(D::Minus1),
         (LayerSpec::BatchNorm { eps, .. }, [weight, bias, mean, variance]) => {
@@ -106,7 +107,7 @@ fn misfit((got, fits): (String, String)) -> candle_core::Error {
     candle_core::Error::msg(format!("{got}; {fits}"))
 }
 
-/// The mean and the (biased) variance of each channel over the minibatch.
+/// Returns the mean and the (biased) variance of each channel over the minibatch.
 pub(super) fn statistics(x: &Tensor) -> Result<(Tensor, Tensor)> {
     let channels = x.dim(1)?;
     let by_channel = x.transpose(0, 1)?.reshape((channels, ()))?;
@@ -123,10 +124,11 @@ fn dropout(p: f64, layer: u32, x: &Tensor, mode: Mode) -> Result<Tensor> {
     x.mul(&Tensor::from_vec(mask, x.shape(), x.device())?.to_dtype(x.dtype())?)
 }
 
-/// The input of a convolution and the padding around it. The gradient of candle's convolution takes for granted that as many
-/// columns as rows are left over behind the last window; where they differ, padding is put around by hand and nothing is.
+/// Returns the input of a convolution and the padding around it. The gradient of candle's convolution takes for granted
+/// that as many columns as rows are left over behind the last window; where they differ, padding is put around by hand
+/// and nothing is.
 fn fitted(c: &Conv, x: &Tensor) -> Result<(Tensor, usize)> {
-    let over = |size: usize| (size + 2 * c.padding).saturating_sub(c.dilation * (c.kernel - 1) + 1) % c.stride;
+    let over = |size: usize| (size + 2 * c.padding).saturating_sub(c.dilation * (c.kernel_size - 1) + 1) % c.stride;
     if over(x.dim(2)?) == over(x.dim(3)?) {
         return Ok((x.clone(), c.padding));
     }
@@ -162,25 +164,25 @@ fn mean_pool(pool: &Pool, x: &Tensor, height: usize) -> Result<Tensor> {
     if height > 1 {
         x = x.pad_with_zeros(2, pool.padding, pool.padding)?;
     }
-    slide(pool, &x, height, |a, b| a + b)? / (height * pool.kernel) as f64
+    slide(pool, &x, height, |a, b| a + b)? / (height * pool.kernel_size) as f64
 }
 
-/// Combines what lies under a kernel, line by line and column by column. candle's own pooling has no gradient where kernels
-/// overlap, and that of its max pooling is too small by the kernel's size.
+/// Combines what lies under a kernel, line by line and column by column. candle's own pooling has no gradient where
+/// kernels overlap, and that of its max pooling is too small by the kernel's size.
 fn slide(
     pool: &Pool,
     x: &Tensor,
     height: usize,
     combine: impl Fn(&Tensor, &Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
-    let stride = pool.stride.unwrap_or(pool.kernel);
+    let stride = pool.stride.unwrap_or(pool.kernel_size);
     let along = |x: &Tensor, dim: usize| -> Result<Tensor> {
-        let count = (x.dim(dim)? - pool.kernel) / stride + 1;
+        let count = (x.dim(dim)? - pool.kernel_size) / stride + 1;
         let under = |k: usize| {
             let places: Vec<u32> = (0..count).map(|place| (place * stride + k) as u32).collect();
             x.index_select(&Tensor::from_vec(places, count, x.device())?, dim)
         };
-        (1..pool.kernel).try_fold(under(0)?, |found, k| -> Result<Tensor> { combine(&found, &under(k)?) })
+        (1..pool.kernel_size).try_fold(under(0)?, |found, k| -> Result<Tensor> { combine(&found, &under(k)?) })
     };
     let x = if height > 1 { along(x, 2)? } else { x.clone() };
     along(&x, 3)

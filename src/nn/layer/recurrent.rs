@@ -7,7 +7,7 @@ use crate::{
     Error, Result as Checked,
     nn::{
         InputShape,
-        onnx::{Attribute, Graph, Rows, data_type},
+        onnx::{Graph, OnnxAttribute, OnnxRows, data_type},
         op::rnn::{CellKind, Shape},
     },
 };
@@ -15,7 +15,7 @@ use crate::{
 /// Output of a recurrent layer for a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Readout {
+pub enum SequenceOutput {
     /// Each direction's hidden state after its last step, of the topmost layer: PyTorch's `h_n`.
     #[default]
     Last,
@@ -28,21 +28,21 @@ pub enum Readout {
 }
 
 /// The settings of PyTorch's `nn.LSTM`, `nn.GRU` and `nn.RNN`. Takes rows of steps × values; the state before the first
-/// step is 0. A row becomes `hidden` values, twice as many when bidirectional, or that many a step.
+/// step is 0. A row becomes `hidden_size` values, twice as many when bidirectional, or that many a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recurrent {
     /// Units of each layer and direction.
-    pub hidden: usize,
+    pub hidden_size: usize,
     /// Layers on top of each other; 1 unless set.
     #[serde(default = "one")]
-    pub layers: usize,
+    pub num_layers: usize,
     /// True if each layer also reads the sequence from its end; not unless set.
     #[serde(default)]
     pub bidirectional: bool,
     /// Output; the last hidden state unless set.
     #[serde(default)]
-    pub output: Readout,
+    pub output: SequenceOutput,
 }
 
 fn one() -> usize {
@@ -50,9 +50,9 @@ fn one() -> usize {
 }
 
 impl Recurrent {
-    /// One layer in one direction, which gives its last hidden state.
-    pub fn new(hidden: usize) -> Self {
-        Self { hidden, layers: 1, bidirectional: false, output: Readout::Last }
+    /// Creates one layer in one direction, which gives its last hidden state.
+    pub fn new(hidden_size: usize) -> Self {
+        Self { hidden_size, num_layers: 1, bidirectional: false, output: SequenceOutput::Last }
     }
 
     /// Returns its output shape for a row, and the stack; or the shape found and the one expected.
@@ -63,17 +63,17 @@ impl Recurrent {
     ) -> std::result::Result<(InputShape, Shape), (String, String)> {
         // Far beyond use, far below overflow.
         const MOST: (usize, usize) = (1 << 20, 1 << 8);
-        let Self { hidden, layers, bidirectional, output } = *self;
+        let Self { hidden_size: hidden, num_layers: layers, bidirectional, output } = *self;
         if !(1..=MOST.0).contains(&hidden) || !(1..=MOST.1).contains(&layers) {
-            let fits = format!("hidden is 1 to {}, layers 1 to {}", MOST.0, MOST.1);
-            return Err((format!("hidden = {hidden}, layers = {layers}"), fits));
+            let fits = format!("hidden_size is 1 to {}, num_layers 1 to {}", MOST.0, MOST.1);
+            return Err((format!("hidden_size = {hidden}, num_layers = {layers}"), fits));
         }
         let (&[.., inputs], 2) = (&input.dims[..], input.dims.len() + usize::from(input.ragged)) else {
             return Err((format!("rows of shape {input}"), "it takes steps × values".into()));
         };
         let shape = Shape { kind, inputs, hidden, layers, bidirectional, readout: output };
         let mut given = InputShape::from(shape.outputs());
-        if output == Readout::All {
+        if output == SequenceOutput::All {
             given = InputShape { dims: input.dims.clone(), ragged: input.ragged };
             given.dims.pop();
             given.dims.push(shape.outputs());
@@ -83,8 +83,14 @@ impl Recurrent {
 }
 
 impl Recurrent {
-    /// The layers as ONNX's operators have them, one a layer; `own` is what the parameters' names begin with.
-    pub(in crate::nn) fn onnx(&self, kind: CellKind, graph: &mut Graph<'_>, rows: &Rows, own: &str) -> Checked<String> {
+    /// Returns the layers as ONNX's operators have them, one a layer; `own` is what the parameters' names begin with.
+    pub(in crate::nn) fn onnx(
+        &self,
+        kind: CellKind,
+        graph: &mut Graph<'_>,
+        rows: &OnnxRows,
+        own: &str,
+    ) -> Checked<String> {
         // Where ONNX looks for each gate of ours, which are in PyTorch's order.
         let (operator, gates): (_, &[usize]) = match kind {
             CellKind::Lstm => ("LSTM", &[0, 3, 1, 2]),
@@ -94,10 +100,10 @@ impl Recurrent {
         let sides: &[&str] = if self.bidirectional { &["", "_reverse"] } else { &[""] };
         let lengths = rows.lengths.as_ref().map(|lengths| graph.cast(lengths, data_type::INT32)).unwrap_or_default();
         let (mut steps, mut last) = (rows.name.clone(), String::new());
-        for layer in 0..self.layers {
+        for layer in 0..self.num_layers {
             let ordered = |graph: &Graph<'_>, name: &str, side: &str| {
                 let tensor = graph.tensor(&format!("{own}{name}_l{layer}{side}"))?;
-                let gate = self.hidden * tensor.shape.get(1).copied().unwrap_or(1);
+                let gate = self.hidden_size * tensor.shape.get(1).copied().unwrap_or(1);
                 let values: Vec<f32> =
                     gates.iter().flat_map(|&from| &tensor.values[from * gate..(from + 1) * gate]).copied().collect();
                 Ok::<_, Error>(values)
@@ -108,7 +114,7 @@ impl Recurrent {
                     values.extend(ordered(graph, name, side)?);
                 }
                 // Weights are `(sides, gates, inputs)`, biases `(sides, both biases' gates)`.
-                let rows = gates.len() * self.hidden * names.len();
+                let rows = gates.len() * self.hidden_size * names.len();
                 let columns = values.len() / sides.len() / rows;
                 let shape = if names.len() == 1 { vec![sides.len(), rows, columns] } else { vec![sides.len(), rows] };
                 Ok::<_, Error>(graph.floats(&shape, &values))
@@ -116,13 +122,13 @@ impl Recurrent {
             let input_weight = constant(&["weight_ih"])?;
             let hidden_weight = constant(&["weight_hh"])?;
             let bias = constant(&["bias_ih", "bias_hh"])?;
-            let mut attributes = vec![("hidden_size", Attribute::Int(self.hidden))];
+            let mut attributes = vec![("hidden_size", OnnxAttribute::Int(self.hidden_size))];
             if self.bidirectional {
-                attributes.push(("direction", Attribute::Text("bidirectional")));
+                attributes.push(("direction", OnnxAttribute::Text("bidirectional")));
             }
             match kind {
-                CellKind::Gru => attributes.push(("linear_before_reset", Attribute::Int(1))),
-                CellKind::Relu => attributes.push(("activations", Attribute::Texts(vec!["Relu"; sides.len()]))),
+                CellKind::Gru => attributes.push(("linear_before_reset", OnnxAttribute::Int(1))),
+                CellKind::Relu => attributes.push(("activations", OnnxAttribute::Texts(vec!["Relu"; sides.len()]))),
                 CellKind::Lstm | CellKind::Tanh => {}
             }
             let turned = graph.transpose(&steps, &[1, 0, 2]);
@@ -130,41 +136,41 @@ impl Recurrent {
             // All outputs `(steps, sides, rows, hidden)`, and the last `(sides, rows, hidden)`.
             let [all, end] = graph.node_of(operator, &inputs, attributes);
             let all = graph.transpose(&all, &[2, 0, 1, 3]);
-            steps = graph.reshape(&all, &[0, 0, sides.len() * self.hidden]);
+            steps = graph.reshape(&all, &[0, 0, sides.len() * self.hidden_size]);
             last = end;
         }
-        if self.output == Readout::Last {
+        if self.output == SequenceOutput::Last {
             let last = graph.transpose(&last, &[1, 0, 2]);
-            return Ok(graph.reshape(&last, &[0, sides.len() * self.hidden]));
+            return Ok(graph.reshape(&last, &[0, sides.len() * self.hidden_size]));
         }
         Ok(self.output.onnx(graph, &steps, rows.lengths.as_deref()))
     }
 }
 
-impl Readout {
+impl SequenceOutput {
     /// Reduces steps `(rows, steps, values)` by ONNX's operators.
     pub(super) fn onnx(self, graph: &mut Graph<'_>, steps: &str, lengths: Option<&str>) -> String {
         let (outside, reduce) = match self {
-            Readout::All => return steps.to_owned(),
-            Readout::Last => {
+            SequenceOutput::All => return steps.to_owned(),
+            SequenceOutput::Last => {
                 let Some(lengths) = lengths else {
                     let last = graph.int(-1);
-                    return graph.node("Gather", &[steps, &last], vec![("axis", Attribute::Int(1))]);
+                    return graph.node("Gather", &[steps, &last], vec![("axis", OnnxAttribute::Int(1))]);
                 };
                 let one = graph.int(1);
                 let at = graph.node("Sub", &[lengths, &one], Vec::new());
                 let at = graph.unsqueeze(&at, 1);
-                return graph.node("GatherND", &[steps, &at], vec![("batch_dims", Attribute::Int(1))]);
+                return graph.node("GatherND", &[steps, &at], vec![("batch_dims", OnnxAttribute::Int(1))]);
             }
-            Readout::Mean => (0.0, if lengths.is_some() { "ReduceSum" } else { "ReduceMean" }),
-            Readout::Max => (f32::NEG_INFINITY, "ReduceMax"),
+            SequenceOutput::Mean => (0.0, if lengths.is_some() { "ReduceSum" } else { "ReduceMean" }),
+            SequenceOutput::Max => (f32::NEG_INFINITY, "ReduceMax"),
         };
         let Some(lengths) = lengths else { return graph.reduce(reduce, steps, 1) };
         let inside = graph.inside(steps, lengths);
         let outside = graph.floats(&[], &[outside]);
         let seen = graph.node("Where", &[&inside, steps, &outside], Vec::new());
         let reduced = graph.reduce(reduce, &seen, 1);
-        if self == Readout::Max {
+        if self == SequenceOutput::Max {
             return reduced;
         }
         let count = graph.cast(lengths, data_type::FLOAT);
@@ -173,8 +179,8 @@ impl Readout {
     }
 }
 
-/// `x` is `(rows, time, values)`, padded behind the rows' lengths where those are given; `params` as [`Shape::parameters`]
-/// lists them.
+/// `x` is `(rows, time, values)`, padded behind the rows' lengths where those are given; `params` as
+/// [`Shape::parameters`] lists them.
 pub(crate) fn forward(
     settings: &Recurrent,
     kind: CellKind,
@@ -226,9 +232,9 @@ pub(crate) fn forward(
         steps = Tensor::cat(&sides, 2)?;
     }
     match settings.output {
-        Readout::All => Ok(steps),
-        Readout::Last => Tensor::cat(&last, 1),
-        Readout::Mean => match lengths {
+        SequenceOutput::All => Ok(steps),
+        SequenceOutput::Last => Tensor::cat(&last, 1),
+        SequenceOutput::Mean => match lengths {
             None => steps.mean(1),
             Some(lengths) => {
                 let counts: Vec<f32> = lengths.iter().map(|&length| length as f32).collect();
@@ -236,7 +242,7 @@ pub(crate) fn forward(
                 steps.sum(1)?.broadcast_div(&counts)
             }
         },
-        Readout::Max => match masks {
+        SequenceOutput::Max => match masks {
             None => steps.max(1),
             Some(masks) => {
                 let highest = if steps.dtype() == DType::F16 { 65504.0 } else { f64::from(f32::MAX) };
@@ -256,7 +262,7 @@ fn masks(lengths: &[u32], time: usize, like: &Tensor) -> Result<Vec<Tensor>> {
     (0..time).map(one).collect()
 }
 
-/// The next hidden state.
+/// Returns the next hidden state.
 fn cell(
     kind: CellKind,
     input: &Tensor,

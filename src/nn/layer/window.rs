@@ -4,22 +4,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::nn::{
     InputShape,
-    onnx::{Attribute, Graph},
+    onnx::{Graph, OnnxAttribute},
     op::Window,
 };
 
 /// The largest kernel, stride, padding or dilation: far beyond use, far below overflow.
 const MOST: usize = 1 << 15;
 
-/// The settings of a convolution, PyTorch's `nn.Conv1d` and `nn.Conv2d` with a bias; in two dimensions each number holds
-/// for both. A value outside the input counts as 0.
+/// The settings of a convolution, PyTorch's `nn.Conv1d` and `nn.Conv2d` with a bias; in two dimensions each number
+/// holds for both. A value outside the input counts as 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Conv {
     /// Channels that come out.
-    pub outputs: usize,
+    pub out_channels: usize,
     /// The kernel's side.
-    pub kernel: usize,
+    pub kernel_size: usize,
     /// Between two places of the kernel; 1 unless set.
     #[serde(default = "one")]
     pub stride: usize,
@@ -37,42 +37,42 @@ pub struct Conv {
 impl Conv {
     /// The convolution as ONNX's operator has it, of rows, weight and bias.
     pub(in crate::nn) fn onnx(&self, axes: usize, graph: &mut Graph<'_>, inputs: [&str; 3]) -> String {
-        let mut attributes = sliding(axes, self.kernel, self.stride, self.padding);
-        attributes.push(("dilations", Attribute::Ints(vec![self.dilation; axes])));
-        attributes.push(("group", Attribute::Int(self.groups)));
+        let mut attributes = sliding(axes, self.kernel_size, self.stride, self.padding);
+        attributes.push(("dilations", OnnxAttribute::Ints(vec![self.dilation; axes])));
+        attributes.push(("group", OnnxAttribute::Int(self.groups)));
         graph.node("Conv", &inputs, attributes)
     }
 
     /// Stride, dilation and groups of 1, no padding.
-    pub fn new(outputs: usize, kernel: usize) -> Self {
-        Self { outputs, kernel, stride: 1, padding: 0, dilation: 1, groups: 1 }
+    pub fn new(out_channels: usize, kernel_size: usize) -> Self {
+        Self { out_channels, kernel_size, stride: 1, padding: 0, dilation: 1, groups: 1 }
     }
 
     /// Returns its output shape for a row, and the window; or the shape found and the one expected.
     pub(crate) fn shape(&self, axes: usize, input: &InputShape) -> Result<(InputShape, Window), (String, String)> {
         let channels = channels(axes, input)?;
-        let Self { outputs, groups, .. } = *self;
+        let Self { out_channels: outputs, groups, .. } = *self;
         if outputs == 0 || groups == 0 || outputs % groups != 0 || channels % groups != 0 {
             let got = format!("{channels} channels in, {outputs} out, groups = {groups}");
             return Err((got, "groups must divide both, and neither may be 0".into()));
         }
-        slide(axes, input, [self.kernel, self.stride, self.padding, self.dilation]).map(|(mut dims, window)| {
+        slide(axes, input, [self.kernel_size, self.stride, self.padding, self.dilation]).map(|(mut dims, window)| {
             dims[0] = outputs;
             (dims.into(), window)
         })
     }
 }
 
-/// The settings of a transposed convolution, PyTorch's `nn.ConvTranspose2d` with a bias; each number holds for both sides. A
-/// side of `n` becomes `(n - 1) × stride - 2 × padding + kernel + output_padding`: what leads back from a convolution of the
-/// same settings.
+/// The settings of a transposed convolution, PyTorch's `nn.ConvTranspose2d` with a bias; each number holds for both
+/// sides. A side of `n` becomes `(n - 1) × stride - 2 × padding + kernel + output_padding`: what leads back from a
+/// convolution of the same settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConvTranspose {
     /// Channels that come out.
-    pub outputs: usize,
+    pub out_channels: usize,
     /// The kernel's side.
-    pub kernel: usize,
+    pub kernel_size: usize,
     /// Between two places of the kernel in what comes out; 1 unless set.
     #[serde(default = "one")]
     pub stride: usize,
@@ -87,21 +87,21 @@ pub struct ConvTranspose {
 impl ConvTranspose {
     /// The transposed convolution as ONNX's operator has it, of rows, weight and bias.
     pub(in crate::nn) fn onnx(&self, graph: &mut Graph<'_>, inputs: [&str; 3]) -> String {
-        let mut attributes = sliding(2, self.kernel, self.stride, self.padding);
-        attributes.push(("output_padding", Attribute::Ints(vec![self.output_padding; 2])));
+        let mut attributes = sliding(2, self.kernel_size, self.stride, self.padding);
+        attributes.push(("output_padding", OnnxAttribute::Ints(vec![self.output_padding; 2])));
         graph.node("ConvTranspose", &inputs, attributes)
     }
 
-    /// A stride of 1, no padding.
-    pub fn new(outputs: usize, kernel: usize) -> Self {
-        Self { outputs, kernel, stride: 1, padding: 0, output_padding: 0 }
+    /// Creates the settings with a stride of 1 and no padding.
+    pub fn new(out_channels: usize, kernel_size: usize) -> Self {
+        Self { out_channels, kernel_size, stride: 1, padding: 0, output_padding: 0 }
     }
 
     /// Returns its output shape for a row, and the window of the inverse convolution; or the shape found and the one
     /// expected.
     pub(crate) fn shape(&self, input: &InputShape) -> Result<(InputShape, Window), (String, String)> {
         channels(2, input)?;
-        let Self { outputs, kernel, stride, padding, output_padding } = *self;
+        let Self { out_channels: outputs, kernel_size: kernel, stride, padding, output_padding } = *self;
         let settings = [kernel, stride, padding, output_padding];
         if [outputs, kernel, stride].contains(&0) || settings.iter().any(|&n| n > MOST) || output_padding >= stride {
             let got =
@@ -140,7 +140,7 @@ impl ConvTranspose {
 #[serde(deny_unknown_fields)]
 pub struct Pool {
     /// The kernel's side.
-    pub kernel: usize,
+    pub kernel_size: usize,
     /// Between two places of the kernel; as large as the kernel unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stride: Option<usize>,
@@ -150,28 +150,28 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// The pooling as ONNX's operators have it.
+    /// Returns the pooling as ONNX's operators have it.
     pub(in crate::nn) fn onnx(&self, axes: usize, operator: &str, graph: &mut Graph<'_>, x: &str) -> String {
-        let mut attributes = sliding(axes, self.kernel, self.stride.unwrap_or(self.kernel), self.padding);
+        let mut attributes = sliding(axes, self.kernel_size, self.stride.unwrap_or(self.kernel_size), self.padding);
         if operator == "AveragePool" {
-            attributes.push(("count_include_pad", Attribute::Int(1)));
+            attributes.push(("count_include_pad", OnnxAttribute::Int(1)));
         }
         graph.node(operator, &[x], attributes)
     }
 
     /// Kernels side by side, no padding.
-    pub fn new(kernel: usize) -> Self {
-        Self { kernel, stride: None, padding: 0 }
+    pub fn new(kernel_size: usize) -> Self {
+        Self { kernel_size, stride: None, padding: 0 }
     }
 
     /// Returns its output shape for a row, and the window; or the shape found and the one expected.
     pub(crate) fn shape(&self, axes: usize, input: &InputShape) -> Result<(InputShape, Window), (String, String)> {
         channels(axes, input)?;
-        if self.padding > self.kernel / 2 {
-            let fits = format!("at most {}, half the kernel", self.kernel / 2);
+        if self.padding > self.kernel_size / 2 {
+            let fits = format!("at most {}, half the kernel", self.kernel_size / 2);
             return Err((format!("padding = {}", self.padding), fits));
         }
-        slide(axes, input, [self.kernel, self.stride.unwrap_or(self.kernel), self.padding, 1])
+        slide(axes, input, [self.kernel_size, self.stride.unwrap_or(self.kernel_size), self.padding, 1])
             .map(|(dims, window)| (dims.into(), window))
     }
 }
@@ -181,12 +181,12 @@ fn one() -> usize {
 }
 
 /// Common attributes of ONNX's operators that slide a kernel.
-fn sliding(axes: usize, kernel: usize, stride: usize, padding: usize) -> Vec<(&'static str, Attribute)> {
-    let sides = |of: usize, count: usize| Attribute::Ints(vec![of; count]);
+fn sliding(axes: usize, kernel: usize, stride: usize, padding: usize) -> Vec<(&'static str, OnnxAttribute)> {
+    let sides = |of: usize, count: usize| OnnxAttribute::Ints(vec![of; count]);
     vec![("kernel_shape", sides(kernel, axes)), ("strides", sides(stride, axes)), ("pads", sides(padding, 2 * axes))]
 }
 
-/// The channels of a row that has as many other dimensions as the layer slides along.
+/// Returns the channels of a row that has as many other dimensions as the layer slides along.
 pub(crate) fn channels(axes: usize, input: &InputShape) -> Result<usize, (String, String)> {
     if input.dims.len() != axes + 1 || input.ragged {
         let wanted = if axes == 1 { "channels × length" } else { "channels × height × width" };

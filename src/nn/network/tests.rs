@@ -25,7 +25,7 @@ fn outputs_and_gradients_are_those_of_pytorch() {
     let cases: Vec<Case> = serde_json::from_str(include_str!("../reference/network.json")).unwrap();
     assert_eq!(cases.len(), 5);
     for case in cases {
-        let spec = Network::new().linear(5).activate(case.function).resolve(4, 3).unwrap();
+        let spec = Network::new().linear(5).activation(case.function).resolve(4, 3).unwrap();
         let tensors = spec.parameters().into_iter().map(|p| NamedTensor {
             values: case.weights[&p.name].clone(),
             name: p.name,

@@ -1,7 +1,7 @@
 //! A graph that grows node by node.
 
 use super::message::{
-    AttributeProto, Dimension, GraphProto, NodeProto, TensorProto, TensorShape, TensorType, TypeProto, ValueInfo,
+    AttributeProto, Dimension, GraphProto, NodeProto, TensorProto, TensorShape, TensorTypeProto, TypeProto, ValueInfo,
     attribute_type, data_type,
 };
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 
 /// The value of an attribute.
 #[derive(Debug)]
-pub(crate) enum Attribute {
+pub(crate) enum OnnxAttribute {
     Int(usize),
     Float(f64),
     Text(&'static str),
@@ -28,7 +28,7 @@ pub(crate) enum Side {
 
 /// Rows on their way through the layers.
 #[derive(Debug, Clone)]
-pub(crate) struct Rows {
+pub(crate) struct OnnxRows {
     /// The value's name: `(rows, …)`, or `(rows, steps, …)` of sequences.
     pub(crate) name: String,
     /// The name of the sequences' lengths, `(rows)`.
@@ -52,7 +52,7 @@ impl<'a> Graph<'a> {
     }
 
     /// Adds a node of one output, and returns that.
-    pub(crate) fn node(&mut self, operator: &str, inputs: &[&str], attributes: Vec<(&str, Attribute)>) -> String {
+    pub(crate) fn node(&mut self, operator: &str, inputs: &[&str], attributes: Vec<(&str, OnnxAttribute)>) -> String {
         let [output] = self.node_of(operator, inputs, attributes);
         output
     }
@@ -62,7 +62,7 @@ impl<'a> Graph<'a> {
         &mut self,
         operator: &str,
         inputs: &[&str],
-        attributes: Vec<(&str, Attribute)>,
+        attributes: Vec<(&str, OnnxAttribute)>,
     ) -> [String; N] {
         let name = format!("{operator}_{}", self.graph.node.len());
         let outputs = std::array::from_fn(|i| if i == 0 { name.clone() } else { format!("{name}:{i}") });
@@ -85,32 +85,32 @@ impl<'a> Graph<'a> {
         Ok(name.to_owned())
     }
 
-    /// A parameter's shape and values.
+    /// Returns a parameter's shape and values.
     pub(crate) fn tensor(&self, name: &str) -> Result<&'a NamedTensor> {
         self.weights.get(name).ok_or_else(|| missing(name))
     }
 
-    /// A constant of single precision.
+    /// Returns a constant of single precision.
     pub(crate) fn floats(&mut self, shape: &[usize], values: &[f32]) -> String {
         self.constant(data_type::FLOAT, shape, bytes(values))
     }
 
-    /// A constant of double precision.
+    /// Returns a constant of double precision.
     pub(crate) fn doubles(&mut self, shape: &[usize], values: &[f64]) -> String {
         self.constant(data_type::DOUBLE, shape, values.iter().flat_map(|value| value.to_le_bytes()).collect())
     }
 
-    /// A constant list of integers.
+    /// Returns a constant list of integers.
     pub(crate) fn ints(&mut self, values: &[i64]) -> String {
         self.constant(data_type::INT64, &[values.len()], values.iter().flat_map(|value| value.to_le_bytes()).collect())
     }
 
-    /// A constant integer.
+    /// Returns a constant integer.
     pub(crate) fn int(&mut self, value: i64) -> String {
         self.constant(data_type::INT64, &[], value.to_le_bytes().to_vec())
     }
 
-    /// A constant list of texts.
+    /// Returns a constant list of texts.
     pub(crate) fn texts(&mut self, values: &[String]) -> String {
         let name = self.constant(data_type::STRING, &[values.len()], Vec::new());
         if let Some(tensor) = self.graph.initializer.last_mut() {
@@ -120,9 +120,9 @@ impl<'a> Graph<'a> {
         name
     }
 
-    /// The value in another element type.
+    /// Returns the value in another element type.
     pub(crate) fn cast(&mut self, value: &str, data_type: i32) -> String {
-        self.node("Cast", &[value], vec![("to", Attribute::Int(data_type.unsigned_abs() as usize))])
+        self.node("Cast", &[value], vec![("to", OnnxAttribute::Int(data_type.unsigned_abs() as usize))])
     }
 
     /// Reshapes the value; a side of 0 is kept.
@@ -131,24 +131,24 @@ impl<'a> Graph<'a> {
         self.node("Reshape", &[value, &sides], Vec::new())
     }
 
-    /// The value with its axes in another order.
+    /// Returns the value with its axes in another order.
     pub(crate) fn transpose(&mut self, value: &str, order: &[usize]) -> String {
-        self.node("Transpose", &[value], vec![("perm", Attribute::Ints(order.to_vec()))])
+        self.node("Transpose", &[value], vec![("perm", OnnxAttribute::Ints(order.to_vec()))])
     }
 
-    /// The value with an axis of 1 more.
+    /// Returns the value with an axis of 1 more.
     pub(crate) fn unsqueeze(&mut self, value: &str, axis: i64) -> String {
         let axes = self.ints(&[axis]);
         self.node("Unsqueeze", &[value, &axes], Vec::new())
     }
 
-    /// The value reduced along one axis, which goes.
+    /// Returns the value reduced along one axis, which goes.
     pub(crate) fn reduce(&mut self, operator: &str, value: &str, axis: i64) -> String {
         let axes = self.ints(&[axis]);
-        self.node(operator, &[value, &axes], vec![("keepdims", Attribute::Int(0))])
+        self.node(operator, &[value, &axes], vec![("keepdims", OnnxAttribute::Int(0))])
     }
 
-    /// A linear layer over the last of any number of axes.
+    /// Returns a linear layer over the last of any number of axes.
     pub(crate) fn project(&mut self, value: &str, weight: &str, bias: &str) -> Result<String> {
         let weight = self.weight(weight)?;
         let turned = self.transpose(&weight, &[1, 0]);
@@ -165,11 +165,11 @@ impl<'a> Graph<'a> {
         self.unsqueeze(&inside, 2)
     }
 
-    /// The numbers of the steps of a value, from 0: `(steps)`.
+    /// Returns the numbers of the steps of a value, from 0: `(steps)`.
     pub(crate) fn steps(&mut self, value: &str) -> String {
         let shape = self.node("Shape", &[value], Vec::new());
         let [zero, one] = [0, 1].map(|number| self.int(number));
-        let time = self.node("Gather", &[&shape, &one], vec![("axis", Attribute::Int(0))]);
+        let time = self.node("Gather", &[&shape, &one], vec![("axis", OnnxAttribute::Int(0))]);
         self.node("Range", &[&zero, &time, &one], Vec::new())
     }
 
@@ -213,19 +213,19 @@ fn bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
-fn attribute((name, value): (&str, Attribute)) -> AttributeProto {
+fn attribute((name, value): (&str, OnnxAttribute)) -> AttributeProto {
     let empty = AttributeProto { name: name.to_owned(), ..Default::default() };
     match value {
-        Attribute::Int(i) => AttributeProto { i: Some(i as i64), r#type: attribute_type::INT, ..empty },
-        Attribute::Float(f) => AttributeProto { f: Some(f as f32), r#type: attribute_type::FLOAT, ..empty },
-        Attribute::Text(s) => {
+        OnnxAttribute::Int(i) => AttributeProto { i: Some(i as i64), r#type: attribute_type::INT, ..empty },
+        OnnxAttribute::Float(f) => AttributeProto { f: Some(f as f32), r#type: attribute_type::FLOAT, ..empty },
+        OnnxAttribute::Text(s) => {
             AttributeProto { s: Some(s.as_bytes().to_vec()), r#type: attribute_type::STRING, ..empty }
         }
-        Attribute::Ints(ints) => {
+        OnnxAttribute::Ints(ints) => {
             let ints = ints.into_iter().map(|i| i as i64).collect();
             AttributeProto { ints, r#type: attribute_type::INTS, ..empty }
         }
-        Attribute::Texts(texts) => {
+        OnnxAttribute::Texts(texts) => {
             let strings = texts.into_iter().map(|text| text.as_bytes().to_vec()).collect();
             AttributeProto { strings, r#type: attribute_type::STRINGS, ..empty }
         }
@@ -238,6 +238,6 @@ fn value_info(name: &str, elem_type: i32, sides: &[Side]) -> ValueInfo {
         Side::Any(name) => Dimension { dim_value: None, dim_param: Some((*name).to_owned()) },
     });
     let shape = Some(TensorShape { dim: dim.collect() });
-    let r#type = Some(TypeProto { tensor_type: Some(TensorType { elem_type, shape }) });
+    let r#type = Some(TypeProto { tensor_type: Some(TensorTypeProto { elem_type, shape }) });
     ValueInfo { name: name.to_owned(), r#type }
 }

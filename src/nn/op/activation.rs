@@ -1,7 +1,7 @@
 //! Element-wise functions and their derivatives.
 
 use super::{
-    Gradients, Kernel, Pass, Saved,
+    Gradients, Kernel, Pass, SavedState,
     math::{erf, exp, sigmoid, tanh, widened},
     over_rows,
 };
@@ -36,7 +36,8 @@ widened! {
 }
 
 widened! {
-    /// Multiplies `dy` by the derivative, `v` being the output where that is enough (see [`from_output`]), else the input.
+    /// Multiplies `dy` by the derivative, `v` being the output where that is enough (see [`from_output`]), else the
+    /// input.
     pub(super) fn chain(function: Activation, v: &[f32], dy: &mut [f32]) {
         #[inline(always)]
         fn each(v: &[f32], dy: &mut [f32], f: impl Fn(f32) -> f32) {
@@ -82,14 +83,14 @@ impl Kernel for Elementwise {
         self.width
     }
 
-    fn forward(&self, pass: Pass<'_>, y: &mut [f32], _: &mut Saved) {
+    fn forward(&self, pass: Pass<'_>, y: &mut [f32], _: &mut SavedState) {
         over_rows(y, self.width, |row, y| {
             y.copy_from_slice(&pass.x[row * self.width..][..y.len()]);
             activate(self.function, y);
         });
     }
 
-    fn backward(&self, pass: Pass<'_>, y: &[f32], dy: &mut [f32], _: &mut Saved, gradients: Gradients<'_, '_>) {
+    fn backward(&self, pass: Pass<'_>, y: &[f32], dy: &mut [f32], _: &mut SavedState, gradients: Gradients<'_, '_>) {
         let Some(dx) = gradients.x else { return };
         let known = if from_output(self.function) { y } else { pass.x };
         let dy = &*dy;

@@ -8,8 +8,8 @@ use super::{threads, wide};
 /// Values that one thread takes at a time.
 const RUN: usize = 1 << 15;
 
-/// Adds `values` to `sum`, both of the same shape and on the same device. On the processor nothing is allocated; elsewhere
-/// `sum` becomes another tensor.
+/// Adds `values` to `sum`, both of the same shape and on the same device. On the processor nothing is allocated;
+/// elsewhere `sum` becomes another tensor.
 pub(crate) fn add_into(sum: &mut Tensor, values: &Tensor) -> Result<()> {
     if !sum.device().is_cpu() {
         *sum = (&*sum + values)?;

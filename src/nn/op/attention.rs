@@ -5,15 +5,15 @@ use std::cell::RefCell;
 use rayon::prelude::*;
 
 use super::{
-    Gradients, Kernel, Pass, Saved,
+    Gradients, Kernel, Pass, SavedState,
     gemm::{Matrix, Threads, gemm},
     math::{exp, wide},
     room, threads,
 };
 
 /// Each step's mixture of all steps' values, by how much its query is like their keys: `softmax(Q Kᵀ / √d) V` for each
-/// head, as in PyTorch's `nn.MultiheadAttention` between its projections. Steps behind a sequence's end neither take part nor
-/// get anything but 0.
+/// head, as in PyTorch's `nn.MultiheadAttention` between its projections. Steps behind a sequence's end neither take
+/// part nor get anything but 0.
 ///
 /// Input a step: queries, keys and values, `width` each, those of one head side by side; output `width`. A row is one
 /// thread's work. The weights are computed again on the way back, so that nothing as large as steps × steps is kept.
@@ -33,7 +33,7 @@ thread_local! {
 }
 
 impl Mixing {
-    /// The steps that rows are padded to.
+    /// Returns the steps that rows are padded to.
     fn padded(&self, pass: &Pass<'_>) -> usize {
         if pass.lengths.is_some() { pass.time(3 * self.width) } else { self.time }
     }
@@ -118,7 +118,7 @@ impl Kernel for Mixing {
         self.time * self.width
     }
 
-    fn forward(&self, pass: Pass<'_>, y: &mut [f32], _: &mut Saved) {
+    fn forward(&self, pass: Pass<'_>, y: &mut [f32], _: &mut SavedState) {
         let time = self.padded(&pass);
         let (inputs, outputs) = (time * 3 * self.width, time * self.width);
         let row = |(row, (y, x)): (usize, (&mut [f32], &[f32]))| {
@@ -130,7 +130,7 @@ impl Kernel for Mixing {
         }
     }
 
-    fn backward(&self, pass: Pass<'_>, _: &[f32], dy: &mut [f32], _: &mut Saved, gradients: Gradients<'_, '_>) {
+    fn backward(&self, pass: Pass<'_>, _: &[f32], dy: &mut [f32], _: &mut SavedState, gradients: Gradients<'_, '_>) {
         let Some(dx) = gradients.x else { return };
         let time = self.padded(&pass);
         let (inputs, outputs) = (time * 3 * self.width, time * self.width);

@@ -4,7 +4,7 @@ use std::{cell::RefCell, ops::Range};
 
 use rayon::prelude::*;
 
-use super::{Gradients, Kernel, Pass, Saved, activation, room, threads};
+use super::{Gradients, Kernel, Pass, SavedState, activation, room, threads};
 use crate::nn::Activation;
 
 /// Values of a band of columns: they and the product's packed copies fit the second-level cache.
@@ -15,10 +15,10 @@ const BAND: usize = 1 << 16;
 const SHARES: usize = 8;
 
 /// A thread's columns, and their gradients.
-pub(super) type Columns = [Vec<f32>; 2];
+pub(super) type ThreadColumns = [Vec<f32>; 2];
 
 thread_local! {
-    static COLUMNS: RefCell<Columns> = const { RefCell::new([Vec::new(), Vec::new()]) };
+    static COLUMNS: RefCell<ThreadColumns> = const { RefCell::new([Vec::new(), Vec::new()]) };
 }
 
 /// Work of such a kernel on one row.
@@ -27,7 +27,7 @@ pub(super) trait ByRow: Kernel {
     fn activation(&self) -> Option<Activation>;
 
     /// Fills `y`, in front of the activation.
-    fn forward_row(&self, x: &[f32], params: &[&[f32]], y: &mut [f32], columns: &mut Columns);
+    fn forward_row(&self, x: &[f32], params: &[&[f32]], y: &mut [f32], columns: &mut ThreadColumns);
 
     /// Adds a row's part to the gradients of weight and bias, and fills that of the row itself.
     fn backward_row(
@@ -37,7 +37,7 @@ pub(super) trait ByRow: Kernel {
         dy: &[f32],
         sums: (&mut [f32], &mut [f32]),
         dx: Option<&mut [f32]>,
-        columns: &mut Columns,
+        columns: &mut ThreadColumns,
     );
 }
 
@@ -66,7 +66,7 @@ pub(super) fn backward(
     pass: Pass<'_>,
     y: &[f32],
     dy: &mut [f32],
-    saved: &mut Saved,
+    saved: &mut SavedState,
     gradients: Gradients<'_, '_>,
 ) {
     let [dweight, dbias] = gradients.params else { return };

@@ -3,15 +3,16 @@
 use std::ops::Range;
 
 use super::{
-    Gradients, Kernel, Pass, Saved, Window,
-    by_row::{self, ByRow, Columns},
+    Gradients, Kernel, Pass, SavedState, Window,
+    by_row::{self, ByRow, ThreadColumns},
     gemm::{Matrix, Threads, gemm},
     math::wide,
     room,
 };
 use crate::nn::Activation;
 
-/// `y = f(W ∗ x + b)`; input `(channels, height, width)`, weight `(outputs, channels / groups, kernel)`, bias `(outputs)`.
+/// `y = f(W ∗ x + b)`; input `(channels, height, width)`, weight `(outputs, channels / groups, kernel)`, bias
+/// `(outputs)`.
 ///
 /// A row is one thread's work: what lies under the kernel is copied into columns, band by band of output rows, and each
 /// band is one matrix product.
@@ -45,7 +46,7 @@ impl ByRow for Convolution {
         self.activation
     }
 
-    fn forward_row(&self, x: &[f32], params: &[&[f32]], y: &mut [f32], [columns, _]: &mut Columns) {
+    fn forward_row(&self, x: &[f32], params: &[&[f32]], y: &mut [f32], [columns, _]: &mut ThreadColumns) {
         let (depth, plane, width) = (self.depth(), self.window.output_plane(), self.window.output[1]);
         let (ins, outs) = (self.channels / self.groups * self.window.input_plane(), self.outputs / self.groups);
         for group in 0..self.groups {
@@ -79,7 +80,7 @@ impl ByRow for Convolution {
         dy: &[f32],
         (dweight, dbias): (&mut [f32], &mut [f32]),
         mut dx: Option<&mut [f32]>,
-        [columns, dcolumns]: &mut Columns,
+        [columns, dcolumns]: &mut ThreadColumns,
     ) {
         let (depth, plane, width) = (self.depth(), self.window.output_plane(), self.window.output[1]);
         let (ins, outs) = (self.channels / self.groups * self.window.input_plane(), self.outputs / self.groups);
@@ -123,7 +124,7 @@ impl ByRow for Convolution {
     }
 }
 
-/// A sum over sixteen lanes, always in the same order.
+/// Returns a sum over sixteen lanes, always in the same order.
 #[inline(always)]
 fn lanes_sum(values: &[f32]) -> f32 {
     let mut lanes = [0.0f32; 16];
@@ -148,11 +149,18 @@ impl Kernel for Convolution {
         self.outputs * self.window.output_plane()
     }
 
-    fn forward(&self, pass: Pass<'_>, y: &mut [f32], _: &mut Saved) {
+    fn forward(&self, pass: Pass<'_>, y: &mut [f32], _: &mut SavedState) {
         by_row::forward(self, pass, y);
     }
 
-    fn backward(&self, pass: Pass<'_>, y: &[f32], dy: &mut [f32], saved: &mut Saved, gradients: Gradients<'_, '_>) {
+    fn backward(
+        &self,
+        pass: Pass<'_>,
+        y: &[f32],
+        dy: &mut [f32],
+        saved: &mut SavedState,
+        gradients: Gradients<'_, '_>,
+    ) {
         by_row::backward(self, pass, y, dy, saved, gradients);
     }
 }

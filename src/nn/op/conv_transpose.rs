@@ -3,18 +3,18 @@
 use std::ops::Range;
 
 use super::{
-    Gradients, Kernel, Pass, Saved, Window,
-    by_row::{self, ByRow, Columns},
+    Gradients, Kernel, Pass, SavedState, Window,
+    by_row::{self, ByRow, ThreadColumns},
     gemm::{Matrix, Threads, gemm},
     room,
 };
 use crate::nn::Activation;
 
-/// `y = f(b + Wᵀ ∗ x)`, what a convolution's backward pass does to the gradient of its output: input `(channels, height,
-/// width)`, weight `(channels, outputs, kernel)`, bias `(outputs)`.
+/// `y = f(b + Wᵀ ∗ x)`, what a convolution's backward pass does to the gradient of its output: input `(channels,
+/// height, width)`, weight `(channels, outputs, kernel)`, bias `(outputs)`.
 ///
-/// A row is one thread's work: a product makes columns of a band of its lines, which are added up where a kernel would have
-/// looked.
+/// A row is one thread's work: a product makes columns of a band of its lines, which are added up where a kernel would
+/// have looked.
 #[derive(Debug)]
 pub(crate) struct TransposedConvolution {
     pub(crate) channels: usize,
@@ -43,7 +43,7 @@ impl ByRow for TransposedConvolution {
         self.activation
     }
 
-    fn forward_row(&self, x: &[f32], params: &[&[f32]], y: &mut [f32], [columns, _]: &mut Columns) {
+    fn forward_row(&self, x: &[f32], params: &[&[f32]], y: &mut [f32], [columns, _]: &mut ThreadColumns) {
         let (depth, plane, width) = (self.depth(), self.window.output_plane(), self.window.output[1]);
         for (y, b) in y.chunks_exact_mut(self.window.input_plane()).zip(params[1]) {
             y.fill(*b);
@@ -65,7 +65,7 @@ impl ByRow for TransposedConvolution {
         dy: &[f32],
         (dweight, dbias): (&mut [f32], &mut [f32]),
         mut dx: Option<&mut [f32]>,
-        [columns, _]: &mut Columns,
+        [columns, _]: &mut ThreadColumns,
     ) {
         let (depth, plane, width) = (self.depth(), self.window.output_plane(), self.window.output[1]);
         for (sum, dy) in dbias.iter_mut().zip(dy.chunks_exact(self.window.input_plane())) {
@@ -99,11 +99,18 @@ impl Kernel for TransposedConvolution {
         self.outputs * self.window.input_plane()
     }
 
-    fn forward(&self, pass: Pass<'_>, y: &mut [f32], _: &mut Saved) {
+    fn forward(&self, pass: Pass<'_>, y: &mut [f32], _: &mut SavedState) {
         by_row::forward(self, pass, y);
     }
 
-    fn backward(&self, pass: Pass<'_>, y: &[f32], dy: &mut [f32], saved: &mut Saved, gradients: Gradients<'_, '_>) {
+    fn backward(
+        &self,
+        pass: Pass<'_>,
+        y: &[f32],
+        dy: &mut [f32],
+        saved: &mut SavedState,
+        gradients: Gradients<'_, '_>,
+    ) {
         by_row::backward(self, pass, y, dy, saved, gradients);
     }
 }

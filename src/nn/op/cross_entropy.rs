@@ -2,7 +2,7 @@
 
 use super::math::{exp, wide};
 
-/// The sum over rows of `Σₖ target[k] · -log softmax(logits)[k]`, and in `gradient` its gradient times `scale`.
+/// Returns the sum over rows of `Σₖ target[k] · -log softmax(logits)[k]`, and in `gradient` its gradient times `scale`.
 ///
 /// `logits`, `target` and `gradient` hold `rows × classes` values; targets need not sum to 1. PyTorch's `cross_entropy`
 /// with probabilities as targets.

@@ -11,7 +11,8 @@ pub(crate) struct Csr<'a> {
     /// The column of each value, below the layer's inputs.
     pub(crate) indices: &'a [u32],
     pub(crate) values: &'a [f32],
-    /// For a backward pass: the columns that occur, in increasing order. The gradient of the weight is `(columns, outputs)`.
+    /// For a backward pass: the columns that occur, in increasing order. The gradient of the weight is `(columns,
+    /// outputs)`.
     pub(crate) columns: &'a [u32],
     /// For a backward pass: the place of each value's column among `columns`.
     pub(crate) places: &'a [u32],

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Storage, Tensor, bail};
 
-use super::{Gradients, Kernel, Pass, Saved};
+use super::{Gradients, Kernel, Pass, SavedState};
 use crate::nn::Mode;
 
 /// Applies a kernel to `(rows, …)` on the processor; the result is `(rows, outputs)`. Gradients run to `x` and to the
@@ -37,11 +37,11 @@ pub(crate) fn look(
     params: &[&Tensor],
     statistics: &[&Tensor],
     mode: Mode,
-) -> Result<Saved> {
+) -> Result<SavedState> {
     let owned = params.iter().chain(statistics).map(|t| t.flatten_all()?.to_vec1());
     let owned = owned.collect::<Result<Vec<Vec<f32>>>>()?;
     let params: Vec<&[f32]> = owned.iter().map(Vec::as_slice).collect();
-    let (rows, mut saved) = (x.dim(0)?, Saved::default());
+    let (rows, mut saved) = (x.dim(0)?, SavedState::default());
     with_values(x, |x| {
         let pass = Pass { rows, x, params: &params, mode, lengths: None, csr: None };
         kernel.forward(pass, &mut vec![0.0; rows * kernel.outputs()], &mut saved);
@@ -98,12 +98,12 @@ impl Op {
             csr: None,
         };
         if rows > 0 {
-            self.kernel.forward(pass, &mut y, &mut Saved::default());
+            self.kernel.forward(pass, &mut y, &mut SavedState::default());
         }
         Ok((CpuStorage::F32(y), Shape::from((rows, outputs))))
     }
 
-    /// The gradients of `x` and of the parameters. What the forward pass saved is computed again.
+    /// Returns the gradients of `x` and of the parameters. What the forward pass saved is computed again.
     fn backward(&self, x: &Tensor, trained: &[&Tensor], y: &Tensor, dy: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let rows = x.dim(0)?;
         let owned = trained.iter().map(|t| t.flatten_all()?.to_vec1()).collect::<Result<Vec<Vec<f32>>>>()?;
@@ -115,7 +115,7 @@ impl Op {
         if rows > 0 {
             with_values(x, |x| {
                 let pass = Pass { rows, x, params: &params, mode: self.mode, lengths: None, csr: None };
-                let mut saved = Saved::default();
+                let mut saved = SavedState::default();
                 self.kernel.forward(pass, &mut vec![0.0; dy.len()], &mut saved);
                 let mut slices: Vec<&mut [f32]> = dparams.iter_mut().map(Vec::as_mut_slice).collect();
                 let gradients = Gradients { x: Some(&mut dx), params: &mut slices };
@@ -131,7 +131,8 @@ impl Op {
     }
 }
 
-/// A kernel whose parameters, of these shapes, come one after another in one tensor: candle's operations take at most three.
+/// A kernel whose parameters, of these shapes, come one after another in one tensor: candle's operations take at most
+/// three.
 struct Joined {
     op: Op,
     shapes: Vec<Shape>,

@@ -1,6 +1,6 @@
 //! Dropout by the counter-based generator.
 
-use super::{Gradients, Kernel, Pass, Saved, over_rows, room};
+use super::{Gradients, Kernel, Pass, SavedState, over_rows, room};
 use crate::nn::{
     Mode,
     random::{Philox, Purpose},
@@ -8,7 +8,7 @@ use crate::nn::{
 
 /// Zeroes values with probability `p` while training and scales the rest by `1 / (1 - p)`.
 #[derive(Debug)]
-pub(crate) struct Drop {
+pub(crate) struct DropoutKernel {
     pub(crate) p: f64,
     /// The layer's position in the network, which keeps the masks of two layers apart.
     pub(crate) layer: u32,
@@ -26,7 +26,7 @@ pub(crate) fn mask(p: f64, layer: u32, width: usize, (seed, step): (u64, u64), f
     }
 }
 
-impl Kernel for Drop {
+impl Kernel for DropoutKernel {
     fn name(&self) -> &'static str {
         "dropout"
     }
@@ -39,7 +39,7 @@ impl Kernel for Drop {
         self.width
     }
 
-    fn forward(&self, pass: Pass<'_>, y: &mut [f32], saved: &mut Saved) {
+    fn forward(&self, pass: Pass<'_>, y: &mut [f32], saved: &mut SavedState) {
         y.copy_from_slice(pass.x);
         let Mode::Train { seed, step, first_row } = pass.mode else { return };
         let kept = room(&mut saved.values, y.len());
@@ -49,7 +49,14 @@ impl Kernel for Drop {
         y.iter_mut().zip(&*kept).for_each(|(y, m)| *y *= m);
     }
 
-    fn backward(&self, pass: Pass<'_>, _: &[f32], dy: &mut [f32], saved: &mut Saved, gradients: Gradients<'_, '_>) {
+    fn backward(
+        &self,
+        pass: Pass<'_>,
+        _: &[f32],
+        dy: &mut [f32],
+        saved: &mut SavedState,
+        gradients: Gradients<'_, '_>,
+    ) {
         let Some(dx) = gradients.x else { return };
         dx.copy_from_slice(dy);
         if pass.mode != Mode::Eval {

@@ -20,7 +20,7 @@ impl<'a> Matrix<'a> {
         Self { values, row: stride, column: 1 }
     }
 
-    /// The transpose.
+    /// Returns the transpose.
     pub(crate) fn t(self) -> Self {
         Self { row: self.column, column: self.row, ..self }
     }
@@ -39,9 +39,9 @@ pub(crate) enum Threads {
     All,
 }
 
-/// Values of the right factor up to which a product without AVX-512 is summed in one order for every row. The `gemm` crate
-/// rounds the edges of such products otherwise than their middle, so that a row's result would depend on its place among
-/// the others.
+/// Values of the right factor up to which a product without AVX-512 is summed in one order for every row. The `gemm`
+/// crate rounds the edges of such products otherwise than their middle, so that a row's result would depend on its
+/// place among the others.
 const SMALL: usize = 1024;
 
 /// `c = start + a b`, every value summed in the order of `k`.
@@ -55,7 +55,7 @@ fn small([m, n, k]: [usize; 3], a: Matrix<'_>, b: Matrix<'_>, c: (&mut [f32], us
         for (i, row) in c.chunks_mut(stride.max(1)).take(m).enumerate() {
             let row = &mut row[..n];
             match start {
-                Start::Columns(bias) => row.copy_from_slice(&bias[..n]),
+                Start::ThreadColumns(bias) => row.copy_from_slice(&bias[..n]),
                 Start::Rows(bias) => row.fill(bias[i]),
                 Start::Zero => row.fill(0.0),
                 Start::Held => {}
@@ -75,7 +75,7 @@ pub(crate) enum Start<'a> {
     /// The present contents.
     Held,
     /// A number for each of its columns.
-    Columns(&'a [f32]),
+    ThreadColumns(&'a [f32]),
     /// A number for each of its rows.
     Rows(&'a [f32]),
 }
@@ -92,9 +92,9 @@ pub(crate) fn gemm(
     product(sizes, a, b, c, if accumulate { Start::Held } else { Start::Zero }, threads);
 }
 
-/// `c = start + a b`; sizes are `(m, n, k)` for `a: (m, k)`, `b: (k, n)` and a row-major `c: (m, n)` whose rows are `stride`
-/// apart. The same numbers come out whatever the number of threads and their timing: each value is summed by one thread, in
-/// one order.
+/// `c = start + a b`; sizes are `(m, n, k)` for `a: (m, k)`, `b: (k, n)` and a row-major `c: (m, n)` whose rows are
+/// `stride` apart. The same numbers come out whatever the number of threads and their timing: each value is summed by
+/// one thread, in one order.
 ///
 /// # Panics
 /// When a slice is too short for its matrix.
@@ -123,7 +123,7 @@ pub(crate) fn product(
     }
     for (i, row) in c.chunks_mut(stride.max(1)).take(m).enumerate() {
         match start {
-            Start::Columns(bias) => row[..n].copy_from_slice(&bias[..n]),
+            Start::ThreadColumns(bias) => row[..n].copy_from_slice(&bias[..n]),
             Start::Rows(bias) => row[..n].fill(bias[i]),
             Start::Zero | Start::Held => break,
         }
@@ -165,7 +165,7 @@ fn check([m, n, k]: [usize; 3], a: Matrix<'_>, b: Option<Matrix<'_>>, c: (usize,
     assert!(a.fits(m, k) && b.is_none_or(|b| b.fits(k, n)), "a matrix is larger than its slice");
     assert!(m == 0 || n == 0 || (m - 1) * stride + n <= len, "a product is larger than its slice");
     match start {
-        Start::Columns(bias) => assert!(bias.len() >= n, "a number for each column"),
+        Start::ThreadColumns(bias) => assert!(bias.len() >= n, "a number for each column"),
         Start::Rows(bias) => assert!(bias.len() >= m, "a number for each row"),
         Start::Zero | Start::Held => {}
     }
@@ -248,7 +248,7 @@ mod tests {
         }
     }
 
-    /// Values that no sum can hit by chance.
+    /// Values that no sum can hit by probability.
     fn values(count: usize, seed: u64) -> Vec<f32> {
         (0..count as u64).map(|i| ((i + seed) * 2_654_435_761 % 1_000_003) as f32 / 500_000.0 - 1.0).collect()
     }
@@ -274,12 +274,12 @@ mod tests {
             let (a, b, held) = (values(m * k, 1), values(k * n, 2), values(m * (n + 3), 3));
             let (at, bt) = (columns(&a, m, k), columns(&b, k, n));
             let (by_column, by_row) = (values(n, 4), values(m, 5));
-            for start in [Start::Zero, Start::Held, Start::Columns(&by_column), Start::Rows(&by_row)] {
+            for start in [Start::Zero, Start::Held, Start::ThreadColumns(&by_column), Start::Rows(&by_row)] {
                 let want = |i: usize, j: usize| {
                     let from = match start {
                         Start::Zero => 0.0,
                         Start::Held => held[i * (n + 3) + j],
-                        Start::Columns(bias) => bias[j],
+                        Start::ThreadColumns(bias) => bias[j],
                         Start::Rows(bias) => bias[i],
                     };
                     (0..k).fold(f64::from(from), |sum, l| sum + f64::from(a[i * k + l]) * f64::from(b[l * n + j]))
@@ -320,7 +320,7 @@ mod tests {
             let (m, b, bias) = (150, values(k * n, 2), values(n, 4));
             let a = values(m * k, 1);
             for right in [Matrix::rows(&b, n), Matrix::rows(&b, k).t()] {
-                for start in [Start::Zero, Start::Columns(&bias)] {
+                for start in [Start::Zero, Start::ThreadColumns(&bias)] {
                     let of = |rows: std::ops::Range<usize>| {
                         let mut c = vec![0.0; rows.len() * n];
                         let a = Matrix::rows(&a[rows.start * k..rows.end * k], k);

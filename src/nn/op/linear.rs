@@ -1,14 +1,14 @@
 //! A fully connected layer with the activation that follows it.
 
 use super::{
-    Gradients, Kernel, Pass, Saved, activation, add_columns, csr,
+    Gradients, Kernel, Pass, SavedState, activation, add_columns, csr,
     gemm::{Matrix, Start, Threads, gemm, product},
     over_rows,
 };
 use crate::nn::Activation;
 
-/// `y = f(x Wᵀ + b)`; weight `(outputs, inputs)`, bias `(outputs)`. With the weight of another layer that leads the other way,
-/// `y = f(x W + b)`; weight `(inputs, outputs)`.
+/// `y = f(x Wᵀ + b)`; weight `(outputs, inputs)`, bias `(outputs)`. With the weight of another layer that leads the
+/// other way, `y = f(x W + b)`; weight `(inputs, outputs)`.
 #[derive(Debug)]
 pub(crate) struct Dense {
     pub(crate) inputs: usize,
@@ -20,7 +20,7 @@ pub(crate) struct Dense {
 }
 
 impl Dense {
-    /// The weight as `(inputs, outputs)`.
+    /// Returns the weight as `(inputs, outputs)`.
     fn weight<'a>(&self, weight: &'a [f32]) -> Matrix<'a> {
         if self.turned { Matrix::rows(weight, self.outputs) } else { Matrix::rows(weight, self.inputs).t() }
     }
@@ -43,20 +43,20 @@ impl Kernel for Dense {
         !self.turned
     }
 
-    fn forward(&self, pass: Pass<'_>, y: &mut [f32], _: &mut Saved) {
+    fn forward(&self, pass: Pass<'_>, y: &mut [f32], _: &mut SavedState) {
         if let Some(rows) = pass.csr {
             return csr::forward(self, rows, pass, y);
         }
         let Self { inputs, outputs, activation, .. } = *self;
         let (x, weight) = (Matrix::rows(pass.x, inputs), self.weight(pass.params[0]));
-        let bias = Start::Columns(pass.params[1]);
+        let bias = Start::ThreadColumns(pass.params[1]);
         product([pass.rows, outputs, inputs], x, weight, (y, outputs), bias, Threads::All);
         if let Some(function) = activation {
             over_rows(y, outputs, |_, y| activation::activate(function, y));
         }
     }
 
-    fn backward(&self, pass: Pass<'_>, y: &[f32], dy: &mut [f32], _: &mut Saved, gradients: Gradients<'_, '_>) {
+    fn backward(&self, pass: Pass<'_>, y: &[f32], dy: &mut [f32], _: &mut SavedState, gradients: Gradients<'_, '_>) {
         if let Some(rows) = pass.csr {
             return csr::backward(self, rows, pass.rows, y, dy, gradients);
         }

@@ -1,36 +1,36 @@
 //! Rows of embeddings in place of ids.
 
-use super::{Gradients, Kernel, Pass, Saved, over_rows};
-use crate::nn::layer::Table;
+use super::{Gradients, Kernel, Pass, SavedState, over_rows};
+use crate::nn::layer::Embedding;
 
 /// Replaces each of a row's first `ids` values by a row of an embedding, and copies the `rest`.
 ///
 /// One table serves all ids, or each has its own. An id that a table lacks is a line of zeros; see [`has_line`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Lookup {
-    pub(crate) tables: Vec<Table>,
+    pub(crate) tables: Vec<Embedding>,
     pub(crate) ids: usize,
     pub(crate) rest: usize,
 }
 
 impl Lookup {
-    fn table(&self, id: usize) -> (usize, Table) {
+    fn table(&self, id: usize) -> (usize, Embedding) {
         let table = if self.tables.len() == 1 { 0 } else { id };
         (table, self.tables[table])
     }
 
-    /// The places of the tables' lines in a row going out, with their place in a row coming in.
-    fn places(&self) -> impl Iterator<Item = (usize, usize, usize, Table)> + '_ {
+    /// Returns the places of the tables' lines in a row going out, with their place in a row coming in.
+    fn places(&self) -> impl Iterator<Item = (usize, usize, usize, Embedding)> + '_ {
         let mut at = 0;
         (0..self.ids).map(move |id| {
             let (index, table) = self.table(id);
-            at += table.dims;
-            (id, at - table.dims, index, table)
+            at += table.embedding_dim;
+            (id, at - table.embedding_dim, index, table)
         })
     }
 
     fn wide(&self) -> usize {
-        self.places().map(|(.., table)| table.dims).sum()
+        self.places().map(|(.., table)| table.embedding_dim).sum()
     }
 }
 
@@ -57,12 +57,12 @@ impl Kernel for Lookup {
         self.wide() + self.rest
     }
 
-    fn forward(&self, pass: Pass<'_>, y: &mut [f32], _: &mut Saved) {
+    fn forward(&self, pass: Pass<'_>, y: &mut [f32], _: &mut SavedState) {
         let (inputs, outputs, wide) = (self.inputs(), self.outputs(), self.wide());
         over_rows(y, outputs, |first, y| {
             for (row, y) in y.chunks_exact_mut(outputs).enumerate() {
                 let x = &pass.x[(first + row) * inputs..][..inputs];
-                for (id, at, table, Table { count, dims }) in self.places() {
+                for (id, at, table, Embedding { num_embeddings: count, embedding_dim: dims }) in self.places() {
                     let to = &mut y[at..at + dims];
                     match line(x[id], count) {
                         Some(line) => to.copy_from_slice(&pass.params[table][line * dims..][..dims]),
@@ -74,11 +74,11 @@ impl Kernel for Lookup {
         });
     }
 
-    fn backward(&self, pass: Pass<'_>, _: &[f32], dy: &mut [f32], _: &mut Saved, gradients: Gradients<'_, '_>) {
+    fn backward(&self, pass: Pass<'_>, _: &[f32], dy: &mut [f32], _: &mut SavedState, gradients: Gradients<'_, '_>) {
         let (inputs, outputs, wide) = (self.inputs(), self.outputs(), self.wide());
         gradients.params.iter_mut().for_each(|d| d.fill(0.0));
         for (x, dy) in pass.x.chunks_exact(inputs).zip(dy.chunks_exact(outputs)) {
-            for (id, at, table, Table { count, dims }) in self.places() {
+            for (id, at, table, Embedding { num_embeddings: count, embedding_dim: dims }) in self.places() {
                 let Some(line) = line(x[id], count) else { continue };
                 let to = &mut gradients.params[table][line * dims..][..dims];
                 to.iter_mut().zip(&dy[at..at + dims]).for_each(|(sum, d)| *sum += d);

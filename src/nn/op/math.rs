@@ -19,8 +19,8 @@ pub(crate) fn wide<R>(body: impl FnOnce() -> R) -> R {
     body()
 }
 
-/// A function compiled for the widest registers of the processor, as by [`wide`]; for bodies so long that the compiler would
-/// leave them where they are, for no registers in particular.
+/// A function compiled for the widest registers of the processor, as by [`wide`]; for bodies so long that the compiler
+/// would leave them where they are, for no registers in particular.
 macro_rules! widened {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $body:block) => {
         $(#[$meta])*
@@ -84,7 +84,7 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// The hyperbolic tangent, within 1e-6 of 1 and, near 0, 1e-6 of itself.
+/// Returns the hyperbolic tangent, within 1e-6 of 1 and, near 0, 1e-6 of itself.
 #[inline(always)]
 pub(crate) fn tanh(x: f32) -> f32 {
     let size = x.abs();
@@ -97,7 +97,7 @@ pub(crate) fn tanh(x: f32) -> f32 {
     if size < 0.6 { near } else { far }
 }
 
-/// The error function, within 4e-7: its series near 0, Abramowitz and Stegun's 7.1.26 beyond.
+/// Returns the error function, within 4e-7: its series near 0, Abramowitz and Stegun's 7.1.26 beyond.
 #[inline(always)]
 pub(crate) fn erf(x: f32) -> f32 {
     let size = x.abs();

@@ -1,9 +1,9 @@
 //! The processor's kernels: forward and backward over slices, without allocation once warm.
 //!
-//! A [`Kernel`] is one layer with every size known. It is used in two ways. [`Tape`](super::Tape) runs kernels one after
-//! another over buffers that live as long as the training; [`apply`] wraps one as a candle operation with a gradient, for
-//! networks put together from tensors. Work is split by sizes alone and sums are taken in a fixed order, so that the same
-//! numbers give the same result, whatever the threads do.
+//! A [`Kernel`] is one layer with every size known. It is used in two ways. [`Tape`](super::Tape) runs kernels one
+//! after another over buffers that live as long as the training; [`apply`] wraps one as a candle operation with a
+//! gradient, for networks put together from tensors. Work is split by sizes alone and sums are taken in a fixed order,
+//! so that the same numbers give the same result, whatever the threads do.
 
 mod activation;
 mod add;
@@ -37,7 +37,7 @@ pub(crate) use conv_transpose::TransposedConvolution;
 pub use cross_entropy::cross_entropy;
 pub(crate) use csr::Csr;
 pub(crate) use custom::{apply, look};
-pub(crate) use dropout::{Drop, mask as dropout_mask};
+pub(crate) use dropout::{DropoutKernel, mask as dropout_mask};
 pub(crate) use linear::Dense;
 pub(crate) use lookup::{Lookup, has_line};
 pub(crate) use math::{exp, sigmoid, wide};
@@ -69,7 +69,7 @@ pub(crate) struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// The steps that rows are padded to, one of which has `width` values.
+    /// Returns the steps that rows are padded to, one of which has `width` values.
     pub(crate) fn time(&self, width: usize) -> usize {
         self.x.len() / (self.rows * width).max(1)
     }
@@ -77,13 +77,13 @@ impl Pass<'_> {
 
 /// Results of a forward pass for the backward one, and scratch space; reused from step to step.
 #[derive(Debug, Default)]
-pub(crate) struct Saved {
+pub(crate) struct SavedState {
     pub(crate) values: Vec<f32>,
     pub(crate) places: Vec<u32>,
     pub(crate) scratch: Vec<f32>,
     pub(crate) sequences: rnn::Sequences,
     /// Of kernels inside of it.
-    pub(crate) inner: Vec<Saved>,
+    pub(crate) inner: Vec<SavedState>,
     /// Values between those kernels, and their gradients.
     pub(crate) between: Vec<Vec<f32>>,
     pub(crate) upstream: [Vec<f32>; 2],
@@ -113,7 +113,7 @@ pub(crate) struct Gradients<'a, 'b> {
 
 /// One layer on the processor.
 pub(crate) trait Kernel: Debug + Send + Sync {
-    /// Its name in errors.
+    /// Returns its name in errors.
     fn name(&self) -> &'static str;
 
     /// Values of a row that go in.
@@ -128,13 +128,13 @@ pub(crate) trait Kernel: Debug + Send + Sync {
     }
 
     /// Fills `y`, `rows × outputs`.
-    fn forward(&self, pass: Pass<'_>, y: &mut [f32], saved: &mut Saved);
+    fn forward(&self, pass: Pass<'_>, y: &mut [f32], saved: &mut SavedState);
 
     /// Fills the gradients from that of the output, which it may use up.
-    fn backward(&self, pass: Pass<'_>, y: &[f32], dy: &mut [f32], saved: &mut Saved, gradients: Gradients<'_, '_>);
+    fn backward(&self, pass: Pass<'_>, y: &[f32], dy: &mut [f32], saved: &mut SavedState, gradients: Gradients<'_, '_>);
 
     /// Returns the statistics of normalisations in the last forward pass, over `rows` training rows.
-    fn found<'a>(&self, _saved: &'a Saved, _rows: usize) -> Vec<Moments<'a>> {
+    fn found<'a>(&self, _saved: &'a SavedState, _rows: usize) -> Vec<Moments<'a>> {
         Vec::new()
     }
 }

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{Gradients, Kernel, Moments, Pass, Saved, math::wide, over_rows, room};
+use super::{Gradients, Kernel, Moments, Pass, SavedState, math::wide, over_rows, room};
 use crate::nn::Mode;
 
 /// Normalises each channel over the minibatch while training, by running statistics afterwards; PyTorch's `BatchNorm1d`
@@ -67,12 +67,12 @@ impl Kernel for BatchNormalization {
         self.inputs()
     }
 
-    fn found<'a>(&self, saved: &'a Saved, rows: usize) -> Vec<Moments<'a>> {
+    fn found<'a>(&self, saved: &'a SavedState, rows: usize) -> Vec<Moments<'a>> {
         let values = &saved.values[..2 * self.channels];
         vec![Moments { place: 0, values, count: rows * self.plane, momentum: self.momentum }]
     }
 
-    fn forward(&self, pass: Pass<'_>, y: &mut [f32], saved: &mut Saved) {
+    fn forward(&self, pass: Pass<'_>, y: &mut [f32], saved: &mut SavedState) {
         if matches!(pass.mode, Mode::Train { .. }) {
             batch_statistics(pass.x, self.channels, self.plane, room(&mut saved.values, 2 * self.channels));
         }
@@ -90,7 +90,14 @@ impl Kernel for BatchNormalization {
         });
     }
 
-    fn backward(&self, pass: Pass<'_>, _: &[f32], dy: &mut [f32], saved: &mut Saved, gradients: Gradients<'_, '_>) {
+    fn backward(
+        &self,
+        pass: Pass<'_>,
+        _: &[f32],
+        dy: &mut [f32],
+        saved: &mut SavedState,
+        gradients: Gradients<'_, '_>,
+    ) {
         let [dweight, dbias] = gradients.params else { return };
         let (mean, scale) = self.scales(&pass, &saved.values);
         let (dy, weight, width, plane) = (&*dy, pass.params[0], self.inputs(), self.plane);
@@ -162,7 +169,7 @@ impl Kernel for LayerNormalization {
         self.width
     }
 
-    fn forward(&self, pass: Pass<'_>, y: &mut [f32], _: &mut Saved) {
+    fn forward(&self, pass: Pass<'_>, y: &mut [f32], _: &mut SavedState) {
         let (weight, bias) = (pass.params[0], pass.params[1]);
         over_rows(y, self.width, |row, y| {
             let x = pass.x[row * self.width..].chunks_exact(self.width);
@@ -174,7 +181,14 @@ impl Kernel for LayerNormalization {
         });
     }
 
-    fn backward(&self, pass: Pass<'_>, _: &[f32], dy: &mut [f32], saved: &mut Saved, gradients: Gradients<'_, '_>) {
+    fn backward(
+        &self,
+        pass: Pass<'_>,
+        _: &[f32],
+        dy: &mut [f32],
+        saved: &mut SavedState,
+        gradients: Gradients<'_, '_>,
+    ) {
         let [dweight, dbias] = gradients.params else { return };
         let (weight, width, dy) = (pass.params[0], self.width, &*dy);
         let scales = room(&mut saved.values, 2 * pass.rows);

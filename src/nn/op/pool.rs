@@ -1,6 +1,6 @@
 //! Pooling: the largest or the mean value under a kernel, or of a whole plane.
 
-use super::{Gradients, Kernel, Pass, Saved, Window, over_rows, room};
+use super::{Gradients, Kernel, Pass, SavedState, Window, over_rows, room};
 use rayon::prelude::*;
 
 /// Reduction of the values under the kernel.
@@ -82,7 +82,7 @@ impl Kernel for Pooling {
         self.channels * self.window.output_plane()
     }
 
-    fn forward(&self, pass: Pass<'_>, y: &mut [f32], saved: &mut Saved) {
+    fn forward(&self, pass: Pass<'_>, y: &mut [f32], saved: &mut SavedState) {
         let (ins, outs) = (self.window.input_plane(), self.window.output_plane());
         match self.reduce {
             Reduce::Max => {
@@ -106,7 +106,7 @@ impl Kernel for Pooling {
         }
     }
 
-    fn backward(&self, _: Pass<'_>, _: &[f32], dy: &mut [f32], saved: &mut Saved, gradients: Gradients<'_, '_>) {
+    fn backward(&self, _: Pass<'_>, _: &[f32], dy: &mut [f32], saved: &mut SavedState, gradients: Gradients<'_, '_>) {
         let Some(dx) = gradients.x else { return };
         let (ins, outs) = (self.window.input_plane(), self.window.output_plane());
         let (dy, places, scale) = (&*dy, &saved.places, 1.0 / self.window.kernel_plane() as f32);

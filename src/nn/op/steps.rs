@@ -2,12 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::{Gradients, Kernel, Pass, Saved, over_rows, room};
-use crate::nn::Readout;
+use super::{Gradients, Kernel, Pass, SavedState, over_rows, room};
+use crate::nn::SequenceOutput;
 
 /// Returns the sines and cosines that mark positions, `(steps, width)` (Vaswani et al., "Attention is all you need",
-/// 2017): values
-/// `2i` and `2i + 1` are the sine and the cosine of `step / 10000^(2i / width)`.
+/// 2017): values `2i` and `2i + 1` are the sine and the cosine of `step / 10000^(2i / width)`.
 pub(crate) fn positions(steps: std::ops::Range<usize>, width: usize, to: &mut Vec<f32>) {
     for step in steps {
         to.extend((0..width).map(|i| {
@@ -38,7 +37,7 @@ impl Kernel for Positions {
         self.time * self.width
     }
 
-    fn forward(&self, pass: Pass<'_>, y: &mut [f32], saved: &mut Saved) {
+    fn forward(&self, pass: Pass<'_>, y: &mut [f32], saved: &mut SavedState) {
         let time = if pass.lengths.is_some() { pass.time(self.width) } else { self.time };
         let known = saved.values.len() / self.width;
         if known < time {
@@ -53,7 +52,7 @@ impl Kernel for Positions {
         });
     }
 
-    fn backward(&self, _: Pass<'_>, _: &[f32], dy: &mut [f32], _: &mut Saved, gradients: Gradients<'_, '_>) {
+    fn backward(&self, _: Pass<'_>, _: &[f32], dy: &mut [f32], _: &mut SavedState, gradients: Gradients<'_, '_>) {
         gradients.x.into_iter().for_each(|dx| dx.copy_from_slice(dy));
     }
 }
@@ -64,11 +63,11 @@ pub(crate) struct Reading {
     pub(crate) width: usize,
     /// Steps of a row; 1 where the lengths of sequences tell, so that inputs are those of a step.
     pub(crate) time: usize,
-    pub(crate) readout: Readout,
+    pub(crate) readout: SequenceOutput,
 }
 
 impl Reading {
-    /// The rows' lengths, and the values of one with its padding.
+    /// Returns the rows' lengths, and the values of one with its padding.
     fn lengths<'a>(&self, pass: &Pass<'a>) -> (Cow<'a, [u32]>, usize) {
         match pass.lengths {
             Some(lengths) => (lengths.into(), pass.time(self.width) * self.width),
@@ -87,24 +86,26 @@ impl Kernel for Reading {
     }
 
     fn outputs(&self) -> usize {
-        self.width * if self.readout == Readout::All { self.time } else { 1 }
+        self.width * if self.readout == SequenceOutput::All { self.time } else { 1 }
     }
 
-    fn forward(&self, pass: Pass<'_>, y: &mut [f32], saved: &mut Saved) {
+    fn forward(&self, pass: Pass<'_>, y: &mut [f32], saved: &mut SavedState) {
         let ((lengths, wide), width) = (self.lengths(&pass), self.width);
-        let places = room(&mut saved.places, if self.readout == Readout::Max { y.len() } else { 0 });
+        let places = room(&mut saved.places, if self.readout == SequenceOutput::Max { y.len() } else { 0 });
         for (row, (x, length)) in pass.x.chunks_exact(wide).zip(&*lengths).enumerate() {
             let (mut steps, mut own) = (x.chunks_exact(width).take(*length as usize), row * width..(row + 1) * width);
             match self.readout {
-                Readout::All => y[row * wide..][..wide].copy_from_slice(x),
-                Readout::Last => steps.next_back().into_iter().for_each(|step| y[own.clone()].copy_from_slice(step)),
-                Readout::Mean => {
+                SequenceOutput::All => y[row * wide..][..wide].copy_from_slice(x),
+                SequenceOutput::Last => {
+                    steps.next_back().into_iter().for_each(|step| y[own.clone()].copy_from_slice(step))
+                }
+                SequenceOutput::Mean => {
                     let (to, share) = (&mut y[own], 1.0 / *length as f32);
                     to.fill(0.0);
                     steps.for_each(|step| to.iter_mut().zip(step).for_each(|(y, x)| *y += x));
                     to.iter_mut().for_each(|y| *y *= share);
                 }
-                Readout::Max => own.by_ref().enumerate().for_each(|(i, at)| {
+                SequenceOutput::Max => own.by_ref().enumerate().for_each(|(i, at)| {
                     (y[at], places[at]) = (x[i], 0);
                     for (step, values) in steps.clone().enumerate().skip(1) {
                         if values[i] > y[at] || values[i].is_nan() {
@@ -116,10 +117,17 @@ impl Kernel for Reading {
         }
     }
 
-    fn backward(&self, pass: Pass<'_>, _: &[f32], dy: &mut [f32], saved: &mut Saved, gradients: Gradients<'_, '_>) {
+    fn backward(
+        &self,
+        pass: Pass<'_>,
+        _: &[f32],
+        dy: &mut [f32],
+        saved: &mut SavedState,
+        gradients: Gradients<'_, '_>,
+    ) {
         let Some(dx) = gradients.x else { return };
         let ((lengths, wide), width) = (self.lengths(&pass), self.width);
-        if self.readout == Readout::All {
+        if self.readout == SequenceOutput::All {
             dx.copy_from_slice(dy);
             return;
         }
@@ -129,15 +137,15 @@ impl Kernel for Reading {
         {
             let length = *length as usize;
             match self.readout {
-                Readout::Mean => {
+                SequenceOutput::Mean => {
                     let steps = dx.chunks_exact_mut(width).take(length);
                     steps.for_each(|dx| dx.iter_mut().zip(dy).for_each(|(dx, d)| *dx = d / length as f32));
                 }
-                Readout::Max => {
+                SequenceOutput::Max => {
                     let places = &saved.places[row * width..][..width];
                     places.iter().zip(dy).enumerate().for_each(|(i, (step, d))| dx[*step as usize * width + i] = *d);
                 }
-                Readout::Last | Readout::All => dx[(length - 1) * width..][..width].copy_from_slice(dy),
+                SequenceOutput::Last | SequenceOutput::All => dx[(length - 1) * width..][..width].copy_from_slice(dy),
             }
         }
     }

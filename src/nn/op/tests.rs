@@ -139,12 +139,12 @@ fn candles_own_operations_give_the_outputs_of_pytorch_and_its_gradients_where_th
 #[test]
 fn gradients_are_the_slopes_of_the_outputs() {
     let json = r#"[
-        {"inputs":[2,9,7],"outputs":24,"layers":[{"kind":"conv2d","outputs":4,"kernel":3,"stride":2,"padding":1,"groups":2},
-            {"kind":"activation","function":"tanh"},{"kind":"avg_pool2d","kernel":3,"stride":1,"padding":1},
-            {"kind":"batch_norm"},{"kind":"max_pool2d","kernel":2},{"kind":"activation","function":"silu"},
-            {"kind":"flatten"},{"kind":"layer_norm"},{"kind":"linear","inputs":16,"outputs":24},
+        {"inputs":[2,9,7],"outputs":24,"layers":[{"kind":"conv2d","out_channels":4,"kernel_size":3,"stride":2,"padding":1,"groups":2},
+            {"kind":"activation","function":"tanh"},{"kind":"avg_pool2d","kernel_size":3,"stride":1,"padding":1},
+            {"kind":"batch_norm"},{"kind":"max_pool2d","kernel_size":2},{"kind":"activation","function":"silu"},
+            {"kind":"flatten"},{"kind":"layer_norm"},{"kind":"linear","in_features":16,"out_features":24},
             {"kind":"activation","function":"softplus"}]},
-        {"inputs":[3,11],"outputs":4,"layers":[{"kind":"conv1d","outputs":4,"kernel":2,"dilation":3,"padding":2},
+        {"inputs":[3,11],"outputs":4,"layers":[{"kind":"conv1d","out_channels":4,"kernel_size":2,"dilation":3,"padding":2},
             {"kind":"activation","function":"sigmoid"},{"kind":"dropout","p":0.3},{"kind":"global_avg_pool"}]}]"#;
     let specs: Vec<NetworkSpec> = serde_json::from_str(json).unwrap();
     for spec in specs {
@@ -160,10 +160,10 @@ fn gradients_are_the_slopes_of_the_outputs() {
 }
 
 fn dropped(p: f64, layer: u32, rows: usize, first_row: usize, step: u64) -> Vec<f32> {
-    let drop = Drop { p, layer, width: 50 };
+    let drop = DropoutKernel { p, layer, width: 50 };
     let (x, mode) = (vec![1.0; rows * 50], Mode::Train { seed: 3, step, first_row });
     let mut y = vec![0.0; rows * 50];
-    drop.forward(Pass { rows, x: &x, params: &[], mode, lengths: None, csr: None }, &mut y, &mut Saved::default());
+    drop.forward(Pass { rows, x: &x, params: &[], mode, lengths: None, csr: None }, &mut y, &mut SavedState::default());
     y
 }
 
@@ -201,10 +201,10 @@ fn a_step_repeats_bit_for_bit() {
     let net = crate::nn::Network::new()
         .conv2d(crate::nn::Conv { padding: 1, ..crate::nn::Conv::new(8, 3) })
         .batch_norm()
-        .activate(crate::nn::Activation::Relu)
+        .activation(crate::nn::Activation::Relu)
         .max_pool2d(crate::nn::Pool::new(2))
         .layer_norm()
-        .drop_out(0.2)
+        .dropout(0.2)
         .linear(300);
     let spec = net.resolve([1, 28, 28], 10).unwrap();
     assert_eq!(stages(&spec).unwrap().len(), 8);

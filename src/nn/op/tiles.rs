@@ -1,9 +1,9 @@
 //! Matrix products in registers of sixteen numbers, for processors with AVX-512.
 //!
-//! A product is cut into panels of up to 64 columns. What a panel needs of `b` is copied into a buffer that stays in the
-//! second-level cache, transposed where `b` is a transpose; `a` is read in place, one number at a time, each
-//! multiplied with a whole row of the panel. Nothing else is copied, which is why small products, and those of a minibatch
-//! with weights that change at every step, cost little more than their multiplications.
+//! A product is cut into panels of up to 64 columns. What a panel needs of `b` is copied into a buffer that stays in
+//! the second-level cache, transposed where `b` is a transpose; `a` is read in place, one number at a time, each
+//! multiplied with a whole row of the panel. Nothing else is copied, which is why small products, and those of a
+//! minibatch with weights that change at every step, cost little more than their multiplications.
 //!
 //! Every value is one chain of fused multiply-adds in the order of `k`, however the product is cut up.
 
@@ -130,12 +130,12 @@ unsafe impl Send for Product<'_> {}
 unsafe impl Sync for Product<'_> {}
 
 impl Product<'_> {
-    /// The same product of the transposes: `cᵀ = startᵀ + bᵀ aᵀ`.
+    /// Returns the same product of the transposes: `cᵀ = startᵀ + bᵀ aᵀ`.
     fn t(self) -> Self {
         let [m, n, k] = self.sizes;
         let start = match self.start {
-            Start::Columns(bias) => Start::Rows(bias),
-            Start::Rows(bias) => Start::Columns(bias),
+            Start::ThreadColumns(bias) => Start::Rows(bias),
+            Start::Rows(bias) => Start::ThreadColumns(bias),
             other => other,
         };
         Self { sizes: [n, m, k], a: self.b.t(), b: self.a.t(), panels: None, c: self.c.t(), start }
@@ -201,7 +201,7 @@ impl Product<'_> {
                     }
                 };
                 let start = if depth > 0 { Start::Held } else { self.start };
-                let part = Part { product: self, start, first, width, depth, deep, copied };
+                let part = PanelPart { product: self, start, first, width, depth, deep, copied };
                 // SAFETY: as above.
                 unsafe {
                     match vectors {
@@ -250,13 +250,13 @@ unsafe fn copy(b: Strided<*const f32>, (deep, width): (usize, usize), to: &mut [
     }
 }
 
-/// The first `count` lanes.
+/// Returns the first `count` lanes.
 fn mask(count: usize) -> u16 {
     if count >= LANES { u16::MAX } else { (1 << count) - 1 }
 }
 
 /// A panel's part of one depth.
-struct Part<'a> {
+struct PanelPart<'a> {
     product: &'a Product<'a>,
     start: Start<'a>,
     first: usize,
@@ -266,7 +266,7 @@ struct Part<'a> {
     copied: *const f32,
 }
 
-impl Part<'_> {
+impl PanelPart<'_> {
     #[target_feature(enable = "avx512f")]
     unsafe fn rows<const V: usize>(&self, rows: Range<usize>) {
         let mut row = rows.start;
@@ -323,7 +323,7 @@ impl Part<'_> {
                     *sum = match self.start {
                         Start::Zero => continue,
                         Start::Rows(bias) => _mm512_set1_ps(*bias.as_ptr().add(row + r)),
-                        Start::Columns(bias) => {
+                        Start::ThreadColumns(bias) => {
                             _mm512_maskz_loadu_ps(lanes(v), bias.as_ptr().add(self.first + v * LANES))
                         }
                         Start::Held if c.column == 1 => {

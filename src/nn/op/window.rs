@@ -31,13 +31,13 @@ impl Window {
         self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0]
     }
 
-    /// The input's coordinate along an axis, or none in the padding.
+    /// Returns the input's coordinate along an axis, or none in the padding.
     pub(crate) fn at(&self, axis: usize, out: usize, k: usize) -> Option<usize> {
         let place = out * self.stride[axis] + k * self.dilation[axis];
         place.checked_sub(self.padding[axis]).filter(|&p| p < self.input[axis])
     }
 
-    /// The outputs along the width whose value under column `k` of the kernel lies inside the input.
+    /// Returns the outputs along the width whose value under column `k` of the kernel lies inside the input.
     fn inside(&self, k: usize) -> std::ops::Range<usize> {
         let (shift, stride) = (k * self.dilation[1], self.stride[1]);
         let begin = self.padding[1].saturating_sub(shift).div_ceil(stride);
@@ -45,8 +45,8 @@ impl Window {
         begin.min(end)..end
     }
 
-    /// Copies what lies under the kernel at each place of output rows `band`: `columns` is
-    /// `(channels × kernel, band × output width)`, row-major.
+    /// Copies what lies under the kernel at each place of output rows `band`: `columns` is `(channels × kernel, band ×
+    /// output width)`, row-major.
     pub(crate) fn gather(&self, x: &[f32], band: std::ops::Range<usize>, columns: &mut [f32]) {
         let (width, wide) = (self.output[1], band.len() * self.output[1]);
         let mut lines = columns.chunks_exact_mut(wide);

@@ -58,8 +58,7 @@ impl Default for ContrastiveDivergence {
 }
 
 /// A push of each hidden unit's mean probability towards a target (section 11 of the practical guide: the cross-entropy
-/// of the
-/// two, the mean being that of recent minibatches).
+/// of the two, the mean being that of recent minibatches).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sparsity {
@@ -77,24 +76,24 @@ fn decay() -> f64 {
 }
 
 impl Sparsity {
-    /// A push towards `target` of strength `cost`.
+    /// Creates a push towards `target` of strength `cost`.
     pub fn new(target: f64, cost: f64) -> Self {
         Self { target, cost, decay: decay() }
     }
 }
 
 impl ContrastiveDivergence {
-    /// The usual settings with `k` Gibbs steps.
+    /// Creates the usual settings with `k` Gibbs steps.
     pub fn steps(k: usize) -> Self {
         Self { steps: k, ..Self::default() }
     }
 
-    /// The usual settings with chains that persist, `k` Gibbs steps a minibatch.
+    /// Creates the usual settings with chains that persist, `k` Gibbs steps a minibatch.
     pub fn persistent(k: usize) -> Self {
         Self { persistent: true, ..Self::steps(k) }
     }
 
-    /// The momentum of an epoch, counted from 0.
+    /// Returns the momentum of an epoch, counted from 0.
     pub fn momentum_at(&self, epoch: usize) -> f64 {
         if epoch < self.initial_epochs { self.initial_momentum } else { self.momentum }
     }

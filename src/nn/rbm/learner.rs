@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::{
     ContrastiveDivergence, Rbm, RbmSpec, VisibleUnits,
-    sample::{Draw, HALF_STEPS},
+    sample::{ChainDraw, HALF_STEPS},
     squared_distance,
 };
 use crate::{
@@ -30,8 +30,8 @@ pub struct RbmStep {
 
 /// Trains a machine by contrastive divergence.
 ///
-/// It holds the last update (for momentum), the chains where they persist, and buffers as large as the largest minibatch so
-/// far. It is made for one machine and used with that one.
+/// It holds the last update (for momentum), the chains where they persist, and buffers as large as the largest
+/// minibatch so far. It is made for one machine and used with that one.
 #[derive(Debug)]
 pub struct RbmLearner {
     settings: ContrastiveDivergence,
@@ -76,7 +76,7 @@ impl RbmLearner {
         Self::for_layer(spec, settings, seed, 0)
     }
 
-    /// The same for one machine of a stack, whose draws are its own. There are 4,096 layers.
+    /// Creates the same for one machine of a stack, whose draws are its own. There are 4,096 layers.
     pub(crate) fn for_layer(spec: RbmSpec, settings: ContrastiveDivergence, seed: u64, layer: u32) -> Result<Self> {
         spec.check()?;
         settings.check()?;
@@ -96,8 +96,7 @@ impl RbmLearner {
     }
 
     /// Trains on a minibatch of `(rows, visible)` values: adds `momentum` times the last update and `learning_rate`
-    /// times
-    /// the gradient. Without rows it changes nothing.
+    /// times the gradient. Without rows it changes nothing.
     ///
     /// # Errors
     /// [`Error::Network`](crate::Error::Network) for values that are not whole rows, or for a machine of another size.
@@ -126,7 +125,7 @@ impl RbmLearner {
     fn estimate(&mut self, rbm: &Rbm, rows_of: &[f32], rows: usize) -> f64 {
         let RbmSpec { visible: width, hidden, units } = rbm.spec;
         let settings = self.settings;
-        let draw = Draw { seed: self.seed, purpose: Purpose::Gibbs, layer: self.layer, step: self.step };
+        let draw = ChainDraw { seed: self.seed, purpose: Purpose::Gibbs, layer: self.layer, step: self.step };
         let positive = room(&mut self.positive, rows * hidden);
         rbm.up(rows_of, rows, positive);
 
@@ -208,14 +207,14 @@ impl RbmLearner {
         }
     }
 
-    /// The last step's gradient.
+    /// Returns the last step's gradient.
     #[cfg(test)]
     pub(super) fn gradient(&self) -> &Gradient {
         &self.gradient
     }
 }
 
-impl Draw {
+impl ChainDraw {
     /// Turns grey values into states before a chain that persists starts at them.
     fn binarise(self, units: VisibleUnits, width: usize, values: &mut [f32]) {
         if units == VisibleUnits::Bernoulli {

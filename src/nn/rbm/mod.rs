@@ -1,8 +1,9 @@
-//! Restricted Boltzmann machines: one layer of visible and one of hidden units, each unit linked to all of the other layer.
+//! Restricted Boltzmann machines: one layer of visible and one of hidden units, each unit linked to all of the other
+//! layer.
 //!
 //! Smolensky, "Information processing in dynamical systems", 1986; trained as in Hinton, "A practical guide to training
-//! restricted Boltzmann machines", 2010. Everything runs on the processor, by its kernels, and every random number comes
-//! from the seed, so that the same rows give the same machine whatever the threads do.
+//! restricted Boltzmann machines", 2010. Everything runs on the processor, by its kernels, and every random number
+//! comes from the seed, so that the same rows give the same machine whatever the threads do.
 
 mod contrast;
 mod learner;
@@ -25,7 +26,7 @@ use super::{
     random::{Philox, Purpose},
 };
 use crate::{
-    Error, Result,
+    DataProblem, Error, Result,
     nn::{Activation, op::activate},
 };
 
@@ -66,8 +67,8 @@ impl RbmSpec {
 
 /// A restricted Boltzmann machine with its weights.
 ///
-/// Of binary visible units `v` and hidden units `h`, the energy is `−bᵀv − cᵀh − hᵀWv`; of Gaussian ones the first term is
-/// `½‖v − b‖²`.
+/// Of binary visible units `v` and hidden units `h`, the energy is `−bᵀv − cᵀh − hᵀWv`; of Gaussian ones the first term
+/// is `½‖v − b‖²`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rbm {
     spec: RbmSpec,
@@ -88,7 +89,7 @@ impl Rbm {
         Self::init_layer(spec, seed, 0)
     }
 
-    /// The same for one machine of a stack: those of two layers differ.
+    /// Creates the same for one machine of a stack: those of two layers differ.
     pub(crate) fn init_layer(spec: RbmSpec, seed: u64, layer: u32) -> Result<Self> {
         spec.check()?;
         let mut random = Philox::new(seed, Purpose::Weights, layer, 0);
@@ -116,22 +117,22 @@ impl Rbm {
         Ok(Self { spec, weight, visible_bias, hidden_bias })
     }
 
-    /// Its size.
+    /// Returns its size.
     pub fn spec(&self) -> RbmSpec {
         self.spec
     }
 
-    /// The weights, `(hidden, visible)`, row-major.
+    /// Returns the weights, `(hidden, visible)`, row-major.
     pub fn weight(&self) -> &[f32] {
         &self.weight
     }
 
-    /// The biases of the visible units.
+    /// Returns the biases of the visible units.
     pub fn visible_bias(&self) -> &[f32] {
         &self.visible_bias
     }
 
-    /// The biases of the hidden units.
+    /// Returns the biases of the hidden units.
     pub fn hidden_bias(&self) -> &[f32] {
         &self.hidden_bias
     }
@@ -174,7 +175,7 @@ impl Rbm {
         Ok(rows.map(|(x, y)| squared_distance(x, y) / width as f64).collect())
     }
 
-    /// The free energy of each row: `−log Σₕ exp(−E(v, h))`, low where the machine finds a row likely.
+    /// Returns the free energy of each row: `−log Σₕ exp(−E(v, h))`, low where the machine finds a row likely.
     ///
     /// # Errors
     /// [`Error::Network`] for values that are not whole rows.
@@ -188,19 +189,19 @@ impl Rbm {
             .collect())
     }
 
-    /// The mean log-likelihood of the rows, in nats, given the logarithm of the partition function.
+    /// Returns the mean log-likelihood of the rows, in nats, given the logarithm of the partition function.
     ///
     /// # Errors
     /// [`Error::Network`] for values that are not whole rows; [`Error::Data`] without any row.
     pub fn log_likelihood(&self, visible: &[f32], log_partition: f64) -> Result<f64> {
         let energies = self.free_energy(visible)?;
         if energies.is_empty() {
-            return Err(Error::Data { column: "rows".into(), reason: "there are none to take the mean of".into() });
+            return Err(Error::rows(DataProblem::NoRows));
         }
         Ok(-energies.iter().sum::<f64>() / energies.len() as f64 - log_partition)
     }
 
-    /// The part of the energy that the visible units have by themselves.
+    /// Returns the part of the energy that the visible units have by themselves.
     fn visible_energy(&self, v: &[f32]) -> f64 {
         match self.spec.units {
             VisibleUnits::Bernoulli => {

@@ -2,7 +2,7 @@
 
 use super::{
     Rbm, VisibleUnits,
-    sample::{Draw, HALF_STEPS},
+    sample::{ChainDraw, HALF_STEPS},
     softplus,
 };
 use crate::{Error, Result, nn::random::Purpose};
@@ -76,7 +76,7 @@ impl Rbm {
         Ok(sum.value())
     }
 
-    /// The logarithm of the sum (or integral) over visible states, given `u = hW`.
+    /// Returns the logarithm of the sum (or integral) over visible states, given `u = hW`.
     fn visible_sum(&self, u: &[f32]) -> f64 {
         let each = u.iter().zip(&self.visible_bias).map(|(&u, &b)| (f64::from(u), f64::from(b)));
         match self.spec.units {
@@ -99,7 +99,7 @@ impl Rbm {
             }
         }
         let (width, hidden, units) = (self.spec.visible, self.spec.hidden, self.spec.units);
-        let draw = |step: usize| Draw { seed, purpose: Purpose::Annealing, layer: 0, step: step as u64 };
+        let draw = |step: usize| ChainDraw { seed, purpose: Purpose::Annealing, layer: 0, step: step as u64 };
         let nothing = vec![0.0; width];
         let known = self.visible_sum(&nothing) + hidden as f64 * std::f64::consts::LN_2;
         let mut visible = vec![0.0; chains * width];

@@ -1,5 +1,5 @@
-//! Random states of units. What a unit becomes depends on the seed, the step, its layer, the half-step of the chain and its
-//! place in the minibatch, never on threads.
+//! Random states of units. What a unit becomes depends on the seed, the step, its layer, the half-step of the chain and
+//! its place in the minibatch, never on threads.
 
 use std::f32::consts::TAU;
 
@@ -14,26 +14,26 @@ pub(super) const HALF_STEPS: u32 = 1 << 12;
 
 /// Which numbers a half-step of a chain draws.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Draw {
+pub(super) struct ChainDraw {
     pub(super) seed: u64,
     pub(super) purpose: Purpose,
     pub(super) layer: u32,
     pub(super) step: u64,
 }
 
-impl Draw {
-    /// The numbers of a half-step, from the given row on.
+impl ChainDraw {
+    /// Returns the numbers of a half-step, from the given row on.
     fn at(self, half: u32) -> Philox {
         Philox::new(self.seed, self.purpose, self.layer * HALF_STEPS + half % HALF_STEPS, self.step)
     }
 
     /// Samples 0 and 1 by probabilities.
-    pub(super) fn binary(self, half: u32, width: usize, chances: &mut [f32]) {
-        over_rows(chances, width, |first, rows| {
+    pub(super) fn binary(self, half: u32, width: usize, probabilities: &mut [f32]) {
+        over_rows(probabilities, width, |first, rows| {
             let mut random = self.at(half);
-            for (row, chances) in rows.chunks_exact_mut(width).enumerate() {
+            for (row, probabilities) in rows.chunks_exact_mut(width).enumerate() {
                 random.seek(((first + row) * width.div_ceil(4)) as u32);
-                chances.iter_mut().for_each(|p| *p = if random.next_f32() < *p { 1.0 } else { 0.0 });
+                probabilities.iter_mut().for_each(|p| *p = if random.next_f32() < *p { 1.0 } else { 0.0 });
             }
         });
     }
@@ -67,7 +67,7 @@ pub(super) fn add_normal(random: &mut Philox, values: &mut [f32]) {
 mod tests {
     use super::*;
 
-    const DRAW: Draw = Draw { seed: 5, purpose: Purpose::Gibbs, layer: 1, step: 9 };
+    const DRAW: ChainDraw = ChainDraw { seed: 5, purpose: Purpose::Gibbs, layer: 1, step: 9 };
 
     #[test]
     fn states_have_the_means_and_variances_asked_for() {

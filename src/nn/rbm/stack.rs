@@ -38,19 +38,19 @@ impl RbmStack {
                 return misfit(i, got, &format!("it has {} visible units", machine.spec.visible));
             }
             if i > 0 && machine.spec.units != VisibleUnits::Bernoulli {
-                return misfit(i, "chances".into(), "above the first, visible units are Bernoulli");
+                return misfit(i, "probabilities".into(), "above the first, visible units are Bernoulli");
             }
             below = machine.spec.hidden;
         }
         Ok(Self { inputs, machines })
     }
 
-    /// The machines, the first at the bottom.
+    /// Returns the machines, the first at the bottom.
     pub fn machines(&self) -> &[Rbm] {
         &self.machines
     }
 
-    /// The shape of a row.
+    /// Returns the shape of a row.
     pub fn inputs(&self) -> &InputShape {
         &self.inputs
     }
@@ -67,7 +67,7 @@ impl RbmStack {
         above.iter().try_fold(first, |below, machine| machine.hidden(&below))
     }
 
-    /// The stack as layers of a network: linear and sigmoid for each machine, from the bottom up. They give
+    /// Returns the stack as layers of a network: linear and sigmoid for each machine, from the bottom up. They give
     /// [`features`](Self::features).
     pub fn encoder(&self) -> (NetworkSpec, Weights) {
         let mut layers = Layers::over(&self.inputs);
@@ -75,9 +75,9 @@ impl RbmStack {
         layers.finish(self.inputs.clone(), self.machines.last().map_or(0, |top| top.spec.hidden))
     }
 
-    /// The stack unrolled as an auto-encoder (Hinton and Salakhutdinov, "Reducing the dimensionality of data with neural
-    /// networks", 2006): up through the machines, then down again by the same weights. The last layer gives the visible
-    /// units' means: through a sigmoid, unless they are Gaussian.
+    /// Returns the stack unrolled as an auto-encoder (Hinton and Salakhutdinov, "Reducing the dimensionality of data
+    /// with neural networks", 2006): up through the machines, then down again by the same weights. The last layer gives
+    /// the visible units' means: through a sigmoid, unless they are Gaussian.
     pub fn unrolled(&self) -> (NetworkSpec, Weights) {
         let mut layers = Layers::over(&self.inputs);
         self.machines.iter().for_each(|machine| layers.up(machine));
@@ -85,9 +85,9 @@ impl RbmStack {
         layers.finish(self.inputs.clone(), self.inputs.count())
     }
 
-    /// The machines with these weights, named as in [`unrolled`](Self::unrolled); the others stay. A machine's weights and hidden
-    /// biases are those of its layer on the way up, its visible biases those of its layer on the way down, whose weights are
-    /// the same ones and not looked at.
+    /// Returns the machines with these weights, named as in [`unrolled`](Self::unrolled); the others stay. A machine's
+    /// weights and hidden biases are those of its layer on the way up, its visible biases those of its layer on the way
+    /// down, whose weights are the same ones and not looked at.
     ///
     /// # Errors
     /// As [`NetworkSpec::initial_weights`], with a network that is [`unrolled`](Self::unrolled).
@@ -148,7 +148,7 @@ impl Layers {
         };
         self.tensors.push(tensor("weight", &[outputs, inputs], weight));
         self.tensors.push(tensor("bias", &[outputs], bias));
-        self.layers.push(LayerSpec::Linear { inputs, outputs });
+        self.layers.push(LayerSpec::Linear { in_features: inputs, out_features: outputs });
         if squeezed {
             self.layers.push(LayerSpec::Activation { function: Activation::Sigmoid });
         }

@@ -1,12 +1,12 @@
 //! Layers inside of layers.
 
-use super::{BranchSpec, LayerSpec, MAX_VALUES, Part, misfit};
+use super::{BranchSpec, ColumnRange, LayerSpec, MAX_VALUES, misfit};
 use crate::{
     Result,
-    nn::{InputShape, Readout},
+    nn::{InputShape, SequenceOutput},
 };
 
-/// A layer's position and kind, as errors name it; `path` are the blocks that it is in.
+/// Returns a layer's position and kind, as errors name it; `path` are the blocks that it is in.
 pub(in crate::nn) fn named(path: &str, i: usize, kind: &str) -> String {
     if path.is_empty() { format!("{i} ({kind})") } else { format!("{path}: {i} ({kind})") }
 }
@@ -29,7 +29,7 @@ pub(in crate::nn) fn placed(path: &str, i: usize, layer: &LayerSpec, ids: bool) 
     Ok(name)
 }
 
-/// The shapes between layers: what goes into each, and what comes out of the last.
+/// Returns the shapes between layers: what goes into each, and what comes out of the last.
 pub(super) fn through(layers: &[LayerSpec], path: &str, input: &InputShape, ids: bool) -> Result<Vec<InputShape>> {
     let mut shapes = vec![input.clone()];
     for (i, layer) in layers.iter().enumerate() {
@@ -64,7 +64,7 @@ fn joined(branches: &[BranchSpec], name: &str, input: &InputShape) -> Result<Inp
     let mut sum = 0usize;
     for (i, branch) in branches.iter().enumerate() {
         let mut count = 0usize;
-        for Part { name, begin, count: own } in &branch.columns {
+        for ColumnRange { name, begin, count: own } in &branch.columns {
             if *own == 0 || begin.checked_add(*own).is_none_or(|end| end > width) {
                 let got = format!("column `{name}` of {own} values from value {begin} on");
                 return refused(got, &format!("a row has {width} values"));
@@ -121,8 +121,8 @@ impl LayerSpec {
         Ok(output)
     }
 
-    /// The layers inside of it with the shapes between them: those of a block and of what is beside them, or those of
-    /// branches. Without shapes where they do not fit.
+    /// Returns the layers inside of it with the shapes between them: those of a block and of what is beside them, or
+    /// those of branches. Without shapes where they do not fit.
     pub(in crate::nn) fn nested(&self, input: &InputShape) -> Vec<Nested<'_>> {
         let nested = |layers, input, ids| {
             let shapes = through(layers, "block", input, ids).unwrap_or_default();
@@ -152,7 +152,7 @@ impl LayerSpec {
         }
     }
 
-    /// The layers inside of it.
+    /// Returns the layers inside of it.
     fn inside(&self) -> Vec<&LayerSpec> {
         match self {
             LayerSpec::Residual { layers, shortcut } => layers.iter().chain(shortcut).collect(),
@@ -171,8 +171,8 @@ impl LayerSpec {
     /// Returns whether it takes sequences and gives a row for each.
     pub(in crate::nn) fn ends_sequences(&self) -> bool {
         match self {
-            LayerSpec::Attention(settings) => settings.output != Readout::All,
-            _ => self.recurrent().is_some_and(|(_, settings)| settings.output != Readout::All),
+            LayerSpec::Attention(settings) => settings.output != SequenceOutput::All,
+            _ => self.recurrent().is_some_and(|(_, settings)| settings.output != SequenceOutput::All),
         }
     }
 
@@ -200,7 +200,7 @@ impl LayerSpec {
         if input == output {
             return Ok(Vec::new());
         }
-        let linear = || Linear { inputs: input.count(), outputs: output.count() };
+        let linear = || Linear { in_features: input.count(), out_features: output.count() };
         match (&input.dims[..], &output.dims[..]) {
             ([_], [_]) if input.ragged == output.ragged => return Ok(vec![linear()]),
             (_, [_]) if !input.ragged && !output.ragged => return Ok(vec![Flatten, linear()]),

@@ -1,9 +1,10 @@
 //! Which of a row's values are ids that a table must have.
 
-use std::fmt::Display;
-
-use super::{LayerSpec, NetworkSpec, Part};
-use crate::nn::{layer::Table, op};
+use super::{ColumnRange, LayerSpec, NetworkSpec};
+use crate::{
+    DataProblem, Error,
+    nn::{layer::Embedding, op},
+};
 
 /// A value that is an id of an embedding.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,28 +23,29 @@ impl Id {
         self.count
     }
 
-    /// The row's value, if the table lacks it.
+    /// Returns the row's value, if the table lacks it.
     pub(crate) fn missing(&self, row: &[f32]) -> Option<f32> {
         row.get(self.place).copied().filter(|value| !op::has_line(*value, self.count))
     }
 
-    /// Returns the problem of a row that holds such a value, at `place` in the row.
-    pub(crate) fn refusal(&self, row: impl Display, value: f32, place: usize) -> String {
-        let last = self.count - 1;
-        let place = if self.column.is_some() { String::new() } else { format!(" as value {place}") };
-        format!("{row} holds {value}{place}, where the network knows {} categories: 0 to {last}", self.count)
+    /// Returns the refusal of a row that holds such a value, at `place` in the row; `features` names the column unless
+    /// the id has its own.
+    pub(crate) fn refusal(&self, features: &str, row: u64, value: f32, place: usize) -> Error {
+        let place = self.column.is_none().then_some(place);
+        let problem = DataProblem::UnknownCategory { value, categories: self.count, place };
+        Error::cell(self.column.as_deref().unwrap_or(features), row, problem)
     }
 }
 
 impl NetworkSpec {
-    /// The values that its first layer looks up.
+    /// Returns the values that its first layer looks up.
     pub(crate) fn ids(&self) -> Vec<Id> {
         let inputs = self.inputs.count();
         match self.layers.first() {
             Some(LayerSpec::Join { branches }) => {
                 let of = |branch: &super::BranchSpec| {
                     let parts = &branch.columns;
-                    let place = |part: &Part| {
+                    let place = |part: &ColumnRange| {
                         let name = part.name.clone();
                         (part.begin..part.begin + part.count).map(move |at| (at, name.clone()))
                     };
@@ -69,8 +71,8 @@ impl NetworkSpec {
 /// Returns the numbers of rows of a layer's embeddings, one for each of the first of `values` values.
 fn counts(layer: &LayerSpec, values: usize) -> Vec<usize> {
     match layer {
-        LayerSpec::Embedding(Table { count, .. }) => vec![*count; values],
-        LayerSpec::Categories { tables } => tables.iter().map(|table| table.count).collect(),
+        LayerSpec::Embedding(Embedding { num_embeddings: count, .. }) => vec![*count; values],
+        LayerSpec::Categories { tables } => tables.iter().map(|table| table.num_embeddings).collect(),
         _ => Vec::new(),
     }
 }

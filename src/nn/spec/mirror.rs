@@ -6,10 +6,11 @@ use crate::{
     nn::{ConvTranspose, InputShape, Pool},
 };
 
-/// Layers that lead back from what these give to what they take, `shapes` being those between them. Each layer's opposite
-/// comes in the opposite order: linear layers with their sizes exchanged, transposed convolutions in the place of convolutions
-/// and of pooling. Activations and normalisations stay where they are, but an activation of the code itself is not applied
-/// twice; dropout is left out. `tied`: linear layers and convolutions share their weights with their opposites.
+/// Layers that lead back from what these give to what they take, `shapes` being those between them. Each layer's
+/// opposite comes in the opposite order: linear layers with their sizes exchanged, transposed convolutions in the place
+/// of convolutions and of pooling. Activations and normalisations stay where they are, but an activation of the code
+/// itself is not applied twice; dropout is left out. `tied`: linear layers and convolutions share their weights with
+/// their opposites.
 pub(in crate::nn) fn mirror(layers: &[LayerSpec], shapes: &[InputShape], tied: bool) -> Result<Vec<LayerSpec>, Misfit> {
     let mut back = Vec::with_capacity(layers.len() + 1);
     for (i, (layer, ends)) in layers.iter().zip(shapes.windows(2)).enumerate().rev() {
@@ -30,7 +31,7 @@ pub(in crate::nn) fn mirror(layers: &[LayerSpec], shapes: &[InputShape], tied: b
     Ok(back)
 }
 
-/// A layer that leads back from what layer `of` gives, with its weight.
+/// Returns a layer that leads back from what layer `of` gives, with its weight.
 pub(in crate::nn) fn tied(layers: &[LayerSpec], shapes: &[InputShape], of: usize) -> Result<LayerSpec, Misfit> {
     match (layers.get(of), shapes.get(of..of.saturating_add(2))) {
         (Some(layer @ (LayerSpec::Linear { .. } | LayerSpec::Conv2d(_))), Some([before, after])) => {
@@ -63,7 +64,7 @@ pub(super) fn check(layers: &[LayerSpec], shapes: &[InputShape]) -> Result<(), E
             _ => return refused(format!("the weight of layer {of} ({})", shared.kind()), SHARING),
         }
         if given != wanted {
-            let got = format!("the weight of layer {of}, turned round {given:?}");
+            let got = format!("the weight of layer {of}, transposed {given:?}");
             return refused(got, &format!("it takes {wanted:?}"));
         }
     }
@@ -73,13 +74,15 @@ pub(super) fn check(layers: &[LayerSpec], shapes: &[InputShape]) -> Result<(), E
 /// Returns the layer that leads back from a layer's output to its input; or the reason why there is none.
 fn opposite(layer: &LayerSpec, [before, after]: [&InputShape; 2]) -> Result<LayerSpec, String> {
     Ok(match layer {
-        LayerSpec::Linear { inputs, outputs } => LayerSpec::Linear { inputs: *outputs, outputs: *inputs },
+        LayerSpec::Linear { in_features: inputs, out_features: outputs } => {
+            LayerSpec::Linear { in_features: *outputs, out_features: *inputs }
+        }
         LayerSpec::Conv2d(c) if c.groups == 1 && c.dilation == 1 => {
-            transposed([c.kernel, c.stride, c.padding], before, after)?
+            transposed([c.kernel_size, c.stride, c.padding], before, after)?
         }
         LayerSpec::Conv2d(_) => return Err("only convolutions without groups and dilation have an opposite".into()),
-        LayerSpec::MaxPool2d(Pool { kernel, stride, padding })
-        | LayerSpec::AvgPool2d(Pool { kernel, stride, padding }) => {
+        LayerSpec::MaxPool2d(Pool { kernel_size: kernel, stride, padding })
+        | LayerSpec::AvgPool2d(Pool { kernel_size: kernel, stride, padding }) => {
             transposed([*kernel, stride.unwrap_or(*kernel), *padding], before, after)?
         }
         LayerSpec::Flatten => LayerSpec::Unflatten { dims: before.dims.clone() },
@@ -105,7 +108,13 @@ fn transposed(
     if output_padding != other {
         return Err(format!("its window leaves {output_padding} lines out and {other} columns; both must be as many"));
     }
-    Ok(LayerSpec::ConvTranspose2d(ConvTranspose { outputs: before.dims[0], kernel, stride, padding, output_padding }))
+    Ok(LayerSpec::ConvTranspose2d(ConvTranspose {
+        out_channels: before.dims[0],
+        kernel_size: kernel,
+        stride,
+        padding,
+        output_padding,
+    }))
 }
 
 #[cfg(test)]

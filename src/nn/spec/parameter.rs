@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{LayerSpec, Nested};
-use crate::nn::{CustomWeight, InputShape, layer::Table};
+use crate::nn::{CustomWeight, InputShape, layer::Embedding};
 
 /// One parameter, or one statistic, that a [`NetworkSpec`](super::NetworkSpec) calls for.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,8 +13,7 @@ pub struct ParameterSpec {
     /// Its dimensions.
     pub shape: Vec<usize>,
     /// True if training changes it. Running statistics (`running_mean`, `running_var`) are kept with the weights, but
-    /// follow
-    /// the data in place of a gradient.
+    /// follow the data in place of a gradient.
     pub trained: bool,
     pub(in crate::nn) layer: usize,
     pub(in crate::nn) index: usize,
@@ -45,7 +44,7 @@ pub(in crate::nn) enum Initial {
 }
 
 impl LayerSpec {
-    /// Its parameters and statistics, given what goes in and comes out.
+    /// Returns its parameters and statistics, given what goes in and comes out.
     pub(in crate::nn) fn tensors(&self, input: &InputShape) -> Vec<(Cow<'static, str>, Vec<usize>, Initial, bool)> {
         let drawn = |shape: Vec<usize>, outputs, fan_in: usize| {
             let bound = Initial::Uniform(1.0 / (fan_in as f32).sqrt());
@@ -55,18 +54,28 @@ impl LayerSpec {
             (name.into(), shape.to_vec(), Initial::Constant(value), trained)
         };
         match self {
-            LayerSpec::Linear { inputs, outputs } => drawn(vec![*outputs, *inputs], *outputs, *inputs),
+            LayerSpec::Linear { in_features: inputs, out_features: outputs } => {
+                drawn(vec![*outputs, *inputs], *outputs, *inputs)
+            }
             LayerSpec::Conv1d(c) => {
                 let channels = input.dims[0] / c.groups;
-                drawn(vec![c.outputs, channels, c.kernel], c.outputs, channels * c.kernel)
+                drawn(vec![c.out_channels, channels, c.kernel_size], c.out_channels, channels * c.kernel_size)
             }
             LayerSpec::Conv2d(c) => {
                 let channels = input.dims[0] / c.groups;
-                drawn(vec![c.outputs, channels, c.kernel, c.kernel], c.outputs, channels * c.kernel * c.kernel)
+                drawn(
+                    vec![c.out_channels, channels, c.kernel_size, c.kernel_size],
+                    c.out_channels,
+                    channels * c.kernel_size * c.kernel_size,
+                )
             }
             LayerSpec::ConvTranspose2d(c) => {
-                let sides = c.kernel * c.kernel;
-                drawn(vec![input.dims[0], c.outputs, c.kernel, c.kernel], c.outputs, c.outputs * sides)
+                let sides = c.kernel_size * c.kernel_size;
+                drawn(
+                    vec![input.dims[0], c.out_channels, c.kernel_size, c.kernel_size],
+                    c.out_channels,
+                    c.out_channels * sides,
+                )
             }
             LayerSpec::Tied { layer, .. } => {
                 let mut own = layer.tensors(input);
@@ -83,11 +92,16 @@ impl LayerSpec {
                 ]
             }
             LayerSpec::Embedding(table) => {
-                vec![("weight".into(), vec![table.count, table.dims], Initial::Normal, true)]
+                vec![("weight".into(), vec![table.num_embeddings, table.embedding_dim], Initial::Normal, true)]
             }
             LayerSpec::Categories { tables } => {
-                let of = |(i, table): (usize, &Table)| {
-                    (format!("weight_{i}").into(), vec![table.count, table.dims], Initial::Normal, true)
+                let of = |(i, table): (usize, &Embedding)| {
+                    (
+                        format!("weight_{i}").into(),
+                        vec![table.num_embeddings, table.embedding_dim],
+                        Initial::Normal,
+                        true,
+                    )
                 };
                 tables.iter().enumerate().map(of).collect()
             }

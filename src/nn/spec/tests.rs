@@ -48,7 +48,7 @@ fn rows_without_a_dimension_are_refused() {
 
 #[test]
 fn misfits_name_the_layer_what_it_got_and_what_fits() {
-    let linear = |inputs, outputs| LayerSpec::Linear { inputs, outputs };
+    let linear = |inputs, outputs| LayerSpec::Linear { in_features: inputs, out_features: outputs };
     says(spec(4, 3, vec![linear(4, 8), linear(9, 3)]), &["1 (linear)", "8", "9"]);
     says(spec(4, 3, vec![linear(4, 2)]), &["output", "2", "3"]);
     says(spec(4, 0, vec![linear(4, 0)]), &["0 (linear)", "0 outputs"]);
@@ -69,7 +69,7 @@ fn blocks_find_what_belongs_beside_them() {
         other => panic!("{other:?}"),
     };
     assert_eq!(shortcut(0), [LayerSpec::Conv2d(Conv { stride: 2, ..Conv::new(6, 1) })]);
-    assert_eq!(shortcut(2), [LayerSpec::Linear { inputs: 180, outputs: 7 }]);
+    assert_eq!(shortcut(2), [LayerSpec::Linear { in_features: 180, out_features: 7 }]);
     let names: Vec<_> = spec.parameters().into_iter().map(|p| (p.name, p.trained)).collect();
     let of_first = ["0.0.bias", "0.0.weight", "0.1.bias", "0.1.running_mean", "0.1.running_var", "0.1.weight"];
     let named = of_first.iter().chain(&["0.shortcut.0.bias", "0.shortcut.0.weight", "2.0.bias", "2.0.weight"]);
@@ -79,7 +79,7 @@ fn blocks_find_what_belongs_beside_them() {
     let json = serde_json::to_string(&spec).unwrap();
     assert_eq!(serde_json::from_str::<NetworkSpec>(&json).unwrap(), spec);
     // Sequences step by step; masks within a block are not those of the layers behind it.
-    let spec = Network::new().residual(Network::mlp([7]).dropout(0.1)).drop_out(0.1).gru_layer(Recurrent::new(4));
+    let spec = Network::new().residual(Network::mlp([7]).with_dropout(0.1)).dropout(0.1).gru_layer(Recurrent::new(4));
     let spec = spec.resolve(InputShape::sequence([3]), 2).unwrap();
     assert_eq!((spec.shapes().unwrap()[1].clone(), spec.lane(1)), (InputShape::sequence([7]), 5));
 }
@@ -96,10 +96,14 @@ fn blocks_that_do_not_fit_are_refused() {
     refused(wide, on.clone(), &["1 (residual): 2 (conv2d)", "channels × height × width"]);
     let odd = Network::new().max_pool2d(Pool { stride: Some(1), ..Pool::new(4) });
     refused(Network::new().residual(odd), [1, 9, 9].into(), &["0 (residual)", "1×9×9 made into 1×6×6", "no 1×1"]);
-    refused(Network::new().residual(Network::new().embedding(Table::new(4, 2))), 3.into(), &["(embedding)", "first"]);
+    refused(
+        Network::new().residual(Network::new().embedding(Embedding::new(4, 2))),
+        3.into(),
+        &["(embedding)", "first"],
+    );
     let last = Network::new().residual(Network::new().gru_layer(Recurrent::new(3)));
     refused(last, InputShape::sequence([3]), &["0 (residual)", "steps×3 made into 3"]);
-    let linear = LayerSpec::Linear { inputs: 4, outputs: 3 };
+    let linear = LayerSpec::Linear { in_features: 4, out_features: 3 };
     let unlike = LayerSpec::Residual { layers: vec![linear], shortcut: vec![] };
     says(spec(4, 3, vec![unlike]), &["0 (residual)", "3 from its layers and 4 beside them"]);
 }
@@ -112,7 +116,7 @@ fn windows_that_do_not_fit_are_refused() {
     says(on([1, 5, 5], LayerSpec::Conv2d(Conv { dilation: 3, ..conv })), &["reaches over 7"]);
     says(on([3, 9, 9], LayerSpec::Conv2d(Conv { groups: 2, ..conv })), &["3 channels in, 4 out", "groups must divide"]);
     says(on([1, 9, 9], LayerSpec::Conv2d(Conv { stride: 0, ..conv })), &["stride 0", "only padding may be 0"]);
-    says(on([1, 9, 9], LayerSpec::Conv2d(Conv { kernel: usize::MAX, ..conv })), &["each is at most"]);
+    says(on([1, 9, 9], LayerSpec::Conv2d(Conv { kernel_size: usize::MAX, ..conv })), &["each is at most"]);
     says(on([1, 9, 9], LayerSpec::Conv1d(conv)), &["0 (conv1d)", "channels × length"]);
     says(on([1, 9, 9], LayerSpec::MaxPool2d(Pool { padding: 2, ..Pool::new(3) })), &["padding = 2", "at most 1"]);
     says(spec(9, 1, vec![LayerSpec::AvgPool2d(Pool::new(2))]), &["0 (avg_pool2d)", "channels × height × width"]);
@@ -126,7 +130,7 @@ fn windows_that_do_not_fit_are_refused() {
 
 #[test]
 fn specifications_of_the_first_format_still_read() {
-    let json = r#"{"inputs":4,"outputs":3,"layers":[{"kind":"linear","inputs":4,"outputs":3}]}"#;
+    let json = r#"{"inputs":4,"outputs":3,"layers":[{"kind":"linear","in_features":4,"out_features":3}]}"#;
     let read: NetworkSpec = serde_json::from_str(json).unwrap();
     assert_eq!(read, Network::new().resolve(4, 3).unwrap());
     assert_eq!(serde_json::to_string(&read).unwrap(), json);

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Chain, Over, Stage};
+use super::{Chain, KernelStage, Over};
 use crate::nn::{
-    Activation, Readout,
+    Activation, SequenceOutput,
     chain::Sum,
-    layer::{Attention, Block},
+    layer::{Attention, AttentionBlock},
     op::{Dense, Kernel, LayerNormalization, Mixing, Positions, Reading},
 };
 
@@ -30,7 +30,7 @@ impl Builder {
         chain.outputs = kernel.outputs() * if over == Over::Steps { chain.time } else { 1 };
         chain.counts[0] += params;
         chain.own.push([begin..begin + params, 0..0]);
-        chain.stages.push(Stage { kernel: Arc::new(kernel), layer: 0, over });
+        chain.stages.push(KernelStage { kernel: Arc::new(kernel), layer: 0, over });
     }
 
     fn linear(&mut self, inputs: usize, outputs: usize, activation: Option<Activation>) {
@@ -38,9 +38,9 @@ impl Builder {
     }
 }
 
-/// The kernels of a block; over sequences of any length where `ragged`.
-pub(super) fn attention(settings: &Attention, block: Block, ragged: bool) -> Chain {
-    let Block { inputs, width, time, eps } = block;
+/// Returns the kernels of a block; over sequences of any length where `ragged`.
+pub(super) fn attention(settings: &Attention, block: AttentionBlock, ragged: bool) -> Chain {
+    let AttentionBlock { inputs, width, time, eps } = block;
     let mut all = Builder::new(inputs, time, ragged);
     let whole = all.whole;
     if settings.width.is_some() {
@@ -51,7 +51,7 @@ pub(super) fn attention(settings: &Attention, block: Block, ragged: bool) -> Cha
     }
     let mut inside = Builder::new(width, time, ragged);
     inside.linear(width, 3 * width, None);
-    inside.push(Mixing { heads: settings.heads, width, time }, whole, 0);
+    inside.push(Mixing { heads: settings.num_heads, width, time }, whole, 0);
     inside.linear(width, width, None);
     all.push(Sum { inside: inside.chain, beside: Chain::default() }, whole, 4);
     all.push(LayerNormalization { width, eps }, Over::Steps, 2);
@@ -62,7 +62,7 @@ pub(super) fn attention(settings: &Attention, block: Block, ragged: bool) -> Cha
         all.push(Sum { inside: inside.chain, beside: Chain::default() }, whole, 4);
         all.push(LayerNormalization { width, eps }, Over::Steps, 2);
     }
-    if settings.output != Readout::All {
+    if settings.output != SequenceOutput::All {
         let over = if ragged { Over::Sequences { all: false } } else { Over::Rows };
         all.push(Reading { width, time, readout: settings.output }, over, 0);
     }

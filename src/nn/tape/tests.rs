@@ -1,7 +1,7 @@
 use candle_core::Device;
 
 use super::*;
-use crate::nn::{Activation, InputShape, Network, Readout, Recurrent, Sequential, Table};
+use crate::nn::{Activation, Embedding, InputShape, Network, Recurrent, SequenceOutput, Sequential};
 
 fn network() -> Sequential {
     Sequential::init(&Network::mlp([8]).resolve(4, 3).unwrap(), 5, &Device::Cpu).unwrap()
@@ -42,11 +42,11 @@ fn a_network_without_layers_passes_rows_on() {
 }
 
 /// Steps of three values, passed through a layer a step, two recurrent layers and a linear one.
-fn of_sequences(readout: Readout) -> Sequential {
-    let first = Recurrent { bidirectional: true, output: Readout::All, ..Recurrent::new(5) };
+fn of_sequences(readout: SequenceOutput) -> Sequential {
+    let first = Recurrent { bidirectional: true, output: SequenceOutput::All, ..Recurrent::new(5) };
     let network = Network::new()
         .linear(4)
-        .activate(Activation::Tanh)
+        .activation(Activation::Tanh)
         .layer_norm()
         .lstm_layer(first)
         .gru_layer(Recurrent { output: readout, ..Recurrent::new(6) });
@@ -84,17 +84,17 @@ fn agrees(network: &Sequential, mode: Mode) {
 
 #[test]
 fn sequences_give_what_tensor_operations_give_and_so_do_their_gradients() {
-    for readout in [Readout::Last, Readout::Mean, Readout::Max] {
+    for readout in [SequenceOutput::Last, SequenceOutput::Mean, SequenceOutput::Max] {
         agrees(&of_sequences(readout), Mode::Eval);
     }
 }
 
 #[test]
 fn blocks_over_sequences_give_what_tensor_operations_give() {
-    let inner = Network::new().gru_layer(Recurrent { output: Readout::All, ..Recurrent::new(5) });
+    let inner = Network::new().gru_layer(Recurrent { output: SequenceOutput::All, ..Recurrent::new(5) });
     let network = Network::new()
-        .residual(Network::new().linear(4).activate(Activation::Tanh).drop_out(0.3).linear(3))
-        .residual(inner.drop_out(0.4).residual(Network::new().layer_norm()))
+        .residual(Network::new().linear(4).activation(Activation::Tanh).dropout(0.3).linear(3))
+        .residual(inner.dropout(0.4).residual(Network::new().layer_norm()))
         .lstm_layer(Recurrent::new(4));
     let network = Sequential::init(&network.resolve(InputShape::sequence([3]), 2).unwrap(), 5, &Device::Cpu).unwrap();
     agrees(&network, Mode::Train { seed: 4, step: 2, first_row: 3 });
@@ -102,7 +102,7 @@ fn blocks_over_sequences_give_what_tensor_operations_give() {
 
 #[test]
 fn what_lies_behind_a_sequences_end_counts_for_nothing() {
-    let network = of_sequences(Readout::Last);
+    let network = of_sequences(SequenceOutput::Last);
     let (x, mut other) = (steps(7), steps(7));
     for (row, &length) in LENGTHS.iter().enumerate() {
         other[(row * 7 + length as usize) * 3..(row + 1) * 21].fill(99.0);
@@ -114,7 +114,7 @@ fn what_lies_behind_a_sequences_end_counts_for_nothing() {
 
 #[test]
 fn lengths_that_cannot_be_are_refused() {
-    let network = of_sequences(Readout::Last);
+    let network = of_sequences(SequenceOutput::Last);
     let mut tape = Tape::new(&network).unwrap();
     for (lengths, words) in [([4, 0, 7, 7, 2], "length of 0 in row 1"), ([4, 1, 8, 7, 2], "length of 8 in row 2")] {
         let message = tape.forward_sequences(&network, &steps(7), &lengths, Mode::Eval).unwrap_err().to_string();
@@ -132,7 +132,7 @@ fn lengths_that_cannot_be_are_refused() {
 
 #[test]
 fn rows_that_are_predicted_apart_give_what_they_give_together() {
-    let mlp = Network::mlp([40, 24]).activation(Activation::Tanh).dropout(0.3).resolve(30, 5).unwrap();
+    let mlp = Network::mlp([40, 24]).with_activation(Activation::Tanh).with_dropout(0.3).resolve(30, 5).unwrap();
     let cnn = Network::cnn([3], [8]).resolve([1, 6, 5], 5).unwrap();
     let lstm = Network::lstm(6).resolve([5, 6], 5).unwrap();
     for spec in [mlp, cnn, lstm] {
@@ -154,7 +154,7 @@ fn rows_that_are_predicted_apart_give_what_they_give_together() {
 #[test]
 fn ids_are_looked_up_and_their_lines_learn() {
     // Two categories of 3 and 4 lines, and one number behind them.
-    let network = Network::new().categories([Table::new(3, 2), Table::new(4, 1)]);
+    let network = Network::new().categories([Embedding::new(3, 2), Embedding::new(4, 1)]);
     let spec = network.resolve(3, 2).unwrap();
     assert_eq!(spec.shapes().unwrap()[1], InputShape::from(4));
     let network = Sequential::init(&spec, 5, &Device::Cpu).unwrap();
@@ -177,7 +177,7 @@ fn ids_are_looked_up_and_their_lines_learn() {
     }
 
     // Words of a text: the rows 0 and 2 have none of the last two steps.
-    let words = Network::new().embedding(Table::new(5, 3)).gru_layer(Recurrent::new(4));
+    let words = Network::new().embedding(Embedding::new(5, 3)).gru_layer(Recurrent::new(4));
     let network = Sequential::init(&words.resolve(InputShape::sequence([1]), 2).unwrap(), 5, &Device::Cpu).unwrap();
     let (x, lengths) = ([1.0, 0.0, 0.0, 4.0, 2.0, 1.0, 3.0, 0.0, 0.0], [1, 3, 1]);
     let own = Tape::new(&network).unwrap().forward_sequences(&network, &x, &lengths, Mode::Eval).unwrap().to_vec();
@@ -185,9 +185,9 @@ fn ids_are_looked_up_and_their_lines_learn() {
     let exact = network.forward_sequences(&placed, &lengths, Mode::Eval).unwrap();
     assert!(far(&own, &exact.flatten_all().unwrap().to_vec1::<f32>().unwrap()) < 1e-5);
 
-    let message = Network::new().linear(3).embedding(Table::new(5, 3)).resolve(4, 2).unwrap_err().to_string();
+    let message = Network::new().linear(3).embedding(Embedding::new(5, 3)).resolve(4, 2).unwrap_err().to_string();
     assert!(message.contains("1 (embedding)") && message.contains("first layer"), "{message}");
-    let message = Network::new().categories([Table::new(5, 3); 3]).resolve(2, 2).unwrap_err().to_string();
+    let message = Network::new().categories([Embedding::new(5, 3); 3]).resolve(2, 2).unwrap_err().to_string();
     assert!(message.contains("at least 3 values"), "{message}");
-    assert!(Network::new().embedding(Table::new(0, 3)).resolve(2, 2).is_err());
+    assert!(Network::new().embedding(Embedding::new(0, 3)).resolve(2, 2).is_err());
 }

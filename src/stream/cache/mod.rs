@@ -52,7 +52,7 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// An empty cache. Nothing is written before the budget is used up.
+    /// Creates an empty cache. Nothing is written before the budget is used up.
     pub fn new(options: CacheOptions) -> Self {
         Self { options, schema: None, batches: Vec::new(), in_memory: 0, spill: None }
     }
@@ -60,8 +60,8 @@ impl Cache {
     /// Takes in the next batch, which must have the schema of those before it. Blocks while it is written to disk.
     ///
     /// # Errors
-    /// [`Error::Schema`] for another schema; [`Error::Io`] when the folder cannot be written to or is full: it names the
-    /// folder, the bytes written and the bytes to follow. The written files are gone then, and the cache is empty.
+    /// [`Error::Schema`] for another schema; [`Error::Io`] when the folder cannot be written to or is full: it names
+    /// the folder, the bytes written and the bytes to follow. The written files are gone then, and the cache is empty.
     pub fn push(&mut self, batch: RecordBatch) -> Result<()> {
         let schema = self.schema.get_or_insert_with(|| batch.schema());
         if *schema != batch.schema() {
@@ -112,12 +112,12 @@ pub struct CachedBatches {
 }
 
 impl CachedBatches {
-    /// The schema of every batch; without columns when there was no batch.
+    /// Returns the schema of every batch; without columns when there was no batch.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
-    /// The batches, those on disk too: their values are read where they lie.
+    /// Returns the batches, those on disk too: their values are read where they lie.
     pub fn batches(&self) -> &[RecordBatch] {
         &self.batches
     }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use memmap2::Mmap;
 
 use super::CacheOptions;
-use crate::{Error, Result, stream::ipc::Decoder};
+use crate::{Error, Result, stream::ipc::IpcDecoder};
 
 /// Batches on disk: files that are complete, and one that is being written.
 pub(super) struct Spill {
@@ -113,11 +113,12 @@ impl Spill {
         };
         let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
         let help = match full.contains(&error.kind()) {
-            true => "; free space there, name a folder with more, or allow the cache more memory",
+            true => "; free space in it, name a folder with more, or allow the cache more memory",
             false => "",
         };
         let written = self.bytes;
-        let words = format!("{error}: {written} bytes of cached rows were there and {bytes} more were to follow{help}");
+        let words =
+            format!("{error}: {written} bytes of cached rows were written and {bytes} more were to follow{help}");
         Error::io(&self.folder, io::Error::new(error.kind(), words))
     }
 
@@ -126,7 +127,7 @@ impl Spill {
         let mut batches = Vec::new();
         for file in &self.complete {
             let bytes = file.map().map_err(|e| Error::io(&self.folder, e))?;
-            batches.extend(Decoder::default().decode(bytes.into(), file.rows)?);
+            batches.extend(IpcDecoder::default().decode(bytes.into(), file.rows)?);
         }
         Ok(batches)
     }

@@ -112,7 +112,7 @@ fn a_full_disk_is_a_clear_error_that_leaves_nothing_behind() {
     let mut cache = Cache::new(CacheOptions { memory: 0, folder: folder.clone().into(), file_bytes: u64::MAX });
     let error = batches().into_iter().find_map(|batch| cache.push(batch).err()).expect("the file may not grow so far");
     let message = error.to_string();
-    for words in [folder.to_str().unwrap(), "bytes of cached rows were there", "more were to follow", "free space"] {
+    for words in [folder.to_str().unwrap(), "bytes of cached rows were written", "more were to follow", "free space"] {
         assert!(message.contains(words), "{message}");
     }
     assert_eq!((cache.in_memory(), cache.on_disk()), (0, 0));

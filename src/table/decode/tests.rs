@@ -121,13 +121,15 @@ fn a_manifest_must_describe_what_is_there() {
     assert!(message.contains("format 2") && message.contains(LIBRARY), "{message}");
     assert!(refusal(&with_json(&batch, "{")).contains("manifest"));
     assert!(refusal(&with_json(&batch, &json.replace("\"ç\"", "\"ç\",\"d\""))).contains("4 classes"));
-    let wide =
-        json.replace("\"outputs\":5", "\"outputs\":50000000000").replace("\"inputs\":5", "\"inputs\":50000000000");
+    let wide = json
+        .replace("\"out_features\":5", "\"out_features\":50000000000")
+        .replace("\"in_features\":5", "\"in_features\":50000000000");
     assert!(refusal(&with_json(&batch, &wide)).contains("at most"));
     assert!(
         refusal(&with_json(&batch, &json.replace("\"shape\":[5]", "\"shape\":[6]"))).contains("lists other tensors")
     );
-    let wider = json.replace("\"outputs\":5", "\"outputs\":7").replace("\"inputs\":5", "\"inputs\":7");
+    let wider =
+        json.replace("\"out_features\":5", "\"out_features\":7").replace("\"in_features\":5", "\"in_features\":7");
     assert!(refusal(&with_json(&batch, &wider)).contains("lists other tensors"));
 }
 

@@ -2,6 +2,7 @@ use std::collections::HashMap;
 
 use super::*;
 use crate::{
+    model::TrainedNetwork,
     model::{EncodeOptions, Encoded, Encoder, Lineage, PredictOptions},
     nn::{Network, Rbm, RbmSpec, RbmStack, Sequential, VisibleUnits},
     table::{decode, encode},
@@ -19,16 +20,16 @@ fn encoder(visible: usize, hidden: usize, seed: u64, code: &str) -> EncoderModel
     EncoderModel::new(encoder, TrainParams::default(), EncodeOptions { outputs, ..Default::default() }, lineage)
 }
 
-fn classifier() -> NeuralClassificationModel {
+fn classifier() -> NeuralModel {
     let spec = Network::new().resolve(2, 3).unwrap();
     let weights = Sequential::init(&spec, 5, &candle_core::Device::Cpu).unwrap().weights().unwrap();
     let names = vec!["a".to_owned(), "b".into(), "c".into()];
-    let model = Model::new(spec, weights, Columns::new("b", "label"), names, History::default()).unwrap();
+    let model = TrainedNetwork::new(spec, weights, Columns::new("b", "label"), names, History::default()).unwrap();
     let lineage = Lineage { source: "t".into(), rows: 9, plan_hash: None };
-    NeuralClassificationModel::new(model, TrainParams::default(), PredictOptions::default(), lineage).unwrap()
+    NeuralModel::new(model, TrainParams::default(), PredictOptions::default(), lineage).unwrap()
 }
 
-fn pipeline(encoders: &[EncoderModel], classifier: Option<NeuralClassificationModel>) -> PipelineModel {
+fn pipeline(encoders: &[EncoderModel], classifier: Option<NeuralModel>) -> PipelineModel {
     let encoders = encoders.iter().map(|encoder| Box::new(encoder.clone()) as Box<dyn Transformer>);
     PipelineModel::new(encoders.chain(classifier.map(|model| Box::new(model) as Box<dyn Transformer>)))
 }
@@ -49,7 +50,7 @@ fn pipelines_of_several_networks_read_back_as_written() {
             assert_eq!(stage.as_any().downcast_ref::<EncoderModel>().unwrap(), encoder);
         }
         let last = read.stages().last().unwrap().as_any();
-        assert_eq!(last.downcast_ref::<NeuralClassificationModel>(), classifier.as_ref());
+        assert_eq!(last.downcast_ref::<NeuralModel>(), classifier.as_ref());
     }
 }
 

@@ -12,11 +12,11 @@ use half::f16;
 
 use super::{
     super::{
-        Element, RowShape, TensorField,
-        cells::{Cells, Gather, Value},
+        ElementType, RowShape, TensorField,
+        cells::{Cells, Gather, NetworkNumber},
     },
     Dtype, TensorType,
-    form::{Form, form, tensor_type},
+    form::{ColumnForm, form, tensor_type},
 };
 use crate::{Error, Result};
 
@@ -24,7 +24,7 @@ use crate::{Error, Result};
 #[derive(Debug, Clone)]
 pub struct TensorCodec {
     field: TensorField,
-    form: Form,
+    form: ColumnForm,
     dtype: Dtype,
     fill: Option<f64>,
 }
@@ -36,8 +36,8 @@ impl TensorCodec {
     /// Finds out how to read a column: what it holds is `declared`, or else what its metadata or its type says.
     ///
     /// # Errors
-    /// [`Error::Schema`] for a column that holds no tensors, whose shape nothing tells, or whose type contradicts what is
-    /// declared.
+    /// [`Error::Schema`] for a column that holds no tensors, whose shape nothing tells, or whose type contradicts what
+    /// is declared.
     pub fn bind(column: &Field, declared: Option<&TensorType>) -> Result<Self> {
         let form = form(column)?;
         let name = column.name();
@@ -47,7 +47,7 @@ impl TensorCodec {
         };
         let Some(tensor) = found else {
             let expected = match form {
-                Form::Bytes => "a declared dtype and shape, or metadata that has them",
+                ColumnForm::Bytes => "a declared dtype and shape, or metadata that has them",
                 _ => "a declared shape, or metadata that has one",
             };
             return Err(Error::schema(name, expected, format!("{} without either", column.data_type())));
@@ -55,11 +55,11 @@ impl TensorCodec {
         let shape = tensor.row_shape(name)?;
         let dimensions = tensor.shape.len();
         let fits = match form {
-            Form::Number => dimensions == 0,
-            Form::Lists(depth) => depth == 1 && dimensions > 0 || depth == dimensions,
-            Form::Steps => shape.ragged && shape.dims == [steps_width(column.data_type())],
-            Form::Vector => dimensions > 0,
-            Form::Bytes | Form::Shaped => true,
+            ColumnForm::Number => dimensions == 0,
+            ColumnForm::Lists(depth) => depth == 1 && dimensions > 0 || depth == dimensions,
+            ColumnForm::Steps => shape.ragged && shape.dims == [steps_width(column.data_type())],
+            ColumnForm::Vector => dimensions > 0,
+            ColumnForm::Bytes | ColumnForm::Shaped => true,
         };
         if !fits {
             let expected = format!("tensors of shape {}", show(&tensor.shape));
@@ -70,7 +70,7 @@ impl TensorCodec {
     }
 
     /// Takes the numbers as another type than their dtype suggests.
-    pub fn element(mut self, element: Element) -> Self {
+    pub fn element(mut self, element: ElementType) -> Self {
         self.field.element = element;
         self
     }
@@ -81,7 +81,7 @@ impl TensorCodec {
         self
     }
 
-    /// The tensor that comes of the column; named like it.
+    /// Returns the tensor that comes of the column; named like it.
     pub fn field(&self) -> &TensorField {
         &self.field
     }
@@ -92,14 +92,14 @@ impl TensorCodec {
     /// [`Error::Arrow`] when the numbers cannot be cast, [`Error::Schema`] for another type than was bound.
     pub fn decode(&self, column: &ArrayRef) -> Result<Cells> {
         match self.field.element {
-            Element::F32 => self.decode_as::<f32>(column),
-            Element::F64 => self.decode_as::<f64>(column),
-            Element::U8 => self.decode_as::<u8>(column),
-            Element::U32 => self.decode_as::<u32>(column),
+            ElementType::F32 => self.decode_as::<f32>(column),
+            ElementType::F64 => self.decode_as::<f64>(column),
+            ElementType::U8 => self.decode_as::<u8>(column),
+            ElementType::U32 => self.decode_as::<u32>(column),
         }
     }
 
-    fn decode_as<T: Value>(&self, column: &ArrayRef) -> Result<Cells> {
+    fn decode_as<T: NetworkNumber>(&self, column: &ArrayRef) -> Result<Cells> {
         if form(&Field::new(&self.field.name, column.data_type().clone(), true))? != self.form {
             let expected = format!("the form it was bound with, {:?}", self.form);
             return Err(Error::schema(&self.field.name, expected, column.data_type().to_string()));
@@ -127,32 +127,32 @@ impl TensorCodec {
             }
         };
         match self.form {
-            Form::Number => {
-                let numbers = Numbers::<T>::new(column, fill)?;
+            ColumnForm::Number => {
+                let numbers = CastNumbers::<T>::new(column, fill)?;
                 each(&|row, out| numbers.push(row..row + 1, out));
             }
-            Form::Lists(_) => {
-                let lists = Lists::<T>::new(column, shape, fill)?;
+            ColumnForm::Lists(_) => {
+                let lists = ListCells::<T>::new(column, shape, fill)?;
                 each(&|row, out| lists.push(row, out));
             }
-            Form::Steps => {
+            ColumnForm::Steps => {
                 let steps = Steps::<T>::new(column, fill)?;
                 each(&|row, out| steps.push(row, out));
             }
-            Form::Vector => {
-                let vectors = Vectors::<T>::new(column, fill)?;
+            ColumnForm::Vector => {
+                let vectors = VectorCells::<T>::new(column, fill)?;
                 each(&|row, out| vectors.push(row, count, out));
             }
-            Form::Bytes => {
+            ColumnForm::Bytes => {
                 let fail = |e| Error::arrow(format!("reading the bytes of column `{}`", self.field.name), e);
                 let bytes = cast(column, &DataType::LargeBinary).map_err(fail)?;
                 let bytes: &LargeBinaryArray = bytes.as_binary();
                 each(&|row, out| push_bytes(bytes.value(row), self.dtype, out));
             }
-            Form::Shaped => {
+            ColumnForm::Shaped => {
                 let (shapes, values) = (column.as_struct().column(0), column.as_struct().column(1));
-                let shapes = Lists::<u32>::new(shapes, &RowShape { dims: vec![1], ragged: true }, None)?;
-                let values = Lists::<T>::new(values, &RowShape { dims: vec![1], ragged: true }, fill)?;
+                let shapes = ListCells::<u32>::new(shapes, &RowShape { dims: vec![1], ragged: true }, None)?;
+                let values = ListCells::<T>::new(values, &RowShape { dims: vec![1], ragged: true }, fill)?;
                 each(&|row, out| {
                     check_shape(&shapes, row, shape)?;
                     values.push(row, out)
@@ -178,8 +178,8 @@ fn steps_width(data_type: &DataType) -> usize {
     }
 }
 
-/// A row's own statement of its shape must be the column's.
-fn check_shape(shapes: &Lists<u32>, row: usize, shape: &RowShape) -> Result<(), String> {
+/// Returns a row's own statement of its shape must be the column's.
+fn check_shape(shapes: &ListCells<u32>, row: usize, shape: &RowShape) -> Result<(), String> {
     let mut stated = Vec::new();
     shapes.push(row, &mut stated).map_err(|reason| format!("has a shape that {reason}"))?;
     let fixed = stated.get(usize::from(shape.ragged)..);
@@ -192,7 +192,7 @@ fn check_shape(shapes: &Lists<u32>, row: usize, shape: &RowShape) -> Result<(), 
 }
 
 /// Numbers cast to `T`, with what was null before and what the cast could not hold.
-struct Numbers<T: Value> {
+struct CastNumbers<T: NetworkNumber> {
     values: PrimitiveArray<T::Arrow>,
     /// Unusable values, nulls and misfits alike; `None` when all can be used.
     bad: Option<NullBuffer>,
@@ -200,12 +200,12 @@ struct Numbers<T: Value> {
     fill: Option<T>,
 }
 
-impl<T: Value> Numbers<T> {
+impl<T: NetworkNumber> CastNumbers<T> {
     fn new(array: &ArrayRef, fill: Option<T>) -> Result<Self> {
         let fail = |e| Error::arrow(format!("converting {} to {}", array.data_type(), T::Arrow::DATA_TYPE), e);
         let whole = array.data_type().is_integer() || *array.data_type() == DataType::Boolean;
         // The cast gives null for a number that the type cannot hold, but cuts fractions off.
-        let values: PrimitiveArray<T::Arrow> = if whole || matches!(T::ELEMENT, Element::F32 | Element::F64) {
+        let values: PrimitiveArray<T::Arrow> = if whole || matches!(T::ELEMENT, ElementType::F32 | ElementType::F64) {
             cast(array, &T::Arrow::DATA_TYPE).map_err(fail)?.as_primitive::<T::Arrow>().clone()
         } else {
             let doubles = cast(array, &DataType::Float64).map_err(fail)?;
@@ -232,55 +232,55 @@ impl<T: Value> Numbers<T> {
 }
 
 /// Where each list begins and ends.
-enum Bounds {
+enum ListBounds {
     Small(OffsetBuffer<i32>),
     Large(OffsetBuffer<i64>),
     Fixed(usize),
 }
 
-impl Bounds {
+impl ListBounds {
     fn range(&self, row: usize) -> Range<usize> {
         match self {
-            Bounds::Small(offsets) => offsets[row] as usize..offsets[row + 1] as usize,
-            Bounds::Large(offsets) => offsets[row] as usize..offsets[row + 1] as usize,
-            Bounds::Fixed(width) => row * width..(row + 1) * width,
+            ListBounds::Small(offsets) => offsets[row] as usize..offsets[row + 1] as usize,
+            ListBounds::Large(offsets) => offsets[row] as usize..offsets[row + 1] as usize,
+            ListBounds::Fixed(width) => row * width..(row + 1) * width,
         }
     }
 }
 
 /// One nesting of lists.
 struct Level {
-    bounds: Bounds,
+    bounds: ListBounds,
     nulls: Option<NullBuffer>,
     /// Number of items that each must have, where that is fixed.
     size: Option<usize>,
 }
 
 /// Takes one nesting off.
-fn unnest(array: &ArrayRef) -> Option<(Bounds, ArrayRef)> {
+fn unnest(array: &ArrayRef) -> Option<(ListBounds, ArrayRef)> {
     Some(match array.data_type() {
         DataType::List(_) => {
             let list = array.as_list::<i32>();
-            (Bounds::Small(list.offsets().clone()), list.values().clone())
+            (ListBounds::Small(list.offsets().clone()), list.values().clone())
         }
         DataType::LargeList(_) => {
             let list = array.as_list::<i64>();
-            (Bounds::Large(list.offsets().clone()), list.values().clone())
+            (ListBounds::Large(list.offsets().clone()), list.values().clone())
         }
         DataType::FixedSizeList(_, width) => {
-            (Bounds::Fixed(*width as usize), array.as_fixed_size_list().values().clone())
+            (ListBounds::Fixed(*width as usize), array.as_fixed_size_list().values().clone())
         }
         _ => return None,
     })
 }
 
 /// Lists of numbers, nested or not.
-struct Lists<T: Value> {
+struct ListCells<T: NetworkNumber> {
     levels: Vec<Level>,
-    numbers: Numbers<T>,
+    numbers: CastNumbers<T>,
 }
 
-impl<T: Value> Lists<T> {
+impl<T: NetworkNumber> ListCells<T> {
     fn new(array: &ArrayRef, shape: &RowShape, fill: Option<T>) -> Result<Self> {
         let (mut levels, mut array) = (Vec::new(), array.clone());
         while let Some((bounds, values)) = unnest(&array) {
@@ -292,7 +292,7 @@ impl<T: Value> Lists<T> {
             let sizes = first.into_iter().chain(shape.dims.iter().copied().map(Some));
             levels.iter_mut().zip(sizes).for_each(|(level, size)| level.size = size);
         }
-        Ok(Self { levels, numbers: Numbers::new(&array, fill)? })
+        Ok(Self { levels, numbers: CastNumbers::new(&array, fill)? })
     }
 
     fn push(&self, row: usize, out: &mut Vec<T>) -> Result<(), String> {
@@ -317,18 +317,18 @@ impl<T: Value> Lists<T> {
 }
 
 /// Lists of structs of numbers: a step is the numbers of one struct.
-struct Steps<T: Value> {
-    bounds: Bounds,
+struct Steps<T: NetworkNumber> {
+    bounds: ListBounds,
     nulls: Option<NullBuffer>,
-    columns: Vec<Numbers<T>>,
+    columns: Vec<CastNumbers<T>>,
 }
 
-impl<T: Value> Steps<T> {
+impl<T: NetworkNumber> Steps<T> {
     fn new(array: &ArrayRef, fill: Option<T>) -> Result<Self> {
         let Some((bounds, values)) = unnest(array) else {
             return Err(Error::schema("(steps)", "a list", array.data_type().to_string()));
         };
-        let columns = values.as_struct().columns().iter().map(|column| Numbers::new(column, fill));
+        let columns = values.as_struct().columns().iter().map(|column| CastNumbers::new(column, fill));
         Ok(Self { bounds, nulls: values.nulls().cloned(), columns: columns.collect::<Result<_>>()? })
     }
 
@@ -344,17 +344,17 @@ impl<T: Value> Steps<T> {
 }
 
 /// Spark ML vectors: dense ones are lists of values, sparse ones list the positions of theirs.
-struct Vectors<T: Value> {
+struct VectorCells<T: NetworkNumber> {
     kinds: PrimitiveArray<Int8Type>,
     sizes: PrimitiveArray<Int32Type>,
     positions: ArrayRef,
-    bounds: Bounds,
-    values: Lists<T>,
+    bounds: ListBounds,
+    values: ListCells<T>,
 }
 
 const SPARSE: i8 = 0;
 
-impl<T: Value> Vectors<T> {
+impl<T: NetworkNumber> VectorCells<T> {
     fn new(array: &ArrayRef, fill: Option<T>) -> Result<Self> {
         let array = array.as_struct();
         let (indices, values) = (array.column(2).as_list::<i32>(), array.column(3));
@@ -362,8 +362,8 @@ impl<T: Value> Vectors<T> {
             kinds: array.column(0).as_primitive::<Int8Type>().clone(),
             sizes: array.column(1).as_primitive::<Int32Type>().clone(),
             positions: indices.values().clone(),
-            bounds: Bounds::Small(indices.offsets().clone()),
-            values: Lists::new(values, &RowShape { dims: vec![1], ragged: true }, fill)?,
+            bounds: ListBounds::Small(indices.offsets().clone()),
+            values: ListCells::new(values, &RowShape { dims: vec![1], ragged: true }, fill)?,
         })
     }
 
@@ -394,8 +394,12 @@ impl<T: Value> Vectors<T> {
 }
 
 /// Appends little-endian numbers.
-fn push_bytes<T: Value>(bytes: &[u8], dtype: Dtype, out: &mut Vec<T>) -> Result<(), String> {
-    fn all<const N: usize, T: Value>(bytes: &[u8], out: &mut Vec<T>, read: fn([u8; N]) -> f64) -> Result<(), String> {
+fn push_bytes<T: NetworkNumber>(bytes: &[u8], dtype: Dtype, out: &mut Vec<T>) -> Result<(), String> {
+    fn all<const N: usize, T: NetworkNumber>(
+        bytes: &[u8],
+        out: &mut Vec<T>,
+        read: fn([u8; N]) -> f64,
+    ) -> Result<(), String> {
         let (numbers, rest) = bytes.as_chunks::<N>();
         if !rest.is_empty() {
             return Err(format!("has {} bytes, which are no numbers of {N}", bytes.len()));

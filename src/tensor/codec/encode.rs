@@ -31,8 +31,8 @@ pub enum TensorForm {
 /// Lays a batch of tensors `(rows, …)` out as a column, with its metadata.
 ///
 /// # Errors
-/// [`Error::Param`] for a tensor without rows' dimension, of a type that no column has, or of a shape that the form cannot
-/// have; [`Error::Tensor`] when it cannot be read from its device.
+/// [`Error::Param`] for a tensor without rows' dimension, of a type that no column has, or of a shape that the form
+/// cannot have; [`Error::Tensor`] when it cannot be read from its device.
 pub fn encode(name: &str, form: TensorForm, batch: &Tensor) -> Result<(Field, ArrayRef)> {
     let Some((&rows, shape)) = batch.dims().split_first() else {
         return Err(Error::param("batch", "a tensor of shape []", "a tensor whose first dimension is the rows"));
@@ -45,7 +45,8 @@ pub fn encode(name: &str, form: TensorForm, batch: &Tensor) -> Result<(Field, Ar
 /// Lays sequences `(steps, …)` out as a column, one tensor a row; a row without one is null.
 ///
 /// # Errors
-/// As [`encode`]; [`Error::Param`] too when rows differ in type or in the shape of their steps, or there is none to tell.
+/// As [`encode`]; [`Error::Param`] too when rows differ in type or in the shape of their steps, or there is none to
+/// tell.
 pub fn encode_ragged(name: &str, form: TensorForm, rows: &[Option<Tensor>]) -> Result<(Field, ArrayRef)> {
     let Some(first) = rows.iter().flatten().next().filter(|tensor| tensor.rank() > 0) else {
         return Err(Error::param("rows", "no sequence", "at least one tensor, whose first dimension is the steps"));
@@ -88,7 +89,7 @@ fn dtype(found: DType) -> Result<Dtype> {
     })
 }
 
-/// A tensor's numbers, row-major.
+/// Returns a tensor's numbers, row-major.
 fn values(tensor: &Tensor) -> Result<ArrayRef> {
     use arrow::array::{Float16Array, Float32Array, Float64Array, Int16Array, Int64Array, UInt8Array, UInt32Array};
     let read = || -> candle_core::Result<ArrayRef> {

@@ -12,7 +12,7 @@ const FIXED_SHAPE: &str = "arrow.fixed_shape_tensor";
 
 /// A column's physical form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum ColumnForm {
     Number,
     /// Lists of numbers, nested so deep.
     Lists(usize),
@@ -34,7 +34,7 @@ fn item(data_type: &DataType) -> Option<&Field> {
     }
 }
 
-/// The type of a list's numbers, however deep they lie, and how deep that is.
+/// Returns the type of a list's numbers, however deep they lie, and how deep that is.
 fn leaf(data_type: &DataType) -> (&DataType, usize) {
     match item(data_type) {
         Some(item) => {
@@ -71,17 +71,19 @@ fn is_shaped(fields: &Fields) -> bool {
     fields.len() == 2 && numbers(0, "shape") && numbers(1, "values")
 }
 
-/// The form of a type.
-pub(super) fn form(field: &Field) -> Result<Form> {
+/// Returns the form of a type.
+pub(super) fn form(field: &Field) -> Result<ColumnForm> {
     Ok(match field.data_type() {
-        number if is_number(number) => Form::Number,
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => Form::Bytes,
-        DataType::Struct(fields) if is_vector(fields) => Form::Vector,
-        DataType::Struct(fields) if is_shaped(fields) => Form::Shaped,
+        number if is_number(number) => ColumnForm::Number,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+            ColumnForm::Bytes
+        }
+        DataType::Struct(fields) if is_vector(fields) => ColumnForm::Vector,
+        DataType::Struct(fields) if is_shaped(fields) => ColumnForm::Shaped,
         other => match leaf(other) {
-            (number, depth) if depth > 0 && is_number(number) => Form::Lists(depth),
+            (number, depth) if depth > 0 && is_number(number) => ColumnForm::Lists(depth),
             (DataType::Struct(fields), 1) if !fields.is_empty() && fields.iter().all(|f| is_number(f.data_type())) => {
-                Form::Steps
+                ColumnForm::Steps
             }
             _ => {
                 let expected = "numbers, arrays of them (nested or not), arrays of structs of them, a Spark ML vector, \
@@ -93,7 +95,7 @@ pub(super) fn form(field: &Field) -> Result<Form> {
 }
 
 /// Returns the tensor type of the column, as far as its metadata or its type declares it.
-pub(super) fn tensor_type(field: &Field, form: Form) -> Result<Option<TensorType>> {
+pub(super) fn tensor_type(field: &Field, form: ColumnForm) -> Result<Option<TensorType>> {
     let name = field.name();
     let metadata: Map<String, Value> =
         field.metadata().get(SPARK_METADATA).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
@@ -104,21 +106,21 @@ pub(super) fn tensor_type(field: &Field, form: Form) -> Result<Option<TensorType
         return Ok(Some(TensorType::new(dtype(field.data_type()), shape)));
     }
     Ok(match form {
-        Form::Number => Some(TensorType::new(dtype(field.data_type()), [])),
-        Form::Vector => {
+        ColumnForm::Number => Some(TensorType::new(dtype(field.data_type()), [])),
+        ColumnForm::Vector => {
             let size = metadata.get("ml_attr").and_then(|attr| attr.get("num_attrs")).and_then(Value::as_u64);
             size.map(|size| TensorType::new(Dtype::Float64, [size as usize]))
         }
-        Form::Steps => match item(field.data_type()).map(Field::data_type) {
+        ColumnForm::Steps => match item(field.data_type()).map(Field::data_type) {
             Some(DataType::Struct(fields)) => Some(TensorType::ragged(Dtype::Float32, [fields.len()])),
             _ => None,
         },
-        Form::Lists(_) => fixed(field.data_type()).map(|shape| TensorType::new(dtype(field.data_type()), shape)),
-        Form::Bytes | Form::Shaped => None,
+        ColumnForm::Lists(_) => fixed(field.data_type()).map(|shape| TensorType::new(dtype(field.data_type()), shape)),
+        ColumnForm::Bytes | ColumnForm::Shaped => None,
     })
 }
 
-/// The sizes of lists that are fixed all the way down.
+/// Returns the sizes of lists that are fixed all the way down.
 fn fixed(data_type: &DataType) -> Option<Vec<usize>> {
     match data_type {
         DataType::FixedSizeList(item, size) => {
@@ -130,7 +132,7 @@ fn fixed(data_type: &DataType) -> Option<Vec<usize>> {
     }
 }
 
-/// The shape that Arrow's fixed-shape tensor extension gives.
+/// Returns the shape that Arrow's fixed-shape tensor extension gives.
 fn extension(field: &Field) -> Result<Option<Vec<usize>>> {
     if field.metadata().get(EXTENSION).map(String::as_str) != Some(FIXED_SHAPE) {
         return Ok(None);
@@ -151,7 +153,7 @@ fn extension(field: &Field) -> Result<Option<Vec<usize>>> {
     }
 }
 
-/// The dtype nearest to a type's numbers.
+/// Returns the dtype nearest to a type's numbers.
 pub(super) fn dtype(data_type: &DataType) -> Dtype {
     match leaf(data_type).0 {
         DataType::UInt8 => Dtype::Uint8,

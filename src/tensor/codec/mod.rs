@@ -10,9 +10,9 @@
 //! | shaped | `struct<shape: array<int>, values: array<T>>` | declared; each row states its own |
 //! | tensor | Arrow's fixed-shape tensor | of the extension's metadata |
 //!
-//! A column says what it holds in its metadata, under the key [`TENSOR`]:
-//! `{"tensor": {"dtype": "float32", "shape": [1, 28, 28]}}`; a first dimension of `-1` varies from row to row. Spark keeps
-//! it through views, selects and saved tables, and hands it to PySpark as `schema["c"].metadata`.
+//! A column says what it holds in its metadata, under the key [`TENSOR`]: `{"tensor": {"dtype": "float32", "shape": [1,
+//! 28, 28]}}`; a first dimension of `-1` varies from row to row. Spark keeps it through views, selects and saved
+//! tables, and hands it to PySpark as `schema["c"].metadata`.
 
 mod decode;
 mod encode;
@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 pub use decode::TensorCodec;
 pub use encode::{TensorForm, encode, encode_ragged};
 
-use super::{Element, RowShape};
+use super::{ElementType, RowShape};
 use crate::{Error, Result};
 
 /// The key of a tensor column's metadata.
@@ -70,11 +70,11 @@ impl Dtype {
 
     /// Returns the type of such numbers in a network: bytes and unsigned numbers unchanged, all others in single
     /// precision.
-    pub fn element(self) -> Element {
+    pub fn element(self) -> ElementType {
         match self {
-            Dtype::Uint8 => Element::U8,
-            Dtype::Uint32 => Element::U32,
-            _ => Element::F32,
+            Dtype::Uint8 => ElementType::U8,
+            Dtype::Uint32 => ElementType::U32,
+            _ => ElementType::F32,
         }
     }
 }
@@ -84,8 +84,8 @@ impl Dtype {
 pub struct TensorType {
     /// The type of the numbers.
     pub dtype: Dtype,
-    /// The size of each dimension; `None`, allowed for the first, where it varies from row to row. Written as −1: Spark's
-    /// metadata knows no list with null in it.
+    /// The size of each dimension; `None`, allowed for the first, where it varies from row to row. Written as −1:
+    /// Spark's metadata knows no list with null in it.
     #[serde(with = "dimensions")]
     pub shape: Vec<Option<usize>>,
 }
@@ -104,8 +104,8 @@ impl TensorType {
     /// Checks the shape, and gives it as a network sees it.
     ///
     /// # Errors
-    /// [`Error::Schema`] with the column for a dimension other than the first that varies, one that is 0, or more values
-    /// than fit in memory.
+    /// [`Error::Schema`] with the column for a dimension other than the first that varies, one that is 0, or more
+    /// values than fit in memory.
     pub fn row_shape(&self, column: &str) -> Result<RowShape> {
         let ragged = self.shape.first() == Some(&None);
         let dims: Option<Vec<usize>> = self.shape.iter().skip(usize::from(ragged)).copied().collect();
@@ -131,7 +131,7 @@ impl TensorType {
         })
     }
 
-    /// The metadata of a column of this type.
+    /// Returns the metadata of a column of this type.
     pub fn to_metadata(&self) -> Map<String, Value> {
         Map::from_iter([(TENSOR.to_owned(), serde_json::to_value(self).unwrap_or_default())])
     }

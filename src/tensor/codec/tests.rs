@@ -12,9 +12,10 @@ use candle_core::{Device, Tensor};
 use proptest::prelude::*;
 
 use super::{
-    super::{CellFault, Cells, Values},
+    super::{Cells, Values},
     *,
 };
+use crate::tensor::cells::CellFault;
 
 fn read(array: ArrayRef, declared: Option<TensorType>) -> Cells {
     let field = Field::new("x", array.data_type().clone(), true);
@@ -96,12 +97,12 @@ fn nulls_are_faults_or_filled() {
 #[test]
 fn numbers_that_the_element_cannot_hold_are_faults() {
     let field = Field::new("x", DataType::Int32, true);
-    let codec = TensorCodec::bind(&field, None).unwrap().element(Element::U8);
+    let codec = TensorCodec::bind(&field, None).unwrap().element(ElementType::U8);
     let array: ArrayRef = Arc::new(Int32Array::from(vec![255, 256, -1]));
     let cells = codec.decode(&array).unwrap();
     assert_eq!(cells.values, Values::U8(vec![255, 0, 0]));
     assert_eq!(cells.faults.len(), 2);
-    let codec = TensorCodec::bind(&Field::new("x", DataType::Float64, true), None).unwrap().element(Element::U32);
+    let codec = TensorCodec::bind(&Field::new("x", DataType::Float64, true), None).unwrap().element(ElementType::U32);
     let array: ArrayRef = Arc::new(Float64Array::from(vec![4e9, 1.5, f64::NAN, -1.0]));
     let cells = codec.decode(&array).unwrap();
     assert_eq!(cells.values, Values::U32(vec![4_000_000_000, 0, 0, 0]));

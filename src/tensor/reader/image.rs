@@ -13,15 +13,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
-        Element, RowShape, TensorField,
+        ElementType, RowShape, TensorField,
         cells::{CellFault, Cells, Values},
         columns::{position, typed},
     },
     ColumnReader,
-    resize::{Part, Picture},
+    resize::{Picture, PixelRect},
     spark_image,
 };
-use crate::{Error, Result};
+use crate::{DataProblem, Error, Result};
 
 /// Images of at most so many pixels are decoded unless told otherwise: 64 Mi, 192 MiB of them in colour.
 const MOST_PIXELS: u64 = 64 << 20;
@@ -106,7 +106,7 @@ impl ImageReader {
         self
     }
 
-    /// The order of the values; [`ImageLayout::Chw`] by default.
+    /// Sets the order of the values; [`ImageLayout::Chw`] by default.
     pub fn layout(mut self, layout: ImageLayout) -> Self {
         self.layout = layout;
         self
@@ -136,10 +136,10 @@ impl ImageReader {
     }
 
     /// Decodes one image into `out`, which has room for exactly its values; `values` are those of the 256 bytes.
-    fn place<T: Copy>(&self, source: &Source, row: usize, out: &mut [T], values: &[T; 256]) -> Result<(), String> {
+    fn place<T: Copy>(&self, source: &ImageCells, row: usize, out: &mut [T], values: &[T; 256]) -> Result<(), String> {
         let picture = match source {
-            Source::Encoded(cells) => decode(cells.value(row), self.color, self.max_pixels)?,
-            Source::Spark(images) => images.picture(row, self.color, self.max_pixels)?,
+            ImageCells::Encoded(cells) => decode(cells.value(row), self.color, self.max_pixels)?,
+            ImageCells::Spark(images) => images.picture(row, self.color, self.max_pixels)?,
         };
         let picture = self.to_size(picture)?;
         if self.layout == ImageLayout::Hwc || picture.channels == 1 {
@@ -158,7 +158,7 @@ impl ImageReader {
         let (width, height) = (self.width as usize, self.height as usize);
         let (w, h) = (picture.width as f64, picture.height as f64);
         let part = match self.fit {
-            ImageFit::Stretch => Part(0.0, 0.0, w, h),
+            ImageFit::Stretch => PixelRect(0.0, 0.0, w, h),
             ImageFit::Cover => {
                 let ratio = width as f64 / height as f64;
                 let (across, down) = if w / h == ratio {
@@ -169,7 +169,7 @@ impl ImageReader {
                     (w, w / ratio)
                 };
                 let (left, top) = ((w - across) * 0.5, (h - down) * 0.5);
-                Part(left, top, left + across, top + down)
+                PixelRect(left, top, left + across, top + down)
             }
             ImageFit::Crop if picture.width < width || picture.height < height => {
                 return Err(format!("is {w} × {h} pixels, too few to cut {width} × {height} out"));
@@ -177,10 +177,10 @@ impl ImageReader {
             ImageFit::Crop => {
                 let left = ((picture.width - width) / 2) as f64;
                 let top = ((picture.height - height) / 2) as f64;
-                Part(left, top, left + width as f64, top + height as f64)
+                PixelRect(left, top, left + width as f64, top + height as f64)
             }
         };
-        let whole = part == Part(0.0, 0.0, w, h);
+        let whole = part == PixelRect(0.0, 0.0, w, h);
         if whole && (picture.width, picture.height) == (width, height) {
             return Ok(picture);
         }
@@ -194,19 +194,17 @@ impl ImageReader {
     ) -> Result<(Vec<T>, Vec<CellFault>)> {
         let column = batch.column(position(batch.schema_ref(), &self.column)?);
         let source = match column.data_type() {
-            DataType::Struct(_) => Source::Spark(Box::new(spark_image::Images::new(column, &self.column)?)),
+            DataType::Struct(_) => ImageCells::Spark(Box::new(spark_image::Images::new(column, &self.column)?)),
             _ => {
                 let bytes = cast(column, &DataType::LargeBinary)
                     .map_err(|e| Error::arrow(format!("reading the bytes of column `{}`", self.column), e))?;
-                Source::Encoded(bytes.as_binary().clone())
+                ImageCells::Encoded(bytes.as_binary().clone())
             }
         };
         let of_byte: [T; 256] = std::array::from_fn(|byte| convert(byte as u8));
         let rows = batch.num_rows();
         let values = rows.checked_mul(self.count()).filter(|n| *n <= i32::MAX as usize).ok_or_else(|| {
-            let reason =
-                format!("{rows} images of {} values in a batch are too many; read smaller batches", self.count());
-            Error::data(&self.column, reason)
+            Error::data(&self.column, DataProblem::too_many_numbers(rows.saturating_mul(self.count())))
         })?;
         let mut values = vec![T::default(); values];
         let cells = values.par_chunks_exact_mut(self.count()).enumerate();
@@ -223,7 +221,7 @@ impl ImageReader {
 }
 
 /// The cells of a column of images.
-enum Source {
+enum ImageCells {
     Encoded(LargeBinaryArray),
     Spark(Box<spark_image::Images>),
 }
@@ -249,7 +247,7 @@ impl ColumnReader for ImageReader {
             ImageLayout::Chw => vec![self.channels(), h, w],
             ImageLayout::Hwc => vec![h, w, self.channels()],
         };
-        let element = if self.bytes { Element::U8 } else { Element::F32 };
+        let element = if self.bytes { ElementType::U8 } else { ElementType::F32 };
         Ok(TensorField::new(name, element, RowShape::fixed(dims)))
     }
 

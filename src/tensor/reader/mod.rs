@@ -5,17 +5,20 @@
 //!
 //! | reader | from | to |
 //! |---|---|---|
-//! | [`ImageReader`] | PNG, JPEG or BMP bytes; Spark's `image` struct | `[channels, height, width]` |
+//! | `ImageReader` (feature `images`) | PNG, JPEG or BMP bytes; Spark's `image` struct | `[channels, height, width]` |
 //! | [`TensorReader`] | any form of a tensor column: numbers, arrays, vectors, raw bytes, sequences | as declared |
 //! | [`TextReader`] | a string | ids of words, `[length]` or varying |
 //! | [`OneHotReader`] | a string or a number | `[categories]` |
 //! | [`PathLabel`] | a path | the class's number |
 
+#[cfg(feature = "images")]
 mod image;
 mod one_hot;
 mod path_label;
-mod records;
+pub(crate) mod records;
+#[cfg(feature = "images")]
 mod resize;
+#[cfg(feature = "images")]
 mod spark_image;
 mod tensor;
 mod text;
@@ -25,11 +28,13 @@ use std::fmt::Debug;
 use arrow::{array::RecordBatch, datatypes::Schema};
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "images")]
+pub use self::image::{ImageColor, ImageFit, ImageLayout, ImageReader};
+pub(crate) use self::records::{ReadRows, RecordDecoder, RecordReader};
 pub use self::{
-    image::{ImageColor, ImageFit, ImageLayout, ImageReader},
     one_hot::OneHotReader,
     path_label::PathLabel,
-    records::{Input, ReadRows, Readers, RecordDecoder, RecordReader, RowFault},
+    records::{Input, Readers},
     tensor::TensorReader,
     text::{TextReader, WORD_PATTERN},
 };
@@ -38,7 +43,7 @@ use crate::Result;
 
 /// Reads one tensor a row from columns of a batch.
 pub trait ColumnReader: Debug + Send + Sync {
-    /// The source columns it needs.
+    /// Returns the source columns it needs.
     fn columns(&self) -> Vec<&str>;
 
     /// Checks its parameters and its columns' types; the tensor it makes, under `name`.
@@ -51,8 +56,8 @@ pub trait ColumnReader: Debug + Send + Sync {
     /// Reads all rows of a batch of a schema that was bound; rows that cannot be read are faults of the result.
     ///
     /// # Errors
-    /// [`Error::Arrow`](crate::Error::Arrow) when a column cannot be converted, [`Error::Data`](crate::Error::Data) when
-    /// the batch is too large for one Arrow column.
+    /// [`Error::Arrow`](crate::Error::Arrow) when a column cannot be converted, [`Error::Data`](crate::Error::Data)
+    /// when the batch is too large for one Arrow column.
     fn read(&self, batch: &RecordBatch) -> Result<Cells>;
 }
 
@@ -61,7 +66,8 @@ pub trait ColumnReader: Debug + Send + Sync {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reader", rename_all = "snake_case")]
 pub enum Reader {
-    /// Images.
+    /// Images; with the feature `images`.
+    #[cfg(feature = "images")]
     Image(ImageReader),
     /// Any form of a tensor column.
     Tensor(TensorReader),
@@ -76,6 +82,7 @@ pub enum Reader {
 impl Reader {
     fn inner(&self) -> &dyn ColumnReader {
         match self {
+            #[cfg(feature = "images")]
             Reader::Image(reader) => reader,
             Reader::Tensor(reader) => reader,
             Reader::Text(reader) => reader,
@@ -109,7 +116,9 @@ macro_rules! from {
     };
 }
 
-from!(ImageReader => Image, TensorReader => Tensor, TextReader => Text, OneHotReader => OneHot, PathLabel => PathLabel);
+#[cfg(feature = "images")]
+from!(ImageReader => Image);
+from!(TensorReader => Tensor, TextReader => Text, OneHotReader => OneHot, PathLabel => PathLabel);
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
-        Element, RowShape, TensorField,
+        ElementType, RowShape, TensorField,
         cells::{Cells, Gather},
         columns::typed,
     },
@@ -50,7 +50,7 @@ impl OneHotReader {
         self
     }
 
-    /// The categories, in order of their places; empty until fitted.
+    /// Returns the categories, in order of their places; empty until fitted.
     pub fn names(&self) -> &[String] {
         &self.categories
     }
@@ -69,7 +69,7 @@ impl ColumnReader for OneHotReader {
             is_text(found) || found.is_integer() || *found == DataType::Boolean
         })?;
         let shape = RowShape { dims: vec![self.categories.len()], ragged: false };
-        Ok(TensorField::new(name, Element::F32, shape))
+        Ok(TensorField::new(name, ElementType::F32, shape))
     }
 
     fn read(&self, batch: &RecordBatch) -> Result<Cells> {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
-        Element, RowShape, TensorField,
+        ElementType, RowShape, TensorField,
         cells::{Cells, Gather},
         columns::typed,
     },
@@ -25,8 +25,8 @@ const PARENT: &str = "([^/]+)/[^/]+$";
 
 /// Reads the class of a row from a path: the file's folder, or what a regular expression finds.
 ///
-/// The classes are given, or fitted on the cluster: all names there are, sorted. A path without a name, or with one that
-/// is no class, is a fault.
+/// The classes are given, or fitted on the cluster: all names there are, sorted. A path without a name, or with one
+/// that is no class, is a fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathLabel {
     column: String,
@@ -36,12 +36,13 @@ pub struct PathLabel {
 }
 
 impl PathLabel {
-    /// The class is the name of the file's folder, as in `…/cats/7.png`.
+    /// Creates a reader whose class is the name of the file's folder, as in `…/cats/7.png`.
     pub fn parent(column: impl Into<String>) -> Self {
         Self::pattern(column, PARENT)
     }
 
-    /// The class is what the only group of a regular expression finds, in the syntax that Java and Rust share.
+    /// Creates a reader whose class is the match of the only group of a regular expression, in the syntax that Java and
+    /// Rust share.
     pub fn pattern(column: impl Into<String>, pattern: impl Into<String>) -> Self {
         Self { column: column.into(), pattern: pattern.into(), classes: Vec::new() }
     }
@@ -52,12 +53,12 @@ impl PathLabel {
         self
     }
 
-    /// The classes' names, in order of their numbers; empty until fitted.
+    /// Returns the classes' names, in order of their numbers; empty until fitted.
     pub fn names(&self) -> &[String] {
         &self.classes
     }
 
-    /// The regular expression.
+    /// Returns the regular expression.
     pub fn expression(&self) -> &str {
         &self.pattern
     }
@@ -86,7 +87,7 @@ impl ColumnReader for PathLabel {
         }
         typed(schema, &self.column, "text: a path", is_text)?;
         let shape = RowShape { dims: vec![], ragged: false };
-        Ok(TensorField::new(name, Element::U32, shape))
+        Ok(TensorField::new(name, ElementType::U32, shape))
     }
 
     fn read(&self, batch: &RecordBatch) -> Result<Cells> {

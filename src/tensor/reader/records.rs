@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
-        Decoded, Decoder, Element, OnInvalid, TensorField, cells::Cells, columns::position, fixed_bytes, rows_at_once,
+        Decoded, Decoder, ElementType, OnInvalid, TensorField, cells::Cells, columns::position, fixed_bytes,
+        rows_at_once,
     },
     ColumnReader, Reader, TensorReader,
     text::texts,
 };
-use crate::{Error, Result};
+use crate::{DataProblem, Error, Result};
 
 /// Problem of a sequence that cannot be trained on.
 const NO_STEPS: &str = "is a sequence of length 0";
@@ -83,12 +84,12 @@ impl Readers {
         })
     }
 
-    /// The source columns that prediction needs, each once.
+    /// Returns the source columns that prediction needs, each once.
     pub fn input_columns(&self) -> Vec<&str> {
         unique(self.inputs.iter().flat_map(|input| input.reader.columns()))
     }
 
-    /// The source columns that training needs, each once.
+    /// Returns the source columns that training needs, each once.
     pub fn columns(&self) -> Vec<&str> {
         let inputs = self.inputs.iter().flat_map(|input| input.reader.columns());
         let label = self.label.iter().flat_map(ColumnReader::columns);
@@ -153,12 +154,10 @@ impl RowFault {
         format!("column `{}` {}", self.column, self.describe())
     }
 
-    /// The refusal of data of which this row is the first of `count` that cannot be used.
+    /// Returns the refusal of data of which this row is the first of `count` that cannot be used.
     pub fn error(&self, count: u64) -> Error {
         let Self { at, column, .. } = self;
-        let reason = self.describe();
-        let more = if count > 1 { format!("; so cannot {} more rows be used", count - 1) } else { String::new() };
-        Error::data(column, format!("row {at} of the stream {reason}{more}; mend it, or set handleInvalid to skip"))
+        Error::cell(column, *at, DataProblem::Unusable { rows: count, of: None, reason: self.describe() })
     }
 }
 
@@ -189,7 +188,8 @@ impl RecordReader {
         let inputs = readers.inputs.iter().map(|input| (input.name.as_str(), input.reader.clone()));
         let label = label.map(|reader| ("label", reader));
         let weight = weight.map(|column| ("weight", TensorReader::number(column).into()));
-        let held_out = held_out.map(|column| ("held_out", TensorReader::number(column).element(Element::U8).into()));
+        let held_out =
+            held_out.map(|column| ("held_out", TensorReader::number(column).element(ElementType::U8).into()));
         let all = inputs.chain(label).chain(weight).chain(held_out).collect();
         Self::bind(schema, all, readers.origin.clone())
     }
@@ -210,7 +210,7 @@ impl RecordReader {
         Ok(Self { readers: named.into_iter().map(|(_, reader)| reader).collect(), fields, origin, rows_read: 0 })
     }
 
-    /// The tensors that come of a row, in order.
+    /// Returns the tensors that come of a row, in order.
     pub fn fields(&self) -> &[TensorField] {
         &self.fields
     }
@@ -221,8 +221,7 @@ impl RecordReader {
     }
 
     /// Returns the number of rows to read at a time, so that the decoded rows stay small. Rows that vary in length are
-    /// about as large
-    /// decoded as they arrive.
+    /// about as large decoded as they arrive.
     pub fn rows_at_once(&self) -> usize {
         rows_at_once(fixed_bytes(&self.fields))
     }
@@ -338,11 +337,8 @@ impl Decoder for RecordDecoder {
     fn finish(&mut self) -> Result<()> {
         let name = self.reader.fields.first().map_or("(all)", |field| &field.name);
         match self.rows {
-            (0, _) => Err(Error::data(name, "there is no row to learn from")),
-            (rows, skipped) if rows == skipped => Err(Error::data(
-                name,
-                format!("all {skipped} rows were skipped as unusable: there is none left to learn from"),
-            )),
+            (0, _) => Err(Error::data(name, DataProblem::NoRows)),
+            (rows, skipped) if rows == skipped => Err(Error::data(name, DataProblem::AllSkipped { rows })),
             _ => Ok(()),
         }
     }

@@ -1,7 +1,7 @@
 //! Bilinear resampling, to the bit as Pillow's `Image.resize(size, BILINEAR, box)` does it.
 //!
-//! The triangle filter grows with the reduction, so that every source pixel counts; weights have 22 bits and both passes
-//! round to 8.
+//! The triangle filter grows with the reduction, so that every source pixel counts; weights have 22 bits and both
+//! passes round to 8.
 
 use std::ops::Range;
 
@@ -22,16 +22,16 @@ pub(super) struct Picture {
 
 /// A part of a picture, in pixels: left, top, right, bottom.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Part(pub(super) f64, pub(super) f64, pub(super) f64, pub(super) f64);
+pub(super) struct PixelRect(pub(super) f64, pub(super) f64, pub(super) f64, pub(super) f64);
 
 /// Which input positions each output position is made of.
-struct Weights {
+struct ResampleWeights {
     taps: usize,
     spans: Vec<Range<usize>>,
     values: Vec<i32>,
 }
 
-impl Weights {
+impl ResampleWeights {
     /// From `from..to` of `input` positions to `output`.
     fn new(input: usize, from: f64, to: f64, output: usize) -> Self {
         let scale = (to - from) / output as f64;
@@ -71,12 +71,12 @@ fn round(sum: i32) -> u8 {
 }
 
 impl Picture {
-    /// The part of the picture, at another size; neither may be empty.
-    pub(super) fn resized(&self, part: Part, width: usize, height: usize) -> Picture {
-        let Part(left, top, right, bottom) = part;
+    /// Returns the part of the picture, at another size; neither may be empty.
+    pub(super) fn resized(&self, part: PixelRect, width: usize, height: usize) -> Picture {
+        let PixelRect(left, top, right, bottom) = part;
         let across = width != self.width || left != 0.0 || right != width as f64;
         let down = height != self.height || top != 0.0 || bottom != height as f64;
-        let rows = Weights::new(self.height, top, bottom, height);
+        let rows = ResampleWeights::new(self.height, top, bottom, height);
         // Rows that no output row is made of are not resampled.
         let used = match (rows.spans.first(), rows.spans.last()) {
             (Some(first), Some(last)) if down => first.start..last.end,
@@ -84,7 +84,7 @@ impl Picture {
         };
         let narrowed = match across {
             true => {
-                let weights = Weights::new(self.width, left, right, width);
+                let weights = ResampleWeights::new(self.width, left, right, width);
                 match self.channels {
                     1 => self.narrow::<1>(&weights, used.clone()),
                     _ => self.narrow::<3>(&weights, used.clone()),
@@ -99,7 +99,7 @@ impl Picture {
     }
 
     /// Resamples the rows `used`, each across.
-    fn narrow<const C: usize>(&self, weights: &Weights, used: Range<usize>) -> Vec<u8> {
+    fn narrow<const C: usize>(&self, weights: &ResampleWeights, used: Range<usize>) -> Vec<u8> {
         let mut pixels = Vec::with_capacity(used.len() * weights.spans.len() * C);
         for row in self.pixels.chunks_exact(self.width * C).take(used.end).skip(used.start) {
             let (row, _) = row.as_chunks::<C>();
@@ -119,7 +119,7 @@ impl Picture {
 }
 
 /// Resamples down; `rows` lie from row `skipped` on, `stride` values each.
-fn shorten(pixels: &[u8], stride: usize, weights: &Weights, skipped: usize) -> Vec<u8> {
+fn shorten(pixels: &[u8], stride: usize, weights: &ResampleWeights, skipped: usize) -> Vec<u8> {
     let mut shortened = Vec::with_capacity(weights.spans.len() * stride);
     let mut sums = vec![0; stride];
     for at in 0..weights.spans.len() {

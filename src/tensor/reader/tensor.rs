@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
-        Element, TensorField,
+        ElementType, TensorField,
         cells::{CellFault, Cells, Values},
         codec::{Dtype, TensorCodec, TensorType},
         columns::position,
@@ -26,7 +26,7 @@ pub struct TensorReader {
     #[serde(default, with = "number::optional", skip_serializing_if = "Option::is_none")]
     fill: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    element: Option<Element>,
+    element: Option<ElementType>,
 }
 
 impl TensorReader {
@@ -64,7 +64,7 @@ impl TensorReader {
     }
 
     /// Gives the numbers as another type than their dtype suggests, such as `U32` for ids.
-    pub fn element(mut self, element: Element) -> Self {
+    pub fn element(mut self, element: ElementType) -> Self {
         self.element = Some(element);
         self
     }
@@ -74,7 +74,7 @@ impl TensorReader {
         self.tensor.as_ref()
     }
 
-    /// The column it reads.
+    /// Returns the column it reads.
     pub(crate) fn column(&self) -> &str {
         &self.column
     }
@@ -87,7 +87,7 @@ impl TensorReader {
     /// Returns whether the numbers are taken in single precision.
     pub fn gives_single(&self) -> bool {
         let element = self.element.or(self.tensor.as_ref().map(|tensor| tensor.dtype.element()));
-        element.is_none_or(|element| element == Element::F32)
+        element.is_none_or(|element| element == ElementType::F32)
     }
 
     fn codec(&self, schema: &Schema) -> Result<TensorCodec> {
@@ -133,7 +133,7 @@ fn refuse_infinite(cells: &mut Cells, count: usize, rows: usize) {
     cells.faults.sort_by_key(|fault| fault.row);
 }
 
-/// The rows that hold a number that is not finite.
+/// Returns the rows that hold a number that is not finite.
 fn not_finite<T: Real>(values: &[T], offsets: Option<&[i32]>, count: usize, rows: usize) -> Vec<usize> {
     // Without an early exit, so that it runs as wide as the processor can.
     let finite = |values: &[T]| values.iter().fold(true, |all, value| all & value.is_finite());

@@ -3,10 +3,13 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BinaryArray, Float64Array, Int64Array, StringArray};
 
 use super::{
-    super::{CellFault, Decoder, Element, OnInvalid, Values},
+    super::{Decoder, ElementType, OnInvalid, Values},
     *,
 };
-use crate::tensor::codec::Dtype;
+use crate::{
+    DataProblem, Error,
+    tensor::{cells::CellFault, codec::Dtype},
+};
 
 fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap()
@@ -68,7 +71,7 @@ fn mixed() -> (RecordBatch, Readers) {
         ("path", texts(&[Some("a/1"), Some("b/2"), Some("a/3")])),
     ]);
     let readers = Readers::new()
-        .input(TensorReader::bytes("raw", Dtype::Uint8, [2]).element(Element::F32))
+        .input(TensorReader::bytes("raw", Dtype::Uint8, [2]).element(ElementType::F32))
         .input(TensorReader::number("x"))
         .label(PathLabel::parent("path").classes(["a", "b"]));
     (batch, readers)
@@ -82,10 +85,12 @@ fn rows_are_composed_of_readers_and_bad_ones_told_with_their_path() {
     let reader = RecordReader::examples(batch.schema_ref(), &readers, readers.label.clone(), None, None).unwrap();
     let names: Vec<&str> = reader.fields().iter().map(|field| field.name.as_str()).collect();
     assert_eq!(names, ["raw", "x", "label"]);
-    let error = RecordDecoder::new(reader.clone(), OnInvalid::Error).unwrap().decode(&batch).unwrap_err().to_string();
-    for words in ["`raw`", "row 1", "(b/2)", "1 values, not 2", "1 more"] {
-        assert!(error.contains(words), "{words}: {error}");
-    }
+    let error = RecordDecoder::new(reader.clone(), OnInvalid::Error).unwrap().decode(&batch).unwrap_err();
+    let problem = DataProblem::Unusable { rows: 2, of: None, reason: "(b/2) has 1 values, not 2".into() };
+    assert!(
+        matches!(&error, Error::Data { column: Some(column), row: Some(1), problem: found } if column == "raw" && *found == problem),
+        "{error}"
+    );
     let mut decoder = RecordDecoder::new(reader, OnInvalid::Skip).unwrap();
     let decoded = decoder.decode(&batch).unwrap();
     assert_eq!((decoded.batch.num_rows(), decoded.skipped), (1, 2));

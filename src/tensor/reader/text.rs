@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
-        Element, RowShape, TensorField,
+        ElementType, RowShape, TensorField,
         cells::{Cells, Gather},
         columns::{position, typed},
     },
@@ -80,7 +80,7 @@ impl TextReader {
         self
     }
 
-    /// The words that have ids, in order of the ids from 2; empty until fitted.
+    /// Returns the words that have ids, in order of the ids from 2; empty until fitted.
     pub fn words(&self) -> &[String] {
         &self.vocabulary
     }
@@ -111,7 +111,7 @@ impl ColumnReader for TextReader {
         typed(schema, &self.column, "text", is_text)?;
         let dims = if self.ragged { vec![] } else { vec![self.length] };
         let shape = RowShape { dims, ragged: self.ragged };
-        Ok(TensorField::new(name, Element::U32, shape))
+        Ok(TensorField::new(name, ElementType::U32, shape))
     }
 
     fn read(&self, batch: &RecordBatch) -> Result<Cells> {
@@ -142,7 +142,7 @@ pub(super) fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
-/// A column as text, whatever its type.
+/// Returns a column as text, whatever its type.
 pub(super) fn texts(batch: &RecordBatch, column: &str) -> Result<LargeStringArray> {
     let array = batch.column(position(batch.schema_ref(), column)?);
     let texts = cast(array, &DataType::LargeUtf8);

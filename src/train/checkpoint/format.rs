@@ -1,11 +1,12 @@
-//! A checkpoint as one file: magic, header length, header (JSON), values (little-endian `f32`), SHA-256 of all before it.
+//! A checkpoint as one file: magic, header length, header (JSON), values (little-endian `f32`), SHA-256 of all before
+//! it.
 
 use std::io;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Checkpoint, Course};
+use super::{Checkpoint, RunProgress};
 use crate::{
     Error, Result,
     nn::{NamedTensor, Weights},
@@ -19,7 +20,7 @@ const FRAME: usize = 8 + 8 + 32;
 #[derive(Serialize, Deserialize)]
 struct Header {
     run: String,
-    course: Course,
+    course: RunProgress,
     weights: Vec<(String, Vec<usize>)>,
     best: Option<Vec<(String, Vec<usize>)>>,
     optimizer_step: u64,
@@ -27,7 +28,7 @@ struct Header {
     slots: Vec<Vec<usize>>,
 }
 
-/// A checkpoint as bytes.
+/// Returns a checkpoint as bytes.
 pub(super) fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
     bytes(checkpoint).map_err(|e| Error::io("checkpoint", io::Error::other(e)))
 }

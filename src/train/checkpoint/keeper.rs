@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
-use super::{Checkpoint, Checkpoints, Course};
+use super::{Checkpoint, Checkpoints, RunProgress};
 use crate::{
     Error, Result,
     model::Task,
@@ -39,13 +39,13 @@ impl<'a> Keeper<'a> {
         spec: &NetworkSpec,
         params: &TrainParams,
         replicas: &mut Replicas,
-    ) -> Result<Course> {
+    ) -> Result<RunProgress> {
         let Some(found) = self.checkpoints.map(|c| c.latest(&self.run)).transpose()?.flatten() else {
-            return Ok(Course::default());
+            return Ok(RunProgress::default());
         };
         replicas.load(spec, &found.weights)?;
         replicas.resume(params, &found.optimizer)?;
-        let Course { epoch, step, seconds, over, .. } = found.course;
+        let RunProgress { epoch, step, seconds, over, .. } = found.course;
         let place = || self.checkpoints.map(Checkpoints::describe).unwrap_or_default();
         if over {
             tracing::warn!(
@@ -77,7 +77,7 @@ impl<'a> Keeper<'a> {
     ///
     /// # Errors
     /// [`Error::Param`] for other rows, unless they are accepted.
-    pub(in crate::train) fn check_rows(&self, course: &mut Course, found: RowSum) -> Result<()> {
+    pub(in crate::train) fn check_rows(&self, course: &mut RunProgress, found: RowSum) -> Result<()> {
         let before = course.rows.replace(found);
         let (Some(before), Some(checkpoints)) = (before.filter(|before| *before != found), self.checkpoints) else {
             return Ok(());
@@ -102,7 +102,7 @@ impl<'a> Keeper<'a> {
         self.earlier + self.begun.elapsed().as_secs_f64()
     }
 
-    pub(in crate::train) fn step_is_over(&mut self, course: &Course, replicas: &mut Replicas) -> Result<()> {
+    pub(in crate::train) fn step_is_over(&mut self, course: &RunProgress, replicas: &mut Replicas) -> Result<()> {
         match self.checkpoints {
             Some(c) if c.is_due_after_step(course.step, self.saved) => self.save(course, replicas),
             _ => Ok(()),
@@ -111,7 +111,7 @@ impl<'a> Keeper<'a> {
 
     pub(in crate::train) fn epoch_is_over(
         &mut self,
-        course: &mut Course,
+        course: &mut RunProgress,
         replicas: &mut Replicas,
         last: bool,
     ) -> Result<()> {
@@ -123,15 +123,15 @@ impl<'a> Keeper<'a> {
         Ok(())
     }
 
-    /// Writes a checkpoint, if there is a place for it. Weights that are no numbers are not worth keeping: the run is about
-    /// to fail, and the last good checkpoint stays.
-    pub(in crate::train) fn save(&mut self, course: &Course, replicas: &mut Replicas) -> Result<()> {
+    /// Writes a checkpoint, if there is a place for it. Weights that are no numbers are not worth keeping: the run is
+    /// about to fail, and the last good checkpoint stays.
+    pub(in crate::train) fn save(&mut self, course: &RunProgress, replicas: &mut Replicas) -> Result<()> {
         let Some(checkpoints) = self.checkpoints else { return Ok(()) };
         let weights = replicas.weights()?;
         if !is_finite(&weights) {
             return Ok(());
         }
-        let (course, step) = (Course { seconds: self.seconds(), ..course.clone() }, course.step);
+        let (course, step) = (RunProgress { seconds: self.seconds(), ..course.clone() }, course.step);
         let (run, best) = (self.run.clone(), self.best.clone());
         checkpoints.save(&Checkpoint { run, course, weights, optimizer: replicas.optimizer()?, best })?;
         self.saved = Instant::now();
@@ -148,6 +148,7 @@ impl<'a> Keeper<'a> {
                 | Error::Unreachable { .. }
                 | Error::Unauthenticated { .. }
                 | Error::Incomplete { .. }
+                | Error::KeptRowsLost { .. }
                 | Error::Silent { .. }
         );
         match (self.step, self.checkpoints) {

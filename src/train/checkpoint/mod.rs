@@ -18,24 +18,23 @@ use self::{
     format::{decode, encode},
     place::Folder,
 };
-use super::{OptimizerState, Plateau, loss_scale::LossScale, replica::Tally, row_sum::RowSum, stop::Lowest};
+use super::{OptimizerState, Plateau, loss_scale::LossScale, replica::LossTally, row_sum::RowSum, stop::LowestLoss};
 use crate::{Error, Result, model::History, nn::Weights, number};
 
 /// Where and when a training run writes checkpoints.
 ///
 /// A checkpoint holds the whole state of a run: weights, optimizer, position in the data, history, schedule and the
-/// best
-/// weights if they are wanted; random numbers follow from the seed and the position. A run that finds its own
-/// checkpoint
-/// in the place resumes from it, and on the processor ends with exactly the weights of an undisturbed run. Use a
-/// place for one run.
+/// best weights if they are wanted; random numbers follow from the seed and the position. A run that finds its own
+/// checkpoint in the place resumes from it, and on the processor ends with exactly the weights of an undisturbed run.
+/// Use a place for one run.
 ///
-/// That takes the same rows in the same order: rows that were held out would be trained on otherwise. Number and checksum
-/// of the rows are kept, and a run that resumes on others is refused unless
+/// That takes the same rows in the same order: rows that were held out would be trained on otherwise. Number and
+/// checksum of the rows are kept, and a run that resumes on others is refused unless
 /// [`accept_other_rows`](Self::accept_other_rows) says so. A run that ended by early stopping or convergence is over:
 /// started again, it gives its model and a warning, whatever the number of epochs.
 ///
-/// In a folder a file is written under another name, brought to the disk, and then renamed: it exists whole or not at all.
+/// In a folder a file is written under another name, brought to the disk, and then renamed: it exists whole or not at
+/// all.
 #[derive(Debug, Clone)]
 pub struct Checkpoints {
     place: Arc<dyn CheckpointPlace>,
@@ -49,7 +48,7 @@ pub struct Checkpoints {
 
 /// The network of a checkpoint.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Saved {
+pub struct CheckpointNetwork {
     /// The epochs that were over by then.
     pub history: History,
     /// The network's weights.
@@ -58,7 +57,7 @@ pub struct Saved {
 
 /// Progress of a run.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub(super) struct Course {
+pub(super) struct RunProgress {
     pub(super) epoch: usize,
     pub(super) step_in_epoch: usize,
     /// Over all epochs.
@@ -66,10 +65,10 @@ pub(super) struct Course {
     /// True if training is over, though epochs may be left.
     pub(super) over: bool,
     /// Sums of the epoch's steps so far.
-    pub(super) tally: Tally,
+    pub(super) tally: LossTally,
     pub(super) history: History,
     pub(super) plateau: Plateau,
-    pub(super) lowest: Lowest,
+    pub(super) lowest: LowestLoss,
     /// The losses of the best epochs so far and the steps of their checkpoints, the lowest loss first.
     #[serde(default, with = "number::counted")]
     pub(super) best: Vec<(f64, u64)>,
@@ -88,7 +87,7 @@ pub(super) struct Course {
 pub(super) struct Checkpoint {
     /// Checksum of the run's settings, so that no other run resumes from it.
     pub(super) run: String,
-    pub(super) course: Course,
+    pub(super) course: RunProgress,
     pub(super) weights: Weights,
     pub(super) optimizer: OptimizerState,
     pub(super) best: Option<Weights>,
@@ -130,8 +129,7 @@ impl Checkpoints {
     }
 
     /// Keeps the checkpoints of so many epochs with the lowest losses too (default 0), on the validation rows or else
-    /// on the training
-    /// rows. They are written at their epoch's end in any case.
+    /// on the training rows. They are written at their epoch's end in any case.
     pub fn keep_best(mut self, epochs: usize) -> Self {
         self.keep_best = epochs;
         self
@@ -144,7 +142,7 @@ impl Checkpoints {
         self
     }
 
-    /// The steps after which the checkpoints that are there were written, the latest last.
+    /// Returns the steps after which the checkpoints that are there were written, the latest last.
     ///
     /// # Errors
     /// [`Error::Io`] when the place cannot be read.
@@ -160,9 +158,9 @@ impl Checkpoints {
     ///
     /// # Errors
     /// [`Error::Io`] when it is missing, or damaged.
-    pub fn open(&self, step: u64) -> Result<Saved> {
+    pub fn open(&self, step: u64) -> Result<CheckpointNetwork> {
         let Checkpoint { course, weights, .. } = self.read(step)?;
-        Ok(Saved { history: course.history, weights })
+        Ok(CheckpointNetwork { history: course.history, weights })
     }
 
     fn read(&self, step: u64) -> Result<Checkpoint> {
@@ -182,7 +180,7 @@ impl Checkpoints {
     }
 
     /// Takes note of an epoch that is over; says whether it is one of the best so far.
-    fn is_among_the_best(&self, course: &mut Course) -> bool {
+    fn is_among_the_best(&self, course: &mut RunProgress) -> bool {
         let Some(record) = course.history.last() else { return false };
         let loss = record.held_out.unwrap_or(record.training).loss;
         let rank = course.best.partition_point(|(other, _)| *other <= loss);
@@ -202,7 +200,7 @@ impl Checkpoints {
         if old.is_empty() { Ok(()) } else { self.place.remove(&old) }
     }
 
-    /// The latest whole checkpoint; one that is damaged is passed over with a warning.
+    /// Returns the latest whole checkpoint; one that is damaged is passed over with a warning.
     fn describe(&self) -> String {
         self.place.describe()
     }
@@ -212,7 +210,7 @@ impl Checkpoints {
             match self.read(step) {
                 Ok(checkpoint) if checkpoint.run == run => return Ok(Some(checkpoint)),
                 Ok(_) => {
-                    let legal = "a place of its own: it holds checkpoints of a run with other parameters or initial weights, another \
+                    let legal = "another place: it holds checkpoints of a run with other parameters or initial weights, another \
                                  network or other rows";
                     return Err(Error::param("checkpoints", self.place.describe(), legal));
                 }

@@ -9,8 +9,8 @@ use std::{
 
 use crate::{Error, Result};
 
-/// Keeps named bytes. Called from the training thread, a blocking thread of the Tokio runtime: an implementation that has to
-/// wait for asynchronous work can do so by [`tokio::runtime::Handle::block_on`].
+/// Keeps named bytes. Called from the training thread, a blocking thread of the Tokio runtime: an implementation that
+/// has to wait for asynchronous work can do so by [`tokio::runtime::Handle::block_on`].
 pub trait CheckpointPlace: fmt::Debug + Send + Sync {
     /// Where that is, for people.
     fn describe(&self) -> String;
@@ -22,13 +22,13 @@ pub trait CheckpointPlace: fmt::Debug + Send + Sync {
     /// Whatever keeps them from being written.
     fn write(&self, name: &str, bytes: Vec<u8>) -> Result<()>;
 
-    /// The bytes of that name.
+    /// Returns the bytes of that name.
     ///
     /// # Errors
     /// Whatever keeps them from being read, that there are none included.
     fn read(&self, name: &str) -> Result<Vec<u8>>;
 
-    /// All names, in any order; none where nothing was ever written. Names of other things may be among them.
+    /// Returns all names, in any order; none where nothing was ever written. Names of other things may be among them.
     ///
     /// # Errors
     /// Whatever keeps them from being listed.

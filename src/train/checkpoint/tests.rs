@@ -5,7 +5,7 @@ use arrow::datatypes::Float32Type;
 
 use super::*;
 use crate::{
-    model::Model,
+    model::TrainedNetwork,
     nn::{
         NamedTensor, Network,
         random::{Philox, Purpose},
@@ -41,14 +41,14 @@ fn params() -> TrainParams {
 }
 
 fn trainer(params: TrainParams) -> Trainer {
-    Trainer::new(Network::mlp([8]).dropout(0.2), Columns::new("features", "label"), params)
+    Trainer::new(Network::mlp([8]).with_dropout(0.2), Columns::new("features", "label"), params)
 }
 
-fn bytes(model: &Model) -> Vec<u8> {
+fn bytes(model: &TrainedNetwork) -> Vec<u8> {
     model.weights().tensors().iter().flat_map(|t| t.values.iter().flat_map(|v| v.to_le_bytes())).collect()
 }
 
-async fn undisturbed() -> Model {
+async fn undisturbed() -> TrainedNetwork {
     trainer(params()).fit(&rows()).await.unwrap()
 }
 
@@ -56,7 +56,7 @@ fn checkpoint() -> Checkpoint {
     let tensor = |name: &str, values: Vec<f32>| NamedTensor { name: name.into(), shape: vec![values.len()], values };
     Checkpoint {
         run: "a run".into(),
-        course: Course { epoch: 3, step: 17, seconds: 0.1, ..Course::default() },
+        course: RunProgress { epoch: 3, step: 17, seconds: 0.1, ..RunProgress::default() },
         weights: Weights::new(vec![tensor("a", vec![1.0, -0.0]), tensor("b", vec![f32::MIN_POSITIVE])]).unwrap(),
         optimizer: OptimizerState { step: 17, slots: vec![vec![vec![0.5, 0.25]], vec![]] },
         best: Some(Weights::new(vec![tensor("a", vec![3.0])]).unwrap()),
@@ -223,7 +223,7 @@ async fn the_best_epochs_are_kept_beside_the_latest() {
     let loss = |e: &crate::model::EpochRecord| e.held_out.unwrap().loss;
     let mut losses: Vec<f64> = model.history().epochs.iter().map(loss).collect();
     let steps = checkpoints.steps().unwrap();
-    let kept: Vec<Saved> = steps.iter().map(|step| checkpoints.open(*step).unwrap()).collect();
+    let kept: Vec<CheckpointNetwork> = steps.iter().map(|step| checkpoints.open(*step).unwrap()).collect();
     assert_eq!(&kept.last().unwrap().weights, model.weights());
     let mut best: Vec<f64> = kept.iter().map(|saved| loss(saved.history.last().unwrap())).collect();
     best.sort_by(f64::total_cmp);
@@ -254,7 +254,8 @@ async fn a_run_stopped_at_any_step_goes_on_to_the_same_weights() {
         let model = trainer(params()).checkpoints(checkpoints.clone()).fit(&rows()).await.unwrap();
         assert_eq!(bytes(&model), bytes(&expected), "stopped after {at} steps");
         assert_eq!(model.history().held_out, expected.history().held_out);
-        let losses = |m: &Model| m.history().epochs.iter().map(|e| (e.training, e.held_out)).collect::<Vec<_>>();
+        let losses =
+            |m: &TrainedNetwork| m.history().epochs.iter().map(|e| (e.training, e.held_out)).collect::<Vec<_>>();
         assert_eq!(losses(&model), losses(&expected));
         // What is over stays as it is.
         let again = trainer(params()).checkpoints(checkpoints).fit(&rows()).await.unwrap();

@@ -13,8 +13,8 @@ pub enum ClassWeights {
     /// All classes alike.
     #[default]
     None,
-    /// Inverse to each class's frequency, as counted before or else among the training rows:
-    /// `rows / (classes × count)`.
+    /// Inverse to each class's frequency, as counted before or else among the training rows: `rows / (classes ×
+    /// count)`.
     Balanced,
     /// One weight per class, each finite and at least 0.
     Given(Vec<f64>),
@@ -31,7 +31,7 @@ impl ClassWeights {
         }
     }
 
-    /// One weight per class, from how often each occurs.
+    /// Returns one weight per class, from how often each occurs.
     pub(in crate::train) fn resolve(&self, counts: &[u64]) -> Result<Vec<f32>> {
         let rows: u64 = counts.iter().sum();
         match self {
@@ -55,8 +55,8 @@ impl ClassWeights {
 
 /// Softmax cross-entropy from logits with class weights, row weights and label smoothing.
 ///
-/// For rows `i` with label `y`, row weight `w` and class weights `c`, the mean over a minibatch is
-/// `Σ wᵢ [(1 - ε) c_yᵢ nll(i, yᵢ) + ε/K Σₖ cₖ nll(i, k)] / Σ wᵢ c_yᵢ`, as PyTorch's `cross_entropy` has it.
+/// For rows `i` with label `y`, row weight `w` and class weights `c`, the mean over a minibatch is `Σ wᵢ [(1 - ε) c_yᵢ
+/// nll(i, yᵢ) + ε/K Σₖ cₖ nll(i, k)] / Σ wᵢ c_yᵢ`, as PyTorch's `cross_entropy` has it.
 #[derive(Debug, Clone)]
 pub struct CrossEntropy {
     class_weights: Vec<f32>,
@@ -64,7 +64,7 @@ pub struct CrossEntropy {
 }
 
 impl CrossEntropy {
-    /// One weight per class; `smoothing` is in `[0, 1)`.
+    /// Creates one weight per class; `smoothing` is in `[0, 1)`.
     pub fn new(class_weights: Vec<f32>, smoothing: f64) -> Self {
         Self { class_weights, smoothing: smoothing as f32 }
     }
@@ -73,8 +73,8 @@ impl CrossEntropy {
         self.class_weights.len()
     }
 
-    /// Lays out a minibatch's target: the weight of each row's negative log-likelihood in each class, and `Σ wᵢ c_yᵢ` as
-    /// the divisor of the loss. Labels must be below the number of classes.
+    /// Lays out a minibatch's target: the weight of each row's negative log-likelihood in each class, and `Σ wᵢ c_yᵢ`
+    /// as the divisor of the loss. Labels must be below the number of classes.
     pub(super) fn target(&self, minibatch: &Minibatch) -> Target {
         let classes = self.class_weights.len();
         let mut values = vec![0.0; minibatch.rows() * classes];
@@ -92,13 +92,13 @@ impl CrossEntropy {
         Target { values, weights: Vec::new(), labels: minibatch.classes().to_vec(), weight }
     }
 
-    /// The sum of the loss over a minibatch on the processor; fills in the gradient of the mean, `weight` being what the
-    /// sum is divided by. Logits, target and gradient are `rows × classes`.
+    /// Returns the sum of the loss over a minibatch on the processor; fills in the gradient of the mean, `weight` being
+    /// what the sum is divided by. Logits, target and gradient are `rows × classes`.
     pub(super) fn learn(&self, logits: &[f32], target: &[f32], weight: f64, gradient: &mut [f32]) -> f64 {
         cross_entropy(logits, target, self.classes(), (1.0 / weight) as f32, gradient)
     }
 
-    /// The sum of the loss over a minibatch, a scalar. Logits are `(rows, classes)`.
+    /// Returns the sum of the loss over a minibatch, a scalar. Logits are `(rows, classes)`.
     pub(super) fn sum(&self, logits: &Tensor, target: &[f32]) -> candle_core::Result<Tensor> {
         // The largest logit only guards the exponentials: it cancels, so no gradient runs through it.
         let shifted = logits.broadcast_sub(&logits.detach().max_keepdim(D::Minus1)?)?;

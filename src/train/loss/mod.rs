@@ -28,9 +28,9 @@ use crate::{
 /// | `poisson` | rates of counts; the network gives their logarithm | `poisson_nll_loss` | root of the mean squared error |
 /// | `binary_cross_entropy` | labels that a row has or has not, from logits | `binary_cross_entropy_with_logits` | share of labels told right |
 ///
-/// All but cross-entropy are means over rows and outputs, each row counting as its weight says: `Σᵢ wᵢ Σⱼ loss(oᵢⱼ, tᵢⱼ) /
-/// (outputs · Σᵢ wᵢ)`. They learn one number or several from the label column, or the input itself when the columns name no
-/// label.
+/// All but cross-entropy are means over rows and outputs, each row counting as its weight says: `Σᵢ wᵢ Σⱼ loss(oᵢⱼ,
+/// tᵢⱼ) / (outputs · Σᵢ wᵢ)`. They learn one number or several from the label column, or the input itself when the
+/// columns name no label.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Loss {
@@ -84,7 +84,7 @@ impl Loss {
         match self {
             Loss::CrossEntropy => LabelKind::Class,
             Loss::Poisson => LabelKind::Counts,
-            Loss::BinaryCrossEntropy => LabelKind::Chances,
+            Loss::BinaryCrossEntropy => LabelKind::Probabilities,
             _ => LabelKind::Numbers,
         }
     }

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::{Corruption, CrossEntropy, Loss, values};
 use crate::{
-    Error, Result,
+    DataProblem, Error, Result,
     model::{Metric, Scaling, Task},
     tensor::{Minibatch, Targets, field::LABEL},
 };
@@ -23,7 +23,7 @@ pub(in crate::train) struct Target {
 }
 
 impl Target {
-    /// The rows from `begin` to `end` of `rows`.
+    /// Returns the rows from `begin` to `end` of `rows`.
     pub(in crate::train) fn part(&self, begin: usize, end: usize, rows: usize) -> Target {
         let width = self.values.len() / rows.max(1);
         let rows = |all: &[f32]| if all.is_empty() { Vec::new() } else { all[begin..end].to_vec() };
@@ -106,11 +106,9 @@ impl Objective {
                 };
                 if let Some(at) = single.iter().position(|value: &f32| !value.is_finite()) {
                     let row = minibatch.numbers.get(at / width.max(&1)).copied().unwrap_or_default();
-                    let reason = format!(
-                        "row {row} holds {:e}, which single precision cannot; scale the targets (scaleTargets)",
-                        values[at]
-                    );
-                    return Err(Error::data(LABEL, reason));
+                    let expected = "targets within single precision, scaled if need be (scaleTargets)".to_owned();
+                    let problem = DataProblem::Values { expected, found: format!("{:e}", values[at]), example: None };
+                    return Err(Error::cell(LABEL, row.into(), problem));
                 }
                 single
             }
@@ -127,7 +125,8 @@ impl Objective {
         }
     }
 
-    /// The sum of the loss on the processor; fills in the gradient of the mean, `weight` being what the sum is divided by.
+    /// Returns the sum of the loss on the processor; fills in the gradient of the mean, `weight` being what the sum is
+    /// divided by.
     pub(in crate::train) fn learn(&self, outputs: &[f32], target: &Target, gradient: &mut [f32]) -> f64 {
         let Target { values, weights, weight, .. } = target;
         match &self.classes {
@@ -136,7 +135,7 @@ impl Objective {
         }
     }
 
-    /// The sum of the loss by tensor operations, a scalar. Outputs are `(rows, outputs)`.
+    /// Returns the sum of the loss by tensor operations, a scalar. Outputs are `(rows, outputs)`.
     pub(in crate::train) fn sum(&self, outputs: &Tensor, target: &Target) -> candle_core::Result<Tensor> {
         match &self.classes {
             Some(classes) => classes.sum(outputs, &target.values),
@@ -168,7 +167,7 @@ impl Objective {
         (sum, outputs.len() as f64)
     }
 
-    /// The likeliest class of every row, the first of equals.
+    /// Returns the likeliest class of every row, the first of equals.
     pub(in crate::train) fn predicted<'a>(&'a self, outputs: &'a [f32]) -> impl Iterator<Item = u32> + 'a {
         let likeliest =
             |row: &[f32]| (1..row.len()).fold(0, |best, class| if row[class] > row[best] { class } else { best });

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::Loss;
 use crate::nn::{exp, sigmoid, wide};
 
-/// One value's loss and its derivative with respect to the output; `o` is the output, `t` the target.
+/// Returns one value's loss and its derivative with respect to the output; `o` is the output, `t` the target.
 #[inline(always)]
 fn squared(o: f32, t: f32) -> (f32, f32) {
     let e = o - t;
@@ -26,7 +26,7 @@ fn huber(o: f32, t: f32, delta: f32) -> (f32, f32) {
     if size < delta { (0.5 * e * e, e) } else { (delta * (size - 0.5 * delta), delta * sign(e)) }
 }
 
-/// The pinball loss: smallest where a share `q` of the targets is below the output.
+/// Returns the pinball loss: smallest where a share `q` of the targets is below the output.
 #[inline(always)]
 fn pinball(o: f32, t: f32, q: f32) -> (f32, f32) {
     let e = t - o;
@@ -64,7 +64,7 @@ fn sign(e: f32) -> f32 {
     if e == 0.0 { 0.0 } else { 1f32.copysign(e) }
 }
 
-/// The sum over rows `i` and values `j` of `wᵢ loss(oᵢⱼ, tᵢⱼ)`, and in `gradient` its gradient times `scale`.
+/// Returns the sum over rows `i` and values `j` of `wᵢ loss(oᵢⱼ, tᵢⱼ)`, and in `gradient` its gradient times `scale`.
 ///
 /// `outputs`, `target` and `gradient` hold as many values a row as there are `weights`' shares of them.
 pub(super) fn learn(
@@ -111,7 +111,7 @@ fn each(
     })
 }
 
-/// The same sum by candle's operations, a scalar. Outputs are `(rows, width)`.
+/// Returns the same sum by candle's operations, a scalar. Outputs are `(rows, width)`.
 pub(super) fn sum(loss: Loss, outputs: &Tensor, target: &[f32], weights: &[f32]) -> candle_core::Result<Tensor> {
     let target = Tensor::from_slice(target, outputs.shape(), outputs.device())?;
     let weights = Tensor::from_slice(weights, (weights.len(), 1), outputs.device())?;

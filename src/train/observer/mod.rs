@@ -1,18 +1,19 @@
 //! Observers of a training run.
 
+#[cfg(feature = "progress")]
 mod progress;
 mod tensorboard;
 
 use std::time::Duration;
 
-pub use progress::Progress;
+#[cfg(feature = "progress")]
+pub use progress::ProgressObserver;
 pub use tensorboard::TensorBoard;
 
 use crate::model::{EpochRecord, History, Metric};
 
 /// Receives the progress of training. Every method does nothing by default; all are called in order, `reading` from the
-/// thread
-/// that decodes rows and the others from the training thread, so a slow one slows training.
+/// thread that decodes rows and the others from the training thread, so a slow one slows training.
 pub trait Observer: Send + Sync {
     /// Rows are being read; `rows` have arrived so far. No longer called once training has begun.
     fn reading(&self, rows: u64) {

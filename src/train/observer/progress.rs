@@ -20,25 +20,25 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// Shows rows per second, loss, figure of merit, the time left, and the shares of the time that went into waiting for
 /// data, forward and backward pass, adding up the replicas' gradients and the optimizer.
 ///
-/// On a terminal this is one bar on standard error. Elsewhere it is a `tracing` event at level INFO for an epoch, at most
-/// one a second, and one at the end.
-pub struct Progress {
+/// On a terminal this is one bar on standard error. Elsewhere it is a `tracing` event at level INFO for an epoch, at
+/// most one a second, and one at the end.
+pub struct ProgressObserver {
     bar: ProgressBar,
-    state: Mutex<State>,
+    state: Mutex<BarState>,
 }
 
 #[derive(Default)]
-struct State {
+struct BarState {
     epochs: usize,
     metric: Metric,
     last_line: Option<Instant>,
     summary: String,
     /// Rows and time of the epoch's steps so far, and when they were last shown.
-    seen: Seen,
+    seen: EpochTotals,
 }
 
 #[derive(Default)]
-struct Seen {
+struct EpochTotals {
     rows: usize,
     loss: f64,
     waited: Duration,
@@ -47,7 +47,7 @@ struct Seen {
     shown: Option<Instant>,
 }
 
-impl Progress {
+impl ProgressObserver {
     /// Watches one run after another.
     pub fn new() -> Self {
         Self::to(ProgressDrawTarget::stderr())
@@ -59,31 +59,31 @@ impl Progress {
         Self { bar, state: Mutex::default() }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> std::sync::MutexGuard<'_, BarState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Default for Progress {
+impl Default for ProgressObserver {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl fmt::Debug for Progress {
+impl fmt::Debug for ProgressObserver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Progress").finish_non_exhaustive()
+        f.debug_struct("ProgressObserver").finish_non_exhaustive()
     }
 }
 
-impl Observer for Progress {
+impl Observer for ProgressObserver {
     fn reading(&self, rows: u64) {
         self.bar.set_message(format!("reading: {} rows", HumanCount(rows)));
         self.bar.tick();
     }
 
     fn begin(&self, run: &Run) {
-        *self.state() = State { epochs: run.epochs, metric: run.metric, ..State::default() };
+        *self.state() = BarState { epochs: run.epochs, metric: run.metric, ..BarState::default() };
         self.bar.reset();
         self.bar.set_length((run.epochs * run.steps) as u64);
         self.bar.set_style(style("{bar:32} {msg}, {eta} left"));
@@ -122,7 +122,7 @@ impl Observer for Progress {
         state.summary = scores(record, state.metric);
         let speed = state.seen.rows as f64 / record.seconds.max(1e-9);
         let parts = state.seen.parts;
-        state.seen = Seen { shown: Some(Instant::now()), ..Seen::default() };
+        state.seen = EpochTotals { shown: Some(Instant::now()), ..EpochTotals::default() };
         let line = format!(
             "epoch {}/{}: {}, {} rows/s, {}",
             record.epoch + 1,
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn the_bar_says_loss_accuracy_and_speed() {
-        let progress = Progress::to(ProgressDrawTarget::hidden());
+        let progress = ProgressObserver::to(ProgressDrawTarget::hidden());
         let says = |words: &[&str]| {
             let message = progress.bar.message();
             assert!(words.iter().all(|w| message.contains(w)), "{message}");

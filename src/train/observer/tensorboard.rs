@@ -1,7 +1,7 @@
 //! Event files for TensorBoard.
 //!
 //! A file is a sequence of records as TensorFlow's `TFRecord` has them, each a length, its checksum, a protocol buffer
-//! message and its checksum. The messages are the few fields of `tensorflow.Event` that scalars need.
+//! message and its checksum. The messages are the few fields of `tensorflow.TfEvent` that scalars need.
 
 use std::{
     fs::{self, File},
@@ -24,7 +24,8 @@ use crate::{
 };
 
 /// Writes scalars that TensorBoard shows: `step/loss` and `step/learning_rate` for every step; `epoch/loss`,
-/// `epoch/accuracy` or whatever the figure of merit is called, their `_held_out` companions and `epoch/rows_per_second` for every epoch, all by the number of steps taken.
+/// `epoch/accuracy` or whatever the figure of merit is called, their `_held_out` companions and `epoch/rows_per_second`
+/// for every epoch, all by the number of steps taken.
 ///
 /// `time/waiting`, `time/forward`, `time/backward`, `time/reduce` and `time/step` are the shares of an epoch's time.
 ///
@@ -33,11 +34,11 @@ use crate::{
 pub struct TensorBoard {
     folder: PathBuf,
     every: usize,
-    state: Mutex<State>,
+    state: Mutex<WriterState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct WriterState {
     file: Option<BufWriter<File>>,
     steps: i64,
     metric: Metric,
@@ -69,27 +70,27 @@ impl TensorBoard {
         let seconds = since_1970() as u64;
         let path = self.folder.join(format!("events.out.tfevents.{seconds:010}.tinderbox.{}.{count}", process::id()));
         let mut file = BufWriter::new(File::create(path)?);
-        write_record(&mut file, &Event { file_version: Some("brain.Event:2".into()), ..Event::now(0) })?;
+        write_record(&mut file, &TfEvent { file_version: Some("brain.TfEvent:2".into()), ..TfEvent::now(0) })?;
         Ok(file)
     }
 
-    fn write(&self, state: &mut State, scalars: &[(&str, f64)], flush: bool) {
+    fn write(&self, state: &mut WriterState, scalars: &[(&str, f64)], flush: bool) {
         let Some(file) = &mut state.file else { return };
-        let value = |(tag, value): &(&str, f64)| Value { tag: (*tag).into(), simple_value: Some(*value as f32) };
-        let summary = Summary { value: scalars.iter().map(value).collect() };
-        let event = Event { summary: Some(summary), ..Event::now(state.steps) };
+        let value = |(tag, value): &(&str, f64)| TfValue { tag: (*tag).into(), simple_value: Some(*value as f32) };
+        let summary = TfSummary { value: scalars.iter().map(value).collect() };
+        let event = TfEvent { summary: Some(summary), ..TfEvent::now(state.steps) };
         let written = write_record(file, &event).and_then(|()| if flush { file.flush() } else { Ok(()) });
         self.give_up(state, written);
     }
 
-    fn give_up(&self, state: &mut State, written: io::Result<()>) {
+    fn give_up(&self, state: &mut WriterState, written: io::Result<()>) {
         if let Err(e) = written {
             tracing::warn!("{}: {e}; no more events are written for TensorBoard", self.folder.display());
             state.file = None;
         }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> std::sync::MutexGuard<'_, WriterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -97,7 +98,7 @@ impl TensorBoard {
 impl Observer for TensorBoard {
     fn begin(&self, run: &Run) {
         let mut state = self.state();
-        *state = State { metric: run.metric, ..State::default() };
+        *state = WriterState { metric: run.metric, ..WriterState::default() };
         match self.open() {
             Ok(file) => state.file = Some(file),
             Err(e) => self.give_up(&mut state, Err(e)),
@@ -146,9 +147,9 @@ impl Observer for TensorBoard {
     }
 }
 
-/// `tensorflow.Event`, as far as scalars need it.
+/// `tensorflow.TfEvent`, as far as scalars need it.
 #[derive(Clone, PartialEq, Message)]
-struct Event {
+struct TfEvent {
     #[prost(double, tag = "1")]
     wall_time: f64,
     #[prost(int64, tag = "2")]
@@ -156,25 +157,25 @@ struct Event {
     #[prost(string, optional, tag = "3")]
     file_version: Option<String>,
     #[prost(message, optional, tag = "5")]
-    summary: Option<Summary>,
+    summary: Option<TfSummary>,
 }
 
-impl Event {
+impl TfEvent {
     fn now(step: i64) -> Self {
         Self { wall_time: since_1970(), step, ..Self::default() }
     }
 }
 
-/// `tensorflow.Summary`.
+/// `tensorflow.TfSummary`.
 #[derive(Clone, PartialEq, Message)]
-struct Summary {
+struct TfSummary {
     #[prost(message, repeated, tag = "1")]
-    value: Vec<Value>,
+    value: Vec<TfValue>,
 }
 
-/// `tensorflow.Summary.Value`.
+/// `tensorflow.TfSummary.TfValue`.
 #[derive(Clone, PartialEq, Message)]
-struct Value {
+struct TfValue {
     #[prost(string, tag = "1")]
     tag: String,
     #[prost(float, optional, tag = "2")]
@@ -185,7 +186,7 @@ fn since_1970() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
 }
 
-fn write_record(to: &mut impl Write, event: &Event) -> io::Result<()> {
+fn write_record(to: &mut impl Write, event: &TfEvent) -> io::Result<()> {
     let data = event.encode_to_vec();
     let length = (data.len() as u64).to_le_bytes();
     to.write_all(&length)?;
@@ -194,7 +195,7 @@ fn write_record(to: &mut impl Write, event: &Event) -> io::Result<()> {
     to.write_all(&masked(&data).to_le_bytes())
 }
 
-/// A checksum, turned and shifted so that the checksum of data which holds checksums is no special number.
+/// Returns a checksum, turned and shifted so that the checksum of data which holds checksums is no special number.
 fn masked(data: &[u8]) -> u32 {
     crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
 }
@@ -234,14 +235,14 @@ mod tests {
     /// The events of a file, each record's checksums proven.
     use std::time::Duration;
 
-    fn read(mut bytes: &[u8]) -> Vec<Event> {
+    fn read(mut bytes: &[u8]) -> Vec<TfEvent> {
         let mut events = Vec::new();
         while !bytes.is_empty() {
             let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
             assert_eq!(bytes[8..12], masked(&bytes[..8]).to_le_bytes());
             let (data, rest) = bytes[12..].split_at(length);
             assert_eq!(rest[..4], masked(data).to_le_bytes());
-            events.push(Event::decode(data).unwrap());
+            events.push(TfEvent::decode(data).unwrap());
             bytes = &rest[4..];
         }
         events
@@ -264,7 +265,7 @@ mod tests {
         let file = fs::read_dir(folder.path().join("runs")).unwrap().next().unwrap().unwrap();
         assert!(file.file_name().to_string_lossy().starts_with("events.out.tfevents."));
         let events = read(&fs::read(file.path()).unwrap());
-        assert_eq!(events[0].file_version.as_deref(), Some("brain.Event:2"));
+        assert_eq!(events[0].file_version.as_deref(), Some("brain.TfEvent:2"));
         let scalars: Vec<(i64, String, f32)> = events[1..]
             .iter()
             .flat_map(|e| {

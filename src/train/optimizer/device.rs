@@ -74,7 +74,7 @@ fn direction(
     (&*mean / corrections.0)? / root
 }
 
-/// A running mean with one more value.
+/// Returns a running mean with one more value.
 fn mixed(mean: &Tensor, beta: f64, value: &Tensor) -> Result<Tensor> {
     (mean * beta)? + (value * (1.0 - beta))?
 }

@@ -1,8 +1,8 @@
 //! Steps of a weight whose gradient is zero but for some columns: a column is moved when it is next needed.
 //!
-//! A step moves a value without a gradient too, by its running means and by weight decay. Those steps are not left out, as
-//! PyTorch's `SparseAdam` does, but taken later: one after another as long as the means move the value, the rest at once.
-//! The result is that of the dense optimizer to rounding.
+//! A step moves a value without a gradient too, by its running means and by weight decay. Those steps are not left out,
+//! as PyTorch's `SparseAdam` does, but taken later: one after another as long as the means move the value, the rest at
+//! once. The result is that of the dense optimizer to rounding.
 
 use candle_core::Result;
 use rayon::prelude::*;
@@ -38,7 +38,8 @@ pub(super) struct Lazy {
     sizes: Vec<StepSize>,
     /// Factor that weight decay leaves of a value after so many of them.
     kept: Vec<f64>,
-    /// Of each of them, by what Adam multiplies a mean, and the root of a mean square, once their own shrinking is counted.
+    /// Of each of them, by what Adam multiplies a mean, and the root of a mean square, once their own shrinking is
+    /// counted.
     means: Vec<(f64, f64)>,
     /// True if weight decay was the same in all of them and left something of a value.
     steady: bool,
@@ -82,12 +83,12 @@ impl Lazy {
         let idling = self.idling(rule);
         let mut own = self.gather(&late, theta);
         let mut state: Vec<Vec<f32>> = slots.iter().map(|slot| self.gather(&late, slot)).collect();
-        let mut shares: Vec<Share<'_>> =
-            own.chunks_mut(self.outputs).zip(&late).map(|(theta, &c)| Share::new(c as usize, theta)).collect();
+        let mut shares: Vec<ColumnState<'_>> =
+            own.chunks_mut(self.outputs).zip(&late).map(|(theta, &c)| ColumnState::new(c as usize, theta)).collect();
         for slot in &mut state {
             shares.iter_mut().zip(slot.chunks_mut(self.outputs)).for_each(|(share, slot)| share.slots.push(slot));
         }
-        let replay = |share: &mut Share<'_>| self.replay(rule, idling.as_ref(), share);
+        let replay = |share: &mut ColumnState<'_>| self.replay(rule, idling.as_ref(), share);
         let missed = late.iter().map(|&c| now - self.taken[c as usize]).sum::<u64>() as usize;
         match missed * self.outputs < WORTH_SHARING {
             true => shares.iter_mut().try_for_each(replay)?,
@@ -99,9 +100,9 @@ impl Lazy {
         Ok(())
     }
 
-    /// Takes the steps that one column has missed by Adam's running means, all at once: only their shares change from step to
-    /// step, so that a step costs a division a value.
-    fn coast(&self, betas: (f64, f64), eps: f64, remembered: usize, share: &mut Share<'_>) {
+    /// Takes the steps that one column has missed by Adam's running means, all at once: only their shares change from
+    /// step to step, so that a step costs a division a value.
+    fn coast(&self, betas: (f64, f64), eps: f64, remembered: usize, share: &mut ColumnState<'_>) {
         let (first, end) = ((self.taken[share.column] - self.before) as usize, self.sizes.len());
         let (mut mean_left, mut root_left) = (1.0, 1.0);
         let moved = first..end.min(first + remembered);
@@ -135,7 +136,7 @@ impl Lazy {
     }
 
     /// Takes the steps that one column has missed.
-    fn replay(&self, rule: &Rule, idling: Option<&Idling>, share: &mut Share<'_>) -> Result<()> {
+    fn replay(&self, rule: &Rule, idling: Option<&Idling>, share: &mut ColumnState<'_>) -> Result<()> {
         let first = (self.taken[share.column] - self.before) as usize;
         let remembered = match idling {
             Some(_) if !self.touched[share.column] => 0,
@@ -265,13 +266,13 @@ impl Lazy {
 }
 
 /// The values of one column, and their state.
-struct Share<'a> {
+struct ColumnState<'a> {
     column: usize,
     theta: &'a mut [f32],
     slots: Vec<&'a mut [f32]>,
 }
 
-impl<'a> Share<'a> {
+impl<'a> ColumnState<'a> {
     fn new(column: usize, theta: &'a mut [f32]) -> Self {
         Self { column, theta, slots: Vec::new() }
     }

@@ -12,7 +12,7 @@ mod rule;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-pub use self::rule::{Decayed, Optimizer};
+pub use self::rule::{DecayScope, Optimizer};
 use self::{
     lazy::Lazy,
     rule::{Rule, StepSize},
@@ -25,13 +25,13 @@ use crate::{Error, Result, nn::Parameter};
 pub struct Updater {
     rule: Rule,
     clip: Clip,
-    decayed: Decayed,
+    decayed: DecayScope,
     learning_rate: f64,
     weight_decay: f64,
     step: u64,
     /// Of each parameter.
     shares: Vec<f64>,
-    slots: Vec<Place>,
+    slots: Vec<StateSlot>,
     /// The weight that sparse rows go into, once there were any.
     lazy: Option<(usize, Lazy)>,
 }
@@ -47,7 +47,7 @@ pub(crate) struct Touched<'a> {
 
 /// The state of one parameter, where it is used.
 #[derive(Debug)]
-enum Place {
+enum StateSlot {
     Host(Vec<Vec<f32>>),
     Device(Vec<Tensor>),
 }
@@ -92,11 +92,11 @@ impl Updater {
         let mut slots = Vec::with_capacity(parameters.len());
         for (parameter, values) in parameters.iter().zip(state.slots) {
             slots.push(if parameter.var.device().is_cpu() {
-                Place::Host(values)
+                StateSlot::Host(values)
             } else {
                 let place = |values| Tensor::from_vec(values, parameter.var.shape(), parameter.var.device());
                 let placed = values.into_iter().map(place).collect::<candle_core::Result<_>>();
-                Place::Device(placed.map_err(|e| Error::tensor("placing an optimizer's state on the device", e))?)
+                StateSlot::Device(placed.map_err(|e| Error::tensor("placing an optimizer's state on the device", e))?)
             });
         }
         let TrainParams { learning_rate, weight_decay, decayed, clip, .. } = *params;
@@ -118,9 +118,9 @@ impl Updater {
     /// # Errors
     /// [`Error::Tensor`] when a device fails.
     pub fn state(&self) -> Result<OptimizerState> {
-        let read = |place: &Place| match place {
-            Place::Host(slots) => Ok(slots.clone()),
-            Place::Device(slots) => {
+        let read = |place: &StateSlot| match place {
+            StateSlot::Host(slots) => Ok(slots.clone()),
+            StateSlot::Device(slots) => {
                 let read = |slot: &Tensor| slot.flatten_all().and_then(|t| t.to_vec1());
                 let slots = slots.iter().map(read).collect::<candle_core::Result<_>>();
                 slots.map_err(|e| Error::tensor("reading an optimizer's state from the device", e))
@@ -147,7 +147,8 @@ impl Updater {
     pub(crate) fn catch_up(&mut self, parameters: &[Parameter], touched: Touched<'_>) -> Result<()> {
         let Self { rule, shares, slots, step, lazy, .. } = self;
         let Touched { parameter, columns } = touched;
-        let (&[outputs, inputs], Place::Host(slots)) = (parameters[parameter].var.dims(), &mut slots[parameter]) else {
+        let (&[outputs, inputs], StateSlot::Host(slots)) = (parameters[parameter].var.dims(), &mut slots[parameter])
+        else {
             return Ok(());
         };
         if !rule.is_elementwise() || shares[parameter] <= 0.0 {
@@ -158,8 +159,8 @@ impl Updater {
         done.map_err(|e| Error::tensor(format!("stepping `{}`", parameters[parameter].name), e))
     }
 
-    /// Takes one step as [`step`](Self::step), where the gradient of one weight is `(columns, outputs)` of the columns that
-    /// were [caught up](Self::catch_up). The other columns take it when they are next needed.
+    /// Takes one step as [`step`](Self::step), where the gradient of one weight is `(columns, outputs)` of the columns
+    /// that were [caught up](Self::catch_up). The other columns take it when they are next needed.
     ///
     /// # Errors
     /// As [`step`](Self::step).
@@ -185,7 +186,7 @@ impl Updater {
     /// [`Error::Tensor`] when a parameter is not on the processor.
     pub fn settle(&mut self, parameters: &[Parameter]) -> Result<()> {
         let Self { rule, slots, lazy: Some((parameter, lazy)), .. } = self else { return Ok(()) };
-        let Place::Host(slots) = &mut slots[*parameter] else { return Ok(()) };
+        let StateSlot::Host(slots) = &mut slots[*parameter] else { return Ok(()) };
         let done = host::with_values(&parameters[*parameter], |theta| lazy.settle(rule, theta, slots));
         done.map_err(|e| Error::tensor(format!("stepping `{}`", parameters[*parameter].name), e))
     }
@@ -205,15 +206,15 @@ impl Updater {
             };
             let columns = touched.filter(|touched| touched.parameter == i).map(|touched| touched.columns);
             let done = match (place, columns, &mut *lazy) {
-                (Place::Host(slots), Some(columns), Some((_, lazy))) => {
+                (StateSlot::Host(slots), Some(columns), Some((_, lazy))) => {
                     let mut step = |gradient: &[f32]| {
                         let step = |theta: &mut [f32]| lazy.step(rule, size, (columns, gradient), theta, slots);
                         host::with_values(parameter, step)
                     };
                     gradient.flatten_all().and_then(|gradient| gradient.to_vec1()).and_then(|g: Vec<f32>| step(&g))
                 }
-                (Place::Host(slots), ..) => host::update(rule, size, parameter, gradient, slots),
-                (Place::Device(slots), ..) => device::update(rule, size, parameter, gradient, slots),
+                (StateSlot::Host(slots), ..) => host::update(rule, size, parameter, gradient, slots),
+                (StateSlot::Device(slots), ..) => device::update(rule, size, parameter, gradient, slots),
             };
             done.map_err(|e| Error::tensor(format!("stepping `{}`", parameter.name), e))?;
         }
@@ -221,7 +222,7 @@ impl Updater {
     }
 }
 
-/// A gradient of some columns, `(columns, outputs)`, as one of the whole weight.
+/// Returns a gradient of some columns, `(columns, outputs)`, as one of the whole weight.
 fn spread(parameter: &Parameter, gradient: &Tensor, columns: &[u32]) -> candle_core::Result<Tensor> {
     let (outputs, inputs) = parameter.var.dims2()?;
     let own: Vec<f32> = gradient.flatten_all()?.to_vec1()?;

@@ -38,16 +38,16 @@ pub enum Optimizer {
         #[serde(default)]
         momentum: f64,
     },
-    /// LAMB (You et al., "Large batch optimization for deep learning", ICLR 2020, algorithm 2, with the identity for φ):
-    /// AdamW's direction, as long as the parameter itself times the learning rate. A parameter or a direction of length 0
-    /// is not scaled.
+    /// LAMB (You et al., "Large batch optimization for deep learning", ICLR 2020, algorithm 2, with the identity for
+    /// φ): AdamW's direction, as long as the parameter itself times the learning rate. A parameter or a direction of
+    /// length 0 is not scaled.
     Lamb,
 }
 
 /// Which parameters decay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Decayed {
+pub enum DecayScope {
     /// Parameters of two dimensions or more: not biases, nor the scales and shifts of normalisation.
     #[default]
     Weights,
@@ -55,14 +55,14 @@ pub enum Decayed {
     All,
 }
 
-impl Decayed {
+impl DecayScope {
     pub(super) fn includes(self, rank: usize) -> bool {
-        self == Decayed::All || rank > 1
+        self == DecayScope::All || rank > 1
     }
 }
 
 impl Optimizer {
-    /// The names of the values it keeps for every number to learn, in the order of
+    /// Returns the names of the values it keeps for every number to learn, in the order of
     /// [`OptimizerState`](crate::train::OptimizerState).
     pub fn slots(&self) -> &'static [&'static str] {
         match *self {
@@ -134,8 +134,7 @@ impl Rule {
     }
 
     /// Returns the effect of steps without a gradient on a value, where most of them need not be taken one by one;
-    /// `decay` is the weight
-    /// decay of the steps.
+    /// `decay` is the weight decay of the steps.
     pub(super) fn idling(&self, decay: f64) -> Option<Idling> {
         let steps =
             |share: f64| if share > 0.0 { (f64::from(NEGLIGIBLE).ln() / share.ln()).ceil() as usize } else { 1 };
@@ -155,7 +154,7 @@ impl Rule {
         Some(Idling { remembered, shrink })
     }
 
-    /// The share of a value that is left by a step's decoupled weight decay.
+    /// Returns the share of a value that is left by a step's decoupled weight decay.
     pub(super) fn kept(&self, size: &StepSize) -> f64 {
         match self {
             Rule::Adam { decoupled: true, .. } => 1.0 - size.learning_rate * size.weight_decay,

@@ -90,9 +90,9 @@ fn tensor_operations_take_the_same_steps_as_the_one_pass() {
         let parameters = parameters(&reference().starts);
         let mut updater = Updater::new(&params, &parameters).unwrap();
         for (place, parameter) in updater.slots.iter_mut().zip(&parameters) {
-            let Place::Host(slots) = place else { panic!("the processor's memory is the host's") };
+            let StateSlot::Host(slots) = place else { panic!("the processor's memory is the host's") };
             let tensors = slots.iter().map(|s| Tensor::from_slice(s, parameter.var.shape(), &Device::Cpu).unwrap());
-            *place = Place::Device(tensors.collect());
+            *place = StateSlot::Device(tensors.collect());
         }
         assert_goes(name, &mut updater);
     }
@@ -196,7 +196,7 @@ fn columns_moved_when_needed_end_where_dense_steps_take_them() {
     for (name, params) in cases() {
         // Of the last one a step leaves nothing, or a few leave next to nothing.
         for decay in [0.0, 0.1, 20.0, 19.999] {
-            let params = TrainParams { weight_decay: decay, decayed: Decayed::All, ..params.clone() };
+            let params = TrainParams { weight_decay: decay, decayed: DecayScope::All, ..params.clone() };
             let start: Vec<f32> = (0..18).map(|i| (i as f32 * 0.7).sin()).collect();
             let new = || {
                 let var = Var::from_slice(&start, (3, 6), &Device::Cpu).unwrap();

@@ -22,7 +22,7 @@ pub(super) fn draw<B: DrawingBackend>(area: &Area<B>, history: &History) -> Draw
     };
     let both = |value: fn(&Evaluation) -> f64| {
         vec![
-            ("learnt from", COLOURS[0], points(&|e| Some(value(&e.training)))),
+            ("training", COLOURS[0], points(&|e| Some(value(&e.training)))),
             ("held out", COLOURS[1], points(&|e| e.held_out.as_ref().map(value))),
         ]
     };

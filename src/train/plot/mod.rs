@@ -64,7 +64,7 @@ impl Plot {
         Self { content: Content::Matrix(matrix.clone(), names.to_vec()), width: side, height: side }
     }
 
-    /// One curve or several, each with its name and its area, 600 × 600 pixels.
+    /// Draws one ROC curve or several, each with its name and its area, 600 × 600 pixels.
     pub fn roc(curves: impl IntoIterator<Item = (String, RocCurve)>) -> Self {
         Self { content: Content::Roc(curves.into_iter().collect()), width: 600, height: 600 }
     }
@@ -129,7 +129,7 @@ impl Plot {
     }
 }
 
-/// A name short enough for its place.
+/// Returns a name short enough for its place.
 fn shortened(name: &str, most: usize) -> String {
     if name.chars().count() <= most {
         return name.to_string();

@@ -40,7 +40,7 @@ fn learning_rate() -> f64 {
 }
 
 impl RbmLayer {
-    /// A machine of this many hidden units, the other settings as the table has them.
+    /// Creates a machine of this many hidden units, the other settings as the table has them.
     pub fn new(hidden: usize) -> Self {
         let divergence = ContrastiveDivergence::default();
         Self { hidden, epochs: epochs(), learning_rate: learning_rate(), divergence }

@@ -18,9 +18,9 @@ pub use layer::RbmLayer;
 
 use super::{
     Observer, Run, StepParts, StepRecord, Stop, TrainParams,
-    feed::{Block, Everything, Feeder, Prefetched, prefetch},
+    feed::{Everything, Feeder, Prefetched, TrainingBlock, prefetch},
     reading::{read_and_train, reading_ended},
-    stop::Lowest,
+    stop::LowestLoss,
 };
 use crate::{
     Error, Result,
@@ -33,8 +33,8 @@ use crate::{
 /// Rows that are measured together.
 const ROWS_AT_ONCE: usize = 4096;
 
-/// Trains a stack of restricted Boltzmann machines on the rows of a [`RecordSource`], from the bottom up: the first on the
-/// rows, each other on the hidden probabilities of the one below it.
+/// Trains a stack of restricted Boltzmann machines on the rows of a [`RecordSource`], from the bottom up: the first on
+/// the rows, each other on the hidden probabilities of the one below it.
 ///
 /// ```no_run
 /// # async fn example(source: &dyn tinderbox::stream::RecordSource) -> tinderbox::Result<()> {
@@ -75,14 +75,15 @@ impl Pretrainer {
     ///
     /// Of `params`, those count that say what a minibatch is and where rows are kept (`batch_size`, `shuffle`,
     /// `shuffle_buffer`, `cache_memory`, `cache_folder`), what rows are held out or skipped (`validation_fraction`,
-    /// `on_invalid`), `seed`, and when to stop (`early_stopping` for each layer; `max_steps` and `max_seconds` over all).
-    /// Each layer has its own epochs and learning rate.
+    /// `on_invalid`), `seed`, and when to stop (`early_stopping` for each layer; `max_steps` and `max_seconds` over
+    /// all). Each layer has its own epochs and learning rate.
     pub fn new(units: VisibleUnits, layers: Vec<RbmLayer>, columns: Columns, params: TrainParams) -> Self {
         let (observers, stop) = (Vec::new(), Stop::default());
         Self { units, layers, columns, params, expected_rows: None, initial: None, observers, stop }
     }
 
-    /// Says how many rows the source has, as counted beforehand. Another number at the end of the first epoch is an error.
+    /// Says how many rows the source has, as counted beforehand. Another number at the end of the first epoch is an
+    /// error.
     pub fn expected_rows(mut self, rows: u64) -> Self {
         self.expected_rows = Some(rows);
         self
@@ -124,15 +125,14 @@ impl Pretrainer {
     ///
     /// The first epoch of the first layer trains while the rows arrive; later ones read what was kept of them, see
     /// [`Trainer::fit`](super::Trainer::fit). The hidden units' probabilities are computed anew for each minibatch, so
-    /// only
-    /// the rows are kept. The processor does all of it. Dropping the future stops it at the next batch or step.
+    /// only the rows are kept. The processor does all of it. Dropping the future stops it at the next batch or step.
     ///
     /// # Errors
-    /// [`Error::Param`] for a bad parameter, [`Error::Schema`] for a column that is missing or mistyped, [`Error::Data`]
-    /// for rows that cannot be used (values outside `[0, 1]` too, when visible units are Bernoulli),
-    /// [`Error::Network`] for initial weights that do not fit,
-    /// [`Error::Training`] when a layer's weights are no longer finite, [`Error::Incomplete`] when the rows are not as
-    /// many as expected, [`Error::Io`] when the disk is full; whatever the source fails with.
+    /// [`Error::Param`] for a bad parameter, [`Error::Schema`] for a column that is missing or mistyped,
+    /// [`Error::Data`] for rows that cannot be used (values outside `[0, 1]` too, when visible units are Bernoulli),
+    /// [`Error::Network`] for initial weights that do not fit, [`Error::Training`] when a layer's weights are no longer
+    /// finite, [`Error::Incomplete`] when the rows are not as many as expected, [`Error::Io`] when the disk is full;
+    /// whatever the source fails with.
     pub async fn fit(&self, source: &dyn RecordSource) -> Result<Pretrained> {
         self.check()?;
         let stream = source.open(0).await?;
@@ -158,10 +158,10 @@ impl Pretrainer {
         })
     }
 
-    fn train(&self, blocks: Receiver<Result<Block>>, cancelled: &AtomicBool) -> Result<Pretrained> {
+    fn train(&self, blocks: Receiver<Result<TrainingBlock>>, cancelled: &AtomicBool) -> Result<Pretrained> {
         let first = blocks.recv().map_err(|_| reading_ended())??;
         let inputs = input_shape(first.rows.fields())?;
-        let mut run = Course {
+        let mut run = PretrainProgress {
             cancelled,
             begun: Instant::now(),
             everything: None,
@@ -181,7 +181,7 @@ impl Pretrainer {
         Ok(Pretrained { stack: RbmStack::new(inputs, machines)?, history: run.history })
     }
 
-    /// The machines before they learn.
+    /// Returns the machines before they learn.
     fn beginning(&self, inputs: &InputShape) -> Result<Vec<Rbm>> {
         let (mut visible, mut units) = (inputs.count(), self.units);
         let mut machines = Vec::with_capacity(self.layers.len());
@@ -197,7 +197,7 @@ impl Pretrainer {
     }
 
     /// Trains one layer on what those below make of the rows.
-    fn layer(&self, position: usize, below: &[Rbm], machine: &mut Rbm, run: &mut Course<'_>) -> Result<()> {
+    fn layer(&self, position: usize, below: &[Rbm], machine: &mut Rbm, run: &mut PretrainProgress<'_>) -> Result<()> {
         let (layer, params) = (&self.layers[position], &self.params);
         let spec = machine.spec();
         let mut learner = RbmLearner::for_layer(spec, layer.divergence, params.seed, position as u32)?;
@@ -219,13 +219,13 @@ impl Pretrainer {
         };
         self.observers.iter().for_each(|o| o.begin(&told));
         let mut own = History { metric: Metric::Rmse, ..History::default() };
-        let (mut lowest, mut best) = (Lowest::default(), None);
+        let (mut lowest, mut best) = (LowestLoss::default(), None);
         for epoch in 0..layer.epochs {
             let start = Instant::now();
             // Counted over all layers, so that no two epochs have one order.
             let number = run.history.epochs.len();
             let minibatches = run.minibatches(params, number)?;
-            let at = Place { position, epoch, number };
+            let at = StepPlace { position, epoch, number };
             let training = self.epoch(at, below, machine, &mut learner, &minibatches, run)?;
             if run.over {
                 break;
@@ -264,12 +264,12 @@ impl Pretrainer {
     /// Takes a step for every minibatch.
     fn epoch(
         &self,
-        at: Place,
+        at: StepPlace,
         below: &[Rbm],
         machine: &mut Rbm,
         learner: &mut RbmLearner,
         minibatches: &Prefetched<Vec<f32>>,
-        run: &mut Course<'_>,
+        run: &mut PretrainProgress<'_>,
     ) -> Result<Evaluation> {
         let (layer, params) = (&self.layers[at.position], &self.params);
         let momentum = layer.divergence.momentum_at(at.epoch);
@@ -327,7 +327,7 @@ fn evaluation(error: f64) -> Evaluation {
 
 /// Where a step is.
 #[derive(Clone, Copy)]
-struct Place {
+struct StepPlace {
     position: usize,
     /// Of the layer.
     epoch: usize,
@@ -336,18 +336,18 @@ struct Place {
 }
 
 /// Where training stands, over all layers.
-struct Course<'a> {
+struct PretrainProgress<'a> {
     cancelled: &'a AtomicBool,
     begun: Instant,
     everything: Option<Everything>,
-    arriving: Option<Box<dyn Iterator<Item = Result<Block>> + Send>>,
+    arriving: Option<Box<dyn Iterator<Item = Result<TrainingBlock>> + Send>>,
     step: usize,
     over: bool,
     history: History,
 }
 
-impl Course<'_> {
-    /// The rows of an epoch, those that still arrive or all in a new order.
+impl PretrainProgress<'_> {
+    /// Returns the rows of an epoch, those that still arrive or all in a new order.
     fn minibatches(&mut self, params: &TrainParams, number: usize) -> Result<Prefetched<Vec<f32>>> {
         match (&self.everything, self.arriving.take()) {
             (None, Some(blocks)) => Ok(prefetch(blocks, staged, params.batch_size)),
@@ -362,7 +362,7 @@ fn staged(minibatch: Minibatch, _: u64) -> Result<Vec<f32>> {
     Ok(values(minibatch))
 }
 
-/// The one input of a minibatch, as numbers.
+/// Returns the one input of a minibatch, as numbers.
 fn values(minibatch: Minibatch) -> Vec<f32> {
     minibatch.inputs.into_iter().next().map(|input| input.values.into_single()).unwrap_or_default()
 }
@@ -372,7 +372,7 @@ fn features(below: &[Rbm], rows: Vec<f32>) -> Result<Vec<f32>> {
     below.iter().try_fold(rows, |rows, machine| machine.hidden(&rows))
 }
 
-/// The mean reconstruction error of some rows.
+/// Returns the mean reconstruction error of some rows.
 fn error(below: &[Rbm], machine: &Rbm, rows: &Rows, numbers: &[u32]) -> Result<f64> {
     let mut sum = 0.0;
     for part in numbers.chunks(rows_at_once(fixed_bytes(rows.fields())).min(ROWS_AT_ONCE)) {
@@ -382,7 +382,7 @@ fn error(below: &[Rbm], machine: &Rbm, rows: &Rows, numbers: &[u32]) -> Result<f
     Ok(sum / numbers.len().max(1) as f64)
 }
 
-/// The shape of the one input.
+/// Returns the shape of the one input.
 fn input_shape(fields: &[TensorField]) -> Result<InputShape> {
     let inputs: Vec<&TensorField> = fields.iter().filter(|field| field.is_input()).collect();
     match inputs.as_slice() {
@@ -395,13 +395,15 @@ fn input_shape(fields: &[TensorField]) -> Result<InputShape> {
     }
 }
 
-fn exploded(at: Place, step: usize, rows: usize, error: f64, rate: f64) -> Error {
-    let reason = format!(
-        "the reconstruction error of layer {} is {error} over {rows} rows at learning rate {rate:?}; lower the layer's \
-         learning rate, or scale the features to variance 1",
-        at.position
-    );
-    Error::Training { epoch: at.number, step, reason }
+fn exploded(at: StepPlace, step: usize, rows: usize, error: f64, rate: f64) -> Error {
+    Error::Diverged {
+        epoch: at.number,
+        step,
+        quantity: format!("the reconstruction error of layer {}", at.position),
+        value: error,
+        rows: rows as u64,
+        learning_rate: rate,
+    }
 }
 
 impl fmt::Debug for Pretrainer {

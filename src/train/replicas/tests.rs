@@ -1,7 +1,7 @@
 use super::{super::replica::host, *};
 use crate::{
-    nn::{Conv, Network, NetworkLayer, Pool, Precision, Readout, Recurrent},
-    tensor::{Input, Minibatch, Targets, Values},
+    nn::{Conv, Network, NetworkLayer, Pool, Precision, Recurrent, SequenceOutput},
+    tensor::{Minibatch, MinibatchInput, Targets, Values},
     train::CrossEntropy,
 };
 
@@ -19,15 +19,15 @@ fn replicas(spec: &NetworkSpec, devices: usize, micro_batch: MicroBatch) -> Repl
 fn minibatch(from: usize, to: usize) -> Minibatch {
     let values = (4 * from..4 * to).map(|i| ((i * 37) % 101) as f32 / 20.0 - 1.0).collect();
     Minibatch {
-        inputs: vec![Input { name: "x".into(), values: Values::F32(values), shape: vec![4], lengths: None }],
+        inputs: vec![MinibatchInput { name: "x".into(), values: Values::F32(values), shape: vec![4], lengths: None }],
         targets: Targets::Classes((from..to).map(|i| (i % 3) as u32).collect()),
         weights: vec![1.0; to - from],
         numbers: (from as u32..to as u32).collect(),
     }
 }
 
-fn step(replicas: &mut Replicas, from: usize, to: usize, number: usize) -> Result<Seen> {
-    let staged = replicas.stager().stage(minibatch(from, to), None)?;
+fn step(replicas: &mut Replicas, from: usize, to: usize, number: usize) -> Result<StepResult> {
+    let staged = replicas.placer().stage(minibatch(from, to), None)?;
     replicas.step(&staged, number, 0.01)
 }
 
@@ -56,7 +56,7 @@ fn running_statistics_are_the_same_everywhere_and_weigh_replicas_by_their_rows()
 
 #[test]
 fn rows_learnt_from_in_parts_take_the_same_steps_to_rounding() {
-    let spec = Network::mlp([7]).dropout(0.2).resolve(4, 3).unwrap();
+    let spec = Network::mlp([7]).with_dropout(0.2).resolve(4, 3).unwrap();
     let train = |devices, micro| {
         let mut replicas = replicas(&spec, devices, micro);
         for (number, rows) in [40, 1, 23, 40].into_iter().enumerate() {
@@ -164,14 +164,14 @@ fn sequences_and_convolutions_learn_in_half_precision() {
         (images.resolve([1, 4, 4], 2).unwrap(), [3, 16]),
         (
             Network::new()
-                .gru_layer(Recurrent { output: Readout::Max, ..Recurrent::new(3) })
+                .gru_layer(Recurrent { output: SequenceOutput::Max, ..Recurrent::new(3) })
                 .resolve([5, 2], 2)
                 .unwrap(),
             [3, 10],
         ),
         (
             Network::new()
-                .lstm_layer(Recurrent { output: Readout::Mean, ..Recurrent::new(3) })
+                .lstm_layer(Recurrent { output: SequenceOutput::Mean, ..Recurrent::new(3) })
                 .resolve([5, 2], 2)
                 .unwrap(),
             [3, 10],

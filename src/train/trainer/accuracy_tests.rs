@@ -119,7 +119,8 @@ async fn an_auto_encoder_restores_digits_better_than_as_many_principal_component
     // NumPy's singular value decomposition of the first four fifths, eight components, on the last fifth.
     const COMPONENTS: f64 = 0.02489;
     let rows = source(digits());
-    let layers = Network::new().linear(128).activate(Activation::Relu).linear(8).linear(128).activate(Activation::Relu);
+    let layers =
+        Network::new().linear(128).activation(Activation::Relu).linear(8).linear(128).activation(Activation::Relu);
     let mut left = Vec::new();
     for seed in SEEDS {
         let params = TrainParams {
@@ -145,7 +146,7 @@ async fn pre_training_without_labels_helps_where_labels_are_few() {
     let unlabelled = source(all.slice(0, all.num_rows() * 4 / 5));
     let test = all.slice(all.num_rows() * 4 / 5, all.num_rows() - all.num_rows() * 4 / 5);
     let few = MemorySource::new(all.schema(), vec![all.slice(0, 100), test]);
-    let network = Network::new().linear(128).activate(Activation::Sigmoid).linear(64).activate(Activation::Sigmoid);
+    let network = Network::new().linear(128).activation(Activation::Sigmoid).linear(64).activation(Activation::Sigmoid);
     let (mut random, mut trained) = (Vec::new(), Vec::new());
     for seed in SEEDS {
         let layers = [128, 64].map(|hidden| RbmLayer { epochs: 30, ..RbmLayer::new(hidden) });

@@ -12,12 +12,12 @@ use std::{
 use super::Trainer;
 use crate::{
     Error, Result,
-    model::{EpochRecord, History, Model, Task},
+    model::{EpochRecord, History, Task, TrainedNetwork},
     nn::NetworkSpec,
     train::{
         Position, Run, StepRecord, TrainParams,
-        checkpoint::{Course, Keeper, is_finite, run_identity},
-        feed::{Block, Everything, Prefetched, prefetch},
+        checkpoint::{Keeper, RunProgress, is_finite, run_identity},
+        feed::{Everything, Prefetched, TrainingBlock, prefetch},
         reading::reading_ended,
         replica::{Staged, check_fields},
         replicas::Replicas,
@@ -25,7 +25,11 @@ use crate::{
 };
 
 /// Trains on the blocks that arrive, and then again on all of them.
-pub(super) fn train(trainer: &Trainer, blocks: Receiver<Result<Block>>, cancelled: &AtomicBool) -> Result<Model> {
+pub(super) fn train(
+    trainer: &Trainer,
+    blocks: Receiver<Result<TrainingBlock>>,
+    cancelled: &AtomicBool,
+) -> Result<TrainedNetwork> {
     let first = blocks.recv().map_err(|_| reading_ended())??;
     let mut training = Training::begin(trainer, &first, cancelled)?;
     let mut everything: Option<Everything> = None;
@@ -68,7 +72,7 @@ struct Training<'a> {
     run: Run,
     replicas: Replicas,
     keeper: Keeper<'a>,
-    course: Course,
+    course: RunProgress,
 }
 
 /// Outcome of an epoch's steps.
@@ -84,7 +88,7 @@ struct Passed {
 
 impl<'a> Training<'a> {
     /// Builds the network on its devices and takes up the run where its last checkpoint left it.
-    fn begin(trainer: &'a Trainer, first: &Block, cancelled: &'a AtomicBool) -> Result<Self> {
+    fn begin(trainer: &'a Trainer, first: &TrainingBlock, cancelled: &'a AtomicBool) -> Result<Self> {
         let params = &trainer.params;
         let inputs = check_fields(first.rows.fields(), trainer.label_kind(), trainer.network.takes_ids())?;
         let (task, outputs) = trainer.task(first, &inputs)?;
@@ -109,11 +113,11 @@ impl<'a> Training<'a> {
 
     fn prefetch(
         &self,
-        blocks: impl Iterator<Item = Result<Block>> + Send + 'static,
+        blocks: impl Iterator<Item = Result<TrainingBlock>> + Send + 'static,
         epoch: usize,
     ) -> Prefetched<Staged> {
-        let stager = self.replicas.stager();
-        let stage = move |minibatch, index| stager.stage(minibatch, Some((epoch, index)));
+        let placer = self.replicas.placer();
+        let stage = move |minibatch, index| placer.stage(minibatch, Some((epoch, index)));
         prefetch(blocks, stage, self.params.batch_size)
     }
 
@@ -148,7 +152,7 @@ impl<'a> Training<'a> {
 
     /// Takes one step; gives its learning rate.
     fn step(&mut self, staged: &Staged, steps: usize, waited: Duration) -> Result<f64> {
-        let Course { epoch, step, step_in_epoch, .. } = self.course;
+        let RunProgress { epoch, step, step_in_epoch, .. } = self.course;
         if self.cancelled.load(Ordering::Relaxed) {
             return Err(Error::Cancelled { what: format!("training at epoch {epoch}, step {step}") });
         }
@@ -207,8 +211,8 @@ impl<'a> Training<'a> {
         self.keeper.epoch_is_over(course, &mut self.replicas, last)
     }
 
-    /// The model that the run gives.
-    fn finish(mut self, everything: Option<Everything>) -> Result<Model> {
+    /// Returns the model that the run gives.
+    fn finish(mut self, everything: Option<Everything>) -> Result<TrainedNetwork> {
         let Self { replicas, mut course, .. } = self;
         let mut replicas = replicas;
         if let Some(best) = self.keeper.best.take() {
@@ -223,7 +227,7 @@ impl<'a> Training<'a> {
             return Err(exploded(epoch, step, self.params.batch_size, f64::NAN, self.params.learning_rate));
         }
         self.trainer.observers.iter().for_each(|o| o.end(&course.history));
-        Model::new(self.spec, weights, self.trainer.columns.clone(), self.task, course.history)
+        TrainedNetwork::new(self.spec, weights, self.trainer.columns.clone(), self.task, course.history)
     }
 }
 
@@ -248,9 +252,5 @@ fn skip(minibatches: &Prefetched<Staged>, count: usize) -> Result<()> {
 }
 
 fn exploded(epoch: usize, step: usize, rows: usize, loss: f64, rate: f64) -> Error {
-    let reason = format!(
-        "the loss is {loss} on a minibatch of {rows} rows at learning rate {rate:?}; lower the learning rate, \
-         or scale the features"
-    );
-    Error::Training { epoch, step, reason }
+    Error::Diverged { epoch, step, quantity: "the loss".into(), value: loss, rows: rows as u64, learning_rate: rate }
 }

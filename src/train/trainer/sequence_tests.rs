@@ -8,7 +8,7 @@ use arrow::{
 use super::*;
 use crate::{
     model::{Outputs, PredictOptions},
-    nn::{Attention, Readout, Recurrent},
+    nn::{Attention, Recurrent, SequenceOutput},
     stream::MemorySource,
     tensor::reader::Readers,
     train::Loss,
@@ -76,7 +76,7 @@ async fn sequences_of_any_length_are_told_apart_and_predicted() {
 #[tokio::test]
 async fn attention_tells_sequences_apart_by_the_order_of_their_steps() {
     let first = Attention { width: Some(16), positions: true, feed_forward: Some(32), ..Attention::new(4) };
-    let last = Attention { feed_forward: Some(32), output: Readout::Mean, ..Attention::new(4) };
+    let last = Attention { feed_forward: Some(32), output: SequenceOutput::Mean, ..Attention::new(4) };
     let network = Network::new().attention(first).attention(last);
     let params = TrainParams { epochs: 60, learning_rate: 5e-3, ..params() };
     let model = Trainer::new(network, columns("label"), params).fit(&rows(None)).await.unwrap();
@@ -86,14 +86,14 @@ async fn attention_tells_sequences_apart_by_the_order_of_their_steps() {
 
 #[tokio::test]
 async fn values_are_learnt_from_sequences_by_any_number_of_replicas() {
-    let settings = Recurrent { output: Readout::Mean, bidirectional: true, ..Recurrent::new(8) };
+    let settings = Recurrent { output: SequenceOutput::Mean, bidirectional: true, ..Recurrent::new(8) };
     let fit = |devices: &str| {
         let params = TrainParams { loss: Loss::Huber { delta: 1.0 }, devices: devices.parse().unwrap(), ..params() };
         let trainer = Trainer::new(Network::new().lstm_layer(settings), columns("sum"), params);
         async move { trainer.fit(&rows(None)).await.unwrap() }
     };
     let (one, two) = (fit("cpu").await, fit("cpu,cpu").await);
-    let values = |m: &Model| m.weights().tensors().iter().flat_map(|t| t.values.clone()).collect::<Vec<_>>();
+    let values = |m: &TrainedNetwork| m.weights().tensors().iter().flat_map(|t| t.values.clone()).collect::<Vec<_>>();
     let worst = values(&one).iter().zip(values(&two)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(worst < 1e-2, "{worst}");
     let first = one.history().epochs[0].training.metric;

@@ -48,13 +48,13 @@ fn dense() -> Columns {
     Columns::new("features", "label")
 }
 
-async fn fit(network: Network, columns: Columns, params: TrainParams) -> Model {
+async fn fit(network: Network, columns: Columns, params: TrainParams) -> TrainedNetwork {
     let names = ["a", "b", "c"].map(String::from).to_vec();
     Trainer::new(network, columns, params).classes(names).fit(&source()).await.unwrap()
 }
 
 /// The largest difference between the weights of two models.
-fn distance(a: &Model, b: &Model) -> f32 {
+fn distance(a: &TrainedNetwork, b: &TrainedNetwork) -> f32 {
     let tensors = a.weights().tensors().iter().zip(b.weights().tensors());
     let values = tensors.flat_map(|(a, b)| a.values.iter().zip(&b.values));
     values.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
@@ -102,7 +102,7 @@ async fn sparse_rows_are_predicted_as_dense_ones_and_bad_ones_are_named() {
     let model = fit(Network::mlp([16]), dense().sparse(), params()).await;
     let dense = model.clone().with_columns(dense());
     let options = PredictOptions::default();
-    let predicted = |model: &Model| {
+    let predicted = |model: &TrainedNetwork| {
         let batch = model.predict_batch(&rows(499), &options).unwrap();
         batch.column_by_name("prediction").unwrap().clone()
     };

@@ -2,13 +2,13 @@
 
 use super::Trainer;
 use crate::{
-    Error, Result,
+    DataProblem, Error, Result,
     model::Task,
     nn::{InputColumn, InputShape, NetworkSpec},
     tensor::{LabelKind, TensorField, field::LABEL},
     train::{
         CrossEntropy,
-        feed::{Block, Everything},
+        feed::{Everything, TrainingBlock},
         loss::Objective,
     },
 };
@@ -25,7 +25,7 @@ impl Trainer {
     }
 
     /// Returns the meaning of the outputs, and their number.
-    pub(super) fn task(&self, first: &Block, inputs: &InputShape) -> Result<(Task, usize)> {
+    pub(super) fn task(&self, first: &TrainingBlock, inputs: &InputShape) -> Result<(Task, usize)> {
         let (loss, kind) = (self.params.loss, self.label_kind());
         let link = loss.link();
         if self.scaling.is_some() && kind != LabelKind::Scaled {
@@ -45,16 +45,15 @@ impl Trainer {
         let numbered = || (0..width).map(|i| if width == 1 { name.clone() } else { format!("{name}_{i}") }).collect();
         let names: Vec<String> = self.names.clone().unwrap_or_else(numbered);
         if names.len() != width {
-            let reason = format!("has {width} values a row, but there are {} names", names.len());
-            return Err(Error::data(name, reason));
+            return Err(Error::data(name, DataProblem::Length { expected: names.len(), found: width }));
         }
         Ok(match kind {
-            LabelKind::Chances => (Task::Labels { names }, width),
+            LabelKind::Probabilities => (Task::Labels { names }, width),
             _ => (Task::Values { names, scaling: self.scaling.clone(), link }, width),
         })
     }
 
-    /// The network for rows of this shape.
+    /// Returns the network for rows of this shape.
     pub(super) fn resolve(&self, inputs: InputShape, outputs: usize) -> Result<NetworkSpec> {
         let names = &self.columns.features;
         let named = || match names.as_slice() {
@@ -85,7 +84,7 @@ impl Trainer {
         let counted = || self.class_counts.as_ref().map(Vec::len).or(everything.map(|all| all.labels)).unwrap_or(0);
         let names = self.names.clone().unwrap_or_else(|| (0..counted()).map(|class| class.to_string()).collect());
         if names.len() < 2 {
-            return Err(Error::data(&self.columns.label, "holds one class only; there is nothing to tell apart"));
+            return Err(Error::data(&self.columns.label, DataProblem::OneClass { class: names.into_iter().next() }));
         }
         Ok(names)
     }

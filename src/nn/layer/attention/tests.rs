@@ -4,8 +4,9 @@ use candle_core::{Device, Tensor, Var};
 use serde::Deserialize;
 
 use crate::nn::{
-    Attention, InputShape, LayerSpec, Mode, NamedTensor, Network, NetworkSpec, Readout, Sequential, Tape, Weights,
-    layer::Run,
+    Attention, InputShape, LayerSpec, Mode, NamedTensor, Network, NetworkSpec, SequenceOutput, Sequential, Tape,
+    Weights,
+    layer::LayerRun,
     op::alone,
     precision::Precision,
     slopes::{are_slopes, flat, slope, weighed},
@@ -48,7 +49,7 @@ impl Case {
 
     /// The outputs behind a sequence's end are anything; in PyTorch's numbers they are 0.
     fn blanked(&self, mut y: Vec<f32>) -> Vec<f32> {
-        if self.settings.output == Readout::All {
+        if self.settings.output == SequenceOutput::All {
             let width = y.len() / self.lengths.len() / self.time;
             for (row, &length) in y.chunks_exact_mut(self.time * width).zip(&self.lengths) {
                 row[length as usize * width..].fill(0.0);
@@ -60,7 +61,7 @@ impl Case {
 
 #[test]
 fn kernels_give_the_outputs_and_gradients_of_pytorch() {
-    use crate::nn::op::{Gradients, Pass, Saved};
+    use crate::nn::op::{Gradients, Pass, SavedState};
     for case in cases() {
         let input = InputShape::sequence([case.inputs]);
         let spec = NetworkSpec { inputs: input, outputs: 0, layers: vec![LayerSpec::Attention(case.settings)] };
@@ -77,7 +78,7 @@ fn kernels_give_the_outputs_and_gradients_of_pytorch() {
         // What is there already must not show through.
         let (mut y, mut dx) = (vec![f32::NAN; case.y.len()], vec![f32::NAN; case.x.len()]);
         let mut gradients: Vec<Vec<f32>> = params.iter().map(|p| vec![f32::NAN; p.len()]).collect();
-        let mut saved = Saved::default();
+        let mut saved = SavedState::default();
         for _ in 0..2 {
             stage.kernel.forward(pass, &mut y, &mut saved);
             let mut slices: Vec<&mut [f32]> = gradients.iter_mut().map(Vec::as_mut_slice).collect();
@@ -99,7 +100,7 @@ fn candles_operations_give_the_outputs_and_gradients_of_pytorch() {
             |(name, dims): (String, Vec<usize>)| Var::from_slice(&case.weights[&name], dims, &Device::Cpu).unwrap();
         let params: Vec<Var> = case.parameters().into_iter().map(place).collect();
         let x = Var::from_slice(&case.x, (case.lengths.len(), case.time, case.inputs), &Device::Cpu).unwrap();
-        let mut run = Run { mode: Mode::Eval, precision: Precision::F32, found: Vec::new() };
+        let mut run = LayerRun { mode: Mode::Eval, precision: Precision::F32, found: Vec::new() };
         let own = (params.iter().map(|v| v.as_tensor()).collect(), Vec::new());
         let y = run.layer(&LayerSpec::Attention(case.settings), 0, &x, own, Some(&case.lengths)).unwrap();
         case.holds("output", &case.blanked(flat(&y)), &case.y);
@@ -119,7 +120,7 @@ fn values(count: usize) -> Vec<f32> {
 /// Two blocks and a readout over rows of one length, and over sequences that all have that length.
 #[test]
 fn rows_of_steps_are_sequences_of_one_length() {
-    for output in [Readout::Last, Readout::Mean, Readout::Max] {
+    for output in [SequenceOutput::Last, SequenceOutput::Mean, SequenceOutput::Max] {
         let first = Attention { width: Some(6), positions: true, feed_forward: Some(5), ..Attention::new(3) };
         let network = Network::new().attention(first).attention(Attention { output, ..Attention::new(2) });
         let fixed = network.resolve([5, 4], 3).unwrap();
@@ -151,7 +152,7 @@ fn rows_of_steps_are_sequences_of_one_length() {
 #[test]
 fn gradients_are_the_slopes_of_the_outputs() {
     let first = Attention { width: Some(6), positions: true, feed_forward: Some(5), ..Attention::new(3) };
-    let last = Attention { output: Readout::Mean, ..Attention::new(2) };
+    let last = Attention { output: SequenceOutput::Mean, ..Attention::new(2) };
     let network = Network::new().attention(first).attention(last);
     let network = Sequential::init(&network.resolve(InputShape::sequence([4]), 3).unwrap(), 5, &Device::Cpu).unwrap();
     let lengths = [3, 200, 129, 1];
@@ -178,7 +179,7 @@ fn what_does_not_fit_is_refused_and_the_rest_reads_back() {
     refused(Attention { feed_forward: Some(0), ..Attention::new(1) }, steps.clone(), &["feed_forward = 0"]);
     refused(Attention::new(2), 12.into(), &["0 (attention)", "12", "steps × values"]);
     refused(Attention::new(2), steps.clone(), &["output", "steps×2"]);
-    let json = r#"{"kind":"attention","heads":4,"width":32,"positions":true,"feed_forward":64,"output":"mean"}"#;
+    let json = r#"{"kind":"attention","num_heads":4,"width":32,"positions":true,"feed_forward":64,"output":"mean"}"#;
     let network: Network = serde_json::from_str(&format!(r#"{{"layers":[{json}]}}"#)).unwrap();
     assert_eq!(serde_json::to_string(&network).unwrap(), format!(r#"{{"layers":[{json}]}}"#));
     let spec = network.resolve(steps, 2).unwrap();

@@ -45,16 +45,16 @@ def module(layer, shape):
     if kind == "residual":
         return Residual(layer["layers"], layer.get("shortcut", []), shape)
     window = {k: layer.get(k, d) for k, d in (("stride", 1), ("padding", 0), ("dilation", 1), ("groups", 1))}
-    pool = dict(kernel_size=layer.get("kernel"), stride=layer.get("stride"), padding=layer.get("padding", 0))
+    pool = dict(kernel_size=layer.get("kernel_size"), stride=layer.get("stride"), padding=layer.get("padding", 0))
     if kind == "linear":
-        return nn.Linear(layer["inputs"], layer["outputs"])
+        return nn.Linear(layer["in_features"], layer["out_features"])
     if kind == "activation":
         return ACTIVATIONS[layer["function"]]()
     if kind in ("conv1d", "conv2d"):
-        return getattr(nn, kind.replace("conv", "Conv"))(shape[0], layer["outputs"], layer["kernel"], **window)
+        return getattr(nn, kind.replace("conv", "Conv"))(shape[0], layer["out_channels"], layer["kernel_size"], **window)
     if kind == "conv_transpose2d":
         more = {"output_padding": layer.get("output_padding", 0), "stride": window["stride"], "padding": window["padding"]}
-        return nn.ConvTranspose2d(shape[0], layer["outputs"], layer["kernel"], **more)
+        return nn.ConvTranspose2d(shape[0], layer["out_channels"], layer["kernel_size"], **more)
     if kind.startswith("max_pool"):
         return getattr(nn, "MaxPool" + kind[-2:])(**pool)
     if kind.startswith("avg_pool"):
@@ -103,7 +103,7 @@ def case(name, rows, shape, layers, train=False):
 
 
 def conv(dims, outputs, kernel, **settings):
-    return {"kind": f"conv{dims}d", "outputs": outputs, "kernel": kernel, **settings}
+    return {"kind": f"conv{dims}d", "out_channels": outputs, "kernel_size": kernel, **settings}
 
 
 def act(function):
@@ -111,14 +111,14 @@ def act(function):
 
 
 def pool(kind, kernel, **settings):
-    return {"kind": kind, "kernel": kernel, **settings}
+    return {"kind": kind, "kernel_size": kernel, **settings}
 
 
-LINEAR = {"kind": "linear", "inputs": 4, "outputs": 5}
+LINEAR = {"kind": "linear", "in_features": 4, "out_features": 5}
 cases = [case(f"linear, {f}", 3, [4], [LINEAR, act(f)]) for f in ACTIVATIONS]
 cases += [case(f"{f} alone", 2, [5], [act(f)]) for f in ACTIVATIONS]
 cases += [
-    case("linear, one row, one value", 1, [1], [{"kind": "linear", "inputs": 1, "outputs": 1}]),
+    case("linear, one row, one value", 1, [1], [{"kind": "linear", "in_features": 1, "out_features": 1}]),
     case("conv2d", 2, [2, 5, 6], [conv(2, 3, 3), act("relu")]),
     case("conv2d, nine rows", 9, [1, 4, 3], [conv(2, 2, 2), act("tanh")]),
     case("conv2d, kernel as large as the input", 1, [1, 4, 4], [conv(2, 2, 4)]),
@@ -158,14 +158,14 @@ for train in (False, True):
     way = "training" if train else "prediction"
     norm = {"kind": "batch_norm"}
     block = [conv(2, 3, 3, stride=2, padding=1), norm, act("relu"), conv(2, 3, 3, padding=1), norm]
-    linear = {"kind": "linear", "inputs": 4, "outputs": 3}
+    linear = {"kind": "linear", "in_features": 4, "out_features": 3}
     cases += [
         case(f"residual, convolutions, {way}", 3, [2, 5, 6],
              [{"kind": "residual", "layers": block, "shortcut": [conv(2, 3, 1, stride=2)]}, act("relu")], train),
         case(f"residual, normalised on both sides, {way}", 4, [4],
              [{"kind": "residual", "layers": [linear, norm], "shortcut": [norm, linear, norm]}, norm], train),
     ]
-square = {"kind": "linear", "inputs": 4, "outputs": 4}
+square = {"kind": "linear", "in_features": 4, "out_features": 4}
 cases += [
     case("residual, nothing beside it", 3, [4], [{"kind": "residual", "layers": [square, act("tanh"), square, act("sigmoid")]}]),
     case("residual within residual", 2, [4], [square, {"kind": "residual", "layers": [
@@ -173,7 +173,7 @@ cases += [
     case("residual, flattened beside it", 2, [1, 2, 2], [{"kind": "residual", "layers": [{"kind": "flatten"}, square, act("relu"), LINEAR],
          "shortcut": [{"kind": "flatten"}, LINEAR]}]),
 ]
-up = lambda outputs, kernel, **settings: {"kind": "conv_transpose2d", "outputs": outputs, "kernel": kernel, **settings}
+up = lambda outputs, kernel, **settings: {"kind": "conv_transpose2d", "out_channels": outputs, "kernel_size": kernel, **settings}
 cases += [
     case("conv_transpose2d", 2, [2, 3, 4], [up(3, 3), act("relu")]),
     case("conv_transpose2d, nine rows", 9, [1, 2, 3], [up(2, 2, stride=2), act("tanh")]),

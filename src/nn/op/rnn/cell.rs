@@ -1,7 +1,8 @@
 //! One step of the cells, all gates at once: everything of a step but its matrix products.
 //!
-//! Rows are sequences. Gates stand in PyTorch's order, row-major: LSTM i f g o, GRU r z n. A forward step leaves what the
-//! backward step needs in the gates' place, and the backward step replaces that by the gradients before the functions.
+//! Rows are sequences. Gates stand in PyTorch's order, row-major: LSTM i f g o, GRU r z n. A forward step leaves what
+//! the backward step needs in the gates' place, and the backward step replaces that by the gradients before the
+//! functions.
 
 use super::gate::{sigmoid_and_tanh, sigmoids, tanh};
 use crate::nn::op::math::widened;
@@ -15,8 +16,8 @@ macro_rules! parts {
 }
 
 widened! {
-    /// `gates` `(n, 4h)` in: sums without bias, out: i f g o. `cells`, `hidden` `(n, h)` out. `before`: the cells of the step
-    /// before, none at the first. `bias` `(4h)`.
+    /// `gates` `(n, 4h)` in: sums without bias, out: i f g o. `cells`, `hidden` `(n, h)` out. `before`: the cells of
+    /// the step before, none at the first. `bias` `(4h)`.
     pub(super) fn lstm(gates: &mut [f32], bias: &[f32], before: Option<&[f32]>, cells: &mut [f32], hidden: &mut [f32]) {
         let h = bias.len() / 4;
         let (bi, bias) = bias.split_at(h);
@@ -43,8 +44,8 @@ widened! {
 }
 
 widened! {
-    /// `gates` `(n, 4h)` in: i f g o, out: gradients of the sums. `d_hidden` `(n, h)`. `d_cells` `(n, h)` in: the gradient from
-    /// the step after, out: that for the step before.
+    /// `gates` `(n, 4h)` in: i f g o, out: gradients of the sums. `d_hidden` `(n, h)`. `d_cells` `(n, h)` in: the
+    /// gradient from the step after, out: that for the step before.
     pub(super) fn lstm_back(
         gates: &mut [f32],
         cells: &[f32],
@@ -77,8 +78,9 @@ widened! {
 }
 
 widened! {
-    /// `gates` `(n, 3h)` in: the input's part without bias, out: r z n. `sums` `(n, 3h)`: the hidden state's part without bias.
-    /// `news` `(n, h)` out: the hidden state's part of n, bias added. `bias` `(4h)`: r, z, n of the input, n of the hidden state.
+    /// `gates` `(n, 3h)` in: the input's part without bias, out: r z n. `sums` `(n, 3h)`: the hidden state's part
+    /// without bias. `news` `(n, h)` out: the hidden state's part of n, bias added. `bias` `(4h)`: r, z, n of the
+    /// input, n of the hidden state.
     pub(super) fn gru(
         gates: &mut [f32],
         sums: Option<&[f32]>,
@@ -110,8 +112,8 @@ widened! {
 }
 
 widened! {
-    /// `gates` `(n, 3h)` in: r z n, out: gradients of the input's sums. `news` `(n, h)` in: the hidden state's part of n, out: its
-    /// gradient. `d_before` `(n, h)`: what reaches the step before past the products is added.
+    /// `gates` `(n, 3h)` in: r z n, out: gradients of the input's sums. `news` `(n, h)` in: the hidden state's part of
+    /// n, out: its gradient. `d_before` `(n, h)`: what reaches the step before past the products is added.
     pub(super) fn gru_back(
         gates: &mut [f32],
         news: &mut [f32],

@@ -2,35 +2,35 @@
 
 use super::{
     CellKind, cell,
-    matrix::{Factor, Matrix, add_column_sums, factor, product, step_product},
+    matrix::{Factor, RnnMatrix, add_column_sums, factor, product, step_product},
     order::Order,
-    scratch::Scratch,
+    scratch::RnnBuffers,
 };
 
 /// Which of its passes weights are prepared for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum WeightsUse {
     Forward,
     Backward,
 }
 
 /// A direction's weights, prepared once for all threads.
 #[derive(Debug)]
-pub(super) struct Prepared<'a> {
+pub(super) struct PreparedWeights<'a> {
     kind: CellKind,
     inputs: usize,
     hidden: usize,
     /// `(gates hidden, inputs)`.
     input_weight: &'a [f32],
-    /// The hidden state's weight `(gates hidden, hidden)`, laid out for the product of every step: forward its transpose;
-    /// backward unchanged, and for GRU the rows of r and z apart from those of n.
+    /// The hidden state's weight `(gates hidden, hidden)`, laid out for the product of every step: forward its
+    /// transpose; backward unchanged, and for GRU the rows of r and z apart from those of n.
     steps: Vec<Factor>,
     bias: Vec<f32>,
 }
 
 /// Results of the forward pass that the backward pass needs.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct DirectionState {
     inputs: Vec<f32>,
     gates: Vec<f32>,
     /// LSTM: the cells. GRU: the hidden state's part of n. Else empty.
@@ -39,28 +39,28 @@ pub(super) struct Kept {
     pub(super) hidden: Vec<f32>,
 }
 
-impl Kept {
-    pub(super) fn free(self, scratch: &Scratch) {
+impl DirectionState {
+    pub(super) fn free(self, scratch: &RnnBuffers) {
         [self.inputs, self.gates, self.more, self.hidden].into_iter().for_each(|buffer| scratch.give(buffer));
     }
 }
 
-impl<'a> Prepared<'a> {
+impl<'a> PreparedWeights<'a> {
     /// The weights and biases of the inputs and of the hidden state, as PyTorch's.
     pub(super) fn new(
         kind: CellKind,
         (inputs, hidden): (usize, usize),
         [input_weight, hidden_weight, input_bias, hidden_bias]: [&'a [f32]; 4],
-        way: Way,
+        way: WeightsUse,
     ) -> Self {
         let wide = kind.gates() * hidden;
         let steps = match (way, kind) {
-            (Way::Forward, _) => vec![factor(Matrix::new(hidden_weight, wide, hidden).t())],
-            (Way::Backward, CellKind::Gru) => {
+            (WeightsUse::Forward, _) => vec![factor(RnnMatrix::new(hidden_weight, wide, hidden).t())],
+            (WeightsUse::Backward, CellKind::Gru) => {
                 let (both, new) = hidden_weight.split_at(2 * hidden * hidden);
-                vec![factor(Matrix::new(both, 2 * hidden, hidden)), factor(Matrix::new(new, hidden, hidden))]
+                vec![factor(RnnMatrix::new(both, 2 * hidden, hidden)), factor(RnnMatrix::new(new, hidden, hidden))]
             }
-            (Way::Backward, _) => vec![factor(Matrix::new(hidden_weight, wide, hidden))],
+            (WeightsUse::Backward, _) => vec![factor(RnnMatrix::new(hidden_weight, wide, hidden))],
         };
         let mut bias: Vec<f32> = input_bias.iter().zip(hidden_bias).map(|(a, b)| a + b).collect();
         if kind == CellKind::Gru {
@@ -76,14 +76,14 @@ impl<'a> Prepared<'a> {
     }
 
     /// `x`: packed inputs, `(steps of all sequences, inputs)`.
-    pub(super) fn forward(&self, x: Vec<f32>, order: &Order, scratch: &Scratch) -> Kept {
+    pub(super) fn forward(&self, x: Vec<f32>, order: &Order, scratch: &RnnBuffers) -> DirectionState {
         let (h, wide) = (self.hidden, self.wide());
         let mut gates = scratch.take(order.len() * wide);
         product(
             &mut gates,
             false,
-            Matrix::new(&x, order.len(), self.inputs),
-            Matrix::new(self.input_weight, wide, self.inputs).t(),
+            RnnMatrix::new(&x, order.len(), self.inputs),
+            RnnMatrix::new(self.input_weight, wide, self.inputs).t(),
         );
         let mut hidden = scratch.take(order.len() * h);
         let mut more = match self.kind {
@@ -99,7 +99,7 @@ impl<'a> Prepared<'a> {
             let (hidden, gates) = (&mut hidden[..n * h], &mut gates[at * wide..][..n * wide]);
             if let Some(before) = before {
                 let (to, add) = if self.kind == CellKind::Gru { (&mut sums[..], false) } else { (&mut *gates, true) };
-                step_product(to, add, Matrix::new(before, n, h), &self.steps[0]);
+                step_product(to, add, RnnMatrix::new(before, n, h), &self.steps[0]);
             }
             match self.kind {
                 CellKind::Lstm => {
@@ -117,25 +117,26 @@ impl<'a> Prepared<'a> {
             }
         }
         scratch.give(sums);
-        Kept { inputs: x, gates, more, hidden }
+        DirectionState { inputs: x, gates, more, hidden }
     }
 
-    /// `d_hidden`: the gradient of the output, used up. Adds the weights' gradients to `d_weights` and gives the inputs'.
+    /// `d_hidden`: the gradient of the output, used up. Adds the weights' gradients to `d_weights` and gives the
+    /// inputs'.
     pub(super) fn backward(
         &self,
-        mut kept: Kept,
+        mut kept: DirectionState,
         d_hidden: &mut [f32],
         d_weights: &mut [f32],
         wants_inputs: bool,
         order: &Order,
-        scratch: &Scratch,
+        scratch: &RnnBuffers,
     ) -> Option<Vec<f32>> {
         self.through_time(&mut kept, d_hidden, order, scratch);
         self.weight_gradients(&kept, d_weights, order, scratch);
         let d_inputs = wants_inputs.then(|| {
             let mut d_inputs = scratch.take(order.len() * self.inputs);
-            let d_sums = Matrix::new(&kept.gates, order.len(), self.wide());
-            product(&mut d_inputs, false, d_sums, Matrix::new(self.input_weight, self.wide(), self.inputs));
+            let d_sums = RnnMatrix::new(&kept.gates, order.len(), self.wide());
+            product(&mut d_inputs, false, d_sums, RnnMatrix::new(self.input_weight, self.wide(), self.inputs));
             d_inputs
         });
         kept.free(scratch);
@@ -143,7 +144,7 @@ impl<'a> Prepared<'a> {
     }
 
     /// Replaces the gates by the gradients of their sums (GRU: and `more` by those of the hidden state's part of n).
-    fn through_time(&self, kept: &mut Kept, d_hidden: &mut [f32], order: &Order, scratch: &Scratch) {
+    fn through_time(&self, kept: &mut DirectionState, d_hidden: &mut [f32], order: &Order, scratch: &RnnBuffers) {
         let (h, wide) = (self.hidden, self.wide());
         let running = if order.steps() > 0 { order.count(0) } else { 0 };
         let mut d_cells = scratch.zeros(if self.kind == CellKind::Lstm { running * h } else { 0 });
@@ -171,22 +172,22 @@ impl<'a> Prepared<'a> {
             }
             let Some(d_before) = d_before else { continue };
             if self.kind == CellKind::Gru {
-                step_product(d_before, true, Matrix::strided(gates, n, 2 * h, wide), &self.steps[0]);
-                step_product(d_before, true, Matrix::new(&kept.more[at * h..], n, h), &self.steps[1]);
+                step_product(d_before, true, RnnMatrix::strided(gates, n, 2 * h, wide), &self.steps[0]);
+                step_product(d_before, true, RnnMatrix::new(&kept.more[at * h..], n, h), &self.steps[1]);
             } else {
-                step_product(d_before, true, Matrix::new(gates, n, wide), &self.steps[0]);
+                step_product(d_before, true, RnnMatrix::new(gates, n, wide), &self.steps[0]);
             }
         }
         scratch.give(d_cells);
     }
 
-    fn weight_gradients(&self, kept: &Kept, d_weights: &mut [f32], order: &Order, scratch: &Scratch) {
+    fn weight_gradients(&self, kept: &DirectionState, d_weights: &mut [f32], order: &Order, scratch: &RnnBuffers) {
         let (h, wide, len) = (self.hidden, self.wide(), order.len());
         let (d_input, rest) = d_weights.split_at_mut(wide * self.inputs);
         let (d_hidden, rest) = rest.split_at_mut(wide * h);
         let (d_input_bias, d_hidden_bias) = rest.split_at_mut(wide);
-        let d_sums = Matrix::new(&kept.gates, len, wide);
-        product(d_input, true, d_sums.t(), Matrix::new(&kept.inputs, len, self.inputs));
+        let d_sums = RnnMatrix::new(&kept.gates, len, wide);
+        product(d_input, true, d_sums.t(), RnnMatrix::new(&kept.inputs, len, self.inputs));
 
         // Returns the states before each step, from the second on, in the order of the steps: borrowed, unless
         // sequences
@@ -202,14 +203,14 @@ impl<'a> Prepared<'a> {
                     .copy_from_slice(&kept.hidden[order.offset(step - 1) * h..][..count]);
             }
         }
-        let states = Matrix::new(if moved.is_empty() { &kept.hidden } else { &moved }, later, h);
+        let states = RnnMatrix::new(if moved.is_empty() { &kept.hidden } else { &moved }, later, h);
         let gates = &kept.gates[first * wide..];
         if self.kind == CellKind::Gru {
             let (both, new) = d_hidden.split_at_mut(2 * h * h);
-            product(both, true, Matrix::strided(gates, later, 2 * h, wide).t(), states);
-            product(new, true, Matrix::new(&kept.more[first * h..], later, h).t(), states);
+            product(both, true, RnnMatrix::strided(gates, later, 2 * h, wide).t(), states);
+            product(new, true, RnnMatrix::new(&kept.more[first * h..], later, h).t(), states);
         } else {
-            product(d_hidden, true, Matrix::new(gates, later, wide).t(), states);
+            product(d_hidden, true, RnnMatrix::new(gates, later, wide).t(), states);
         }
         scratch.give(moved);
 

@@ -1,6 +1,7 @@
-//! The functions that recurrent gates are made of: one division for two of them, where the activations' own take two each.
+//! The functions that recurrent gates are made of: one division for two of them, where the activations' own take two
+//! each.
 
-/// The hyperbolic tangent, at most 4e-7 away; NaN stays NaN.
+/// Returns the hyperbolic tangent, at most 4e-7 away; NaN stays NaN.
 ///
 /// The rational minimax approximation of degree 13 over 6 that Eigen uses in single precision (`ptanh_float`).
 #[inline(always)]
@@ -9,7 +10,7 @@ pub(super) fn tanh(x: f32) -> f32 {
     p / q
 }
 
-/// The numerator and the denominator of the hyperbolic tangent. The denominator is between 0.004 and 1.
+/// Returns the numerator and the denominator of the hyperbolic tangent. The denominator is between 0.004 and 1.
 #[inline(always)]
 fn parts(x: f32) -> (f32, f32) {
     // Beyond ±9 it is 1 in single precision. `clamp` lets NaN through, so a diverged network is seen to be one.

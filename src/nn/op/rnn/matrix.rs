@@ -6,13 +6,13 @@ pub(super) use gemm::Factor;
 
 /// A matrix in a slice.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Matrix<'a> {
+pub(super) struct RnnMatrix<'a> {
     data: gemm::Matrix<'a>,
     rows: usize,
     columns: usize,
 }
 
-impl<'a> Matrix<'a> {
+impl<'a> RnnMatrix<'a> {
     /// `rows` by `columns`, row-major without gaps.
     pub(super) fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
         Self::strided(data, rows, columns, columns)
@@ -30,7 +30,7 @@ impl<'a> Matrix<'a> {
 }
 
 /// `to = a b`, or `to += a b`; `to` is row-major with `a`'s rows and `b`'s columns, without gaps.
-pub(super) fn product(to: &mut [f32], add: bool, a: Matrix<'_>, b: Matrix<'_>) {
+pub(super) fn product(to: &mut [f32], add: bool, a: RnnMatrix<'_>, b: RnnMatrix<'_>) {
     debug_assert_eq!(a.columns, b.rows, "the matrices fit each other");
     if a.columns > 0 {
         gemm([a.rows, b.columns, a.columns], a.data, b.data, (to, b.columns), add, Threads::One);
@@ -39,13 +39,13 @@ pub(super) fn product(to: &mut [f32], add: bool, a: Matrix<'_>, b: Matrix<'_>) {
     }
 }
 
-/// A matrix laid out as the second factor of many products.
-pub(super) fn factor(matrix: Matrix<'_>) -> Factor {
+/// Returns a matrix laid out as the second factor of many products.
+pub(super) fn factor(matrix: RnnMatrix<'_>) -> Factor {
     Factor::new(matrix.rows, matrix.columns, matrix.data)
 }
 
 /// As [`product`], with a factor that is laid out already.
-pub(super) fn step_product(to: &mut [f32], add: bool, a: Matrix<'_>, b: &Factor) {
+pub(super) fn step_product(to: &mut [f32], add: bool, a: RnnMatrix<'_>, b: &Factor) {
     let start = if add { Start::Held } else { Start::Zero };
     b.product(a.rows, a.data, (to, b.columns()), start, Threads::One);
 }
@@ -68,11 +68,11 @@ mod tests {
         let a = [1.0, 2.0, 9.0, 3.0, 4.0, 9.0];
         let b = [1.0, 0.0, 2.0, 1.0, 5.0, 3.0];
         let mut to = [100.0; 6];
-        product(&mut to, false, Matrix::strided(&a, 2, 2, 3), Matrix::new(&b, 2, 3));
+        product(&mut to, false, RnnMatrix::strided(&a, 2, 2, 3), RnnMatrix::new(&b, 2, 3));
         assert_eq!(to, [3.0, 10.0, 8.0, 7.0, 20.0, 18.0]);
-        product(&mut to, true, Matrix::strided(&a, 2, 2, 3).t(), Matrix::new(&b, 2, 3));
+        product(&mut to, true, RnnMatrix::strided(&a, 2, 2, 3).t(), RnnMatrix::new(&b, 2, 3));
         assert_eq!(to, [3.0 + 4.0, 10.0 + 15.0, 8.0 + 11.0, 7.0 + 6.0, 20.0 + 20.0, 18.0 + 16.0]);
-        product(&mut to, false, Matrix::new(&[], 2, 0), Matrix::new(&[], 0, 3));
+        product(&mut to, false, RnnMatrix::new(&[], 2, 0), RnnMatrix::new(&[], 0, 3));
         assert_eq!(to, [0.0; 6]);
     }
 

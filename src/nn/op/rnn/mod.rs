@@ -18,11 +18,11 @@ use std::borrow::Cow;
 
 use rayon::prelude::*;
 
-use super::{Gradients, Kernel, Pass, Saved, wide};
-use crate::nn::layer::Readout;
-use direction::{Prepared, Way};
-use scratch::Scratch;
-use share::Share;
+use super::{Gradients, Kernel, Pass, SavedState, wide};
+use crate::nn::layer::SequenceOutput;
+use direction::{PreparedWeights, WeightsUse};
+use scratch::RnnBuffers;
+use share::ThreadShare;
 
 /// Cell of a recurrent layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub(crate) struct Shape {
     pub(crate) layers: usize,
     /// True if each layer also reads the sequence from its end.
     pub(crate) bidirectional: bool,
-    pub(crate) readout: Readout,
+    pub(crate) readout: SequenceOutput,
 }
 
 impl Shape {
@@ -73,7 +73,8 @@ impl Shape {
         self.directions() * self.hidden
     }
 
-    /// The parameters' names and shapes as PyTorch's modules have them, in the order in which the kernel takes them.
+    /// Returns the parameters' names and shapes as PyTorch's modules have them, in the order in which the kernel takes
+    /// them.
     pub(crate) fn parameters(&self) -> Vec<(String, Vec<usize>)> {
         let wide = self.kind.gates() * self.hidden;
         let mut all = Vec::new();
@@ -97,10 +98,10 @@ impl Shape {
     }
 
     /// `weights` as [`Shape::parameters`] lists them.
-    fn prepare<'a>(&self, weights: &[&'a [f32]], way: Way) -> Vec<Vec<Prepared<'a>>> {
+    fn prepare<'a>(&self, weights: &[&'a [f32]], way: WeightsUse) -> Vec<Vec<PreparedWeights<'a>>> {
         let layer = |(layer, weights): (usize, &[&'a [f32]])| {
             let inputs = if layer == 0 { self.inputs } else { self.outputs() };
-            let direction = |own: &[&'a [f32]; 4]| Prepared::new(self.kind, (inputs, self.hidden), *own, way);
+            let direction = |own: &[&'a [f32]; 4]| PreparedWeights::new(self.kind, (inputs, self.hidden), *own, way);
             weights.as_chunks().0.iter().map(direction).collect()
         };
         weights.chunks_exact(4 * self.directions()).enumerate().map(layer).collect()
@@ -108,7 +109,7 @@ impl Shape {
 
     /// Returns the number of output values.
     fn out_len(&self, rows: usize, time: usize) -> usize {
-        rows * self.outputs() * if self.readout == Readout::All { time } else { 1 }
+        rows * self.outputs() * if self.readout == SequenceOutput::All { time } else { 1 }
     }
 }
 
@@ -132,17 +133,16 @@ fn cuts(lengths: &[u32]) -> Vec<usize> {
 }
 
 /// Runs a forward pass over `x` `(rows, time, inputs)`, padded behind each row's length, which is at least 1. Fills
-/// `out`; returns
-/// the values that the backward pass needs.
+/// `out`; returns the values that the backward pass needs.
 fn forward(
     shape: &Shape,
     weights: &[&[f32]],
     x: &[f32],
     (lengths, time): (&[u32], usize),
     out: &mut [f32],
-    scratch: &Scratch,
-) -> Vec<Share> {
-    let layers = shape.prepare(weights, Way::Forward);
+    scratch: &RnnBuffers,
+) -> Vec<ThreadShare> {
+    let layers = shape.prepare(weights, WeightsUse::Forward);
     out.fill(0.0);
     let (mut rest, mut jobs) = (out, Vec::new());
     for cut in cuts(lengths).windows(2) {
@@ -150,7 +150,7 @@ fn forward(
         rest = after;
         jobs.push((&lengths[cut[0]..cut[1]], &x[cut[0] * time * shape.inputs..cut[1] * time * shape.inputs], own));
     }
-    let run = |(lengths, x, out)| Share::forward(shape, &layers, x, (lengths, time), out, scratch);
+    let run = |(lengths, x, out)| ThreadShare::forward(shape, &layers, x, (lengths, time), out, scratch);
     if jobs.len() == 1 { jobs.into_iter().map(run).collect() } else { jobs.into_par_iter().map(run).collect() }
 }
 
@@ -158,13 +158,13 @@ fn forward(
 fn backward(
     shape: &Shape,
     weights: &[&[f32]],
-    shares: Vec<Share>,
+    shares: Vec<ThreadShare>,
     (lengths, time): (&[u32], usize),
     d_out: &[f32],
     gradients: Gradients<'_, '_>,
-    scratch: &Scratch,
+    scratch: &RnnBuffers,
 ) {
-    let layers = shape.prepare(weights, Way::Backward);
+    let layers = shape.prepare(weights, WeightsUse::Backward);
     let (mut rest, mut jobs) = (gradients.x, Vec::new());
     for (cut, share) in cuts(lengths).windows(2).zip(shares) {
         let rows = cut[1] - cut[0];
@@ -174,7 +174,7 @@ fn backward(
         jobs.push((share, &d_out[from..][..shape.out_len(rows, time)], own));
     }
     let count = weights.iter().map(|w| w.len()).sum();
-    let run = |(share, d_out, d_x): (Share, _, Option<&mut [f32]>)| {
+    let run = |(share, d_out, d_x): (ThreadShare, _, Option<&mut [f32]>)| {
         let mut d_weights = scratch.zeros(count);
         share.backward(shape, &layers, (d_out, time), &mut d_weights, d_x, scratch);
         d_weights
@@ -196,12 +196,12 @@ fn backward(
 /// Buffers of a recurrent layer between forward and backward, and between two steps.
 #[derive(Debug, Default)]
 pub(crate) struct Sequences {
-    scratch: Scratch,
-    shares: Vec<Share>,
+    scratch: RnnBuffers,
+    shares: Vec<ThreadShare>,
 }
 
-/// A stack of recurrent layers over rows of `time` steps, or over sequences whose lengths the pass tells: then `time` is 1,
-/// so that inputs and outputs are those of a step.
+/// A stack of recurrent layers over rows of `time` steps, or over sequences whose lengths the pass tells: then `time`
+/// is 1, so that inputs and outputs are those of a step.
 #[derive(Debug)]
 pub(crate) struct Recurrence {
     pub(crate) shape: Shape,
@@ -209,7 +209,7 @@ pub(crate) struct Recurrence {
 }
 
 impl Recurrence {
-    /// The rows' lengths, and the steps that they are padded to.
+    /// Returns the rows' lengths, and the steps that they are padded to.
     fn lengths<'a>(&self, pass: &Pass<'a>) -> (Cow<'a, [u32]>, usize) {
         match pass.lengths {
             Some(lengths) => (lengths.into(), pass.time(self.shape.inputs)),
@@ -235,14 +235,21 @@ impl Kernel for Recurrence {
         self.shape.out_len(1, self.time)
     }
 
-    fn forward(&self, pass: Pass<'_>, y: &mut [f32], saved: &mut Saved) {
+    fn forward(&self, pass: Pass<'_>, y: &mut [f32], saved: &mut SavedState) {
         let Sequences { scratch, shares } = &mut saved.sequences;
         shares.drain(..).for_each(|share| share.free(scratch));
         let (lengths, time) = self.lengths(&pass);
         *shares = forward(&self.shape, pass.params, pass.x, (&lengths, time), y, scratch);
     }
 
-    fn backward(&self, pass: Pass<'_>, _: &[f32], dy: &mut [f32], saved: &mut Saved, gradients: Gradients<'_, '_>) {
+    fn backward(
+        &self,
+        pass: Pass<'_>,
+        _: &[f32],
+        dy: &mut [f32],
+        saved: &mut SavedState,
+        gradients: Gradients<'_, '_>,
+    ) {
         let Sequences { scratch, shares } = &mut saved.sequences;
         let (lengths, time) = self.lengths(&pass);
         let shares = std::mem::take(shares);

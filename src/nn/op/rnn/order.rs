@@ -48,12 +48,12 @@ impl Order {
         self.offsets[step + 1] - self.offsets[step]
     }
 
-    /// The lengths of the sequences, and which they are, in packed order.
+    /// Returns the lengths of the sequences, and which they are, in packed order.
     pub(super) fn sequences(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         self.rows.iter().copied().zip(self.lengths.iter().copied())
     }
 
-    /// The packed places of the steps of the `i`-th longest sequence.
+    /// Returns the packed places of the steps of the `i`-th longest sequence.
     pub(super) fn places(&self, i: usize) -> impl DoubleEndedIterator<Item = usize> + '_ {
         self.offsets[..self.lengths[i]].iter().map(move |offset| offset + i)
     }

@@ -4,13 +4,13 @@ use std::sync::{Mutex, PoisonError};
 
 /// Buffers between two uses. Fresh memory comes from the system page by page, which costs as much as the arithmetic.
 #[derive(Debug, Default)]
-pub(super) struct Scratch(Mutex<Vec<Vec<f32>>>);
+pub(super) struct RnnBuffers(Mutex<Vec<Vec<f32>>>);
 
-impl Scratch {
+impl RnnBuffers {
     /// More buffers than this are not kept.
     const KEPT: usize = 64;
 
-    /// A buffer of this length with anything in it.
+    /// Returns a buffer of this length with anything in it.
     pub(super) fn take(&self, len: usize) -> Vec<f32> {
         let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = |(_, b): &(usize, &Vec<f32>)| b.capacity() >= len && b.capacity() / 2 <= len;
@@ -21,7 +21,7 @@ impl Scratch {
         buffer
     }
 
-    /// A buffer of this length full of zeros.
+    /// Returns a buffer of this length full of zeros.
     pub(super) fn zeros(&self, len: usize) -> Vec<f32> {
         let mut buffer = self.take(len);
         buffer.fill(0.0);
@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn a_buffer_of_a_like_size_is_used_again() {
-        let scratch = Scratch::default();
+        let scratch = RnnBuffers::default();
         let buffer = scratch.take(100);
         let place = buffer.as_ptr();
         scratch.give(buffer);

@@ -1,36 +1,36 @@
 //! All layers over the sequences of one thread.
 
 use super::{
-    Readout, Shape,
-    direction::{Kept, Prepared},
+    SequenceOutput, Shape,
+    direction::{DirectionState, PreparedWeights},
     order::Order,
-    scratch::Scratch,
+    scratch::RnnBuffers,
 };
 
 /// One thread's buffers for its sequences between forward and backward.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(super) struct ThreadShare {
     order: Order,
     /// By layer, then direction.
-    kept: Vec<Vec<Kept>>,
-    /// [`Readout::Max`]: for every sequence, longest first, and every output the packed place of the largest value.
+    kept: Vec<Vec<DirectionState>>,
+    /// [`SequenceOutput::Max`]: for every sequence, longest first, and every output the packed place of the largest value.
     largest: Vec<u32>,
 }
 
-impl Share {
+impl ThreadShare {
     /// `x` `(sequences, time, inputs)`; `out` as [`Shape::out_len`] says, zeros.
     pub(super) fn forward(
         shape: &Shape,
-        layers: &[Vec<Prepared<'_>>],
+        layers: &[Vec<PreparedWeights<'_>>],
         x: &[f32],
         (lengths, time): (&[u32], usize),
         out: &mut [f32],
-        scratch: &Scratch,
+        scratch: &RnnBuffers,
     ) -> Self {
         let order = Order::new(lengths);
         let mut inputs = scratch.take(order.len() * shape.inputs);
         order.pack(x, time, shape.inputs, &mut inputs);
-        let mut kept: Vec<Vec<Kept>> = Vec::with_capacity(layers.len());
+        let mut kept: Vec<Vec<DirectionState>> = Vec::with_capacity(layers.len());
         for (layer, directions) in layers.iter().enumerate() {
             let width = if layer == 0 { shape.inputs } else { shape.outputs() };
             let turned = directions.get(1).map(|_| {
@@ -38,7 +38,7 @@ impl Share {
                 order.turn(|from, to| copy_row(&inputs, from, &mut turned, to, width));
                 turned
             });
-            let passes: Vec<Kept> = directions
+            let passes: Vec<DirectionState> = directions
                 .iter()
                 .zip([Some(inputs), turned].into_iter().flatten())
                 .map(|(d, x)| d.forward(x, &order, scratch))
@@ -56,11 +56,11 @@ impl Share {
     pub(super) fn backward(
         mut self,
         shape: &Shape,
-        layers: &[Vec<Prepared<'_>>],
+        layers: &[Vec<PreparedWeights<'_>>],
         (d_out, time): (&[f32], usize),
         d_weights: &mut [f32],
         d_x: Option<&mut [f32]>,
-        scratch: &Scratch,
+        scratch: &RnnBuffers,
     ) {
         let order = &self.order;
         let mut d_outputs = scratch.zeros(order.len() * shape.outputs());
@@ -101,34 +101,34 @@ impl Share {
     }
 
     /// Gives all buffers back.
-    pub(super) fn free(self, scratch: &Scratch) {
+    pub(super) fn free(self, scratch: &RnnBuffers) {
         self.kept.into_iter().flatten().for_each(|kept| kept.free(scratch));
     }
 
     fn read_out(&mut self, shape: &Shape, outputs: &[f32], time: usize, out: &mut [f32]) {
         let (order, width, h) = (&self.order, shape.outputs(), shape.hidden);
-        if shape.readout == Readout::All {
+        if shape.readout == SequenceOutput::All {
             return order.unpack(outputs, time, width, out);
         }
-        if shape.readout == Readout::Max {
+        if shape.readout == SequenceOutput::Max {
             self.largest = vec![0; order.sequences().count() * width];
         }
         for (i, (row, length)) in order.sequences().enumerate() {
             let out = &mut out[row * width..][..width];
             match shape.readout {
-                Readout::All => {}
-                Readout::Last => {
+                SequenceOutput::All => {}
+                SequenceOutput::Last => {
                     let (first, last) = (order.offset(0) + i, order.offset(length - 1) + i);
                     out[..h].copy_from_slice(&outputs[last * width..][..h]);
                     out[h..].copy_from_slice(&outputs[first * width + h..][..width - h]);
                 }
-                Readout::Mean => {
+                SequenceOutput::Mean => {
                     for place in order.places(i) {
                         out.iter_mut().zip(&outputs[place * width..]).for_each(|(sum, value)| *sum += value);
                     }
                     out.iter_mut().for_each(|sum| *sum /= length as f32);
                 }
-                Readout::Max => {
+                SequenceOutput::Max => {
                     let largest = &mut self.largest[i * width..][..width];
                     for (step, place) in order.places(i).enumerate() {
                         let values = &outputs[place * width..][..width];
@@ -147,25 +147,25 @@ impl Share {
 /// The gradient of the packed outputs, from that of what was read out of them.
 fn read_back(shape: &Shape, order: &Order, largest: &[u32], (d_out, time): (&[f32], usize), d_outputs: &mut [f32]) {
     let (width, h) = (shape.outputs(), shape.hidden);
-    if shape.readout == Readout::All {
+    if shape.readout == SequenceOutput::All {
         return order.pack(d_out, time, width, d_outputs);
     }
     for (i, (row, length)) in order.sequences().enumerate() {
         let d_out = &d_out[row * width..][..width];
         match shape.readout {
-            Readout::All => {}
-            Readout::Last => {
+            SequenceOutput::All => {}
+            SequenceOutput::Last => {
                 let (first, last) = (order.offset(0) + i, order.offset(length - 1) + i);
                 d_outputs[last * width..][..h].copy_from_slice(&d_out[..h]);
                 d_outputs[first * width + h..][..width - h].copy_from_slice(&d_out[h..]);
             }
-            Readout::Mean => {
+            SequenceOutput::Mean => {
                 for place in order.places(i) {
                     let to = &mut d_outputs[place * width..][..width];
                     to.iter_mut().zip(d_out).for_each(|(to, d)| *to = d / length as f32);
                 }
             }
-            Readout::Max => {
+            SequenceOutput::Max => {
                 for (j, (&place, d)) in largest[i * width..][..width].iter().zip(d_out).enumerate() {
                     d_outputs[place as usize * width + j] = *d;
                 }
@@ -178,8 +178,8 @@ fn copy_row(from: &[f32], at: usize, to: &mut [f32], place: usize, width: usize)
     to[place * width..][..width].copy_from_slice(&from[at * width..][..width]);
 }
 
-/// The outputs of a layer, its directions side by side, in forward order.
-fn join(passes: &[Kept], h: usize, order: &Order, scratch: &Scratch) -> Vec<f32> {
+/// Returns the outputs of a layer, its directions side by side, in forward order.
+fn join(passes: &[DirectionState], h: usize, order: &Order, scratch: &RnnBuffers) -> Vec<f32> {
     let width = h * passes.len();
     let mut joined = scratch.take(order.len() * width);
     match passes {
@@ -196,8 +196,8 @@ fn join(passes: &[Kept], h: usize, order: &Order, scratch: &Scratch) -> Vec<f32>
     joined
 }
 
-/// One direction's part of the gradient of a layer's outputs, in that direction's order.
-fn split(d_outputs: &[f32], direction: usize, shape: &Shape, order: &Order, scratch: &Scratch) -> Vec<f32> {
+/// Returns one direction's part of the gradient of a layer's outputs, in that direction's order.
+fn split(d_outputs: &[f32], direction: usize, shape: &Shape, order: &Order, scratch: &RnnBuffers) -> Vec<f32> {
     let (h, width) = (shape.hidden, shape.outputs());
     let mut part = scratch.take(order.len() * h);
     if width == h {

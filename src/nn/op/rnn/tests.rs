@@ -40,12 +40,12 @@ fn kind(name: &str) -> CellKind {
     }
 }
 
-fn readout(name: &str) -> Readout {
+fn readout(name: &str) -> SequenceOutput {
     match name {
-        "all" => Readout::All,
-        "last" => Readout::Last,
-        "mean" => Readout::Mean,
-        _ => Readout::Max,
+        "all" => SequenceOutput::All,
+        "last" => SequenceOutput::Last,
+        "mean" => SequenceOutput::Mean,
+        _ => SequenceOutput::Max,
     }
 }
 
@@ -63,7 +63,7 @@ fn run(
     factors: &[f32],
 ) -> (Vec<f32>, Vec<f32>, Vec<Vec<f32>>) {
     let slices: Vec<&[f32]> = weights.iter().map(Vec::as_slice).collect();
-    let scratch = Scratch::default();
+    let scratch = RnnBuffers::default();
     // What is there already must not show through.
     let mut y = vec![f32::NAN; shape.out_len(sizes.0.len(), sizes.1)];
     let mut d_x = vec![f32::NAN; x.len()];
@@ -119,11 +119,11 @@ fn drawn(shape: &Shape) -> Vec<Vec<f32>> {
 fn gradients_agree_with_finite_differences() {
     let lengths = [3, 1, 4, 2, 4, 3, 1, 2, 2, 4, 1, 3, 4, 4, 2, 1, 3];
     for (kind, layers, bidirectional, readout) in [
-        (CellKind::Lstm, 2, true, Readout::Last),
-        (CellKind::Gru, 2, true, Readout::Mean),
-        (CellKind::Lstm, 1, false, Readout::All),
-        (CellKind::Gru, 1, false, Readout::Last),
-        (CellKind::Tanh, 1, true, Readout::Mean),
+        (CellKind::Lstm, 2, true, SequenceOutput::Last),
+        (CellKind::Gru, 2, true, SequenceOutput::Mean),
+        (CellKind::Lstm, 1, false, SequenceOutput::All),
+        (CellKind::Gru, 1, false, SequenceOutput::Last),
+        (CellKind::Tanh, 1, true, SequenceOutput::Mean),
     ] {
         let shape = Shape { kind, inputs: 2, hidden: 3, layers, bidirectional, readout };
         let (x, factors) = (uniform(2, lengths.len() * 4 * 2, 1.0), uniform(3, shape.out_len(lengths.len(), 4), 1.0));
@@ -131,7 +131,7 @@ fn gradients_agree_with_finite_differences() {
         let loss = |weights: &[Vec<f32>]| -> f64 {
             let slices: Vec<&[f32]> = weights.iter().map(Vec::as_slice).collect();
             let mut out = vec![0.0; factors.len()];
-            forward(&shape, &slices, &x, (&lengths, 4), &mut out, &Scratch::default());
+            forward(&shape, &slices, &x, (&lengths, 4), &mut out, &RnnBuffers::default());
             out.iter().zip(&factors).map(|(&y, &f)| f64::from(y) * f64::from(f)).sum()
         };
         let d_weights = run(&shape, &x, (&lengths, 4), &weights, &factors).2;
@@ -155,8 +155,14 @@ fn gradients_agree_with_finite_differences() {
 
 #[test]
 fn what_stands_behind_a_sequences_end_changes_nothing() {
-    let shape =
-        Shape { kind: CellKind::Lstm, inputs: 2, hidden: 5, layers: 2, bidirectional: true, readout: Readout::All };
+    let shape = Shape {
+        kind: CellKind::Lstm,
+        inputs: 2,
+        hidden: 5,
+        layers: 2,
+        bidirectional: true,
+        readout: SequenceOutput::All,
+    };
     let weights = drawn(&shape);
     let (lengths, factors) = ([2, 4, 1], uniform(9, 3 * 4 * 10, 1.0));
     let values = uniform(8, 3 * 4 * 2, 1.0);
@@ -192,9 +198,9 @@ fn networks_agree_with_candles_operations_on_the_tape_and_in_the_graph() {
 
     use crate::nn::{Mode, Network, Recurrent, Sequential, Tape};
 
-    let deep = Recurrent { layers: 2, bidirectional: true, output: Readout::All, ..Recurrent::new(5) };
+    let deep = Recurrent { num_layers: 2, bidirectional: true, output: SequenceOutput::All, ..Recurrent::new(5) };
     let on = |readout| Recurrent { output: readout, ..Recurrent::new(4) };
-    for (second, readout) in [(0, Readout::Last), (1, Readout::Mean), (2, Readout::Max)] {
+    for (second, readout) in [(0, SequenceOutput::Last), (1, SequenceOutput::Mean), (2, SequenceOutput::Max)] {
         let net = match second {
             0 => Network::new().lstm_layer(deep).gru_layer(on(readout)),
             1 => Network::new().gru_layer(deep).rnn_layer(on(readout)),
@@ -235,8 +241,9 @@ fn settings_that_do_not_fit_are_refused() {
     };
     says(Network::lstm(4), 12.into(), &["0 (lstm)", "12", "steps × values"]);
     says(Network::gru(4), InputShape::sequence([3, 4]), &["0 (gru)", "steps×3×4", "steps × values"]);
-    says(Network::gru(0), [5, 12].into(), &["0 (gru)", "hidden = 0"]);
+    says(Network::gru(0), [5, 12].into(), &["0 (gru)", "hidden_size = 0"]);
     says(Network::gru(4).rnn_layer(Recurrent::new(4)), [5, 12].into(), &["1 (rnn)", "steps × values"]);
-    let read: Network = serde_json::from_str(r#"{"layers":[{"kind":"lstm","hidden":8,"output":"mean"}]}"#).unwrap();
-    assert_eq!(read, Network::new().lstm_layer(Recurrent { output: Readout::Mean, ..Recurrent::new(8) }));
+    let read: Network =
+        serde_json::from_str(r#"{"layers":[{"kind":"lstm","hidden_size":8,"output":"mean"}]}"#).unwrap();
+    assert_eq!(read, Network::new().lstm_layer(Recurrent { output: SequenceOutput::Mean, ..Recurrent::new(8) }));
 }

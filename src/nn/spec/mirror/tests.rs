@@ -10,13 +10,13 @@ fn encoder() -> Network {
     Network::new()
         .conv2d(Conv { padding: 1, stride: 2, ..Conv::new(4, 3) })
         .batch_norm()
-        .activate(Activation::Relu)
+        .activation(Activation::Relu)
         .max_pool2d(Pool::new(2))
         .conv2d(Conv::new(5, 2))
-        .activate(Activation::Tanh)
-        .drop_out(0.1)
+        .activation(Activation::Tanh)
+        .dropout(0.1)
         .linear(6)
-        .activate(Activation::Relu)
+        .activation(Activation::Relu)
         .linear(3)
 }
 
@@ -142,17 +142,20 @@ fn what_has_no_opposite_is_refused_by_name() {
     );
     let spec = |layers: &str| format!(r#"{{"inputs":4,"outputs":4,"layers":[{layers}]}}"#);
     for (layers, words) in [
-        (r#"{"kind":"tied","of":0,"layer":{"kind":"linear","inputs":4,"outputs":4}}"#, "the weight of layer 0"),
         (
-            r#"{"kind":"linear","inputs":4,"outputs":3},{"kind":"linear","inputs":3,"outputs":2},{"kind":"tied","of":0,"layer":{"kind":"linear","inputs":2,"outputs":4}}"#,
-            "turned round [4, 3]",
+            r#"{"kind":"tied","of":0,"layer":{"kind":"linear","in_features":4,"out_features":4}}"#,
+            "the weight of layer 0",
         ),
         (
-            r#"{"kind":"activation","function":"relu"},{"kind":"tied","of":0,"layer":{"kind":"linear","inputs":4,"outputs":4}}"#,
+            r#"{"kind":"linear","in_features":4,"out_features":3},{"kind":"linear","in_features":3,"out_features":2},{"kind":"tied","of":0,"layer":{"kind":"linear","in_features":2,"out_features":4}}"#,
+            "transposed [4, 3]",
+        ),
+        (
+            r#"{"kind":"activation","function":"relu"},{"kind":"tied","of":0,"layer":{"kind":"linear","in_features":4,"out_features":4}}"#,
             "layer 0 (activation)",
         ),
         (
-            r#"{"kind":"residual","layers":[{"kind":"tied","of":0,"layer":{"kind":"linear","inputs":4,"outputs":4}}]}"#,
+            r#"{"kind":"residual","layers":[{"kind":"tied","of":0,"layer":{"kind":"linear","in_features":4,"out_features":4}}]}"#,
             "inside of another",
         ),
         (r#"{"kind":"unflatten","dims":[3,2]}"#, "flat rows into 3×2"),

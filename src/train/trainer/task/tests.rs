@@ -7,14 +7,15 @@ use arrow::{
 
 use super::*;
 use crate::{
-    model::{Link, Metric, Model, Scaling},
-    nn::{Branch, Mode, Network, Table},
+    model::{Link, Metric, Scaling, TrainedNetwork},
+    nn::{Branch, Embedding, Mode, Network},
     stream::MemorySource,
     tensor::{Columns, OnInvalid},
     train::{Corruption, Loss, TrainParams},
 };
 
-/// 240 rows of two features; `y = 1000 + 50 (a - 2 b)`, `pair = [y, a + b]`, `count ≈ exp(a)`, `flags = [a > 0, b > a]`.
+/// 240 rows of two features; `y = 1000 + 50 (a - 2 b)`, `pair = [y, a + b]`, `count ≈ exp(a)`, `flags = [a > 0, b >
+/// a]`.
 fn rows() -> MemorySource {
     let x: Vec<(f32, f32)> = (0..240).map(|i| ((i as f32 * 0.7).sin(), (i as f32 * 1.3).cos())).collect();
     let lists = |row: &dyn Fn(f32, f32) -> [f64; 2]| -> ArrayRef {
@@ -41,11 +42,11 @@ fn params(loss: Loss) -> TrainParams {
     TrainParams { loss, epochs: 60, validation_fraction: 0.2, learning_rate: 0.01, tol: 0.0, ..TrainParams::default() }
 }
 
-async fn fit(columns: Columns, params: TrainParams, change: impl FnOnce(Trainer) -> Trainer) -> Model {
+async fn fit(columns: Columns, params: TrainParams, change: impl FnOnce(Trainer) -> Trainer) -> TrainedNetwork {
     change(Trainer::new(Network::mlp([16]), columns, params)).fit(&rows()).await.unwrap()
 }
 
-fn held_out(model: &Model) -> f64 {
+fn held_out(model: &TrainedNetwork) -> f64 {
     model.history().last().unwrap().held_out.unwrap().metric
 }
 
@@ -117,7 +118,7 @@ async fn one_replica_and_two_learn_values_alike() {
         fit(Columns::unlabelled("x"), params, |t| t)
     };
     let (one, two) = (fit("cpu").await, fit("cpu,cpu").await);
-    let values = |m: &Model| m.weights().tensors().iter().flat_map(|t| t.values.clone()).collect::<Vec<_>>();
+    let values = |m: &TrainedNetwork| m.weights().tensors().iter().flat_map(|t| t.values.clone()).collect::<Vec<_>>();
     let worst = values(&one).iter().zip(values(&two)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(worst < 1e-5, "{worst}");
 }
@@ -146,7 +147,7 @@ async fn targets_that_cannot_be_learnt_are_refused_with_column_and_row() {
     }
     let two = |t: Trainer| t.targets(vec!["a".into(), "b".into()]);
     let message = refused(vec![Some(1.0)], Loss::SquaredError, two).await;
-    assert!(message.contains("1 values a row") && message.contains("2 names"), "{message}");
+    assert!(message.contains("expected 2 values a row, found 1"), "{message}");
     let scaled = |t: Trainer| t.scaling(Scaling { mean: vec![0.0], std: vec![1.0] });
     let message = refused(vec![Some(1.0)], Loss::Poisson, scaled).await;
     assert!(message.contains("scaling"), "{message}");
@@ -179,18 +180,18 @@ async fn categories_are_embedded_and_unknown_ones_refused_with_column_and_row() 
         MemorySource::new(batch.schema(), vec![batch])
     };
     let params = TrainParams { epochs: 30, learning_rate: 0.02, ..TrainParams::default() };
-    let trainer = Trainer::new(Network::new().categories([Table::new(5, 3)]), Columns::new("x", "y"), params);
+    let trainer = Trainer::new(Network::new().categories([Embedding::new(5, 3)]), Columns::new("x", "y"), params);
     let model = trainer.fit(&rows(2)).await.unwrap();
     assert!(model.history().last().unwrap().training.metric > 0.99);
 
     let message = trainer.fit(&rows(5)).await.unwrap_err().to_string();
-    for words in ["`features`", "row 150", "holds 5 as value 0", "5 categories: 0 to 4"] {
+    for words in ["`features`", "row 150", "found 5 as value 0", "from 0 to 4"] {
         assert!(message.contains(words), "{words}: {message}");
     }
     let stream = crate::stream::RecordSource::open(&rows(7), 0).await.unwrap();
     let scored = model.predict(stream, &Default::default()).unwrap().collect().await;
     let message = scored.unwrap_err().to_string();
-    assert!(message.contains("`x`") && message.contains("row 150") && message.contains("holds 7"), "{message}");
+    assert!(message.contains("`x`") && message.contains("row 150") && message.contains("found 7"), "{message}");
 }
 
 #[tokio::test]
@@ -209,20 +210,20 @@ async fn columns_are_joined_by_name_and_an_unknown_category_names_its_own() {
         MemorySource::new(batch.schema(), vec![batch])
     };
     let mut cities = Branch::categories(["city"]);
-    cities.embed = Some(crate::nn::Embed { count: Some(5), dims: None });
-    let network = Network::new().join([cities, Branch::rest()]).linear(16).activate(crate::nn::Activation::Relu);
+    cities.embed = Some(crate::nn::CategoryEmbedding { num_embeddings: Some(5), embedding_dim: None });
+    let network = Network::new().join([cities, Branch::rest()]).linear(16).activation(crate::nn::Activation::Relu);
     let params = TrainParams { epochs: 60, learning_rate: 0.02, ..TrainParams::default() };
     let trainer = Trainer::new(network, Columns::side_by_side(["figure", "city"], "y"), params);
     let model = trainer.fit(&rows(2)).await.unwrap();
     assert!(model.history().last().unwrap().training.metric > 0.95, "{:?}", model.history().last());
 
     let message = trainer.fit(&rows(5)).await.unwrap_err().to_string();
-    for words in ["`city`", "row 150 holds 5", "5 categories: 0 to 4"] {
+    for words in ["`city`, row 150", "found 5", "from 0 to 4"] {
         assert!(message.contains(words), "{words}: {message}");
     }
     let stream = crate::stream::RecordSource::open(&rows(7), 0).await.unwrap();
     let message = model.predict(stream, &Default::default()).unwrap().collect().await.unwrap_err().to_string();
-    assert!(message.contains("`city`") && message.contains("row 150") && message.contains("holds 7"), "{message}");
+    assert!(message.contains("`city`") && message.contains("row 150") && message.contains("found 7"), "{message}");
 }
 
 #[tokio::test]
@@ -233,7 +234,7 @@ async fn frozen_layers_stay_and_slow_ones_move_less() {
         ..params(Loss::SquaredError)
     };
     let start = fit(Columns::unlabelled("x"), params(&[("", 0.0)]), |t| t).await;
-    let moved = |model: &Model, name: &str| -> f32 {
+    let moved = |model: &TrainedNetwork, name: &str| -> f32 {
         let (a, b) = (model.weights().get(name).unwrap(), start.weights().get(name).unwrap());
         a.values.iter().zip(&b.values).map(|(a, b)| (a - b).abs()).sum()
     };

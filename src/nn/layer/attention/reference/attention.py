@@ -14,12 +14,12 @@ torch.manual_seed(5)
 class Block(nn.Module):
     """What `nn.TransformerEncoderLayer` computes without dropout, put together from its parts."""
 
-    def __init__(self, inputs, heads, width=None, positions=False, feed_forward=None, output="all"):
+    def __init__(self, inputs, num_heads, width=None, positions=False, feed_forward=None, output="all"):
         super().__init__()
         size = width or inputs
         if width:
             self.project = nn.Linear(inputs, size)
-        self.self_attn = nn.MultiheadAttention(size, heads, batch_first=True)
+        self.self_attn = nn.MultiheadAttention(size, num_heads, batch_first=True)
         self.norm1 = nn.LayerNorm(size)
         if feed_forward:
             self.linear1, self.linear2 = nn.Linear(size, feed_forward), nn.Linear(feed_forward, size)
@@ -72,11 +72,11 @@ def case(inputs, lengths, time, **settings):
 
 
 cases = [
-    case(4, [3], 3, heads=1),
-    case(6, [2, 5, 1], 5, heads=3, output="mean"),
-    case(4, [4, 1, 3, 4], 4, heads=2, feed_forward=5, positions=True),
-    case(3, [2, 6, 4], 6, heads=2, width=4, positions=True, feed_forward=6, output="last"),
-    case(3, [7, 7], 7, heads=1, width=5, feed_forward=3, output="max"),
-    case(4, [5, 2], 6, heads=4, output="last"),
+    case(4, [3], 3, num_heads=1),
+    case(6, [2, 5, 1], 5, num_heads=3, output="mean"),
+    case(4, [4, 1, 3, 4], 4, num_heads=2, feed_forward=5, positions=True),
+    case(3, [2, 6, 4], 6, num_heads=2, width=4, positions=True, feed_forward=6, output="last"),
+    case(3, [7, 7], 7, num_heads=1, width=5, feed_forward=3, output="max"),
+    case(4, [5, 2], 6, num_heads=4, output="last"),
 ]
 print("[\n" + ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases) + "\n]")

@@ -1,6 +1,16 @@
 //! The crate's one public error. Each variant says what the caller can do about it.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+mod data;
+mod kind;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+pub use data::DataProblem;
+pub use kind::ErrorKind;
+pub use server::{QueryContext, ServerError};
 
 /// The crate's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -66,7 +76,7 @@ pub enum Error {
     Incomplete {
         /// The server's operation id.
         operation: String,
-        /// What was missing.
+        /// The missing part.
         reason: String,
     },
 
@@ -82,6 +92,28 @@ pub enum Error {
         waited: Duration,
         /// State of the operation, as the server reports it.
         state: String,
+    },
+
+    /// Rows are missing, or there are too many.
+    #[error(
+        "{step}: expected {expected} rows, found {found}; the data changed, or the plan gives other rows each time: stage the rows first (`Strategy::Staged`)"
+    )]
+    RowsLost {
+        /// The step that counted, such as "reading group 3 of 16".
+        step: String,
+        /// Number of rows counted before.
+        expected: u64,
+        /// Number of rows that arrived.
+        found: u64,
+    },
+
+    /// The cluster lost rows that it kept for a source while they were read.
+    #[error(
+        "the cluster lost the rows that it kept ({source}); open the source again, or stage its rows (`Strategy::Staged`), which survive a restart"
+    )]
+    KeptRowsLost {
+        /// The failure of the server.
+        source: Box<Error>,
     },
 
     /// A column is missing or has a type that does not fit.
@@ -107,12 +139,14 @@ pub enum Error {
     },
 
     /// The data cannot be used.
-    #[error("{column}: {reason}")]
+    #[error("{}{problem}", location(column.as_deref(), *row))]
     Data {
-        /// The column (or table), as in "column `age`".
-        column: String,
-        /// The problem, with counts, examples and a remedy.
-        reason: String,
+        /// The column, or the columns joined by "`, `"; `None` when the problem is not one column's.
+        column: Option<String>,
+        /// The row, from 0 in the order of arrival; `None` when the problem is not one row's.
+        row: Option<u64>,
+        /// The problem, with counts and examples.
+        problem: DataProblem,
     },
 
     /// A network description does not fit itself or its data.
@@ -126,15 +160,23 @@ pub enum Error {
         fits: String,
     },
 
-    /// Training cannot continue.
-    #[error("training stopped at epoch {epoch}, step {step}: {reason}")]
-    Training {
+    /// A loss is not a finite number, so that training cannot continue.
+    #[error(
+        "training diverged at epoch {epoch}, step {step}: {quantity} is {value} over {rows} rows at learning rate {learning_rate:?}; lower the learning rate, clip the gradients or scale the inputs"
+    )]
+    Diverged {
         /// Epoch, from 0.
         epoch: usize,
         /// Step over all epochs, from 0.
         step: usize,
-        /// The problem and the remedy.
-        reason: String,
+        /// The quantity, such as "the loss".
+        quantity: String,
+        /// Its value.
+        value: f64,
+        /// Number of rows of the minibatch.
+        rows: u64,
+        /// Learning rate of the step.
+        learning_rate: f64,
     },
 
     /// Training lost the server that its rows come from, after it wrote a checkpoint.
@@ -201,37 +243,62 @@ pub enum Error {
     },
 }
 
+/// Returns the place of a problem, before its text.
+fn location(column: Option<&str>, row: Option<u64>) -> String {
+    match (column, row) {
+        (Some(column), Some(row)) => format!("column `{column}`, row {row}: "),
+        (Some(column), None) => format!("column `{column}`: "),
+        (None, Some(row)) => format!("row {row}: "),
+        (None, None) => String::new(),
+    }
+}
+
 fn log_tail(log: &str) -> String {
     if log.is_empty() { String::new() } else { format!("; the last lines of its log:\n{log}") }
 }
 
 impl Error {
-    /// A column that is missing or has the wrong type.
+    /// Creates the error for a column that is missing or has the wrong type.
     pub(crate) fn schema(column: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
         Error::Schema { column: column.into(), expected: expected.into(), found: found.into() }
     }
 
-    /// A parameter outside its legal range.
+    /// Creates the error for a parameter outside its legal range.
     pub(crate) fn param(name: impl Into<String>, value: impl fmt::Display, legal: impl Into<String>) -> Self {
         Error::Param { name: name.into(), value: value.to_string(), legal: legal.into() }
     }
 
-    /// Data in one column that cannot be used.
-    pub(crate) fn data(column: &str, reason: impl Into<String>) -> Self {
-        Error::Data { column: format!("column `{column}`"), reason: reason.into() }
+    /// Creates the error for unusable data in one column.
+    pub(crate) fn data(column: &str, problem: DataProblem) -> Self {
+        Error::Data { column: Some(column.to_owned()), row: None, problem }
     }
 
-    /// An Arrow failure while doing `context`.
+    /// Creates the error for illegal values in one column.
+    pub(crate) fn values(column: &str, expected: impl Into<String>, found: impl fmt::Display) -> Self {
+        Self::data(column, DataProblem::Values { expected: expected.into(), found: found.to_string(), example: None })
+    }
+
+    /// Creates the error for unusable data in one column of one row.
+    pub(crate) fn cell(column: &str, row: u64, problem: DataProblem) -> Self {
+        Error::Data { column: Some(column.to_owned()), row: Some(row), problem }
+    }
+
+    /// Creates the error for unusable data, whatever the column.
+    pub(crate) fn rows(problem: DataProblem) -> Self {
+        Error::Data { column: None, row: None, problem }
+    }
+
+    /// Creates the error for an Arrow failure while doing `context`.
     pub(crate) fn arrow(context: impl Into<String>, source: impl Into<Cause>) -> Self {
         Error::Arrow { context: context.into(), source: source.into() }
     }
 
-    /// A tensor failure while doing `context`.
+    /// Creates the error for a tensor failure while doing `context`.
     pub(crate) fn tensor(context: impl Into<String>, source: impl Into<Cause>) -> Self {
         Error::Tensor { context: context.into(), source: source.into() }
     }
 
-    /// A file failure.
+    /// Creates the error for a file failure.
     pub(crate) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Error::Io { path: path.into(), source }
     }
@@ -266,24 +333,20 @@ impl Error {
     }
 
     /// Returns whether the cluster lost rows that it kept for a source while they were read. Opening the source again
-    /// has them
-    /// computed again.
+    /// has them computed again.
     pub fn is_rows_lost(&self) -> bool {
         match self {
-            Error::Incomplete { operation, .. } => operation == Self::KEPT_ROWS,
+            Error::KeptRowsLost { .. } => true,
             Error::Interrupted { source, .. } => source.is_rows_lost(),
             _ => false,
         }
     }
 
-    /// The operation that fails when what the cluster kept is lost.
-    pub(crate) const KEPT_ROWS: &str = "reading kept rows";
-
-    /// Spark's own account, when the server is what failed.
+    /// Returns Spark's own account, when the server is what failed.
     pub fn server(&self) -> Option<&ServerError> {
         match self {
             Error::Server(e) => Some(e),
-            Error::Interrupted { source, .. } => source.server(),
+            Error::Interrupted { source, .. } | Error::KeptRowsLost { source } => source.server(),
             _ => None,
         }
     }
@@ -304,105 +367,5 @@ impl fmt::Debug for Error {
             }
         }
         Ok(())
-    }
-}
-
-/// An error that Spark reported, with all it says of itself.
-#[non_exhaustive]
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ServerError {
-    /// Spark's error condition, such as `TABLE_OR_VIEW_NOT_FOUND`; empty when the server named none.
-    pub class: String,
-    /// The five-character SQLSTATE; empty when unknown.
-    pub sql_state: String,
-    /// The whole message, for people.
-    pub message: String,
-    /// The message's parameters by name.
-    pub parameters: BTreeMap<String, String>,
-    /// Where in the query or program it arose, innermost first; empty when the server did not say.
-    pub contexts: Vec<QueryContext>,
-    /// The Java class of the exception.
-    pub exception: String,
-    /// Messages of the causes, outermost first.
-    pub causes: Vec<String>,
-}
-
-/// A place in a SQL text or in the plan that an error points at.
-#[non_exhaustive]
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct QueryContext {
-    /// The fragment of the query.
-    pub fragment: String,
-    /// Spark's rendering, with line and position where there is one.
-    pub summary: String,
-    /// Where the caller built this part of the plan, if that was sent along.
-    pub call_site: String,
-}
-
-impl ServerError {
-    /// Returns whether the condition is `class`, or a sub-condition of it (`class.SUB`).
-    pub fn is(&self, class: &str) -> bool {
-        self.class.strip_prefix(class).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    }
-
-    /// Returns whether the plan was refused before it ran; after any other failure a retry may succeed.
-    pub(crate) fn is_refused_plan(&self) -> bool {
-        let refusals = ["AnalysisException", "ParseException", "AccessControlException"];
-        refusals.iter().any(|refusal| self.exception.ends_with(refusal))
-    }
-}
-
-impl fmt::Display for ServerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Spark's own messages start with "[CLASS]" and end with "SQLSTATE: …" when they have them.
-        if !self.class.is_empty() && !self.message.contains(&self.class) {
-            write!(f, "[{}] ", self.class)?;
-        }
-        f.write_str(self.message.trim_end())?;
-        if !self.sql_state.is_empty() && !self.message.contains(&self.sql_state) {
-            write!(f, " SQLSTATE: {}", self.sql_state)?;
-        }
-        for context in self.contexts.iter().filter(|c| !c.summary.is_empty()) {
-            if !self.message.contains(context.summary.trim()) {
-                write!(f, "\n{}", context.summary.trim_end())?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for ServerError {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn debug_of_an_error_is_its_message_and_each_cause_once() {
-        let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
-        let printed = format!("{:?}", Error::io("weights", missing));
-        assert_eq!(printed, "weights: entity not found");
-        let server = ServerError {
-            message: "Job aborted.".into(),
-            causes: vec!["Job aborted.".into(), "Java heap space\n".into()],
-            ..Default::default()
-        };
-        assert_eq!(format!("{:?}", Error::from(Box::new(server))), "Job aborted.\ncaused by: Java heap space");
-    }
-
-    #[test]
-    fn a_server_error_says_class_state_and_place_once() {
-        let e = ServerError {
-            class: "UNRESOLVED_COLUMN.WITH_SUGGESTION".into(),
-            sql_state: "42703".into(),
-            message: "A column cannot be resolved.".into(),
-            contexts: vec![QueryContext { summary: "== SQL (line 1, position 8) ==".into(), ..Default::default() }],
-            ..Default::default()
-        };
-        assert!(e.is("UNRESOLVED_COLUMN") && e.is("UNRESOLVED_COLUMN.WITH_SUGGESTION") && !e.is("UNRESOLVED"));
-        assert_eq!(
-            Error::from(Box::new(e)).to_string(),
-            "[UNRESOLVED_COLUMN.WITH_SUGGESTION] A column cannot be resolved. SQLSTATE: 42703\n== SQL (line 1, position 8) =="
-        );
     }
 }
