@@ -90,7 +90,7 @@ fn autoencoder(digits: &Digits, epochs: usize) -> Autoencoder {
             params.optimizer = Optimizer::Adam;
             params.weight_decay = 0.0;
             params.tol = 0.0;
-            params.schedule = Schedule::Cosine { end: 0.02 };
+            params.schedule = Schedule::Cosine { end_factor: 0.02 };
         })
 }
 

@@ -64,7 +64,7 @@ async fn main() -> Result<(), Failure> {
                 .batch_size(batch)
                 .epochs(epochs)
                 .tol(0.0)
-                .train_params(|params| params.schedule = Schedule::Cosine { end: 0.0 })
+                .train_params(|params| params.schedule = Schedule::Cosine { end_factor: 0.0 })
                 .seed(seed);
             let classifier = match digits.held_out_from {
                 Some(_) => classifier.validation_indicator_col("held_out"),

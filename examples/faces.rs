@@ -60,7 +60,7 @@ async fn main() -> Result<()> {
         .epochs(30)
         .learning_rate(2e-3)
         .tol(0.0)
-        .train_params(|params| params.schedule = Schedule::Cosine { end: 0.0 })
+        .train_params(|params| params.schedule = Schedule::Cosine { end_factor: 0.0 })
         .seed(1);
     let model = classifier.progress().fit_frame(&files).await?;
     let history = model.model().history();

@@ -8,6 +8,7 @@
 //! * **Decoding**: a `Decoder` turns Arrow batches into canonical ones, described by `TensorField`s; `Rows` copies `Minibatch`es
 //!   out of them.
 //! * **Kernels**: a `Tape` runs forward and backward over the processor's kernels; an `Updater` takes an optimizer's steps.
+//! * **Boltzmann machines**: an `Rbm` and its `RbmLearner` without an estimator, with likelihoods; a `Pretrainer` of stacks.
 //! * **Model tables**: `encode` and `decode` are the format of [`ModelTable`](crate::table::ModelTable), without a server.
 
 pub use crate::{
@@ -32,6 +33,7 @@ pub use crate::{
         network::Parameter,
         op::cross_entropy,
         random::{Philox, Purpose},
+        rbm::{LogPartition, Rbm, RbmLearner, RbmSpec, RbmStack, RbmStep},
         spec::{BranchSpec, ColumnRange, ParameterSpec},
         tape::Tape,
     },
@@ -61,6 +63,7 @@ pub use crate::{
         checkpoint::CheckpointNetwork,
         loss::CrossEntropy,
         optimizer::{OptimizerState, Updater},
+        pretrain::{Pretrained, Pretrainer, RbmLayer},
         schedule::{Plateau, Position},
     },
 };

@@ -130,17 +130,20 @@ impl Labels {
             let usable = size.lt(lit_double(f64::INFINITY));
             spark_connect::functions::when(usable, value.clone())
         };
-        let figures = values.iter().enumerate().flat_map(|(i, value)| {
+        let statistics = values.iter().enumerate().flat_map(|(i, value)| {
             let of = |name, short: &str| function(name, [finite(value)]).alias(&format!("{short}{i}"));
             [of("avg", "m"), of("stddev_pop", "s")]
         });
-        let batches = frame.agg(figures).collect().await?;
+        let batches = frame.agg(statistics).collect().await?;
         let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0) else {
             return Err(Error::data(&self.name, DataProblem::NoRows));
         };
         let number = |i: usize| {
-            let figures = batch.column(i).as_primitive_opt::<Float64Type>();
-            figures.filter(|figures| figures.is_valid(0)).map(|figures| figures.value(0)).filter(|v| v.is_finite())
+            let statistics = batch.column(i).as_primitive_opt::<Float64Type>();
+            statistics
+                .filter(|statistics| statistics.is_valid(0))
+                .map(|statistics| statistics.value(0))
+                .filter(|v| v.is_finite())
         };
         let (mut mean, mut std) = (Vec::new(), Vec::new());
         for i in 0..values.len() {

@@ -18,8 +18,9 @@ use crate::{model::Outputs, nn::Network, train::Loss};
 ///
 /// and those of training, as [`NeuralClassifier`](super::NeuralClassifier) has them.
 ///
-/// The prediction is a double, or a vector where there are several targets. The cluster's figures bring targets to mean
-/// 0 and deviation 1 for training; predictions, and the errors that training tells of, are in the targets' own units.
+/// The prediction is a double, or a vector where there are several targets. The cluster's statistics bring targets to
+/// mean 0 and deviation 1 for training; predictions, and the errors that training tells of, are in the targets' own
+/// units.
 #[derive(Debug, Clone)]
 pub struct NeuralRegressor {
     shared: Supervised,

@@ -21,7 +21,7 @@ use crate::{
 /// An aggregate over a column of values, such as `avg`. It must pass over nulls.
 pub type Aggregate = Box<dyn Fn(Column) -> Column + Send + Sync>;
 
-/// Turns the answers into a fitted model, or into further questions.
+/// Turns the answers into a fitted model, or into further queries.
 type LearnFn = Box<dyn FnOnce(AggregateResults) -> Result<FitStep> + Send>;
 
 /// Outcome of the answers.
@@ -38,7 +38,7 @@ pub struct AggregateFit {
     classes: Vec<Column>,
     /// Aggregates over expressions of the frame's columns. They stay one expression: a projection that computes a
     /// hundred values for them is too long a method for the JVM's compiler.
-    figures: Vec<Column>,
+    statistics: Vec<Column>,
     learn: LearnFn,
 }
 
@@ -48,13 +48,13 @@ pub struct AggregateResults {
     /// For each column of classes, those that occur and how often, in no order.
     pub classes: Vec<Vec<(String, i64)>>,
     /// For each aggregate, its one value.
-    pub figures: Vec<ArrayRef>,
+    pub statistics: Vec<ArrayRef>,
 }
 
 impl fmt::Debug for AggregateFit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counts = (self.classes.len(), self.figures.len());
-        f.debug_struct("AggregateFit").field("classes, figures", &counts).finish_non_exhaustive()
+        let counts = (self.classes.len(), self.statistics.len());
+        f.debug_struct("AggregateFit").field("classes, statistics", &counts).finish_non_exhaustive()
     }
 }
 
@@ -66,7 +66,7 @@ impl AggregateFit {
 
     /// Asks nothing yet; `learn` makes a model of the answers if they suffice, else asks again.
     pub fn in_rounds(learn: impl FnOnce(AggregateResults) -> Result<FitStep> + Send + 'static) -> Self {
-        Self { classes: Vec::new(), figures: Vec::new(), learn: Box::new(learn) }
+        Self { classes: Vec::new(), statistics: Vec::new(), learn: Box::new(learn) }
     }
 
     /// Asks which texts occur in a column, and how often. Nulls are passed over.
@@ -76,8 +76,8 @@ impl AggregateFit {
     }
 
     /// Asks aggregates of a column of values.
-    pub fn figures(mut self, value: Column, aggregates: impl IntoIterator<Item = Aggregate>) -> Self {
-        self.figures.extend(aggregates.into_iter().map(|aggregate| aggregate(value.clone())));
+    pub fn statistics(mut self, value: Column, aggregates: impl IntoIterator<Item = Aggregate>) -> Self {
+        self.statistics.extend(aggregates.into_iter().map(|aggregate| aggregate(value.clone())));
         self
     }
 }
@@ -160,22 +160,22 @@ pub(super) async fn learn(frame: &DataFrame, schema: &Schema, all: Vec<Aggregate
     Ok(models.into_iter().flatten().collect())
 }
 
-/// Returns one query: figures are one aggregate of all rows, and classes are counted by one group for each; the query
-/// is the union of both.
+/// Returns one query: statistics are one aggregate of all rows, and classes are counted by one group for each; the
+/// query is the union of both.
 async fn ask(frame: &DataFrame, all: Vec<AggregateFit>) -> Result<Vec<FitStep>> {
     let classes: Vec<_> = all.iter().flat_map(|one| one.classes.iter().cloned()).collect();
-    let figures: Vec<_> = all.iter().flat_map(|one| one.figures.iter().cloned()).collect();
-    let mut answers = match (classes.is_empty(), figures.is_empty()) {
+    let statistics: Vec<_> = all.iter().flat_map(|one| one.statistics.iter().cloned()).collect();
+    let mut answers = match (classes.is_empty(), statistics.is_empty()) {
         (true, true) => AggregateResults::default(),
-        (true, false) => all_rows(frame, figures).await?,
-        (false, _) => with_classes(frame, classes, figures).await?,
+        (true, false) => all_rows(frame, statistics).await?,
+        (false, _) => with_classes(frame, classes, statistics).await?,
     };
     let learnt = all.into_iter().map(|one| {
         let rest = answers.classes.split_off(one.classes.len().min(answers.classes.len()));
         let classes = std::mem::replace(&mut answers.classes, rest);
-        let rest = answers.figures.split_off(one.figures.len().min(answers.figures.len()));
-        let figures = std::mem::replace(&mut answers.figures, rest);
-        (one.learn)(AggregateResults { classes, figures })
+        let rest = answers.statistics.split_off(one.statistics.len().min(answers.statistics.len()));
+        let statistics = std::mem::replace(&mut answers.statistics, rest);
+        (one.learn)(AggregateResults { classes, statistics })
     });
     learnt.collect()
 }
@@ -189,18 +189,18 @@ fn answer(i: usize) -> String {
     format!("a{i}")
 }
 
-/// Returns one row: the figures.
-fn figures_row(frame: &DataFrame, figures: Vec<Column>) -> DataFrame {
-    frame.agg(figures.into_iter().enumerate().map(|(i, figure)| figure.alias(&answer(i))))
+/// Returns one row: the statistics.
+fn statistics_row(frame: &DataFrame, statistics: Vec<Column>) -> DataFrame {
+    frame.agg(statistics.into_iter().enumerate().map(|(i, statistic)| statistic.alias(&answer(i))))
 }
 
-async fn all_rows(frame: &DataFrame, figures: Vec<Column>) -> Result<AggregateResults> {
-    let batches = figures_row(frame, figures).collect().await?;
+async fn all_rows(frame: &DataFrame, statistics: Vec<Column>) -> Result<AggregateResults> {
+    let batches = statistics_row(frame, statistics).collect().await?;
     let row = batches.iter().find(|batch| batch.num_rows() == 1).ok_or_else(no_answer)?;
-    Ok(AggregateResults { classes: Vec::new(), figures: row.columns().to_vec() })
+    Ok(AggregateResults { classes: Vec::new(), statistics: row.columns().to_vec() })
 }
 
-async fn with_classes(frame: &DataFrame, classes: Vec<Column>, figures: Vec<Column>) -> Result<AggregateResults> {
+async fn with_classes(frame: &DataFrame, classes: Vec<Column>, statistics: Vec<Column>) -> Result<AggregateResults> {
     let mut found = vec![Vec::new(); classes.len()];
     let pair = |(i, class): (i64, Column)| {
         function("named_struct", [lit_string("column"), lit(i), lit_string("class"), class])
@@ -212,31 +212,31 @@ async fn with_classes(frame: &DataFrame, classes: Vec<Column>, figures: Vec<Colu
         .filter(class.clone().is_not_null())
         .group_by([which.alias("column"), class.alias("class")])
         .agg([functions::count(lit(1)).alias("rows")]);
-    let asks_figures = !figures.is_empty();
+    let asks_figures = !statistics.is_empty();
     if asks_figures {
         // A separate branch: rows repeated for their classes would carry all values along.
-        let count = figures.len();
+        let count = statistics.len();
         let names = || (0..count).map(answer);
         let none = || null(DataType::Null);
-        let figures = figures_row(frame, figures);
+        let statistics = statistics_row(frame, statistics);
         let columns = [lit(-1).alias("column"), no_text().alias("class"), lit(0).cast(DataType::Long).alias("rows")];
-        let figures = figures.select(columns.into_iter().chain(names().map(|name| column(&name))));
+        let statistics = statistics.select(columns.into_iter().chain(names().map(|name| column(&name))));
         let classes = ["column", "class", "rows"].map(column).into_iter();
-        asked = figures.union(&asked.select(classes.chain(names().map(|name| none().alias(&name)))));
+        asked = statistics.union(&asked.select(classes.chain(names().map(|name| none().alias(&name)))));
     }
-    let mut figures_row: Option<Vec<ArrayRef>> = None;
+    let mut statistics_row: Option<Vec<ArrayRef>> = None;
     for batch in asked.collect().await? {
         let columns = whole(&batch, 0)?;
         let (texts, rows) = (texts(&batch, 1)?, batch.column(2).as_primitive::<Int64Type>());
         for (row, column) in columns.into_iter().enumerate() {
             match usize::try_from(column) {
                 Ok(column) => found[column].push((texts.value(row).to_owned(), rows.value(row))),
-                Err(_) => figures_row = Some(batch.columns()[3..].iter().map(|c| c.slice(row, 1)).collect()),
+                Err(_) => statistics_row = Some(batch.columns()[3..].iter().map(|c| c.slice(row, 1)).collect()),
             }
         }
     }
-    let figures = if asks_figures { figures_row.ok_or_else(no_answer)? } else { Vec::new() };
-    Ok(AggregateResults { classes: found, figures })
+    let statistics = if asks_figures { statistics_row.ok_or_else(no_answer)? } else { Vec::new() };
+    Ok(AggregateResults { classes: found, statistics })
 }
 
 /// Returns whole numbers, as the server's version types its literals.
@@ -263,14 +263,18 @@ fn null(data_type: DataType) -> Column {
 }
 
 /// Returns the numbers of an answer: of a list all of them; NaN for null.
-pub(super) fn doubles(figure: &dyn Array) -> Result<Vec<f64>> {
-    match figure.data_type() {
-        ArrowType::Float64 => Ok(figure.as_primitive::<Float64Type>().iter().map(|x| x.unwrap_or(f64::NAN)).collect()),
-        ArrowType::Int64 => {
-            Ok(figure.as_primitive::<Int64Type>().iter().map(|x| x.map_or(f64::NAN, |x| x as f64)).collect())
+pub(super) fn doubles(statistic: &dyn Array) -> Result<Vec<f64>> {
+    match statistic.data_type() {
+        ArrowType::Float64 => {
+            Ok(statistic.as_primitive::<Float64Type>().iter().map(|x| x.unwrap_or(f64::NAN)).collect())
         }
-        ArrowType::List(_) if figure.len() == 1 && figure.is_valid(0) => doubles(&figure.as_list::<i32>().value(0)),
+        ArrowType::Int64 => {
+            Ok(statistic.as_primitive::<Int64Type>().iter().map(|x| x.map_or(f64::NAN, |x| x as f64)).collect())
+        }
+        ArrowType::List(_) if statistic.len() == 1 && statistic.is_valid(0) => {
+            doubles(&statistic.as_list::<i32>().value(0))
+        }
         ArrowType::List(_) => Ok(Vec::new()),
-        other => Err(Error::schema("figure", "numbers", other.to_string())),
+        other => Err(Error::schema("statistic", "numbers", other.to_string())),
     }
 }

@@ -169,13 +169,13 @@ impl Preflight {
         for batch in groups.collect().await? {
             for row in 0..batch.num_rows() {
                 report.add_class(&batch, row);
-                let mut figures = batch.columns()[FIRST..].iter();
+                let mut statistics = batch.columns()[FIRST..].iter();
                 if !together.is_empty() {
-                    odd_together |= figures.by_ref().take(2).any(|count| long(count, row) > 0);
+                    odd_together |= statistics.by_ref().take(2).any(|count| long(count, row) > 0);
                 }
                 let rows = long(batch.column(1), row).max(0) as u64;
                 for at in (0..kinds.len()).filter(alone) {
-                    report.columns[at].add(&mut figures, row, kinds[at], rows);
+                    report.columns[at].add(&mut statistics, row, kinds[at], rows);
                 }
             }
         }
@@ -184,9 +184,9 @@ impl Preflight {
             for chunk in together.chunks(TOGETHER) {
                 let looks = chunk.iter().flat_map(|at| first_look(&self.columns[*at], kinds[*at]));
                 let Some(batch) = aggregated(frame, looks).await? else { continue };
-                let mut figures = batch.columns().iter();
+                let mut statistics = batch.columns().iter();
                 for at in chunk {
-                    report.columns[*at].add(&mut figures, 0, kinds[*at], report.rows);
+                    report.columns[*at].add(&mut statistics, 0, kinds[*at], report.rows);
                 }
             }
         }

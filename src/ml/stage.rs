@@ -201,9 +201,9 @@ macro_rules! plain_data {
 }
 pub(super) use plain_data;
 
-/// Implements the methods that are alike in every estimator that needs nothing but the answers to its `questions`; in
+/// Implements the methods that are alike in every estimator that needs nothing but the answers to its `queries`; in
 /// an `impl Estimator`.
-macro_rules! learn_by_questions {
+macro_rules! fit_by_aggregates {
     () => {
         fn fit<'a>(
             &'a self,
@@ -212,7 +212,7 @@ macro_rules! learn_by_questions {
             Box::pin(async move {
                 let schema = frame.schema_for_stages().await?;
                 self.transform_schema(&schema)?;
-                $crate::ml::learning::learn_one(frame, &schema, self.questions(&schema)?).await
+                $crate::ml::learning::learn_one(frame, &schema, self.aggregates(&schema)?).await
             })
         }
 
@@ -222,7 +222,7 @@ macro_rules! learn_by_questions {
             _elements: &$crate::ml::learning::ElementExprs,
         ) -> $crate::Result<Option<$crate::ml::learning::AggregateFit>> {
             self.transform_schema(schema)?;
-            self.questions(schema).map(Some)
+            self.aggregates(schema).map(Some)
         }
 
         fn as_any(&self) -> &dyn std::any::Any {
@@ -230,7 +230,7 @@ macro_rules! learn_by_questions {
         }
     };
 }
-pub(super) use learn_by_questions;
+pub(super) use fit_by_aggregates;
 
 /// A fitted stage of this crate's, as data: `{"stage": "StringIndexerModel", …}` in JSON.
 #[non_exhaustive]

@@ -60,7 +60,7 @@ pub struct Evaluation {
     /// The weighted mean loss.
     #[serde(with = "number::one")]
     pub loss: f64,
-    /// The figure of merit that [`History::metric`] names.
+    /// The metric that [`History::metric`] names.
     #[serde(alias = "accuracy", with = "number::one")]
     pub metric: f64,
 }

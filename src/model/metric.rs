@@ -1,8 +1,8 @@
-//! Figures of merit: how often a classifier is right, what it takes for what, how far values are off.
+//! metric: how often a classifier is right, what it takes for what, how far values are off.
 
 use serde::{Deserialize, Serialize};
 
-/// A figure of merit.
+/// A metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
@@ -43,7 +43,7 @@ impl Metric {
         if self.is_share() { format!("{:.1} %", 100.0 * value) } else { format!("{value:.4}") }
     }
 
-    /// Returns the figure from its sum over `count` values.
+    /// Returns the metric from its sum over `count` values.
     pub(crate) fn of(self, sum: f64, count: f64) -> f64 {
         let mean = sum / count.max(1.0);
         if self == Metric::Rmse { mean.sqrt() } else { mean }

@@ -2,8 +2,8 @@
 //!
 //! [`Network`] is what a user writes: layers without sizes that the data decides. [`Network::resolve`] fills those in
 //! and gives a checked, serialisable [`NetworkSpec`]; [`Sequential`] is that specification with [`Weights`] on one
-//! device, and [`Tape`] trains it on the processor. All randomness comes from [`random`], so a seed decides every
-//! weight and every dropout mask on every device.
+//! device, and [`Tape`] trains it on the processor. All randomness comes from [`Philox`](random::Philox), so a seed
+//! decides every weight and every dropout mask on every device.
 
 mod branches;
 mod chain;
@@ -19,7 +19,7 @@ mod onnx;
 pub(crate) mod op;
 mod precision;
 pub(crate) mod random;
-mod rbm;
+pub(crate) mod rbm;
 mod safetensors;
 mod shape;
 #[cfg(test)]
@@ -44,9 +44,8 @@ pub(crate) use onnx::{FEATURES, Graph, LENGTHS, Onnx, OnnxAttribute, Side, data_
 pub(crate) use op::cross_entropy;
 pub(crate) use op::{Csr, add_into, alone, exp, sigmoid, wide};
 pub use precision::Precision;
-pub use rbm::{
-    Annealing, ContrastiveDivergence, LogPartition, Rbm, RbmLearner, RbmSpec, RbmStack, RbmStep, Sparsity, VisibleUnits,
-};
+pub use rbm::{Annealing, ContrastiveDivergence, Sparsity, VisibleUnits};
+pub(crate) use rbm::{Rbm, RbmLearner, RbmSpec, RbmStack};
 pub use shape::InputShape;
 pub(crate) use spec::Id;
 pub(crate) use spec::{BranchSpec, ParameterSpec};

@@ -13,7 +13,7 @@ use crate::{
     nn::{NamedTensor, Weights},
 };
 
-/// Turns one version of a model into rows of [`layout::schema`].
+/// Turns one version of a model into rows of a model table.
 ///
 /// The manifest's `format`, `library`, `tensors` and `checksum` are filled in. `created_at` is in microseconds since
 /// 1970. Batches hold at most 4 MiB of tensor data each, the manifest is in the first.

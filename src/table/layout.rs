@@ -80,7 +80,7 @@ pub(crate) fn schema() -> SchemaRef {
 /// All there is to know about one version of a model besides its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The format's number, [`FORMAT`].
+    /// The format's number, 1.
     pub format: u32,
     /// The library that wrote it, such as `tinderbox 0.1.0`.
     pub library: String,
@@ -106,7 +106,7 @@ pub struct Manifest {
     pub prediction: PredictOptions,
     /// Record of the training run.
     pub history: History,
-    /// Figures of merit by name, such as `held_out_accuracy`.
+    /// metric by name, such as `held_out_accuracy`.
     #[serde(default, with = "number::named")]
     pub metrics: BTreeMap<String, f64>,
     /// Where the rows came from.
@@ -116,7 +116,7 @@ pub struct Manifest {
     pub withdrawn: Vec<Withdrawn>,
     /// The tensors, sorted by name.
     pub tensors: Vec<TensorEntry>,
-    /// See [`checksum`].
+    /// SHA-256 over all tensors.
     pub checksum: String,
 }
 
@@ -158,7 +158,7 @@ pub struct Withdrawn {
 pub struct TensorEntry {
     /// The tensor's name.
     pub name: String,
-    /// Its element type, [`DTYPE`].
+    /// Its element type, `F32`.
     pub dtype: String,
     /// Its dimensions.
     pub shape: Vec<u64>,

@@ -1,7 +1,7 @@
 //! Models as rows of a table, and checkpoints.
 //!
-//! [`layout`] is the written, versioned format; [`encode()`] turns a model into rows and [`decode()`] turns rows back,
-//! trusting nothing in them. Loading a model never executes code.
+//! `docs/model-table.md` describes the written, versioned format; [`encode()`] turns a model into rows and [`decode()`]
+//! turns rows back, trusting nothing in them. Loading a model never executes code.
 
 mod checkpoints;
 pub(crate) mod decode;

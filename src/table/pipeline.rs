@@ -146,7 +146,7 @@ fn describe_network(network: &NeuralModel) -> Manifest {
     }
 }
 
-/// Figures of merit by name.
+/// metric by name.
 fn metrics(history: &History) -> BTreeMap<String, f64> {
     let mut metrics = BTreeMap::new();
     if let Some(last) = history.last() {

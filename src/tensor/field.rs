@@ -106,7 +106,7 @@ impl RowShape {
 /// One column of a canonical batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorField {
-    /// The column's name; the roles of [`LABEL`], [`WEIGHT`] and [`HELD_OUT`] go by it, all else is input.
+    /// The column's name; the roles of `label`, `weight` and `held_out` go by it, all else is input.
     pub name: String,
     /// The type of the values.
     pub element: ElementType,

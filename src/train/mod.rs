@@ -15,7 +15,7 @@ pub(crate) mod optimizer;
 mod params;
 #[cfg(feature = "plots")]
 mod plot;
-mod pretrain;
+pub(crate) mod pretrain;
 mod reading;
 mod replica;
 mod replicas;
@@ -39,7 +39,7 @@ pub(crate) use optimizer::{OptimizerState, Updater};
 pub use params::TrainParams;
 #[cfg(feature = "plots")]
 pub use plot::Plot;
-pub use pretrain::{Pretrained, Pretrainer, RbmLayer};
+pub(crate) use pretrain::{Pretrained, Pretrainer, RbmLayer};
 pub use schedule::Schedule;
 pub(crate) use schedule::{Plateau, Position};
 pub use stop::{EarlyStopping, Stop};

@@ -273,7 +273,10 @@ mod tests {
             (TrainParams { max_seconds: Some(nan), ..base() }, ["max_seconds", "NaN", "above 0"]),
             (TrainParams { clip: Clip::Norm(0.0), ..base() }, ["clip", "= 0", "above 0"]),
             (TrainParams { clip: Clip::Value(nan), ..base() }, ["clip", "NaN", "above 0"]),
-            (TrainParams { schedule: Schedule::Cosine { end: 2.0 }, ..base() }, ["schedule.end", "= 2", "[0, 1]"]),
+            (
+                TrainParams { schedule: Schedule::Cosine { end_factor: 2.0 }, ..base() },
+                ["schedule.end_factor", "= 2", "[0, 1]"],
+            ),
             (
                 TrainParams { optimizer: Optimizer::Adagrad { initial: -1.0 }, ..base() },
                 ["optimizer.initial", "-1", "at least 0"],

@@ -28,7 +28,7 @@ pub(super) struct LossTally {
     pub(super) loss: f64,
     /// Divisor of the loss.
     pub(super) weight: f64,
-    /// The sum that the figure of merit comes from, and over how many values.
+    /// The sum that the metric comes from, and over how many values.
     #[serde(with = "number::pair")]
     pub(super) measured: (f64, f64),
 }

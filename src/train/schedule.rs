@@ -19,7 +19,7 @@ pub enum Schedule {
     /// Times `gamma` every so many epochs, PyTorch's `StepLR`.
     Step {
         /// Epochs, at least 1.
-        every: usize,
+        step_size: usize,
         /// Above 0.
         gamma: f64,
     },
@@ -28,16 +28,16 @@ pub enum Schedule {
         /// Above 0.
         gamma: f64,
     },
-    /// Down to `end` along a straight line over the run, PyTorch's `LinearLR`.
+    /// Down to `end_factor` along a straight line over the run, PyTorch's `LinearLR`.
     Linear {
-        /// The share left at the end, in [0, 1].
-        end: f64,
+        /// Factor at the end, in [0, 1].
+        end_factor: f64,
     },
-    /// Down to `end` along half a cosine over the run (Loshchilov and Hutter, "SGDR", ICLR 2017), PyTorch's
+    /// Down to `end_factor` along half a cosine over the run (Loshchilov and Hutter, "SGDR", ICLR 2017), PyTorch's
     /// `CosineAnnealingLR`.
     Cosine {
-        /// The share left at the end, in [0, 1].
-        end: f64,
+        /// Factor at the end, in [0, 1].
+        end_factor: f64,
     },
     /// Up along a straight line for so many steps, then as `after` says.
     WarmUp {
@@ -50,7 +50,7 @@ pub enum Schedule {
     /// "Super-convergence", 2018), PyTorch's `OneCycleLR` without its cycle of momentum.
     OneCycle {
         /// The share of the run that goes up, in (0, 1); PyTorch's default is 0.3.
-        up: f64,
+        pct_start: f64,
     },
     /// Times `factor` when the loss on the validation rows, or else on the training rows, has not fallen for more than
     /// `patience` epochs, PyTorch's `ReduceLROnPlateau`.
@@ -62,8 +62,8 @@ pub enum Schedule {
         /// A loss counts as fallen when it is below this much less of the best one: `best × (1 - threshold)`; in [0,
         /// 1).
         threshold: f64,
-        /// The smallest share left, in [0, 1].
-        end: f64,
+        /// Smallest factor, in [0, 1].
+        min_factor: f64,
     },
 }
 
@@ -85,8 +85,8 @@ pub struct Position {
 /// State of [`Schedule::Plateau`]; the other schedules have none.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Plateau {
-    /// The share that is left of the learning rate.
-    pub share: f64,
+    /// Factor of the learning rate.
+    pub factor: f64,
     /// The lowest loss so far; none before the first epoch's end.
     #[serde(with = "number::optional")]
     pub best: Option<f64>,
@@ -96,7 +96,7 @@ pub struct Plateau {
 
 impl Default for Plateau {
     fn default() -> Self {
-        Self { share: 1.0, best: None, since: 0 }
+        Self { factor: 1.0, best: None, since: 0 }
     }
 }
 
@@ -122,48 +122,48 @@ impl Schedule {
         let inside = |name, value: f64| within(name, value, value > 0.0 && value < 1.0, "in (0, 1)");
         match self {
             Schedule::Constant => Ok(()),
-            Schedule::Step { every: 0, .. } => Err(Error::param("schedule.every", 0, "at least 1 epoch")),
+            Schedule::Step { step_size: 0, .. } => Err(Error::param("schedule.step_size", 0, "at least 1 epoch")),
             Schedule::Step { gamma, .. } | Schedule::Exponential { gamma } => above_0("gamma", *gamma),
-            Schedule::Linear { end } | Schedule::Cosine { end } => share("end", *end),
+            Schedule::Linear { end_factor } | Schedule::Cosine { end_factor } => share("end_factor", *end_factor),
             Schedule::WarmUp { steps: 0, .. } => Err(Error::param("schedule.steps", 0, "at least 1")),
             Schedule::WarmUp { after, .. } if matches!(**after, Schedule::WarmUp { .. }) => {
                 Err(Error::param("schedule.after", "warm_up", "a schedule that does not warm up once more"))
             }
             Schedule::WarmUp { after, .. } => after.check(),
-            Schedule::OneCycle { up } => inside("up", *up),
-            Schedule::Plateau { factor, threshold, end, .. } => {
+            Schedule::OneCycle { pct_start } => inside("pct_start", *pct_start),
+            Schedule::Plateau { factor, threshold, min_factor, .. } => {
                 inside("factor", *factor)?;
                 within("threshold", *threshold, (0.0..1.0).contains(threshold), "in [0, 1)")?;
-                share("end", *end)
+                share("min_factor", *min_factor)
             }
         }
     }
 
     /// Returns the share of the learning rate for one step.
-    pub fn share(&self, at: &Position, plateau: &Plateau) -> f64 {
+    pub fn factor(&self, at: &Position, plateau: &Plateau) -> f64 {
         let (now, all) = at.of_all();
         let between = |from: f64, to: f64, part: f64| to + (from - to) * (1.0 + (PI * part).cos()) / 2.0;
         match *self {
             Schedule::Constant => 1.0,
-            Schedule::Step { every, gamma } => gamma.powf((at.epoch / every.max(1)) as f64),
+            Schedule::Step { step_size, gamma } => gamma.powf((at.epoch / step_size.max(1)) as f64),
             Schedule::Exponential { gamma } => gamma.powf(at.epoch as f64),
-            Schedule::Linear { end } => 1.0 + (end - 1.0) * now / all,
-            Schedule::Cosine { end } => between(1.0, end, now / all),
+            Schedule::Linear { end_factor } => 1.0 + (end_factor - 1.0) * now / all,
+            Schedule::Cosine { end_factor } => between(1.0, end_factor, now / all),
             Schedule::WarmUp { steps, ref after } => {
                 let part = (at.step as f64 + 1.0) / (steps as f64 + 1.0);
-                part.min(1.0) * after.share(at, plateau)
+                part.min(1.0) * after.factor(at, plateau)
             }
-            Schedule::OneCycle { up } => {
+            Schedule::OneCycle { pct_start } => {
                 let (start, end) = (1.0 / 25.0, 1.0 / 25.0 / 1e4);
                 // PyTorch's turning points: the step before the share is over, and the last.
-                let (top, last) = ((up * all - 1.0).max(0.0), (all - 1.0).max(1.0));
+                let (top, last) = ((pct_start * all - 1.0).max(0.0), (all - 1.0).max(1.0));
                 if now <= top && top > 0.0 {
                     between(start, 1.0, now / top)
                 } else {
                     between(1.0, end, ((now - top) / (last - top).max(1.0)).min(1.0))
                 }
             }
-            Schedule::Plateau { .. } => plateau.share,
+            Schedule::Plateau { .. } => plateau.factor,
         }
     }
 
@@ -171,14 +171,14 @@ impl Schedule {
     pub fn epoch(&self, loss: f64, plateau: &mut Plateau) {
         match *self {
             Schedule::WarmUp { ref after, .. } => after.epoch(loss, plateau),
-            Schedule::Plateau { factor, patience, threshold, end } => {
+            Schedule::Plateau { factor, patience, threshold, min_factor } => {
                 if plateau.best.is_none_or(|best| loss < best * (1.0 - threshold)) {
                     (plateau.best, plateau.since) = (Some(loss), 0);
                     return;
                 }
                 plateau.since += 1;
                 if plateau.since > patience {
-                    plateau.share = (plateau.share * factor).max(end);
+                    plateau.factor = (plateau.factor * factor).max(min_factor);
                     plateau.since = 0;
                 }
             }
@@ -203,7 +203,7 @@ mod tests {
             for step_in_epoch in 0..STEPS {
                 let step = epoch as u64 * STEPS + step_in_epoch;
                 let at = Position { epoch, epochs: EPOCHS, step_in_epoch, steps_per_epoch: Some(STEPS), step };
-                rates.push(0.1 * schedule.share(&at, &plateau));
+                rates.push(0.1 * schedule.factor(&at, &plateau));
             }
             schedule.epoch(loss, &mut plateau);
         }
@@ -216,12 +216,12 @@ mod tests {
         let reference: BTreeMap<String, Vec<f64>> =
             serde_json::from_str(include_str!("reference/schedules.json")).unwrap();
         let cases = [
-            ("step", Schedule::Step { every: 2, gamma: 0.3 }),
+            ("step", Schedule::Step { step_size: 2, gamma: 0.3 }),
             ("exponential", Schedule::Exponential { gamma: 0.8 }),
-            ("cosine", Schedule::Cosine { end: 0.1 }),
-            ("linear", Schedule::Linear { end: 0.2 }),
-            ("one_cycle", Schedule::OneCycle { up: 0.25 }),
-            ("plateau", Schedule::Plateau { factor: 0.5, patience: 1, threshold: 1e-4, end: 0.3 }),
+            ("cosine", Schedule::Cosine { end_factor: 0.1 }),
+            ("linear", Schedule::Linear { end_factor: 0.2 }),
+            ("one_cycle", Schedule::OneCycle { pct_start: 0.25 }),
+            ("plateau", Schedule::Plateau { factor: 0.5, patience: 1, threshold: 1e-4, min_factor: 0.3 }),
         ];
         assert_eq!(cases.len(), reference.len());
         for (name, schedule) in cases {
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(all[3..], rates(&after)[3..]);
         let losses = Schedule::WarmUp {
             steps: 1,
-            after: Box::new(Schedule::Plateau { factor: 0.5, patience: 0, threshold: 0.0, end: 0.0 }),
+            after: Box::new(Schedule::Plateau { factor: 0.5, patience: 0, threshold: 0.0, min_factor: 0.0 }),
         };
         assert!(rates(&losses)[23] < 0.05);
     }
@@ -250,32 +250,32 @@ mod tests {
     fn a_run_of_unknown_length_moves_by_epochs() {
         let share = |step_in_epoch, steps_per_epoch| {
             let at = Position { epoch: 1, epochs: 4, step_in_epoch, steps_per_epoch, step: 9 };
-            Schedule::Linear { end: 0.0 }.share(&at, &Plateau::default())
+            Schedule::Linear { end_factor: 0.0 }.factor(&at, &Plateau::default())
         };
         assert_eq!((share(0, None), share(5, None), share(4, Some(8))), (0.75, 0.75, 0.625));
     }
 
     #[test]
     fn a_plateau_ends_where_it_is_told() {
-        let schedule = Schedule::Plateau { factor: 0.1, patience: 0, threshold: 0.0, end: 0.05 };
+        let schedule = Schedule::Plateau { factor: 0.1, patience: 0, threshold: 0.0, min_factor: 0.05 };
         let mut plateau = Plateau::default();
         (0..9).for_each(|_| schedule.epoch(1.0, &mut plateau));
-        assert_eq!(plateau.share, 0.05);
+        assert_eq!(plateau.factor, 0.05);
     }
 
     #[test]
     fn bad_settings_are_named() {
-        let plateau = |factor, threshold, end| Schedule::Plateau { factor, patience: 1, threshold, end };
+        let plateau = |factor, threshold, min_factor| Schedule::Plateau { factor, patience: 1, threshold, min_factor };
         for (schedule, words) in [
-            (Schedule::Step { every: 0, gamma: 0.5 }, ["schedule.every", "at least 1"]),
-            (Schedule::Step { every: 1, gamma: f64::NAN }, ["schedule.gamma", "above 0"]),
+            (Schedule::Step { step_size: 0, gamma: 0.5 }, ["schedule.step_size", "at least 1"]),
+            (Schedule::Step { step_size: 1, gamma: f64::NAN }, ["schedule.gamma", "above 0"]),
             (Schedule::Exponential { gamma: 0.0 }, ["schedule.gamma", "above 0"]),
-            (Schedule::Linear { end: 1.5 }, ["schedule.end", "[0, 1]"]),
-            (Schedule::Cosine { end: f64::NAN }, ["schedule.end", "[0, 1]"]),
-            (Schedule::OneCycle { up: 1.0 }, ["schedule.up", "(0, 1)"]),
+            (Schedule::Linear { end_factor: 1.5 }, ["schedule.end_factor", "[0, 1]"]),
+            (Schedule::Cosine { end_factor: f64::NAN }, ["schedule.end_factor", "[0, 1]"]),
+            (Schedule::OneCycle { pct_start: 1.0 }, ["schedule.pct_start", "(0, 1)"]),
             (plateau(1.0, 0.0, 0.0), ["schedule.factor", "(0, 1)"]),
             (plateau(0.5, 1.0, 0.0), ["schedule.threshold", "[0, 1)"]),
-            (plateau(0.5, 0.0, -1.0), ["schedule.end", "[0, 1]"]),
+            (plateau(0.5, 0.0, -1.0), ["schedule.min_factor", "[0, 1]"]),
             (Schedule::WarmUp { steps: 0, after: Box::default() }, ["schedule.steps", "at least 1"]),
             (
                 Schedule::WarmUp { steps: 1, after: Box::new(Schedule::WarmUp { steps: 1, after: Box::default() }) },
@@ -285,7 +285,7 @@ mod tests {
             let message = schedule.check().unwrap_err().to_string();
             assert!(words.iter().all(|w| message.contains(w)), "{message}");
         }
-        let json = r#"{"warm_up": {"steps": 10, "after": {"cosine": {"end": 0.0}}}}"#;
+        let json = r#"{"warm_up": {"steps": 10, "after": {"cosine": {"end_factor": 0.0}}}}"#;
         let schedule: Schedule = serde_json::from_str(json).unwrap();
         assert_eq!(serde_json::from_str::<Schedule>(&serde_json::to_string(&schedule).unwrap()).unwrap(), schedule);
     }

@@ -172,8 +172,8 @@ impl Trainer {
     /// [`Error::Param`](crate::Error::Param) for a bad parameter or a split that leaves nothing on one side,
     /// [`Error::Schema`](crate::Error::Schema) for a column that is missing or mistyped,
     /// [`Error::Data`](crate::Error::Data) for rows that cannot be used, [`Error::Network`](crate::Error::Network) for
-    /// a network that does not fit itself or the rows, [`Error::Training`](crate::Error::Training) when the loss is no
-    /// longer a finite number, [`Error::Incomplete`](crate::Error::Incomplete) when the rows are not as many as
+    /// a network that does not fit itself or the rows, [`Error::Diverged`](crate::Error::Diverged) when the loss is no
+    /// longer a finite number, [`Error::RowsLost`](crate::Error::RowsLost) when the rows are not as many as
     /// expected, [`Error::Io`](crate::Error::Io) when the disk is full; whatever the source fails with, as
     /// [`Error::Interrupted`](crate::Error::Interrupted) when a checkpoint was written before.
     pub async fn fit(&self, source: &dyn RecordSource) -> Result<TrainedNetwork> {

@@ -17,7 +17,7 @@ use crate::{
 pub struct Tuned {
     /// The model.
     pub model: NeuralModel,
-    /// All candidates' figures.
+    /// All candidates' metrics.
     pub results: TuningResults,
 }
 

@@ -11,7 +11,7 @@ use crate::{DataProblem, Error, Result, ml::ParamMap};
 pub struct CandidateResult {
     /// The params that it had besides the estimator's own.
     pub params: ParamMap,
-    /// The figure of each fold that was held out.
+    /// The metric of each fold that was held out.
     pub metrics: Vec<f64>,
     /// Seconds of training, over all folds.
     pub seconds: f64,
@@ -46,10 +46,10 @@ pub struct TuningResults {
 }
 
 impl TuningResults {
-    /// Finds the best: that of the best mean, the first of several; figures that are no numbers are the worst.
+    /// Finds the best: that of the best mean, the first of several; metrics that are no numbers are the worst.
     ///
     /// # Errors
-    /// [`Error::Data`] when no candidate has a figure.
+    /// [`Error::Data`] when no candidate has a metric.
     pub(super) fn new(tried: Vec<CandidateResult>, larger_is_better: bool) -> Result<Self> {
         let score = |tried: &CandidateResult| if larger_is_better { tried.mean() } else { -tried.mean() };
         let places = tried.iter().enumerate().filter(|(_, tried)| !tried.mean().is_nan());
@@ -95,7 +95,7 @@ impl TuningResults {
     }
 
     /// Returns a row for each candidate: its number, every param as text (null where it was the estimator's own),
-    /// `mean`, `std`, `fold_0` … of the figure, `seconds`, and whether it is the `best`.
+    /// `mean`, `std`, `fold_0` … of the metric, `seconds`, and whether it is the `best`.
     ///
     /// # Errors
     /// [`Error::Arrow`] when the rows cannot be put together.

@@ -21,7 +21,7 @@ use crate::{
     stream::{Cache, RecordSource},
 };
 
-/// The candidate, the fold that was held out, the figure for it, and the seconds that it took.
+/// The candidate, the fold that was held out, the metric for it, and the seconds that it took.
 type Attempt = (usize, i32, f64, f64);
 
 /// A search: the estimator, its candidates, and their evaluator.

@@ -15,7 +15,7 @@ use crate::{
 /// Points that a kept curve has at most, about; the areas come from all points.
 const CURVE_POINTS: usize = 1000;
 
-/// One figure of a [`BinaryMetrics`], by Spark's `metricName`.
+/// One metric of a [`BinaryMetrics`], by Spark's `metricName`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum BinaryMetric {
     /// The area under the curve of true- over false-positive rate.
@@ -34,7 +34,7 @@ pub enum BinaryMetric {
 /// | `labelCol` | `label` | more than 0.5 is the positive class |
 /// | `rawPredictionCol` | `rawPrediction` | a vector or array, of which the second element is the score; or the score |
 /// | `weightCol` | none | how much each row counts |
-/// | `metricName` | `areaUnderROC` | the figure that [`evaluate`](Evaluator::evaluate) gives |
+/// | `metricName` | `areaUnderROC` | the metric that [`evaluate`](Evaluator::evaluate) gives |
 ///
 /// The areas are exact: each distinct score is a point, as with Spark's `numBins` at 0.
 #[derive(Debug, Clone)]
@@ -52,7 +52,7 @@ impl Default for BinaryClassificationEvaluator {
 }
 
 impl BinaryClassificationEvaluator {
-    /// Gives this figure.
+    /// Gives this metric.
     pub fn new(metric: BinaryMetric) -> Self {
         Self { label: "label".into(), score: "rawPrediction".into(), weight: None, metric }
     }
@@ -146,7 +146,7 @@ impl BinaryClassificationEvaluator {
         self.metrics_of(&counts)
     }
 
-    /// Returns the figures of counts by falling score.
+    /// Returns the metrics of counts by falling score.
     fn metrics_of(&self, counts: &[Count]) -> Result<BinaryMetrics> {
         match BinaryMetrics::new(counts) {
             Some(metrics) => Ok(metrics),
@@ -155,7 +155,7 @@ impl BinaryClassificationEvaluator {
         }
     }
 
-    fn figure(&self, metrics: &BinaryMetrics) -> f64 {
+    fn metric(&self, metrics: &BinaryMetrics) -> f64 {
         match self.metric {
             BinaryMetric::AreaUnderRoc => metrics.area_under_roc,
             BinaryMetric::AreaUnderPr => metrics.area_under_pr,
@@ -176,11 +176,11 @@ impl BinaryClassificationEvaluator {
 
 impl Evaluator for BinaryClassificationEvaluator {
     fn evaluate<'a>(&'a self, frame: &'a DataFrame) -> BoxFuture<'a, Result<f64>> {
-        Box::pin(async move { Ok(self.figure(&self.metrics(frame).await?)) })
+        Box::pin(async move { Ok(self.metric(&self.metrics(frame).await?)) })
     }
 
     fn evaluate_rows(&self, rows: &[RecordBatch]) -> Result<f64> {
-        Ok(self.figure(&self.metrics_of_rows(rows)?))
+        Ok(self.metric(&self.metrics_of_rows(rows)?))
     }
 
     fn is_larger_better(&self) -> bool {

@@ -1,8 +1,8 @@
 //! Metrics of predictions, each evaluator by one aggregate on the cluster.
 //!
-//! An evaluator reads columns that a model wrote, as `org.apache.spark.ml.evaluation` does, and its figures are
+//! An evaluator reads columns that a model wrote, as `org.apache.spark.ml.evaluation` does, and its metrics are
 //! Spark's. The aggregate's result is kept whole ([`MulticlassMetrics`], [`BinaryMetrics`], [`RegressionMetrics`],
-//! [`MultilabelMetrics`]), so that every figure of a table costs one pass.
+//! [`MultilabelMetrics`]), so that every metric of a table costs one pass.
 
 mod binary;
 mod multiclass;
@@ -32,9 +32,9 @@ use crate::{
     dataframe::{DataFrame, Schema, column},
 };
 
-/// Gives one figure for a frame of predictions.
+/// Gives one metric for a frame of predictions.
 pub trait Evaluator: std::fmt::Debug + Send + Sync {
-    /// Returns the figure.
+    /// Returns the metric.
     ///
     /// # Errors
     /// [`Error::Schema`] for a column that is missing or of the wrong type; [`Error::Param`] for params that cannot

@@ -17,7 +17,7 @@ use crate::{
 /// Probabilities are kept this far from 0 and 1 in the log-loss, Spark's default.
 const EPS: f64 = 1e-15;
 
-/// One figure of a [`MulticlassMetrics`], by Spark's `metricName`.
+/// One metric of a [`MulticlassMetrics`], by Spark's `metricName`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum MulticlassMetric {
@@ -45,7 +45,7 @@ pub enum MulticlassMetric {
 /// | `labelCol`, `predictionCol` | `label`, `prediction` | true and predicted class, numbers |
 /// | `probabilityCol` | none | a vector or array of every class's probability, for the log-loss |
 /// | `weightCol` | none | weight of each row |
-/// | `metricName` | `f1` | the figure that [`evaluate`](Evaluator::evaluate) gives |
+/// | `metricName` | `f1` | the metric that [`evaluate`](Evaluator::evaluate) gives |
 #[derive(Debug, Clone)]
 pub struct MulticlassClassificationEvaluator {
     label: String,
@@ -63,7 +63,7 @@ impl Default for MulticlassClassificationEvaluator {
 }
 
 impl MulticlassClassificationEvaluator {
-    /// Gives this figure.
+    /// Gives this metric.
     pub fn new(metric: MulticlassMetric) -> Self {
         let probability = (metric == MulticlassMetric::LogLoss).then(|| "probability".into());
         Self { metric, probability, ..Self::default() }
@@ -93,7 +93,7 @@ impl MulticlassClassificationEvaluator {
         self
     }
 
-    /// Returns all figures, from one aggregate: rows grouped by true and predicted class.
+    /// Returns all metrics, from one aggregate: rows grouped by true and predicted class.
     ///
     /// # Errors
     /// As [`Evaluator::evaluate`].
@@ -282,8 +282,8 @@ impl MulticlassMetrics {
     /// Returns a metric. The log-loss is 0 when the evaluator had no `probabilityCol`, and NaN when a row has no
     /// probability for its class.
     pub fn get(&self, metric: MulticlassMetric) -> f64 {
-        let averaged = |figure: &dyn Fn(&ClassMetrics) -> f64| -> f64 {
-            self.classes.iter().map(|class| figure(class) * class.support / self.total).sum()
+        let averaged = |metric: &dyn Fn(&ClassMetrics) -> f64| -> f64 {
+            self.classes.iter().map(|class| metric(class) * class.support / self.total).sum()
         };
         let accuracy = || averaged(&|class| class.recall);
         match metric {
@@ -296,7 +296,7 @@ impl MulticlassMetrics {
         }
     }
 
-    /// Returns a table of every class's figures, with the classes' names where there are any.
+    /// Returns a table of every class's metrics, with the classes' names where there are any.
     pub fn report(&self, names: &[String]) -> String {
         let name = |label: f64| names.get(label as usize).cloned().unwrap_or_else(|| label.to_string());
         let width = self.classes.iter().map(|class| name(class.label).chars().count()).max().unwrap_or(0).max(8);

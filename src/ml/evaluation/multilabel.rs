@@ -11,7 +11,7 @@ use crate::{
     ml::feature::{NumberLayout, as_array, numbers},
 };
 
-/// One figure of a [`MultilabelMetrics`], by Spark's `metricName`.
+/// One metric of a [`MultilabelMetrics`], by Spark's `metricName`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum MultilabelMetric {
@@ -41,7 +41,7 @@ pub enum MultilabelMetric {
 /// | param | default | purpose |
 /// |---|---|---|
 /// | `labelCol`, `predictionCol` | `label`, `prediction` | arrays of class numbers, each class at most once |
-/// | `metricName` | `f1Measure` | the figure that [`evaluate`](Evaluator::evaluate) gives |
+/// | `metricName` | `f1Measure` | the metric that [`evaluate`](Evaluator::evaluate) gives |
 #[derive(Debug, Clone)]
 pub struct MultilabelClassificationEvaluator {
     label: String,
@@ -56,7 +56,7 @@ impl Default for MultilabelClassificationEvaluator {
 }
 
 impl MultilabelClassificationEvaluator {
-    /// Gives this figure.
+    /// Gives this metric.
     pub fn new(metric: MultilabelMetric) -> Self {
         Self { label: "label".into(), prediction: "prediction".into(), metric }
     }
@@ -73,7 +73,7 @@ impl MultilabelClassificationEvaluator {
         self
     }
 
-    /// Returns all figures, from one aggregate.
+    /// Returns all metrics, from one aggregate.
     ///
     /// # Errors
     /// As [`Evaluator::evaluate`].
@@ -97,7 +97,7 @@ impl MultilabelClassificationEvaluator {
             functions::when(of.clone().eq(lit_double(0.0)), lit_double(0.0)).otherwise(part.div(of))
         };
         let classes = function("array_distinct", [function("flatten", [function("collect_set", [column("l")])])]);
-        let figures = counted.agg([
+        let metrics = counted.agg([
             functions::count(lit(1)).cast_str("double").alias("rows"),
             size(classes).alias("classes"),
             functions::sum(column("no_l")).alias("no_l"),
@@ -111,7 +111,7 @@ impl MultilabelClassificationEvaluator {
             functions::sum(np()).alias("predictions"),
             functions::sum(nb()).alias("right"),
         ]);
-        let answer = figures.collect().await?;
+        let answer = metrics.collect().await?;
         let row = answer.iter().find(|batch| batch.num_rows() > 0).ok_or_else(|| no_rows(&self.label))?;
         let [rows, classes, no_l, no_p, equal, accuracy, precision, recall, f1, labels, predictions, right] =
             std::array::from_fn(|i| doubles(row, i)[0]);
@@ -174,7 +174,7 @@ pub struct MultilabelMetrics {
 }
 
 impl MultilabelMetrics {
-    /// Returns a figure.
+    /// Returns a metric.
     pub fn get(&self, metric: MultilabelMetric) -> f64 {
         let (precision, recall) = (self.micro_precision, self.micro_recall);
         match metric {

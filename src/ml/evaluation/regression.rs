@@ -11,7 +11,7 @@ use crate::{
     dataframe::{DataFrame, column, function},
 };
 
-/// One figure of a [`RegressionMetrics`], by Spark's `metricName`.
+/// One metric of a [`RegressionMetrics`], by Spark's `metricName`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum RegressionMetric {
@@ -35,7 +35,7 @@ pub enum RegressionMetric {
 /// | `labelCol`, `predictionCol` | `label`, `prediction` | true and predicted number |
 /// | `weightCol` | none | how much each row counts |
 /// | `throughOrigin` | false | whether R² compares with 0 in place of the mean |
-/// | `metricName` | `rmse` | the figure that [`evaluate`](Evaluator::evaluate) gives |
+/// | `metricName` | `rmse` | the metric that [`evaluate`](Evaluator::evaluate) gives |
 #[derive(Debug, Clone)]
 pub struct RegressionEvaluator {
     label: String,
@@ -52,7 +52,7 @@ impl Default for RegressionEvaluator {
 }
 
 impl RegressionEvaluator {
-    /// Gives this figure.
+    /// Gives this metric.
     pub fn new(metric: RegressionMetric) -> Self {
         let (label, prediction) = ("label".into(), "prediction".into());
         Self { label, prediction, weight: None, through_origin: false, metric }
@@ -82,7 +82,7 @@ impl RegressionEvaluator {
         self
     }
 
-    /// Returns all figures, from one aggregate; from two when rows are weighted, since the weighted mean must be known
+    /// Returns all metrics, from one aggregate; from two when rows are weighted, since the weighted mean must be known
     /// before the squares around it are summed.
     ///
     /// # Errors
@@ -193,8 +193,8 @@ impl RegressionEvaluator {
         })
     }
 
-    async fn ask<const N: usize>(&self, scored: &DataFrame, figures: [Column; N]) -> Result<[f64; N]> {
-        let named = figures.into_iter().enumerate().map(|(i, figure)| figure.alias(&format!("f{i}")));
+    async fn ask<const N: usize>(&self, scored: &DataFrame, metrics: [Column; N]) -> Result<[f64; N]> {
+        let named = metrics.into_iter().enumerate().map(|(i, metric)| metric.alias(&format!("f{i}")));
         let answer = scored.agg(named).collect().await?;
         let row = answer.iter().find(|batch| batch.num_rows() > 0).ok_or_else(|| no_rows(&self.label))?;
         Ok(std::array::from_fn(|i| doubles(row, i)[0]))
@@ -234,7 +234,7 @@ impl RegressionMetrics {
         self.mse.sqrt()
     }
 
-    /// Returns a figure.
+    /// Returns a metric.
     pub fn get(&self, metric: RegressionMetric) -> f64 {
         match metric {
             RegressionMetric::Rmse => self.rmse(),

@@ -79,7 +79,7 @@ impl Imputer {
         self
     }
 
-    fn questions(&self) -> AggregateFit {
+    fn aggregates(&self) -> AggregateFit {
         // A mean shows that there was a NaN. Only then is every number asked whether it is one.
         self.asked(self.strategy != ImputerStrategy::Mean)
     }
@@ -88,8 +88,8 @@ impl Imputer {
         let params = self.clone();
         let learning = AggregateFit::in_rounds(move |answers: AggregateResults| {
             let mut surrogates = Vec::with_capacity(params.input_cols.len());
-            for (input, figure) in params.input_cols.iter().zip(&answers.figures) {
-                match doubles(figure)?.first() {
+            for (input, statistic) in params.input_cols.iter().zip(&answers.statistics) {
+                match doubles(statistic)?.first() {
                     Some(surrogate) if !surrogate.is_nan() => surrogates.push(*surrogate),
                     _ if !passes_nan => return Ok(FitStep::Asks(params.asked(true))),
                     _ => return Err(Error::data(input, DataProblem::NoValues { what: "number" })),
@@ -110,7 +110,7 @@ impl Imputer {
             };
             let value = column(input).cast(DataType::Double);
             let present = missing.iter().fold(value, |value, missing| function("nullif", [value, missing.clone()]));
-            learning.figures(present, [ask])
+            learning.statistics(present, [ask])
         })
     }
 }
@@ -144,7 +144,7 @@ impl Estimator for Imputer {
         Box::pin(async move {
             let schema = frame.schema_for_stages().await?;
             self.transform_schema(&schema)?;
-            learning::learn_one(frame, &schema, self.questions()).await
+            learning::learn_one(frame, &schema, self.aggregates()).await
         })
     }
 
@@ -158,7 +158,7 @@ impl Estimator for Imputer {
 
     fn learning(&self, schema: &Schema, _elements: &ElementExprs) -> Result<Option<AggregateFit>> {
         self.transform_schema(schema)?;
-        Ok(Some(self.questions()))
+        Ok(Some(self.aggregates()))
     }
 
     fn as_any(&self) -> &dyn Any {

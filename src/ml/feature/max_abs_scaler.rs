@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use spark_connect::functions;
 
-use super::scaling::{ElementFigures, Fitted, estimator_schema, figure, shifted_and_scaled};
+use super::scaling::{ElementStatistics, Fitted, estimator_schema, shifted_and_scaled, statistic};
 use crate::{
     Result,
     dataframe::{DataFrame, Schema},
@@ -38,9 +38,9 @@ impl MaxAbsScaler {
         Self { input_col: input_col.into(), output_col: output_col.into() }
     }
 
-    fn figures(&self) -> ElementFigures {
+    fn statistics(&self) -> ElementStatistics {
         let params = self.clone();
-        ElementFigures {
+        ElementStatistics {
             input_col: self.input_col.clone(),
             aggregates: |_, _| vec![Box::new(|v| functions::max(functions::abs(v)))],
             settings: (0.0, 0.0),
@@ -48,7 +48,7 @@ impl MaxAbsScaler {
             passes_nan: true,
             learn: Box::new(move |found| {
                 let MaxAbsScaler { input_col, output_col } = params;
-                Ok(Box::new(MaxAbsScalerModel { input_col, output_col, max_abs: figure(&found, 0) }))
+                Ok(Box::new(MaxAbsScalerModel { input_col, output_col, max_abs: statistic(&found, 0) }))
             }),
         }
     }
@@ -64,7 +64,7 @@ impl Estimator for MaxAbsScaler {
         Box::pin(async move {
             let schema = frame.schema_for_stages().await?;
             self.transform_schema(&schema)?;
-            self.figures().fit(frame, &schema).await
+            self.statistics().fit(frame, &schema).await
         })
     }
 
@@ -78,7 +78,7 @@ impl Estimator for MaxAbsScaler {
 
     fn learning(&self, schema: &Schema, elements: &ElementExprs) -> Result<Option<AggregateFit>> {
         self.transform_schema(schema)?;
-        Ok(self.figures().learning(schema, elements))
+        Ok(self.statistics().learning(schema, elements))
     }
 
     fn as_any(&self) -> &dyn Any {

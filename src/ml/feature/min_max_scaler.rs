@@ -8,7 +8,7 @@ use spark_connect::{column::Column, functions, lit_double};
 
 use super::{
     double_literals,
-    scaling::{ElementFigures, Fitted, estimator_schema, figure},
+    scaling::{ElementStatistics, Fitted, estimator_schema, statistic},
 };
 use crate::{
     Error, Result,
@@ -56,16 +56,16 @@ impl MinMaxScaler {
         self
     }
 
-    fn figures(&self) -> ElementFigures {
+    fn statistics(&self) -> ElementStatistics {
         let params = self.clone();
-        ElementFigures {
+        ElementStatistics {
             input_col: self.input_col.clone(),
             aggregates: |_, _| vec![Box::new(functions::min), Box::new(functions::max)],
             settings: (0.0, 0.0),
             shortcut: None,
             passes_nan: true,
             learn: Box::new(move |found| {
-                let (original_min, original_max) = (figure(&found, 0), figure(&found, 1));
+                let (original_min, original_max) = (statistic(&found, 0), statistic(&found, 1));
                 let MinMaxScaler { input_col, output_col, min, max } = params;
                 Ok(Box::new(MinMaxScalerModel { input_col, output_col, min, max, original_min, original_max }))
             }),
@@ -94,7 +94,7 @@ impl Estimator for MinMaxScaler {
         Box::pin(async move {
             let schema = frame.schema_for_stages().await?;
             self.transform_schema(&schema)?;
-            self.figures().fit(frame, &schema).await
+            self.statistics().fit(frame, &schema).await
         })
     }
 
@@ -109,7 +109,7 @@ impl Estimator for MinMaxScaler {
 
     fn learning(&self, schema: &Schema, elements: &ElementExprs) -> Result<Option<AggregateFit>> {
         self.transform_schema(schema)?;
-        Ok(self.figures().learning(schema, elements))
+        Ok(self.statistics().learning(schema, elements))
     }
 
     fn as_any(&self) -> &dyn Any {

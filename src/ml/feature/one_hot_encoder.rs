@@ -15,7 +15,7 @@ use crate::{
         attribute::{Attribute, AttributeGroup, AttributeKind},
         learning::{Aggregate, AggregateFit, AggregateResults, doubles},
         param::stage_params,
-        stage::{Estimator, Model, Transformer, learn_by_questions, plain_data},
+        stage::{Estimator, Model, Transformer, fit_by_aggregates, plain_data},
         step::{Step, transform_by_steps},
     },
 };
@@ -65,19 +65,19 @@ impl OneHotEncoder {
     }
 
     /// Asks for the largest index where metadata does not tell how many classes there are.
-    fn questions(&self, schema: &Schema) -> Result<AggregateFit> {
+    fn aggregates(&self, schema: &Schema) -> Result<AggregateFit> {
         let known = self.input_cols.iter().map(|input| Ok(class_names(schema.require(input)?)?.map(|n| n.len())));
         let known = known.collect::<Result<Vec<_>>>()?;
         let (params, told) = (self.clone(), known.clone());
         let mut learning = AggregateFit::new(move |answers: AggregateResults| {
-            let mut asked = answers.figures.chunks(3);
+            let mut asked = answers.statistics.chunks(3);
             let mut category_sizes = Vec::with_capacity(told.len());
             for (input, size) in params.input_cols.iter().zip(told) {
                 category_sizes.push(match (size, asked.by_ref()) {
                     (Some(size), _) => size,
                     (None, asked) => {
-                        let figures = asked.next().unwrap_or_default().iter().map(|figure| doubles(figure));
-                        size_from(input, &figures.collect::<Result<Vec<_>>>()?.concat())?
+                        let statistics = asked.next().unwrap_or_default().iter().map(|statistic| doubles(statistic));
+                        size_from(input, &statistics.collect::<Result<Vec<_>>>()?.concat())?
                     }
                 });
             }
@@ -91,7 +91,7 @@ impl OneHotEncoder {
                 functions::count_if(odd)
             };
             let asked: [Aggregate; 3] = [Box::new(functions::max), Box::new(odd), Box::new(functions::count)];
-            learning = learning.figures(column(input).cast(DataType::Double), asked);
+            learning = learning.statistics(column(input).cast(DataType::Double), asked);
         }
         Ok(learning)
     }
@@ -104,8 +104,8 @@ const LONG: usize = 64;
 const MOST: usize = 1 << 20;
 
 /// Returns one more than the largest index.
-fn size_from(input: &str, figures: &[f64]) -> Result<usize> {
-    match figures {
+fn size_from(input: &str, statistics: &[f64]) -> Result<usize> {
+    match statistics {
         [_, odd, rows] if *rows > 0.0 && *odd > 0.0 => {
             let found = format!("negative numbers, NaN or fractions in {odd} of {rows} rows");
             Err(Error::values(input, "class indices, integers from 0", found))
@@ -160,7 +160,7 @@ stage_params!(OneHotEncoder, |stage| check_handling(stage.handle_invalid), {
 });
 
 impl Estimator for OneHotEncoder {
-    learn_by_questions!();
+    fit_by_aggregates!();
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
         check(&self.input_cols, &self.output_cols, self.handle_invalid, schema)?;
@@ -334,7 +334,7 @@ mod tests {
     #[test]
     fn the_number_of_classes_comes_from_the_largest_index() {
         assert_eq!(size_from("x", &[4.0, 0.0, 9.0]).unwrap(), 5);
-        let refused = |figures: &[f64]| match size_from("x", figures).unwrap_err() {
+        let refused = |statistics: &[f64]| match size_from("x", statistics).unwrap_err() {
             Error::Data { problem, .. } => problem,
             other => panic!("{other}"),
         };

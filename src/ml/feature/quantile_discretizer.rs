@@ -12,7 +12,7 @@ use crate::{
     ml::{
         learning::{AggregateFit, AggregateResults, doubles},
         param::stage_params,
-        stage::{Estimator, learn_by_questions},
+        stage::{Estimator, fit_by_aggregates},
     },
 };
 
@@ -65,13 +65,13 @@ impl QuantileDiscretizer {
         self
     }
 
-    fn questions(&self, _: &Schema) -> Result<AggregateFit> {
+    fn aggregates(&self, _: &Schema) -> Result<AggregateFit> {
         let params = self.clone();
         let learning = AggregateFit::new(move |answers: AggregateResults| {
             let mut columns = Vec::new();
             let names = params.input_cols.into_iter().zip(params.output_cols);
-            for ((input, output), figure) in names.zip(&answers.figures) {
-                let splits = borders(doubles(figure)?);
+            for ((input, output), statistic) in names.zip(&answers.statistics) {
+                let splits = borders(doubles(statistic)?);
                 if splits.len() < 3 {
                     let found = "numbers of a single bucket, or none";
                     return Err(Error::values(&input, "numbers that differ enough for two buckets", found));
@@ -83,7 +83,7 @@ impl QuantileDiscretizer {
         let at: Vec<f64> = (0..=self.num_buckets).map(|i| i as f64 / self.num_buckets as f64).collect();
         Ok(self.input_cols.iter().fold(learning, |learning, input| {
             let value = column(input).cast(DataType::Double);
-            learning.figures(function("nullif", [value, lit_double(f64::NAN)]), [quantiles(&at)])
+            learning.statistics(function("nullif", [value, lit_double(f64::NAN)]), [quantiles(&at)])
         }))
     }
 }
@@ -117,7 +117,7 @@ stage_params!(QuantileDiscretizer, QuantileDiscretizer::check_buckets, {
 });
 
 impl Estimator for QuantileDiscretizer {
-    learn_by_questions!();
+    fit_by_aggregates!();
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
         self.check_buckets()?;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     quantiles,
-    scaling::{ElementFigures, Fitted, estimator_schema, figure, reciprocals, shifted_and_scaled},
+    scaling::{ElementStatistics, Fitted, estimator_schema, reciprocals, shifted_and_scaled, statistic},
 };
 use crate::{
     Error, Result,
@@ -80,9 +80,9 @@ impl RobustScaler {
         self
     }
 
-    fn figures(&self) -> ElementFigures {
+    fn statistics(&self) -> ElementStatistics {
         let params = self.clone();
-        ElementFigures {
+        ElementStatistics {
             input_col: self.input_col.clone(),
             aggregates: |lower, upper| vec![quantiles(&[lower, 0.5, upper])],
             settings: (self.lower, self.upper),
@@ -90,7 +90,7 @@ impl RobustScaler {
             passes_nan: true,
             learn: Box::new(move |found| {
                 let RobustScaler { input_col, output_col, with_centering, with_scaling, .. } = params;
-                let (lower, median, upper) = (figure(&found, 0), figure(&found, 1), figure(&found, 2));
+                let (lower, median, upper) = (statistic(&found, 0), statistic(&found, 1), statistic(&found, 2));
                 let range = upper.iter().zip(&lower).map(|(upper, lower)| upper - lower).collect();
                 let model = RobustScalerModel { input_col, output_col, with_centering, with_scaling, median, range };
                 Ok(Box::new(model))
@@ -122,7 +122,7 @@ impl Estimator for RobustScaler {
         Box::pin(async move {
             let schema = frame.schema_for_stages().await?;
             self.transform_schema(&schema)?;
-            self.figures().fit(frame, &schema).await
+            self.statistics().fit(frame, &schema).await
         })
     }
 
@@ -137,7 +137,7 @@ impl Estimator for RobustScaler {
 
     fn learning(&self, schema: &Schema, elements: &ElementExprs) -> Result<Option<AggregateFit>> {
         self.transform_schema(schema)?;
-        Ok(self.figures().learning(schema, elements))
+        Ok(self.statistics().learning(schema, elements))
     }
 
     fn as_any(&self) -> &dyn Any {

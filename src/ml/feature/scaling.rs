@@ -25,13 +25,13 @@ use crate::{
 /// Builds the model of a scaler from the statistics of all elements.
 type BuildModel = Box<dyn FnOnce(Vec<Vec<f64>>) -> Result<Box<dyn Model>> + Send>;
 
-/// A scaler that learns some figures of every element of a vector.
-pub(super) struct ElementFigures {
+/// A scaler that learns some statistics of every element of a vector.
+pub(super) struct ElementStatistics {
     pub(super) input_col: String,
     pub(super) aggregates: fn(f64, f64) -> Vec<Aggregate>,
     /// Arguments of `aggregates`.
     pub(super) settings: (f64, f64),
-    /// Other aggregates that give the same figures, where rounding allows, for less.
+    /// Other aggregates that give the same statistics, where rounding allows, for less.
     pub(super) shortcut: Option<Shortcut>,
     /// True if NaN is ignored, false if it is refused.
     pub(super) passes_nan: bool,
@@ -41,8 +41,8 @@ pub(super) struct ElementFigures {
 /// Aggregates that cost the cluster less, and what they say.
 pub(super) struct Shortcut {
     pub(super) aggregates: fn() -> Vec<Aggregate>,
-    /// The figures, of the number of rows and the answers; `None` where rounding has spoilt them.
-    pub(super) figures: fn(f64, &[f64]) -> Option<Vec<f64>>,
+    /// The statistics, of the number of rows and the answers; `None` where rounding has spoilt them.
+    pub(super) statistics: fn(f64, &[f64]) -> Option<Vec<f64>>,
 }
 
 /// Statistics of one element.
@@ -53,24 +53,24 @@ struct Findings {
     values: f64,
     /// Number of values that are neither null nor NaN.
     numbers: f64,
-    figures: Vec<f64>,
+    statistics: Vec<f64>,
 }
 
 fn not_nan(value: Column) -> Column {
     function("nullif", [value, lit_double(f64::NAN)])
 }
 
-impl ElementFigures {
-    /// Returns the counts of values and of numbers, then the figures.
+impl ElementStatistics {
+    /// Returns the counts of values and of numbers, then the statistics.
     fn asked(&self) -> Vec<Aggregate> {
         let counts: [Aggregate; 2] = [Box::new(functions::count), Box::new(|v| functions::count(not_nan(v)))];
-        let figures = (self.aggregates)(self.settings.0, self.settings.1);
-        counts.into_iter().chain(self.of_numbers(figures)).collect()
+        let statistics = (self.aggregates)(self.settings.0, self.settings.1);
+        counts.into_iter().chain(self.of_numbers(statistics)).collect()
     }
 
-    fn of_numbers(&self, figures: Vec<Aggregate>) -> impl Iterator<Item = Aggregate> + use<> {
+    fn of_numbers(&self, statistics: Vec<Aggregate>) -> impl Iterator<Item = Aggregate> + use<> {
         let passes_nan = self.passes_nan;
-        figures.into_iter().map(move |ask| -> Aggregate {
+        statistics.into_iter().map(move |ask| -> Aggregate {
             Box::new(move |value| ask(if passes_nan { not_nan(value) } else { value }))
         })
     }
@@ -83,21 +83,22 @@ impl ElementFigures {
         let elements = elements.of(&self.input_col, schema)?;
         let asked_of_each = self.quick().len();
         let telling = elements.iter().map(|element| match self.passes_nan {
-            // A NaN that is passed over shows in no figure.
+            // A NaN that is passed over shows in no statistic.
             true => element.checked.clone(),
             false => element.value.clone(),
         });
-        let questions: Vec<_> =
+        let queries: Vec<_> =
             telling.map(|element| (element, self.of_numbers(self.quick()).collect::<Vec<_>>())).collect();
         let numbers = elements.iter().map(|element| element.value.clone().cast(DataType::Double));
         let whole = numbers.reduce(Column::add)?;
         let learning = AggregateFit::in_rounds(move |answers: AggregateResults| {
-            let count = |i: usize| Ok::<_, Error>(doubles(&answers.figures[i])?.first().copied().unwrap_or_default());
+            let count =
+                |i: usize| Ok::<_, Error>(doubles(&answers.statistics[i])?.first().copied().unwrap_or_default());
             let (rows, complete) = (count(0)?, count(1)?);
             let mut found = Vec::new();
-            for answer in answers.figures[2..].chunks(asked_of_each) {
-                let answer = answer.iter().map(|figure| doubles(figure)).collect::<Result<Vec<_>>>()?.concat();
-                let sound = rows > 0.0 && complete == rows && answer.iter().all(|figure| figure.is_finite());
+            for answer in answers.statistics[2..].chunks(asked_of_each) {
+                let answer = answer.iter().map(|statistic| doubles(statistic)).collect::<Result<Vec<_>>>()?.concat();
+                let sound = rows > 0.0 && complete == rows && answer.iter().all(|statistic| statistic.is_finite());
                 found.push(if sound { self.conclude(rows, answer) } else { None });
             }
             if found.iter().all(Option::is_some) {
@@ -105,9 +106,9 @@ impl ElementFigures {
             }
             Ok(FitStep::Asks(self.closer(elements, found)))
         });
-        let learning = learning.figures(lit(1), [Box::new(functions::count) as Aggregate]);
-        let learning = learning.figures(whole, [Box::new(functions::count) as Aggregate]);
-        Some(questions.into_iter().fold(learning, |learning, (element, asked)| learning.figures(element, asked)))
+        let learning = learning.statistics(lit(1), [Box::new(functions::count) as Aggregate]);
+        let learning = learning.statistics(whole, [Box::new(functions::count) as Aggregate]);
+        Some(queries.into_iter().fold(learning, |learning, (element, asked)| learning.statistics(element, asked)))
     }
 
     fn quick(&self) -> Vec<Aggregate> {
@@ -119,33 +120,33 @@ impl ElementFigures {
 
     fn conclude(&self, rows: f64, answer: Vec<f64>) -> Option<Vec<f64>> {
         match &self.shortcut {
-            Some(shortcut) => (shortcut.figures)(rows, &answer),
+            Some(shortcut) => (shortcut.statistics)(rows, &answer),
             None => Some(answer),
         }
     }
 
-    /// Asks for the elements whose figures are not known yet.
+    /// Asks for the elements whose statistics are not known yet.
     fn closer(self, elements: Vec<ElementExpr>, known: Vec<Option<Vec<f64>>>) -> AggregateFit {
         let asked_of_each = self.asked().len();
         let unknown = elements.into_iter().zip(&known).filter(|(_, known)| known.is_none());
-        let questions: Vec<_> = unknown.map(|(element, _)| (element.checked, self.asked())).collect();
+        let queries: Vec<_> = unknown.map(|(element, _)| (element.checked, self.asked())).collect();
         let learning = AggregateFit::new(move |answers: AggregateResults| {
-            let rows = doubles(&answers.figures[0])?.first().copied().unwrap_or_default();
-            let mut answers = answers.figures[1..].chunks(asked_of_each);
+            let rows = doubles(&answers.statistics[0])?.first().copied().unwrap_or_default();
+            let mut answers = answers.statistics[1..].chunks(asked_of_each);
             let mut found = Vec::new();
             for (place, known) in (0..).zip(known) {
                 found.push(match known {
-                    Some(figures) => Findings { place, rows, values: rows, numbers: rows, figures },
+                    Some(statistics) => Findings { place, rows, values: rows, numbers: rows, statistics },
                     None => {
-                        let answer = answers.next().unwrap_or_default().iter().map(|figure| doubles(figure));
+                        let answer = answers.next().unwrap_or_default().iter().map(|statistic| doubles(statistic));
                         Findings::new(place, rows, &answer.collect::<Result<Vec<_>>>()?.concat())
                     }
                 });
             }
             self.finish(found)
         });
-        let learning = learning.figures(lit(1), [Box::new(functions::count) as Aggregate]);
-        questions.into_iter().fold(learning, |learning, (element, asked)| learning.figures(element, asked))
+        let learning = learning.statistics(lit(1), [Box::new(functions::count) as Aggregate]);
+        queries.into_iter().fold(learning, |learning, (element, asked)| learning.statistics(element, asked))
     }
 
     /// Takes the vectors apart row by row, whatever their length.
@@ -153,15 +154,15 @@ impl ElementFigures {
         let kind = vector_input(&self.input_col, schema)?;
         let elements = function("posexplode", [as_array(column(&self.input_col), kind)]);
         let asked = self.asked().into_iter().enumerate().map(|(i, ask)| ask(column("col")).alias(&format!("a{i}")));
-        let figures = [functions::count(lit(1)).alias("rows")].into_iter().chain(asked);
+        let statistics = [functions::count(lit(1)).alias("rows")].into_iter().chain(asked);
         let mut found = Vec::new();
-        for batch in frame.select([elements]).group_by(["pos"]).agg(figures).collect().await? {
+        for batch in frame.select([elements]).group_by(["pos"]).agg(statistics).collect().await? {
             let places = batch.column(0).as_primitive::<Int32Type>();
             let rows = batch.column(1).as_primitive::<Int64Type>();
             for row in 0..batch.num_rows() {
-                let figures = batch.columns()[2..].iter().map(|figure| doubles(&figure.slice(row, 1)));
-                let figures = figures.collect::<Result<Vec<_>>>()?.concat();
-                found.push(Findings::new(places.value(row).into(), rows.value(row) as f64, &figures));
+                let statistics = batch.columns()[2..].iter().map(|statistic| doubles(&statistic.slice(row, 1)));
+                let statistics = statistics.collect::<Result<Vec<_>>>()?.concat();
+                found.push(Findings::new(places.value(row).into(), rows.value(row) as f64, &statistics));
             }
         }
         found.sort_by_key(|element| element.place);
@@ -170,15 +171,15 @@ impl ElementFigures {
 
     fn finish(self, found: Vec<Findings>) -> Result<Box<dyn Model>> {
         check(&self.input_col, self.passes_nan, &found)?;
-        (self.learn)(found.into_iter().map(|element| element.figures).collect())
+        (self.learn)(found.into_iter().map(|element| element.statistics).collect())
     }
 }
 
 impl Findings {
     fn new(place: i64, rows: f64, answer: &[f64]) -> Self {
         let at = |i: usize| answer.get(i).copied().unwrap_or(f64::NAN);
-        let figures = answer.get(2..).unwrap_or_default().to_vec();
-        Self { place, rows, values: at(0), numbers: at(1), figures }
+        let statistics = answer.get(2..).unwrap_or_default().to_vec();
+        Self { place, rows, values: at(0), numbers: at(1), statistics }
     }
 }
 
@@ -187,7 +188,7 @@ fn check(input_col: &str, passes_nan: bool, found: &[Findings]) -> Result<()> {
     let Some(rows) = found.first().map(|element| element.rows).filter(|rows| *rows > 0.0) else {
         return Err(Error::data(input_col, DataProblem::NoValues { what: "vector" }));
     };
-    for Findings { place, rows: present, values, numbers, figures } in found {
+    for Findings { place, rows: present, values, numbers, statistics } in found {
         if *present != rows {
             let found = format!("element 0 in {rows} rows and element {place} in {present}");
             return refuse("vectors of one length", found);
@@ -198,7 +199,7 @@ fn check(input_col: &str, passes_nan: bool, found: &[Findings]) -> Result<()> {
         if passes_nan && *numbers == 0.0 {
             return refuse("numbers", format!("element {place} NaN in every row"));
         }
-        if !passes_nan && (numbers != values || figures.iter().any(|figure| !figure.is_finite())) {
+        if !passes_nan && (numbers != values || statistics.iter().any(|statistic| !statistic.is_finite())) {
             let nan = values - numbers;
             return refuse("finite numbers", format!("element {place} NaN or infinite in some rows (NaN in {nan})"));
         }
@@ -293,9 +294,9 @@ pub(super) fn reciprocals(of: &[f64]) -> Vec<f64> {
     of.iter().map(|x| if *x == 0.0 { 0.0 } else { 1.0 / x }).collect()
 }
 
-/// Returns the i-th figure of every element.
-pub(super) fn figure(found: &[Vec<f64>], i: usize) -> Vec<f64> {
-    found.iter().map(|figures| figures.get(i).copied().unwrap_or(f64::NAN)).collect()
+/// Returns the i-th statistic of every element.
+pub(super) fn statistic(found: &[Vec<f64>], i: usize) -> Vec<f64> {
+    found.iter().map(|statistics| statistics.get(i).copied().unwrap_or(f64::NAN)).collect()
 }
 
 #[cfg(test)]
@@ -304,8 +305,13 @@ mod tests {
 
     #[test]
     fn figures_that_cannot_be_used_are_refused_with_their_element() {
-        let element =
-            |place, rows, values, numbers, figure| Findings { place, rows, values, numbers, figures: vec![figure] };
+        let element = |place, rows, values, numbers, statistic| Findings {
+            place,
+            rows,
+            values,
+            numbers,
+            statistics: vec![statistic],
+        };
         let problem = |found: &[Findings]| match check("raw", false, found).unwrap_err() {
             Error::Data { problem, .. } => problem,
             other => panic!("{other}"),

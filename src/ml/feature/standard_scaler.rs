@@ -6,7 +6,9 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use spark_connect::functions;
 
-use super::scaling::{ElementFigures, Fitted, Shortcut, estimator_schema, figure, reciprocals, shifted_and_scaled};
+use super::scaling::{
+    ElementStatistics, Fitted, Shortcut, estimator_schema, reciprocals, shifted_and_scaled, statistic,
+};
 use crate::{
     Result,
     dataframe::{DataFrame, Schema, function},
@@ -54,9 +56,9 @@ impl StandardScaler {
         self
     }
 
-    fn figures(&self) -> ElementFigures {
+    fn statistics(&self) -> ElementStatistics {
         let params = self.clone();
-        ElementFigures {
+        ElementStatistics {
             input_col: self.input_col.clone(),
             // One row has no sample standard deviation; Spark's scaler calls it 0.
             aggregates: |_, _| {
@@ -66,11 +68,11 @@ impl StandardScaler {
             settings: (0.0, 0.0),
             shortcut: Some(Shortcut {
                 aggregates: || vec![Box::new(functions::sum), Box::new(|v| functions::sum(v.clone().mul(v)))],
-                figures: |rows, sums| mean_and_std(rows, sums[0], sums[1]).map(|(mean, std)| vec![mean, std]),
+                statistics: |rows, sums| mean_and_std(rows, sums[0], sums[1]).map(|(mean, std)| vec![mean, std]),
             }),
             passes_nan: false,
             learn: Box::new(move |found| {
-                let (mean, std) = (figure(&found, 0), figure(&found, 1));
+                let (mean, std) = (statistic(&found, 0), statistic(&found, 1));
                 let StandardScaler { input_col, output_col, with_mean, with_std } = params;
                 Ok(Box::new(StandardScalerModel { input_col, output_col, with_mean, with_std, mean, std }))
             }),
@@ -100,7 +102,7 @@ impl Estimator for StandardScaler {
         Box::pin(async move {
             let schema = frame.schema_for_stages().await?;
             self.transform_schema(&schema)?;
-            self.figures().fit(frame, &schema).await
+            self.statistics().fit(frame, &schema).await
         })
     }
 
@@ -114,7 +116,7 @@ impl Estimator for StandardScaler {
 
     fn learning(&self, schema: &Schema, elements: &ElementExprs) -> Result<Option<AggregateFit>> {
         self.transform_schema(schema)?;
-        Ok(self.figures().learning(schema, elements))
+        Ok(self.statistics().learning(schema, elements))
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -15,7 +15,7 @@ use crate::{
         attribute::Attribute,
         learning::{AggregateFit, AggregateResults, no_text},
         param::stage_params,
-        stage::{Estimator, Model, Transformer, learn_by_questions, plain_data},
+        stage::{Estimator, Model, Transformer, fit_by_aggregates, plain_data},
         step::{Step, transform_by_steps},
     },
 };
@@ -90,7 +90,7 @@ impl StringIndexer {
     }
 
     /// Asks for the classes of every input column with their counts.
-    fn questions(&self, schema: &Schema) -> Result<AggregateFit> {
+    fn aggregates(&self, schema: &Schema) -> Result<AggregateFit> {
         let params = self.clone();
         let mut learning = AggregateFit::new(move |answers: AggregateResults| {
             let StringIndexer { input_cols, output_cols, string_order_type, handle_invalid } = params;
@@ -144,7 +144,7 @@ stage_params!(StringIndexer, |_| Ok(()), {
 });
 
 impl Estimator for StringIndexer {
-    learn_by_questions!();
+    fit_by_aggregates!();
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
         self.check(schema)?;

@@ -197,7 +197,7 @@ impl Transformer for RemoteTransformer {
 }
 
 /// An evaluator of Spark ML's, run by the server. [`evaluation`](super::evaluation) has native ones that give every
-/// figure at once.
+/// statistic at once.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RemoteEvaluator(Operator);
 
@@ -208,7 +208,7 @@ impl RemoteEvaluator {
         evaluator.set("labelCol", label_col).set("predictionCol", prediction_col).set("metricName", metric_name)
     }
 
-    /// Returns the evaluator's figure for the rows of a frame.
+    /// Returns the evaluator's statistic for the rows of a frame.
     ///
     /// # Errors
     /// As [`RemoteEstimator::fit_remote`].
@@ -218,7 +218,7 @@ impl RemoteEvaluator {
             params: Some(self.0.params()),
             dataset: Some(frame.relation().clone()),
         };
-        let figure = call::value(answer(frame, ml::Command::Evaluate(evaluate)).await?);
-        figure.as_ref().and_then(MlValue::as_f64).ok_or_else(|| call::incomplete("a figure"))
+        let statistic = call::value(answer(frame, ml::Command::Evaluate(evaluate)).await?);
+        statistic.as_ref().and_then(MlValue::as_f64).ok_or_else(|| call::incomplete("a statistic"))
     }
 }

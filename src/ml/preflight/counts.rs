@@ -3,7 +3,7 @@
 use arrow::array::ArrayRef;
 
 use super::{LARGEST_WHOLE, NumberLayout, double, length, long};
-use crate::{DataProblem, Error, Result};
+use crate::{Error, Result};
 
 /// Counts of one column of numbers, vectors or arrays.
 #[non_exhaustive]
@@ -36,17 +36,17 @@ impl ColumnCounts {
     /// Adds what [`first_look`] found in so many rows.
     pub(super) fn add<'a>(
         &mut self,
-        figures: &mut impl Iterator<Item = &'a ArrayRef>,
+        statistics: &mut impl Iterator<Item = &'a ArrayRef>,
         row: usize,
         kind: NumberLayout,
         rows: u64,
     ) {
-        let count = |figure: Option<&ArrayRef>| figure.map_or(0, |figure| long(figure, row).max(0) as u64);
-        self.nulls += rows - count(figures.next()).min(rows);
-        let (least, most) = (figures.next(), figures.next());
+        let count = |statistic: Option<&ArrayRef>| statistic.map_or(0, |statistic| long(statistic, row).max(0) as u64);
+        self.nulls += rows - count(statistics.next()).min(rows);
+        let (least, most) = (statistics.next(), statistics.next());
         match kind {
             NumberLayout::Whole | NumberLayout::Real => {
-                let double = |figure: Option<&ArrayRef>| figure.and_then(|figure| double(figure, row));
+                let double = |statistic: Option<&ArrayRef>| statistic.and_then(|statistic| double(statistic, row));
                 if let Some((least, most)) = double(least).zip(double(most)) {
                     let known = self.range.unwrap_or((least, most));
                     // As in Spark, NaN is larger than every number.
@@ -56,15 +56,15 @@ impl ColumnCounts {
                 }
             }
             NumberLayout::Vector | NumberLayout::Array => {
-                let length = |figure: Option<&ArrayRef>| figure.and_then(|figure| length(figure, row));
+                let length = |statistic: Option<&ArrayRef>| statistic.and_then(|statistic| length(statistic, row));
                 if let Some((shortest, longest)) = length(least).zip(length(most)).filter(|(_, longest)| *longest > 0) {
                     let known = self.lengths.unwrap_or((shortest, longest));
                     self.lengths = Some((known.0.min(shortest), known.1.max(longest)));
                 }
-                self.nans += count(figures.next());
-                self.infinities += count(figures.next());
+                self.nans += count(statistics.next());
+                self.infinities += count(statistics.next());
                 if let Some(stored) = &mut self.stored {
-                    *stored += count(figures.next());
+                    *stored += count(statistics.next());
                 }
             }
         }

@@ -14,7 +14,7 @@ use crate::{
     ml::{
         feature::{NumberLayout, numbers, quantiles, raise, text},
         learning::{AggregateFit, AggregateResults, doubles},
-        stage::{Estimator, Model, Transformer, learn_by_questions, plain_data},
+        stage::{Estimator, Model, Transformer, fit_by_aggregates, plain_data},
         step::{Step, transform_by_steps},
     },
     number,
@@ -46,18 +46,18 @@ impl TimeSplit {
         self
     }
 
-    fn questions(&self, schema: &Schema) -> Result<AggregateFit> {
+    fn aggregates(&self, schema: &Schema) -> Result<AggregateFit> {
         let (params, ends) = (self.clone(), self.parts.ends());
         let time = moment(schema.require(&self.time_col)?)?;
         let learn = move |answers: AggregateResults| {
-            let cuts = answers.figures.first().map(|figure| doubles(figure)).transpose()?.unwrap_or_default();
+            let cuts = answers.statistics.first().map(|statistic| doubles(statistic)).transpose()?.unwrap_or_default();
             if cuts.len() != params.parts.ends().len() || cuts.iter().any(|cut| cut.is_nan()) {
                 return Err(Error::data(&params.time_col, DataProblem::NoValues { what: "time" }));
             }
             let TimeSplit { time_col, parts } = params;
             Ok(Box::new(TimeSplitModel { time_col, parts, cuts }) as Box<dyn Model>)
         };
-        Ok(AggregateFit::new(learn).figures(time, [quantiles(&ends)]))
+        Ok(AggregateFit::new(learn).statistics(time, [quantiles(&ends)]))
     }
 }
 
@@ -89,7 +89,7 @@ fn wall_clock_micros(time: Column) -> Column {
 }
 
 impl Estimator for TimeSplit {
-    learn_by_questions!();
+    fit_by_aggregates!();
 
     fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
         moment(schema.require(&self.time_col)?)?;

@@ -136,7 +136,7 @@ impl Checkpoints {
     }
 
     /// Resumes on a table that changed since the checkpoint was written, with a warning. Rows that were held out before
-    /// may be trained on then, so that figures of the rows held out say less.
+    /// may be trained on then, so that metrics of held-out rows mean less.
     pub fn accept_other_rows(mut self) -> Self {
         self.accept_other_rows = true;
         self

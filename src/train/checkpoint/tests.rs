@@ -34,7 +34,7 @@ fn params() -> TrainParams {
         batch_size: 16,
         tol: 0.0,
         validation_fraction: 0.2,
-        schedule: Schedule::Cosine { end: 0.1 },
+        schedule: Schedule::Cosine { end_factor: 0.1 },
         early_stopping: Some(EarlyStopping { patience: 60, min_delta: 0.0, restore_best: true }),
         ..TrainParams::default()
     }

@@ -17,7 +17,7 @@ const BETWEEN_LINES: Duration = Duration::from_secs(1);
 /// A bar's words change no more often than this, so that they can be read and cost nothing.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
-/// Shows rows per second, loss, figure of merit, the time left, and the shares of the time that went into waiting for
+/// Shows rows per second, loss, metric, the time left, and the shares of the time that went into waiting for
 /// data, forward and backward pass, adding up the replicas' gradients and the optimizer.
 ///
 /// On a terminal this is one bar on standard error. Elsewhere it is a `tracing` event at level INFO for an epoch, at

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Writes scalars that TensorBoard shows: `step/loss` and `step/learning_rate` for every step; `epoch/loss`,
-/// `epoch/accuracy` or whatever the figure of merit is called, their `_held_out` companions and `epoch/rows_per_second`
+/// `epoch/accuracy` or whatever the metric is called, their `_held_out` companions and `epoch/rows_per_second`
 /// for every epoch, all by the number of steps taken.
 ///
 /// `time/waiting`, `time/forward`, `time/backward`, `time/reduce` and `time/step` are the shares of an epoch's time.

@@ -1,4 +1,4 @@
-//! Loss, figure of merit and learning rate by epoch.
+//! Loss, metric and learning rate by epoch.
 
 use plotters::prelude::*;
 

@@ -130,8 +130,8 @@ impl Pretrainer {
     /// # Errors
     /// [`Error::Param`] for a bad parameter, [`Error::Schema`] for a column that is missing or mistyped,
     /// [`Error::Data`] for rows that cannot be used (values outside `[0, 1]` too, when visible units are Bernoulli),
-    /// [`Error::Network`] for initial weights that do not fit, [`Error::Training`] when a layer's weights are no longer
-    /// finite, [`Error::Incomplete`] when the rows are not as many as expected, [`Error::Io`] when the disk is full;
+    /// [`Error::Network`] for initial weights that do not fit, [`Error::Diverged`] when a layer's weights are no longer
+    /// finite, [`Error::RowsLost`] when the rows are not as many as expected, [`Error::Io`] when the disk is full;
     /// whatever the source fails with.
     pub async fn fit(&self, source: &dyn RecordSource) -> Result<Pretrained> {
         self.check()?;

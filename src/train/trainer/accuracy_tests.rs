@@ -57,7 +57,7 @@ async fn a_convolutional_network_tells_98_in_100_digits_of_8x8() {
         let params = TrainParams {
             epochs: 15,
             learning_rate: 3e-3,
-            schedule: Schedule::Cosine { end: 0.0 },
+            schedule: Schedule::Cosine { end_factor: 0.0 },
             validation_fraction: 0.2,
             tol: 0.0,
             seed,
@@ -102,7 +102,7 @@ async fn a_perceptron_tells_95_in_100_flowers_over_five_folds() {
         for seed in SEEDS {
             let params = TrainParams {
                 epochs: 60,
-                schedule: Schedule::Cosine { end: 0.0 },
+                schedule: Schedule::Cosine { end_factor: 0.0 },
                 tol: 0.0,
                 seed,
                 ..TrainParams::default()
@@ -126,7 +126,7 @@ async fn an_auto_encoder_restores_digits_better_than_as_many_principal_component
         let params = TrainParams {
             loss: Loss::SquaredError,
             epochs: 40,
-            schedule: Schedule::Cosine { end: 0.0 },
+            schedule: Schedule::Cosine { end_factor: 0.0 },
             weight_decay: 0.0,
             tol: 0.0,
             seed,

@@ -164,7 +164,7 @@ impl<'a> Training<'a> {
             steps_per_epoch: (steps > 0).then_some(steps as u64),
             step: step as u64,
         };
-        let learning_rate = self.params.learning_rate * self.params.schedule.share(&at, &self.course.plateau);
+        let learning_rate = self.params.learning_rate * self.params.schedule.factor(&at, &self.course.plateau);
         let begun = Instant::now();
         let seen = self.replicas.step(staged, step, learning_rate)?;
         let (rows, took) = (staged.rows, begun.elapsed());

@@ -408,7 +408,7 @@ async fn every_optimizer_learns_iris_and_the_schedule_sets_the_rate_of_every_ste
         let params = TrainParams {
             optimizer,
             learning_rate,
-            schedule: Schedule::Linear { end: 0.0 },
+            schedule: Schedule::Linear { end_factor: 0.0 },
             clip: Clip::Norm(1.0),
             epochs: 30,
             ..quick()
