@@ -168,7 +168,7 @@ async fn what_may_not_be_meant_is_warned_of_and_trained_on() {
     let report = Preflight::new(["x", "same"]).weight("w").class_label("label").run(&frame).await.unwrap();
     report.check_rows(&frame).await.unwrap();
     assert_eq!(report.columns[0].range, Some((0.0, 19.5)));
-    assert_eq!(report.warnings(), ["column `same`: every number is 7.5, from which nothing can be learnt"]);
+    assert_eq!(report.warnings(), ["column `same`: every number is 7.5, so it cannot help a network"]);
     spark.stop().await.unwrap();
 }
 
@@ -229,7 +229,12 @@ async fn one_odd_column_among_many_is_named_with_its_counts() {
     };
     assert_eq!((counts("c50"), counts("c70"), counts("c49")), ((0, 5, 0), (1, 0, 1), (0, 0, 0)));
     let error = report.check_rows(&bad).await.unwrap_err().to_string();
-    assert!(error.starts_with("column `c50`: of 50 rows 5 are NaN"), "{error}");
+    assert!(
+        error.starts_with(
+            "column `c50`: expected finite numbers, found NaN (or an element that is NaN or null) in 5 of 50 rows"
+        ),
+        "{error}"
+    );
     assert!(report.warnings().iter().any(|w| w.contains("`c90`") && w.contains("16777216")), "{:?}", report.warnings());
     spark.stop().await.unwrap();
 }

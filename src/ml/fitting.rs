@@ -137,7 +137,7 @@ impl<'a> Fitting<'a> {
         Ok(Round::Together(together))
     }
 
-    /// Returns the frame with a stage's columns, if an estimator after it still needs them.
+    /// Adds a stage's columns to the frame, if an estimator after it still needs them.
     async fn apply(&mut self, i: usize) -> Result<()> {
         self.applied[i] = true;
         let stage: &dyn Transformer = match (&self.stages[i], &self.fitted[i]) {

@@ -249,7 +249,7 @@ impl Feeder {
         Ok(TrainingBlock { end: Some(everything), ..block })
     }
 
-    /// Returns every row that the source counted must have gone somewhere.
+    /// Checks that every row that the source counted arrived and was used or skipped.
     fn account(&self, progress: &FeedProgress) -> Result<()> {
         let (training, held_out) = (progress.split.training.len(), progress.split.held_out.len());
         let sum = training as u64 + held_out as u64 + progress.skipped;

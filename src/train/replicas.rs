@@ -161,7 +161,7 @@ impl Replicas {
         Ok(seen)
     }
 
-    /// Returns the results of each replica's shard.
+    /// Computes the results of each replica's shard.
     fn learn(&mut self, shards: &[Shard], step: usize) -> Result<Vec<ShardResult>> {
         let Self { replicas, objective, seed, most, pool, micro, .. } = self;
         let (seed, most, objective) = (*seed, *most, &**objective);

@@ -39,7 +39,7 @@ impl IntoIterator for ParamGrid {
     type Item = ParamMap;
     type IntoIter = std::vec::IntoIter<ParamMap>;
 
-    /// Adds a param and its values; the param added last changes first.
+    /// Lists every combination; the param added last changes first.
     fn into_iter(self) -> Self::IntoIter {
         let combined = self.params.into_iter().fold(vec![ParamMap::new()], |candidates, (name, values)| {
             let with = |candidate: &ParamMap| {

@@ -249,7 +249,7 @@ impl Drop for Server {
     }
 }
 
-/// Returns the folder with all the server expects in it, closed to other users.
+/// Creates the folder with all the server expects in it, closed to other users.
 fn make_folder(folder: &Path) -> Result<()> {
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]

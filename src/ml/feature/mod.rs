@@ -95,7 +95,7 @@ pub(in crate::ml) fn number<'a>(schema: &'a Schema, name: &str, expected: &str) 
     }
 }
 
-/// Returns every input column has an output column, and there is one.
+/// Checks that every input column has an output column, and that there is one.
 fn check_pairs(input_cols: &[String], output_cols: &[String]) -> Result<()> {
     if input_cols.is_empty() || input_cols.len() != output_cols.len() {
         let legal = format!("as many as inputCols ({}), at least one", input_cols.len());

@@ -226,7 +226,7 @@ impl Compiler<'_> {
         Ok(Node::Each(each, Box::new(list), Box::new(body)))
     }
 
-    /// Returns a lambda's body. It is always given two variables; the second goes unused where it has one.
+    /// Compiles a lambda's body. It is always given two variables; the second goes unused where it has one.
     fn lambda(&mut self, lambda: &proto::Expression, counts: &[usize]) -> Result<Node> {
         let Some(ExprType::LambdaFunction(lambda)) = &lambda.expr_type else {
             return Err(not_here("a function in place of a lambda"));
