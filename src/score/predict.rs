@@ -44,7 +44,7 @@ impl PipelineModel {
     /// ```
     /// use std::sync::Arc;
     /// use arrow::array::{ArrayRef, Float64Array, RecordBatch};
-    /// use tinderbox::{ml::{NativeStage, PipelineModel, feature::{Bucketizer, VectorAssembler}}, prelude::*, stream::RecordStream};
+    /// use tinderbox::{ml::feature::Bucketizer, prelude::*};
     ///
     /// # async fn example() -> tinderbox::Result<()> {
     /// let model = PipelineModel::new([

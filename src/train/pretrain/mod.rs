@@ -38,7 +38,7 @@ const ROWS_AT_ONCE: usize = 4096;
 ///
 /// ```no_run
 /// # async fn example(source: &dyn tinderbox::stream::RecordSource) -> tinderbox::Result<()> {
-/// use tinderbox::{nn::VisibleUnits, tensor::Columns, train::{Pretrainer, RbmLayer, TrainParams}};
+/// use tinderbox::{advanced::{Pretrainer, RbmLayer}, nn::VisibleUnits, tensor::Columns, train::TrainParams};
 ///
 /// let layers = vec![RbmLayer::new(500), RbmLayer::new(250)];
 /// let params = TrainParams { batch_size: 100, ..TrainParams::default() };
