@@ -10,7 +10,7 @@ use crate::{Error, Result};
 impl Weights {
     /// Reads all tensors of a safetensors file, in any precision, as single precision. PyTorch's `state_dict` of an
     /// `nn.Sequential` of the same layers has the names and shapes of
-    /// [`NetworkSpec::parameters`](super::NetworkSpec::parameters); [`renamed`](Self::renamed) sees to other names.
+    /// [`NetworkSpec::parameters`](super::NetworkSpec::parameters); [`renamed`](Self::renamed) converts other names.
     ///
     /// # Errors
     /// [`Error::Io`] when the file cannot be read, or does not hold what its header says; the tensor is named.

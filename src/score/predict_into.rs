@@ -348,7 +348,11 @@ impl Job<'_> {
         if found == rows {
             return Ok(());
         }
-        Err(Error::RowsLost { step: format!("appending run `{id}` to `{table}`"), expected: rows, found })
+        Err(Error::RowsLost {
+            step: format!("appending run `{id}` to `{table}` (delete its rows before another try)"),
+            expected: rows,
+            found,
+        })
     }
 
     fn scratch(&self) -> Option<Scratch> {

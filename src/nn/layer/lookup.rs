@@ -52,7 +52,7 @@ impl Embedding {
 }
 
 /// Returns the output of one embedding for a row, or a step, of ids: PyTorch's `nn.Embedding`. Ids `(n)` become `(n,
-/// embedding_dim)`; a step that is one id becomes `dims` numbers.
+/// embedding_dim)`; a step that is one id becomes `embedding_dim` numbers.
 pub(crate) fn embedding(
     table: Embedding,
     input: &InputShape,
