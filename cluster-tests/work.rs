@@ -48,7 +48,7 @@ pub const ROWS: i64 = 400_000;
 /// The table of all tests: 400,000 rows of 100 bytes in 16 files.
 pub async fn table(spark: &Session) -> DataFrame {
     let name = "tinderbox_cluster_rows";
-    if !spark.table_exists(name).await.unwrap() {
+    if !spark.catalog().table_exists(name).await.unwrap() {
         let text = format!(
             "CREATE TABLE {name} USING parquet AS SELECT id, CAST(id % 3 AS DOUBLE) AS label, \
              transform(sequence(1, 20), i -> CAST(sin(id * i) + id % 3 AS FLOAT)) AS features FROM range(0, {ROWS}, 1, 16)"

@@ -132,7 +132,7 @@ async fn an_unknown_class_at_prediction_leaves_no_table_behind() {
     println!("unknown label at transform:\n    {error}");
     let error = error.to_string();
     assert!(error.contains("`kind`") && error.contains("strange"), "{error}");
-    assert!(!spark.table_exists(&table).await.unwrap(), "a half-written table is left");
+    assert!(!spark.catalog().table_exists(&table).await.unwrap(), "a half-written table is left");
 
     model.predict_into(&spark.sql(GOOD).await.unwrap(), &table).await.unwrap();
     let error = model.predict_into(&spark.sql(GOOD).await.unwrap(), &table).await.expect_err("the table exists");

@@ -208,8 +208,8 @@ impl RecordSource for Interrupted {
         })
     }
 
-    fn describe(&self) -> String {
-        self.source.describe()
+    fn origin(&self) -> String {
+        self.source.origin()
     }
 }
 

@@ -16,7 +16,7 @@ async fn transformations_do_what_their_names_say() {
     assert_eq!(rows(&halves.order_by([col("id").desc()]).limit(2)).await, ["8|4|x8", "6|3|x6"]);
     assert_eq!(rows(&halves.drop(["half", "absent"]).order_by(["id"]).offset(4).limit(9)).await, ["8|x8"]);
     assert_eq!(rows(&numbers.select_expr(["id % 3 AS k"]).distinct().order_by(["k"])).await, ["0", "1", "2"]);
-    let renamed = numbers.with_column_renamed("id", "n").with_column_renamed("absent", "x").rename(["m"]);
+    let renamed = numbers.with_column_renamed("id", "n").with_column_renamed("absent", "x").to_df(["m"]);
     assert_eq!(rows(&renamed.sort_within_partitions([col("m").desc()]).coalesce(1).limit(1)).await.len(), 1);
     assert_eq!(renamed.schema().await.unwrap().to_string(), "m: bigint not null\n");
     let grouped = halves

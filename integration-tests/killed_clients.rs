@@ -60,11 +60,11 @@ fn child(task: &str, remote: &str) -> Child {
 /// What is there of a task's work: nothing, or all of it.
 async fn left(task: &str, spark: &Session) -> bool {
     if task == "predict" {
-        if !spark.table_exists("scored").await.unwrap() {
+        if !spark.catalog().table_exists("scored").await.unwrap() {
             return false;
         }
         // Another session wrote it.
-        spark.refresh_table("scored").await.unwrap();
+        spark.catalog().refresh_table("scored").await.unwrap();
         let text = "SELECT count(*), count(DISTINCT id), count(prediction) FROM scored";
         assert_eq!(rows(&spark.sql(text).await.unwrap()).await, [format!("{ROWS}|{ROWS}|{ROWS}")]);
         return true;

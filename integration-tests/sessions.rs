@@ -85,7 +85,7 @@ async fn the_shared_session_is_one_until_it_is_stopped() {
         };
         let other = Session::builder().remote(url.clone()).get_or_create().await.unwrap();
         assert_ne!(other.client().session_id(), fourth.client().session_id(), "{part}");
-        assert!(!other.table_exists("only_mine").await.unwrap(), "{part}");
+        assert!(!other.catalog().table_exists("only_mine").await.unwrap(), "{part}");
         let again = Session::builder().remote(url).get_or_create().await.unwrap();
         assert_eq!(again.client().session_id(), other.client().session_id(), "{part}");
         others.push(other);

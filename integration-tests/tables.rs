@@ -35,9 +35,9 @@ async fn save_modes_append_overwrite_ignore_and_refuse() {
     let database = database_for("save_modes_append_overwrite_ignore_and_refuse").await;
     let table = database.table("t");
     let (two, three) = (spark.range(0, 2), spark.range(10, 13));
-    assert!(!spark.table_exists(&table).await.unwrap());
+    assert!(!spark.catalog().table_exists(&table).await.unwrap());
     two.write().save_as_table(&table).await.unwrap();
-    assert!(spark.table_exists(&table).await.unwrap());
+    assert!(spark.catalog().table_exists(&table).await.unwrap());
     let error = three.write().save_as_table(&table).await.unwrap_err();
     assert!(error.server().is_some_and(|e| e.is("TABLE_OR_VIEW_ALREADY_EXISTS")), "{error}");
     assert_eq!(rows(&spark.table(&table).order_by(["id"])).await, ["0", "1"]);
@@ -50,7 +50,7 @@ async fn save_modes_append_overwrite_ignore_and_refuse() {
     assert_eq!(rows(&spark.table(&table).order_by(["id"])).await, ["10", "11", "12"]);
     spark.drop_table(&table).await.unwrap();
     spark.drop_table(&table).await.unwrap();
-    assert!(!spark.table_exists(&table).await.unwrap());
+    assert!(!spark.catalog().table_exists(&table).await.unwrap());
     spark.stop().await.unwrap();
 }
 

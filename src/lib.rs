@@ -6,6 +6,8 @@
 #![warn(missing_debug_implementations, unreachable_pub)]
 
 pub mod advanced;
+#[cfg(feature = "blocking")]
+pub mod blocking;
 pub mod connect;
 pub mod dataframe;
 mod error;
@@ -22,6 +24,7 @@ pub mod prelude;
 mod score;
 pub mod session;
 pub mod stream;
+pub mod streaming;
 #[cfg(feature = "train")]
 pub mod table;
 #[cfg(feature = "train")]

@@ -1,7 +1,7 @@
 //! The names that most programs need: `use tinderbox::prelude::*`.
 
 pub use spark_connect::{
-    column::{Column, col, lit, lit_string},
+    column::{Column, lit, lit_string},
     functions,
 };
 
@@ -9,7 +9,7 @@ pub use spark_connect::{
 pub use crate::tensor::reader::ImageReader;
 pub use crate::{
     Error, Result,
-    dataframe::{DataFrame, JoinType, SaveMode, column},
+    dataframe::{DataFrame, JoinType, SaveMode, col, column},
     ml::{
         Estimator, Model, Pipeline, PipelineModel, Preflight, Transformer,
         feature::{HandleInvalid, StandardScaler, StringIndexer, VectorAssembler},

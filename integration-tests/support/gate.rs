@@ -1,11 +1,11 @@
-//! A locked-down server: calls pass on to a real one, but for those that its administrator does not allow.
+//! A gate before a real server: calls pass on, but for those that it refuses.
 
 use std::{
     collections::HashMap,
     convert::Infallible,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -25,32 +25,48 @@ use tonic::{
 use tonic_types::{ErrorDetails, StatusExt};
 use tower_service::Service;
 
-/// The way to a server that refuses settings, copies of sessions and kept rows.
+/// The way to a server, with calls that do not pass.
 pub struct Gate {
     address: SocketAddr,
     refused: Arc<AtomicUsize>,
+    commands: Arc<Mutex<Vec<proto::Command>>>,
     server: tokio::task::JoinHandle<()>,
 }
 
 impl Gate {
-    /// Opens before the server of a connection string.
+    /// Opens before the server of a connection string; refuses settings, copies of sessions and kept rows.
     pub async fn before(remote: &str) -> Gate {
+        Self::open(remote, Refused::BySettings).await
+    }
+
+    /// Opens before the server of a connection string; refuses every execution, and keeps its command.
+    pub async fn recording(remote: &str) -> Gate {
+        Self::open(remote, Refused::Executions).await
+    }
+
+    async fn open(remote: &str, refuses: Refused) -> Gate {
         let upstream = remote.trim_start_matches("sc://").split('/').next().unwrap_or_default();
         let channel = Endpoint::from_shared(format!("http://{upstream}")).unwrap().connect().await.unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let refused = Arc::new(AtomicUsize::new(0));
-        let keeper = Keeper { channel, refused: refused.clone() };
+        let commands = Arc::new(Mutex::default());
+        let keeper = Keeper { channel, refuses, refused: refused.clone(), commands: commands.clone() };
         let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
         let server = tokio::spawn(async move {
             Server::builder().add_service(keeper).serve_with_incoming(incoming).await.unwrap();
         });
-        Gate { address, refused, server }
+        Gate { address, refused, commands, server }
     }
 
     /// The connection string of the gate.
     pub fn remote(&self) -> String {
         format!("sc://{}", self.address)
+    }
+
+    /// The last command that it refused, once.
+    pub fn command(&self) -> Option<proto::Command> {
+        self.commands.lock().unwrap().pop()
     }
 
     /// How many calls it refused.
@@ -65,10 +81,18 @@ impl Drop for Gate {
     }
 }
 
+#[derive(Clone, Copy, PartialEq)]
+enum Refused {
+    BySettings,
+    Executions,
+}
+
 #[derive(Clone)]
 struct Keeper {
     channel: Channel,
+    refuses: Refused,
     refused: Arc<AtomicUsize>,
+    commands: Arc<Mutex<Vec<proto::Command>>>,
 }
 
 impl NamedService for Keeper {
@@ -80,6 +104,15 @@ impl Keeper {
         let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
         let (head, body) = request.into_parts();
         let body = match method.as_str() {
+            "ExecutePlan" if self.refuses == Refused::Executions => {
+                let bytes = body.collect().await.unwrap().to_bytes();
+                let asked = proto::ExecutePlanRequest::decode(&bytes[5..]).unwrap().plan.and_then(|plan| plan.op_type);
+                if let Some(proto::plan::OpType::Command(command)) = asked {
+                    self.commands.lock().unwrap().push(command);
+                }
+                return self.refuse(forbidden("executions"));
+            }
+            _ if self.refuses == Refused::Executions => body,
             "Config" => return self.refuse(forbidden("settings")),
             "CloneSession" => return self.refuse(Status::unimplemented("copies of sessions")),
             "AnalyzePlan" => {

@@ -242,6 +242,9 @@ impl Attachment {
         if !response.observed_metrics.is_empty() {
             outlet.send(Ok(Event::Observed(response.observed_metrics)));
         }
+        if let Some(metrics) = response.metrics {
+            outlet.send(Ok(Event::Metrics(metrics.metrics)));
+        }
         match response.response_type {
             None => {}
             Some(response::ResponseType::ResultComplete(_)) => return Ok(true),

@@ -7,7 +7,7 @@ use std::{
 
 use tonic::transport::{self, Certificate, Channel, ClientTlsConfig, Endpoint};
 
-use super::{retry::RetryPolicy, silence::SilencePolicy, token::TokenProvider, url::ConnectUrl};
+use super::{proxy, retry::RetryPolicy, silence::SilencePolicy, token::TokenProvider, url::ConnectUrl};
 use crate::{Error, Result};
 
 /// Bytes one result stream may have under way.
@@ -44,6 +44,7 @@ const TCP_PROBE: Duration = Duration::from_secs(10);
 /// | `ca_file` | the system's roots | PEM file of the certificate authorities to trust, with TLS |
 /// | `tls_domain` | the host | name that the server's certificate must carry |
 /// | `client_identity` | none | certificate by which the server knows the client (mutual TLS) |
+/// | `proxy` | the environment's (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`), never for this machine | HTTP proxy through which the server is reached, by `CONNECT` |
 /// | `token_provider` | none | where tokens come from that run out, see [`TokenProvider`] |
 /// | `tcp_keep_alive` | 30 s | idle time after which the operating system probes the connection |
 /// | `http2_keep_alive` | 330 s | time without a byte after which the server is pinged; one that does not answer for 20 s, or as long again if that is less, counts as gone, and streams continue over a new connection |
@@ -66,6 +67,8 @@ pub struct ConnectOptions {
     pub tls_domain: Option<String>,
     /// Certificate by which the server knows the client.
     pub client_identity: Option<ClientIdentity>,
+    /// Address of an HTTP proxy, such as `http://user:password@proxy:3128`, instead of the environment's.
+    pub proxy: Option<String>,
     /// Where tokens come from that run out.
     pub token_provider: Option<TokenProvider>,
     /// Idle time before the operating system probes the connection.
@@ -119,6 +122,7 @@ impl ConnectOptions {
             ca_file: None,
             tls_domain: None,
             client_identity: None,
+            proxy: None,
             token_provider: None,
             tcp_keep_alive: Duration::from_secs(30),
             http2_keep_alive: HTTP2_KEEP_ALIVE,
@@ -190,7 +194,11 @@ impl ConnectOptions {
         if self.url.use_ssl() {
             endpoint = endpoint.tls_config(self.tls().await?).map_err(|e| refuse(format!("TLS: {}", chain(&e))))?;
         }
-        Ok(endpoint.connect_lazy())
+        let way = proxy::way_to(endpoint.uri(), self.proxy.as_deref(), self.connect_timeout);
+        match way.map_err(|reason| Error::param("proxy", reason, "an HTTP proxy, or none"))? {
+            Some(way) => Ok(endpoint.connect_with_connector_lazy(way)),
+            None => Ok(endpoint.connect_lazy()),
+        }
     }
 
     async fn tls(&self) -> Result<ClientTlsConfig> {

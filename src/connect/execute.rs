@@ -58,6 +58,8 @@ pub enum Event {
     Progress(Progress),
     /// Metrics that the plan observes.
     Observed(Vec<response::ObservedMetrics>),
+    /// Metrics of the physical plan's nodes.
+    Metrics(Vec<response::metrics::MetricObject>),
     /// The result of a command.
     Response(Box<response::ResponseType>),
 }

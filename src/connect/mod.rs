@@ -15,6 +15,7 @@ mod keep_alive;
 #[cfg(feature = "local-spark")]
 mod local;
 mod progress;
+mod proxy;
 mod retry;
 mod settle;
 mod silence;

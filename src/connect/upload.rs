@@ -21,7 +21,7 @@ impl Client {
         let present = self.artifacts_present(hashes.iter().map(|hash| name(hash)).collect()).await?;
         for (hash, block) in hashes.iter().zip(blocks) {
             if !present.get(&name(hash)).copied().unwrap_or(false) {
-                self.upload_block(name(hash), block).await?;
+                self.upload_artifact(name(hash), block).await?;
             }
         }
         Ok(hashes)
@@ -36,12 +36,16 @@ impl Client {
         let name = format!("files/{file}");
         let present = self.artifacts_present(vec![name.clone()]).await?;
         if !present.get(&name).copied().unwrap_or(false) {
-            self.upload_block(name, content).await?;
+            self.upload_artifact(name, content).await?;
         }
         Ok(file)
     }
 
-    async fn upload_block(&self, name: String, block: Bytes) -> Result<()> {
+    /// Sends content to the session, under a name of the protocol's: a folder that says what it is for, and its own.
+    ///
+    /// # Errors
+    /// As [`upload`](Self::upload).
+    pub(crate) async fn upload_artifact(&self, name: String, block: Bytes) -> Result<()> {
         let pieces = pieces(&name, &block);
         let messages: Vec<_> =
             pieces.into_iter().map(|payload| request!(self, AddArtifactsRequest { payload: Some(payload) })).collect();

@@ -12,10 +12,10 @@ use spark_connect_proto::{
     self as proto, analyze_plan_request as ask, analyze_plan_response as answer, relation::RelType,
 };
 
-use super::{DataFrame, METADATA_KEY, Schema, function};
+use super::{DataFrame, METADATA_KEY, Schema, function, record};
 use crate::{
     Error, Result,
-    connect::{Event, Execution},
+    connect::Event,
     stream::{RecordStream, ipc},
 };
 
@@ -110,7 +110,21 @@ impl DataFrame {
     /// [`Error::Server`] when Spark cannot run the plan, [`Error::Unreachable`], [`Error::Incomplete`] when rows would
     /// be lost, [`Error::Arrow`] for data that cannot be decoded; the stream's items fail likewise.
     pub async fn stream(&self) -> Result<RecordStream> {
-        let mut events = self.context.execute(self.plan()?);
+        self.stream_noting(|_| ()).await
+    }
+
+    /// As [`stream`](Self::stream); `note` sees every event.
+    pub(super) async fn stream_noting(
+        &self,
+        mut note: impl FnMut(&Event) + Send + Unpin + 'static,
+    ) -> Result<RecordStream> {
+        let execution = self.context.execute(self.plan()?);
+        let operation = execution.operation_id().to_owned();
+        let observations = self.plan.observations();
+        let mut events = execution.inspect_ok(move |event| {
+            record(&observations, event);
+            note(event);
+        });
         let mut decoder = ipc::IpcDecoder::default();
         let mut spark_schema = None;
         let first = loop {
@@ -121,7 +135,7 @@ impl DataFrame {
                 None => {
                     // Spark sends a batch even for an empty result: it carries the schema.
                     return Err(Error::Incomplete {
-                        operation: events.operation_id().to_owned(),
+                        operation,
                         reason: "the server sent no batch, not even an empty one".into(),
                     });
                 }
@@ -165,12 +179,13 @@ impl DataFrame {
         self.limit(rows).collect().await
     }
 
-    /// [`take`](Self::take), by Spark's other name.
+    /// Returns the last `rows` rows.
     ///
     /// # Errors
     /// As [`stream`](Self::stream).
-    pub async fn head(&self, rows: i32) -> Result<Vec<RecordBatch>> {
-        self.take(rows).await
+    pub async fn tail(&self, rows: i32) -> Result<Vec<RecordBatch>> {
+        let tail = proto::Tail { input: None, limit: rows };
+        self.derive(RelType::Tail(Box::new(tail))).collect().await
     }
 
     /// Returns the first row, as a batch of one; `None` when there is none.
@@ -203,7 +218,7 @@ impl DataFrame {
     /// # Errors
     /// As [`stream`](Self::stream).
     pub async fn to_text_with(&self, rows: i32, truncate: i32, vertical: bool) -> Result<String> {
-        let show = proto::ShowString { input: self.input(), num_rows: rows, truncate, vertical };
+        let show = proto::ShowString { input: None, num_rows: rows, truncate, vertical };
         let batches = self.derive(RelType::ShowString(Box::new(show))).collect().await?;
         let batch = batches.iter().find(|batch| batch.num_rows() > 0);
         Ok(texts(batch.ok_or_else(|| unexpected("ShowString"))?, 0)?.value(0).to_owned())
@@ -219,13 +234,13 @@ impl DataFrame {
     }
 }
 
-fn unexpected(call: &str) -> Error {
+pub(super) fn unexpected(call: &str) -> Error {
     Error::Incomplete { operation: call.into(), reason: "the server's answer is empty".into() }
 }
 
 /// Returns the batches that follow the first.
 fn decoded(
-    events: Execution,
+    events: impl futures::Stream<Item = Result<Event>> + Send + Unpin + 'static,
     decoder: ipc::IpcDecoder,
     schema: Option<Schema>,
 ) -> impl futures::Stream<Item = Result<RecordBatch>> + Send + 'static {

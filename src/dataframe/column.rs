@@ -8,9 +8,19 @@ use spark_connect::{
     types::DataType,
 };
 
+/// Returns the column that a path leads to, in which a dot leads into a struct; all columns for `*`, all fields of a
+/// struct, or columns of a frame with an [alias](super::DataFrame::alias), for `a.*`.
+pub fn col(path: &str) -> Column {
+    match path {
+        "*" => Column::new(Expression::UnresolvedStar(None)),
+        path if path.ends_with(".*") => Column::new(Expression::UnresolvedStar(Some(path.to_owned()))),
+        path => spark_connect::col(path),
+    }
+}
+
 /// Returns the column of exactly this name, whatever characters are in it.
 ///
-/// [`col`](spark_connect::col) takes a path, in which a dot leads into a struct.
+/// [`col`] takes a path, in which a dot leads into a struct.
 pub fn column(name: &str) -> Column {
     spark_connect::col(&quote(name))
 }

@@ -10,48 +10,76 @@
 //! *name* (`drop`, `with_column`, `with_column_renamed` …), it is the exact name.
 
 mod action;
+mod analyze;
+mod checkpoint;
 mod column;
 mod group;
 mod join;
+mod literal;
 mod local;
+mod merge;
+mod metrics;
+mod na;
 mod nested;
 mod observe;
+mod plan;
 mod preference;
 mod python;
 mod reader;
+mod reshape;
+mod rows;
 mod schema;
 mod scratch;
 mod server_limits;
+mod set_operations;
 mod sink;
 mod source;
+mod stat;
+mod storage;
+mod subquery;
+mod table_function;
 mod transform;
 mod vectors;
 mod view;
+mod window;
 mod writer;
+mod writer_v2;
 
 use std::{
     collections::BTreeSet,
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
 
-use futures::future::BoxFuture;
+use futures::{TryStreamExt, future::BoxFuture};
 use spark_connect::{Expression, column::Column, expression::ColumnReference};
 use spark_connect_proto::{self as proto, command::CommandType, relation::RelType};
 
+use self::plan::{Attachment, PlanNode};
 pub use self::{
     action::ExplainMode,
-    column::{column, function, quote, with_metadata},
+    column::{col, column, function, quote, with_metadata},
     group::GroupedData,
-    join::JoinType,
+    join::{AsOfDirection, AsOfJoin, JoinType, NearestByJoin},
+    literal::{IntoLiteral, literal},
+    merge::{InsertAction, MergeAction, MergeIntoWriter},
+    metrics::{PlanMetric, PlanMetrics},
+    na::{DataFrameNaFunctions, NullRule},
+    observe::Observation,
     reader::DataFrameReader,
+    rows::Row,
     schema::{METADATA_KEY, Schema, is_vector, vector_type},
     scratch::Scratch,
     source::{PartitionedSource, SourceOptions, SourcePlan, Strategy},
+    stat::DataFrameStatFunctions,
+    storage::StorageLevel,
+    table_function::TableFunctions,
+    window::window,
     writer::{DataFrameWriter, SaveMode},
+    writer_v2::DataFrameWriterV2,
 };
 pub(crate) use self::{
     action::texts,
@@ -65,8 +93,8 @@ pub(crate) use self::{
     vectors::{WIDE, declared_size, indices, sparse_vector, vector_parts},
 };
 use crate::{
-    Error, Result,
-    connect::{Client, ExecuteOptions, Execution},
+    Result,
+    connect::{Client, Event, ExecuteOptions, Execution},
     stream::{RecordSource, RecordStream},
 };
 
@@ -79,6 +107,7 @@ pub(crate) struct Context {
     vectors: tokio::sync::OnceCell<bool>,
     /// Staging tables behind frames of this session.
     staged: Mutex<Vec<ScratchTable>>,
+    is_stopped: AtomicBool,
 }
 
 impl Context {
@@ -87,7 +116,13 @@ impl Context {
     }
 
     fn bare(client: Client) -> Self {
-        Self { client, tags: Mutex::default(), vectors: Default::default(), staged: Mutex::default() }
+        Self {
+            client,
+            tags: Mutex::default(),
+            vectors: Default::default(),
+            staged: Mutex::default(),
+            is_stopped: Default::default(),
+        }
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -104,6 +139,14 @@ impl Context {
         let mut tags = self.tags(|tags| tags.clone());
         tags.insert(tag.to_owned());
         Arc::new(Self { tags: Mutex::new(tags), ..Self::bare(self.client.clone()) })
+    }
+
+    pub(crate) fn set_stopped(&self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Relaxed)
     }
 
     fn keep(&self, staging: ScratchTable) {
@@ -123,13 +166,18 @@ impl Context {
         self.client.execute(plan, ExecuteOptions { tags, ..Default::default() })
     }
 
+    /// Runs a command.
+    pub(crate) fn start(&self, command: CommandType) -> Execution {
+        let command = proto::Command { command_type: Some(command) };
+        self.execute(proto::Plan { op_type: Some(proto::plan::OpType::Command(command)) })
+    }
+
     /// Runs a command to its end; returns what the server answered.
     pub(crate) async fn command(
         &self,
         command: CommandType,
     ) -> Result<Vec<proto::execute_plan_response::ResponseType>> {
-        let command = proto::Command { command_type: Some(command) };
-        self.execute(proto::Plan { op_type: Some(proto::plan::OpType::Command(command)) }).responses().await
+        self.start(command).responses().await
     }
 }
 
@@ -137,22 +185,13 @@ impl Context {
 #[derive(Clone)]
 pub struct DataFrame {
     context: Arc<Context>,
-    relation: Arc<proto::Relation>,
-    /// Number of transformations on top of each other.
-    depth: usize,
-    /// True if the plan has parts that only its own session has: uploads, kept frames, models.
-    session_bound: bool,
+    plan: Arc<PlanNode>,
 }
-
-/// Transformations that may lie one on the other. A server reads 1,024 messages within each other, of which a
-/// transformation takes two; Spark's own analysis may end earlier (`spark.sql.analyzer.maxIterations`).
-const DEEPEST: usize = 400;
 
 impl DataFrame {
     /// Returns a frame over a relation of the protocol, for what this crate has no method for.
     pub fn from_relation(like: &DataFrame, relation: proto::Relation) -> DataFrame {
-        let session_bound = like.session_bound || relation.rel_type.as_ref().is_some_and(binds_session);
-        DataFrame { context: like.context.clone(), relation: Arc::new(relation), depth: like.depth, session_bound }
+        DataFrame { context: like.context.clone(), plan: Arc::new(PlanNode::whole(relation, &like.plan)) }
     }
 
     /// Runs a command in the frame's session.
@@ -160,17 +199,21 @@ impl DataFrame {
         &self,
         command: CommandType,
     ) -> Result<Vec<proto::execute_plan_response::ResponseType>> {
-        self.check_depth()?;
-        self.context.command(command).await
+        self.plan.check()?;
+        let observations = self.plan.observations();
+        let mut events = self.context.start(command);
+        let mut answers = Vec::new();
+        while let Some(event) = events.try_next().await? {
+            match event {
+                Event::Response(answer) => answers.push(*answer),
+                event => record(&observations, &event),
+            }
+        }
+        Ok(answers)
     }
 
     pub(crate) fn new(context: Arc<Context>, kind: RelType) -> Self {
-        static NEXT: AtomicI64 = AtomicI64::new(0);
-        let plan_id = Some(NEXT.fetch_add(1, Ordering::Relaxed));
-        let common = Some(proto::RelationCommon { plan_id, ..Default::default() });
-        let session_bound = binds_session(&kind);
-        let relation = Arc::new(proto::Relation { common, rel_type: Some(kind) });
-        Self { context, relation, depth: 0, session_bound }
+        Self { context, plan: Arc::new(PlanNode::new(kind, Vec::new())) }
     }
 
     pub(crate) fn context(&self) -> &Arc<Context> {
@@ -178,8 +221,8 @@ impl DataFrame {
     }
 
     /// Returns the plan, in the protocol's terms.
-    pub fn relation(&self) -> &proto::Relation {
-        &self.relation
+    pub fn relation(&self) -> proto::Relation {
+        self.plan.to_proto()
     }
 
     /// Returns the connection whose session this frame belongs to.
@@ -190,7 +233,7 @@ impl DataFrame {
     /// Returns this frame's column of a name, or path into a struct; distinguishes columns of the two sides of a join.
     pub fn col(&self, name: &str) -> Column {
         let reference = ColumnReference::new(name);
-        Column::new(Expression::ColumnReference(match self.plan_id() {
+        Column::new(Expression::ColumnReference(match self.plan.id() {
             Some(id) => reference.with_plan_id(id),
             None => reference,
         }))
@@ -201,7 +244,7 @@ impl DataFrame {
         let context = Context::new(client.clone());
         let tags = self.context.tags(|tags| tags.clone());
         context.tags(|own| *own = tags);
-        DataFrame { context, relation: self.relation.clone(), depth: self.depth, session_bound: self.session_bound }
+        DataFrame { context, plan: self.plan.clone() }
     }
 
     /// Reads tables and files, in this frame's session.
@@ -209,57 +252,43 @@ impl DataFrame {
         DataFrameReader::new(self.context.clone())
     }
 
-    fn plan_id(&self) -> Option<i64> {
-        self.relation.common.as_ref().and_then(|common| common.plan_id)
-    }
-
+    /// Returns a frame of this one's session over this one.
     fn derive(&self, kind: RelType) -> DataFrame {
-        let derived = DataFrame::new(self.context.clone(), kind);
-        DataFrame { depth: self.depth + 1, session_bound: self.session_bound || derived.session_bound, ..derived }
+        self.derive_from(kind, vec![self.plan.clone()])
     }
 
-    /// As [`derive`](Self::derive), from another frame too.
+    /// As [`derive`](Self::derive), over another frame too.
     fn derive_with(&self, other: &DataFrame, kind: RelType) -> DataFrame {
-        let derived = self.derive(kind);
-        let session_bound = derived.session_bound || other.session_bound;
-        DataFrame { depth: self.depth.max(other.depth) + 1, session_bound, ..derived }
+        self.derive_from(kind, vec![self.plan.clone(), other.plan.clone()])
     }
 
-    fn input(&self) -> Option<Box<proto::Relation>> {
-        // What no server takes need not grow: actions refuse it by its depth.
-        let relation = if self.depth > DEEPEST { Default::default() } else { proto::Relation::clone(&self.relation) };
-        Some(Box::new(relation))
+    fn derive_from(&self, kind: RelType, inputs: Vec<Arc<PlanNode>>) -> DataFrame {
+        DataFrame { context: self.context.clone(), plan: Arc::new(PlanNode::new(kind, inputs)) }
     }
 
-    fn check_depth(&self) -> Result<()> {
-        if self.depth <= DEEPEST {
-            return Ok(());
-        }
-        let legal = format!(
-            "at most {DEEPEST}, which servers read; write the rows to a table in between, or add many columns at once \
-             (`with_columns`)"
-        );
-        Err(Error::param("plan", format!("{} transformations one on the other", self.depth), legal))
+    /// As [`derive_from`](Self::derive_from), with something of this process's.
+    fn with_attachment(&self, kind: RelType, inputs: Vec<Arc<PlanNode>>, attachment: Attachment) -> DataFrame {
+        let plan = PlanNode::new(kind, inputs).with_attachment(attachment);
+        DataFrame { context: self.context.clone(), plan: Arc::new(plan) }
+    }
+
+    /// Returns a frame of this one's session that is not made from its rows.
+    fn beside(&self, kind: RelType) -> DataFrame {
+        DataFrame::new(self.context.clone(), kind)
     }
 
     /// # Errors
-    /// [`Error::Param`] for a plan that is too deep for any server.
-    fn plan(&self) -> Result<proto::Plan> {
-        self.check_depth()?;
-        Ok(proto::Plan { op_type: Some(proto::plan::OpType::Root(proto::Relation::clone(&self.relation))) })
+    /// [`Error::Param`](crate::Error::Param) for a plan that is too deep or too large for any server.
+    pub(crate) fn checked(&self) -> Result<proto::Relation> {
+        self.plan.check()?;
+        Ok(self.relation())
     }
-}
 
-/// Returns every epoch runs the plan again. A plan that is not deterministic gives other rows each time.
-/// Returns whether a copy of the session lacks the node: uploads, kept frames and models belong to one session.
-fn binds_session(kind: &RelType) -> bool {
-    matches!(
-        kind,
-        RelType::MlRelation(_)
-            | RelType::CachedRemoteRelation(_)
-            | RelType::CachedLocalRelation(_)
-            | RelType::ChunkedCachedLocalRelation(_)
-    )
+    /// # Errors
+    /// As [`checked`](Self::checked).
+    fn plan(&self) -> Result<proto::Plan> {
+        Ok(proto::Plan { op_type: Some(proto::plan::OpType::Root(self.checked()?)) })
+    }
 }
 
 impl RecordSource for DataFrame {
@@ -267,8 +296,8 @@ impl RecordSource for DataFrame {
         Box::pin(self.stream())
     }
 
-    fn describe(&self) -> String {
-        match &self.relation.rel_type {
+    fn origin(&self) -> String {
+        match self.plan.kind() {
             Some(RelType::Read(proto::Read { read_type: Some(proto::read::ReadType::NamedTable(table)), .. })) => {
                 format!("table {} at {}", table.unparsed_identifier, self.client().address())
             }
@@ -280,8 +309,19 @@ impl RecordSource for DataFrame {
 impl fmt::Debug for DataFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DataFrame")
-            .field("source", &self.describe())
-            .field("plan_id", &self.plan_id())
+            .field("source", &self.origin())
+            .field("plan_id", &self.plan.id())
             .finish_non_exhaustive()
+    }
+}
+
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// Tells observations what the cluster reports.
+fn record(observations: &[Observation], event: &Event) {
+    if let Event::Observed(metrics) = event {
+        metrics.iter().for_each(|metrics| observations.iter().for_each(|observation| observation.record(metrics)));
     }
 }

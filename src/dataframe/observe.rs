@@ -1,42 +1,92 @@
-//! Counts that the cluster takes of rows while a command moves them.
+//! Aggregates that the cluster takes of rows while an action moves them.
 
-use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::TryStreamExt;
+use serde_json::{Map, Value, json};
 use spark_connect::column::Column;
-use spark_connect_proto::{self as proto, command::CommandType, expression::literal::LiteralType, relation::RelType};
+use spark_connect_proto::{
+    self as proto, execute_plan_response::ObservedMetrics, expression::literal::LiteralType, relation::RelType,
+};
+use uuid::Uuid;
 
-use super::{Context, DataFrame};
-use crate::{Result, connect::Event};
+use super::{DataFrame, plan::Attachment, transform::protos};
 
-/// Whole numbers by the name of what was counted and, in order, by metric.
-pub(crate) type Observed = HashMap<String, Vec<i64>>;
+/// Aggregates of the rows that pass through a frame, known once an action has run. Spark's `Observation`.
+///
+/// A clone is the same observation. Every action that runs a plan with it replaces what it has seen.
+///
+/// ```no_run
+/// # use tinderbox::{Result, dataframe::Observation, prelude::*};
+/// # async fn example(sales: DataFrame) -> Result<()> {
+/// let seen = Observation::new();
+/// let observed = sales.observe(&seen, [functions::count(lit(1)).alias("rows"), functions::max(col("price")).alias("top")]);
+/// observed.write().save_as_table("sales_copy").await?;
+/// println!("{:?}", seen.get());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Observation {
+    name: String,
+    seen: Arc<Mutex<Option<Map<String, Value>>>>,
+}
 
-impl DataFrame {
-    /// Has the commands that move this frame's rows report aggregates of them under a name.
-    pub(crate) fn observed(&self, name: &str, aggregates: impl IntoIterator<Item = Column>) -> DataFrame {
-        let metrics = aggregates.into_iter().map(|aggregate| aggregate.to_proto()).collect();
-        let observe = proto::CollectMetrics { input: self.input(), name: name.to_owned(), metrics };
-        self.derive(RelType::CollectMetrics(Box::new(observe)))
+impl Observation {
+    /// Creates an observation with a name of its own.
+    #[expect(clippy::new_without_default, reason = "each has another name")]
+    pub fn new() -> Self {
+        Self::named(&Uuid::new_v4().to_string())
+    }
+
+    /// Creates an observation with a name, under which a streaming query's progress shows it.
+    pub fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), seen: Arc::default() }
+    }
+
+    /// Returns the aggregates by name; `None` until an action has run to its end.
+    ///
+    /// Whole numbers, fractions, text and truth values as such; decimals as text; dates in days and timestamps in
+    /// microseconds since 1970; anything else is null.
+    pub fn get(&self) -> Option<Map<String, Value>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns a whole number; 0 when there is none.
+    pub(crate) fn count(&self, name: &str) -> u64 {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.as_ref().and_then(|seen| seen.get(name)?.as_u64()).unwrap_or_default()
+    }
+
+    /// Takes note of what an action reports, if it is this observation's.
+    pub(super) fn record(&self, metrics: &ObservedMetrics) {
+        if metrics.name == self.name {
+            let seen = metrics.keys.iter().cloned().zip(metrics.values.iter().map(to_json)).collect();
+            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+        }
     }
 }
 
-impl Context {
-    /// Runs a command to its end; returns what it observed.
-    pub(super) async fn observe(&self, command: CommandType) -> Result<Observed> {
-        let command = proto::Command { command_type: Some(command) };
-        let mut events = self.execute(proto::Plan { op_type: Some(proto::plan::OpType::Command(command)) });
-        let mut observed = Observed::new();
-        while let Some(event) = events.try_next().await? {
-            let Event::Observed(metrics) = event else { continue };
-            for metric in metrics {
-                let number = |value: &proto::expression::Literal| match value.literal_type {
-                    Some(LiteralType::Long(number)) => number,
-                    _ => 0,
-                };
-                observed.insert(metric.name, metric.values.iter().map(number).collect());
-            }
-        }
-        Ok(observed)
+impl DataFrame {
+    /// Returns the frame, of whose rows every action takes aggregates on the way.
+    pub fn observe(&self, observation: &Observation, aggregates: impl IntoIterator<Item = Column>) -> DataFrame {
+        let name = observation.name.clone();
+        let observe = proto::CollectMetrics { input: None, name, metrics: protos(aggregates) };
+        let observation = Attachment::Observation(observation.clone());
+        self.with_attachment(RelType::CollectMetrics(Box::new(observe)), vec![self.plan.clone()], observation)
+    }
+}
+
+fn to_json(literal: &proto::expression::Literal) -> Value {
+    match &literal.literal_type {
+        Some(LiteralType::Boolean(value)) => json!(value),
+        Some(LiteralType::Byte(value) | LiteralType::Short(value) | LiteralType::Integer(value)) => json!(value),
+        Some(LiteralType::Long(value)) => json!(value),
+        Some(LiteralType::Float(value)) => json!(value),
+        Some(LiteralType::Double(value)) => json!(value),
+        Some(LiteralType::Decimal(decimal)) => json!(decimal.value),
+        Some(LiteralType::String(text)) => json!(text),
+        Some(LiteralType::Date(days)) => json!(days),
+        Some(LiteralType::Timestamp(micros) | LiteralType::TimestampNtz(micros)) => json!(micros),
+        _ => Value::Null,
     }
 }

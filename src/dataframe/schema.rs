@@ -35,10 +35,24 @@ impl Schema {
     /// # Errors
     /// [`Error::Param`] when the text is no DDL of columns.
     pub fn from_ddl(text: &str) -> Result<Self> {
-        match DataType::from_ddl(text) {
+        let fields: Option<Vec<_>> = columns_of(text).into_iter().map(column_from_ddl).collect();
+        let legal = "columns in DDL, such as `id BIGINT, name STRING NOT NULL`";
+        fields.map(Self::new).ok_or_else(|| Error::param("schema", format!("`{text}`"), legal))
+    }
+
+    /// Reads Spark's JSON form, metadata included.
+    ///
+    /// # Errors
+    /// [`Error::Param`] when the text is no such schema.
+    pub fn from_json(text: &str) -> Result<Self> {
+        match DataType::from_json_str(text) {
             Ok(DataType::Struct { fields }) => Ok(Self::new(fields)),
-            _ => Err(Error::param("schema", format!("`{text}`"), "columns in DDL, such as `id BIGINT, name STRING`")),
+            _ => Err(Error::param("schema", format!("`{text}`"), "a struct in Spark's JSON")),
         }
+    }
+
+    pub(crate) fn to_proto(&self) -> proto::DataType {
+        DataType::Struct { fields: self.fields.clone() }.to_proto()
     }
 
     pub(super) fn from_proto(data_type: &proto::DataType) -> Result<Self> {
@@ -169,6 +183,42 @@ impl fmt::Display for Schema {
             writeln!(f, "{}: {}{null}", field.name, field.data_type.simple_string())?;
         }
         Ok(())
+    }
+}
+
+/// Cuts DDL at the commas between columns.
+fn columns_of(text: &str) -> Vec<&str> {
+    let (mut depth, mut quote, mut from) = (0, None, 0);
+    let mut columns = Vec::new();
+    for (at, c) in text.char_indices() {
+        match (quote, c) {
+            (Some(open), c) if open == c => quote = None,
+            (None, '`' | '\'' | '"') => quote = Some(c),
+            (None, '<' | '(') => depth += 1,
+            (None, '>' | ')') => depth -= 1,
+            (None, ',') if depth == 0 => {
+                columns.push(&text[from..at]);
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    columns.push(&text[from..]);
+    columns
+}
+
+/// Reads a column of DDL: name, type, `NOT NULL`, and a comment, which is passed over.
+fn column_from_ddl(text: &str) -> Option<StructField> {
+    let upper = text.to_ascii_uppercase();
+    let text = upper.find(" COMMENT ").map_or(text, |at| &text[..at]).trim();
+    let words = text.to_ascii_uppercase();
+    let required = words.strip_suffix("NULL").and_then(|rest| rest.trim_end().strip_suffix("NOT"));
+    let (text, nullable) = required.map_or((text, true), |rest| (&text[..rest.len()], false));
+    match DataType::from_ddl(text) {
+        Ok(DataType::Struct { mut fields }) if fields.len() == 1 => {
+            fields.pop().map(|field| StructField { nullable: field.nullable && nullable, ..field })
+        }
+        _ => None,
     }
 }
 

@@ -295,7 +295,7 @@ fn sql(text: &str) -> RelType {
 }
 
 fn query(like: &DataFrame, text: &str) -> DataFrame {
-    like.derive(sql(text))
+    like.beside(sql(text))
 }
 
 async fn command(like: &DataFrame, text: &str) -> Result<()> {

@@ -1,17 +1,17 @@
 //! Transformations of one frame: lazy, no round trip.
 
 use serde_json::{Map, Value};
-use spark_connect::{Expression, column::Column};
+use spark_connect::{Expression, column::Column, expression::ColumnReference};
 use spark_connect_proto::{self as proto, relation::RelType};
 
-use super::{DataFrame, column, with_metadata};
+use super::{DataFrame, Schema, col, column, function, owned, with_metadata};
 use crate::{Error, Result};
 
 impl DataFrame {
     /// Selects these columns or expressions, in this order.
     pub fn select<C: Into<Column>>(&self, columns: impl IntoIterator<Item = C>) -> DataFrame {
         let expressions = protos(columns);
-        self.derive(RelType::Project(Box::new(proto::Project { input: self.input(), expressions })))
+        self.derive(RelType::Project(Box::new(proto::Project { input: None, expressions })))
     }
 
     /// Selects these SQL expressions, such as `"a + 1 AS b"`.
@@ -22,7 +22,7 @@ impl DataFrame {
     /// Keeps only the rows for which the condition is true.
     pub fn filter(&self, condition: Column) -> DataFrame {
         let condition = Some(condition.to_proto());
-        self.derive(RelType::Filter(Box::new(proto::Filter { input: self.input(), condition })))
+        self.derive(RelType::Filter(Box::new(proto::Filter { input: None, condition })))
     }
 
     /// Keeps only the rows for which the SQL condition is true.
@@ -50,7 +50,7 @@ impl DataFrame {
             proto::expression::Alias { expr: value, name: vec![name.as_ref().to_owned()], metadata }
         };
         let aliases = columns.into_iter().map(alias).collect();
-        self.derive(RelType::WithColumns(Box::new(proto::WithColumns { input: self.input(), aliases })))
+        self.derive(RelType::WithColumns(Box::new(proto::WithColumns { input: None, aliases })))
     }
 
     /// Gives a column metadata, in place of what it had.
@@ -70,21 +70,66 @@ impl DataFrame {
             new_col_name: new.to_owned(),
         };
         let renames = names.into_iter().map(rename).collect();
-        let renamed = proto::WithColumnsRenamed { input: self.input(), renames, ..Default::default() };
+        let renamed = proto::WithColumnsRenamed { input: None, renames, ..Default::default() };
         self.derive(RelType::WithColumnsRenamed(Box::new(renamed)))
     }
 
-    /// Gives all columns new names, in order (Spark's `toDF`).
-    pub fn rename<N: Into<String>>(&self, names: impl IntoIterator<Item = N>) -> DataFrame {
+    /// Gives all columns new names, in order.
+    pub fn to_df<N: Into<String>>(&self, names: impl IntoIterator<Item = N>) -> DataFrame {
         let column_names = names.into_iter().map(Into::into).collect();
-        self.derive(RelType::ToDf(Box::new(proto::ToDf { input: self.input(), column_names })))
+        self.derive(RelType::ToDf(Box::new(proto::ToDf { input: None, column_names })))
     }
 
     /// Drops the columns of these names; names that do not exist are ignored.
     pub fn drop<N: Into<String>>(&self, names: impl IntoIterator<Item = N>) -> DataFrame {
         let column_names = names.into_iter().map(Into::into).collect();
-        let drop = proto::Drop { input: self.input(), columns: Vec::new(), column_names };
+        let drop = proto::Drop { input: None, columns: Vec::new(), column_names };
         self.derive(RelType::Drop(Box::new(drop)))
+    }
+
+    /// Drops columns given as expressions, such as those of one side of a join.
+    pub fn drop_columns<C: Into<Column>>(&self, columns: impl IntoIterator<Item = C>) -> DataFrame {
+        let drop = proto::Drop { input: None, columns: protos(columns), column_names: Vec::new() };
+        self.derive(RelType::Drop(Box::new(drop)))
+    }
+
+    /// Returns the columns of a schema, by name, cast to its types; those that it lacks are dropped.
+    ///
+    /// An action fails when a column is missing, or cannot be cast without loss, or has nulls and must not.
+    pub fn to_schema(&self, schema: &Schema) -> DataFrame {
+        let schema = Some(schema.to_proto());
+        self.derive(RelType::ToSchema(Box::new(proto::ToSchema { input: None, schema })))
+    }
+
+    /// Adds the position of each row, from 0, without gaps, as a column. Reads the rows twice.
+    pub fn zip_with_index(&self, name: &str) -> DataFrame {
+        let index = function("distributed_sequence_id", []).alias(name);
+        self.select([col("*"), index])
+    }
+
+    /// Returns each row as JSON text, as column `value`.
+    pub fn to_json(&self) -> DataFrame {
+        let row = function("struct", [col("*")]);
+        self.select([function("to_json", [row]).alias("value")])
+    }
+
+    /// Returns the columns whose names match a regular expression (in back-quotes), for [`select`](Self::select).
+    pub fn col_regex(&self, pattern: &str) -> Column {
+        Column::new(Expression::UnresolvedRegex(pattern.to_owned()))
+    }
+
+    /// Returns a hidden column of the source, such as `_metadata` of files.
+    pub fn metadata_column(&self, name: &str) -> Column {
+        let reference = ColumnReference { is_metadata_column: true, ..ColumnReference::new(name) };
+        Column::new(Expression::ColumnReference(match self.plan.id() {
+            Some(id) => reference.with_plan_id(id),
+            None => reference,
+        }))
+    }
+
+    /// Calls a function with this frame, so that a chain can go through functions of your own.
+    pub fn transform<T>(&self, work: impl FnOnce(&DataFrame) -> T) -> T {
+        work(self)
     }
 
     /// Sorts all rows; a plain column sorts ascending, nulls first.
@@ -99,13 +144,13 @@ impl DataFrame {
 
     fn sorted<C: Into<Column>>(&self, columns: impl IntoIterator<Item = C>, global: bool) -> DataFrame {
         let order = columns.into_iter().map(|column| sort_order(column.into())).collect();
-        let sort = proto::Sort { input: self.input(), order, is_global: Some(global) };
+        let sort = proto::Sort { input: None, order, is_global: Some(global) };
         self.derive(RelType::Sort(Box::new(sort)))
     }
 
     /// Returns at most `rows` rows.
     pub fn limit(&self, rows: i32) -> DataFrame {
-        self.derive(RelType::Limit(Box::new(proto::Limit { input: self.input(), limit: rows })))
+        self.derive(RelType::Limit(Box::new(proto::Limit { input: None, limit: rows })))
     }
 
     /// Returns the frame without its first `rows` rows.
@@ -113,25 +158,40 @@ impl DataFrame {
     /// After [`order_by`](Self::order_by), add a [`limit`](Self::limit): Spark gathers the sorted rows for an offset
     /// alone in one partition, and does not keep their order when several executors hold them.
     pub fn offset(&self, rows: i32) -> DataFrame {
-        self.derive(RelType::Offset(Box::new(proto::Offset { input: self.input(), offset: rows })))
+        self.derive(RelType::Offset(Box::new(proto::Offset { input: None, offset: rows })))
     }
 
     /// Drops rows that are equal in all columns to another.
     pub fn distinct(&self) -> DataFrame {
-        self.deduplicated(Vec::new(), true)
+        self.deduplicated(Vec::new(), true, false)
     }
 
     /// Returns one row for each combination of values in the columns of these names.
     pub fn drop_duplicates<N: Into<String>>(&self, names: impl IntoIterator<Item = N>) -> DataFrame {
-        self.deduplicated(names.into_iter().map(Into::into).collect(), false)
+        self.deduplicated(names.into_iter().map(Into::into).collect(), false, false)
     }
 
-    fn deduplicated(&self, column_names: Vec<String>, all: bool) -> DataFrame {
+    /// As [`drop_duplicates`](Self::drop_duplicates), of a stream: rows that are equal in these columns (in all if none)
+    /// and arrive within the delay of the [watermark](Self::with_watermark).
+    pub fn drop_duplicates_within_watermark(&self, names: &[&str]) -> DataFrame {
+        self.deduplicated(owned(names), names.is_empty(), true)
+    }
+
+    /// Declares the column of event times, and how late a row may come. After that, a stream's state is let go.
+    ///
+    /// `delay` is an interval of Spark's, such as `10 minutes`.
+    pub fn with_watermark(&self, event_time: &str, delay: &str) -> DataFrame {
+        let watermark =
+            proto::WithWatermark { input: None, event_time: event_time.to_owned(), delay_threshold: delay.to_owned() };
+        self.derive(RelType::WithWatermark(Box::new(watermark)))
+    }
+
+    fn deduplicated(&self, column_names: Vec<String>, all: bool, within_watermark: bool) -> DataFrame {
         let keys = proto::Deduplicate {
-            input: self.input(),
+            input: None,
             column_names,
             all_columns_as_keys: Some(all),
-            within_watermark: Some(false),
+            within_watermark: Some(within_watermark),
         };
         self.derive(RelType::Deduplicate(Box::new(keys)))
     }
@@ -174,7 +234,7 @@ impl DataFrame {
 
     fn sampled(&self, lower: f64, upper: f64, with_replacement: bool, seed: i64, ordered: bool) -> DataFrame {
         let sample = proto::Sample {
-            input: self.input(),
+            input: None,
             lower_bound: lower,
             upper_bound: upper,
             with_replacement: Some(with_replacement),
@@ -195,7 +255,7 @@ impl DataFrame {
     }
 
     fn in_partitions(&self, num_partitions: i32, shuffle: bool) -> DataFrame {
-        let parts = proto::Repartition { input: self.input(), num_partitions, shuffle: Some(shuffle) };
+        let parts = proto::Repartition { input: None, num_partitions, shuffle: Some(shuffle) };
         self.derive(RelType::Repartition(Box::new(parts)))
     }
 
@@ -206,6 +266,12 @@ impl DataFrame {
         columns: impl IntoIterator<Item = C>,
     ) -> DataFrame {
         self.partitioned(partitions, protos(columns))
+    }
+
+    /// Puts each row into the partition whose number the column has (from 0, below `partitions`).
+    pub fn repartition_by_id(&self, partitions: i32, id: impl Into<Column>) -> DataFrame {
+        let id = Expression::DirectShufflePartitionId(Box::new(id.into().expression().clone()));
+        self.partitioned(Some(partitions), vec![Column::new(id).to_proto()])
     }
 
     /// Partitions the rows by ranges of columns, which are sampled for it.
@@ -222,7 +288,7 @@ impl DataFrame {
     }
 
     fn partitioned(&self, num_partitions: Option<i32>, partition_exprs: Vec<proto::Expression>) -> DataFrame {
-        let parts = proto::RepartitionByExpression { input: self.input(), partition_exprs, num_partitions };
+        let parts = proto::RepartitionByExpression { input: None, partition_exprs, num_partitions };
         self.derive(RelType::RepartitionByExpression(Box::new(parts)))
     }
 
@@ -230,42 +296,20 @@ impl DataFrame {
     pub(crate) fn query(&self, text: &str, this: &str) -> DataFrame {
         let sql = RelType::Sql(proto::Sql { query: text.to_owned(), ..Default::default() });
         let root = Some(Box::new(proto::Relation { rel_type: Some(sql), ..Default::default() }));
-        let references = vec![proto::Relation::clone(self.alias(this).relation())];
-        self.derive(RelType::WithRelations(Box::new(proto::WithRelations { root, references })))
+        let named = self.alias(this);
+        named.derive(RelType::WithRelations(Box::new(proto::WithRelations { root, references: Vec::new() })))
     }
 
     /// Names the frame, so that expressions can qualify its columns (`"a.id"`).
     pub fn alias(&self, name: &str) -> DataFrame {
-        let alias = proto::SubqueryAlias { input: self.input(), alias: name.to_owned(), qualifier: Vec::new() };
+        let alias = proto::SubqueryAlias { input: None, alias: name.to_owned(), qualifier: Vec::new() };
         self.derive(RelType::SubqueryAlias(Box::new(alias)))
     }
 
     /// Adds a hint to the optimizer, such as `broadcast`.
     pub fn hint<C: Into<Column>>(&self, name: &str, parameters: impl IntoIterator<Item = C>) -> DataFrame {
-        let hint = proto::Hint { input: self.input(), name: name.to_owned(), parameters: protos(parameters) };
+        let hint = proto::Hint { input: None, name: name.to_owned(), parameters: protos(parameters) };
         self.derive(RelType::Hint(Box::new(hint)))
-    }
-
-    /// Returns the rows of both, by position of the columns, duplicates kept.
-    pub fn union(&self, other: &DataFrame) -> DataFrame {
-        self.union_with(other, false, false)
-    }
-
-    /// Returns the rows of both, by name of the columns; what one lacks is null if `allow_missing`.
-    pub fn union_by_name(&self, other: &DataFrame, allow_missing: bool) -> DataFrame {
-        self.union_with(other, true, allow_missing)
-    }
-
-    fn union_with(&self, other: &DataFrame, by_name: bool, allow_missing: bool) -> DataFrame {
-        let union = proto::SetOperation {
-            left_input: self.input(),
-            right_input: other.input(),
-            set_op_type: proto::set_operation::SetOpType::Union.into(),
-            is_all: Some(true),
-            by_name: Some(by_name),
-            allow_missing_columns: Some(allow_missing),
-        };
-        self.derive(RelType::SetOp(Box::new(union)))
     }
 }
 
@@ -273,11 +317,16 @@ pub(super) fn protos<C: Into<Column>>(columns: impl IntoIterator<Item = C>) -> V
     columns.into_iter().map(|column| column.into().to_proto()).collect()
 }
 
-fn sort_order(column: Column) -> proto::expression::SortOrder {
-    let column = match column.expression() {
+/// Returns a column with a direction; a plain one sorts ascending, nulls first.
+pub(super) fn sorted_expression(column: Column) -> Column {
+    match column.expression() {
         Expression::SortOrder(_) => column,
         _ => column.asc(),
-    };
+    }
+}
+
+fn sort_order(column: Column) -> proto::expression::SortOrder {
+    let column = sorted_expression(column);
     match column.to_proto().expr_type {
         Some(proto::expression::ExprType::SortOrder(order)) => *order,
         _ => proto::expression::SortOrder { child: Some(Box::new(column.to_proto())), ..Default::default() },

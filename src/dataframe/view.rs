@@ -2,7 +2,7 @@
 
 use spark_connect_proto::{self as proto, analyze_plan_request as ask, command::CommandType, relation::RelType};
 
-use super::DataFrame;
+use super::{DataFrame, StorageLevel};
 use crate::Result;
 
 impl DataFrame {
@@ -40,7 +40,7 @@ impl DataFrame {
     }
 
     async fn name_view(&self, name: &str, is_global: bool, replace: bool) -> Result<()> {
-        let input = Some(proto::Relation::clone(&self.relation));
+        let input = Some(self.checked()?);
         let view = proto::CreateDataFrameViewCommand { input, name: name.to_owned(), is_global, replace };
         self.command(CommandType::CreateDataframeView(view)).await.map(drop)
     }
@@ -49,7 +49,7 @@ impl DataFrame {
     pub(super) async fn drop_temp_view(&self, name: &str) -> Result<()> {
         let drop = proto::DropTempView { view_name: name.to_owned() };
         let catalog = proto::Catalog { cat_type: Some(proto::catalog::CatType::DropTempView(drop)) };
-        self.derive(RelType::Catalog(catalog)).collect().await.map(std::mem::drop)
+        self.beside(RelType::Catalog(catalog)).collect().await.map(std::mem::drop)
     }
 
     /// Has the cluster keep this frame's rows, once computed: in memory, and on disk what does not fit.
@@ -57,25 +57,16 @@ impl DataFrame {
     /// # Errors
     /// [`Error::Server`](crate::Error::Server); [`Error::Unreachable`](crate::Error::Unreachable).
     pub async fn persist(&self) -> Result<()> {
-        let level = proto::StorageLevel {
-            use_disk: true,
-            use_memory: true,
-            use_off_heap: false,
-            deserialized: true,
-            replication: 1,
-        };
-        let relation = Some(proto::Relation::clone(&self.relation));
-        self.check_depth()?;
-        self.client().analyze(ask::Analyze::Persist(ask::Persist { relation, storage_level: Some(level) })).await?;
-        Ok(())
+        self.persist_at(StorageLevel::default()).await
     }
 
-    /// [`persist`](Self::persist), by Spark's other name.
+    /// As [`persist`](Self::persist), at a storage level.
     ///
     /// # Errors
     /// As [`persist`](Self::persist).
-    pub async fn cache(&self) -> Result<()> {
-        self.persist().await
+    pub async fn persist_at(&self, level: StorageLevel) -> Result<()> {
+        let (relation, storage_level) = (Some(self.checked()?), Some(level.to_proto()));
+        self.client().analyze(ask::Analyze::Persist(ask::Persist { relation, storage_level })).await.map(std::mem::drop)
     }
 
     /// Lets go of what [`persist`](Self::persist) kept.
@@ -83,7 +74,7 @@ impl DataFrame {
     /// # Errors
     /// As [`persist`](Self::persist).
     pub async fn unpersist(&self) -> Result<()> {
-        let relation = Some(proto::Relation::clone(&self.relation));
+        let relation = Some(self.checked()?);
         self.client().analyze(ask::Analyze::Unpersist(ask::Unpersist { relation, blocking: Some(false) })).await?;
         Ok(())
     }

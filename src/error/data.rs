@@ -94,6 +94,15 @@ pub enum DataProblem {
         /// The failure.
         message: String,
     },
+    /// A row is not a value of a Rust type.
+    Unreadable {
+        /// The Rust type.
+        target: String,
+        /// The value and its Arrow type, or the whole row.
+        found: String,
+        /// The reason.
+        reason: String,
+    },
     /// A batch breaks the form that its schema declares.
     Malformed {
         /// The violation.
@@ -163,6 +172,12 @@ impl fmt::Display for DataProblem {
                 write!(f, "expected a metric that is a number, found none among {candidates} candidates")
             }
             Self::Expression { message } => f.write_str(message),
+            Self::Unreadable { target, found, reason } => {
+                write!(
+                    f,
+                    "expected a value for `{target}`, found {found}: {reason}; change the type, or cast the column"
+                )
+            }
             Self::Malformed { reason } => f.write_str(reason),
         }
     }

@@ -45,6 +45,14 @@ impl ServerError {
         let refusals = ["AnalysisException", "ParseException", "AccessControlException"];
         refusals.iter().any(|refusal| self.exception.ends_with(refusal))
     }
+
+    /// Returns what to do, where Spark's message does not say it.
+    fn remedy(&self) -> Option<String> {
+        let location = self.is("LOCATION_ALREADY_EXISTS").then(|| self.parameters.get("location")).flatten()?;
+        Some(format!(
+            "a write that the server did not survive may have left this folder: if no table needs it, remove {location}"
+        ))
+    }
 }
 
 impl fmt::Display for ServerError {
@@ -62,7 +70,10 @@ impl fmt::Display for ServerError {
                 write!(f, "\n{}", context.summary.trim_end())?;
             }
         }
-        Ok(())
+        match self.remedy() {
+            Some(remedy) => write!(f, "\n{remedy}"),
+            None => Ok(()),
+        }
     }
 }
 

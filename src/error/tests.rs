@@ -17,6 +17,12 @@ fn gallery() -> Vec<(Error, ErrorKind, &'static str)> {
         exception: "org.apache.spark.sql.AnalysisException".into(),
         ..Default::default()
     };
+    let occupied = ServerError {
+        class: "LOCATION_ALREADY_EXISTS".into(),
+        message: "Cannot name the managed table as `t`.".into(),
+        parameters: [("location".to_owned(), "'file:/warehouse/t'".to_owned())].into(),
+        ..Default::default()
+    };
     let seconds = Duration::from_secs;
     let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
     vec![
@@ -41,6 +47,13 @@ fn gallery() -> Vec<(Error, ErrorKind, &'static str)> {
             ErrorKind::Server,
             "[UNRESOLVED_COLUMN.WITH_SUGGESTION] A column cannot be resolved. SQLSTATE: 42703\n\
              == SQL (line 1, position 8) ==",
+        ),
+        (
+            Box::new(occupied).into(),
+            ErrorKind::Server,
+            "[LOCATION_ALREADY_EXISTS] Cannot name the managed table as `t`.\n\
+             a write that the server did not survive may have left this folder: if no table needs it, remove \
+             'file:/warehouse/t'",
         ),
         (
             Error::Unsupported {

@@ -79,8 +79,8 @@ impl<S: RecordSource> RecordSource for DecodedSource<S> {
         Box::pin(self.decoded(epoch))
     }
 
-    fn describe(&self) -> String {
-        self.source.describe()
+    fn origin(&self) -> String {
+        self.source.origin()
     }
 }
 

@@ -162,7 +162,7 @@ impl Supervised {
         let label = labels.map(|labels| labels.reader());
         let read = if columns.readers.is_some() { &[] } else { columns.features.as_slice() };
         let inputs = inputs::columns(&schema, read, &report)?;
-        Ok(PreparedTraining { frame: rows, source: frame.describe(), columns, names, report, scaling, inputs, label })
+        Ok(PreparedTraining { frame: rows, source: frame.origin(), columns, names, report, scaling, inputs, label })
     }
 
     /// Returns the columns that inputs and labels come from.

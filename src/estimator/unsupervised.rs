@@ -103,7 +103,7 @@ impl Unsupervised {
 /// Where the rows came from that went as `counts` say.
 pub(super) fn lineage(frame: &DataFrame, counts: RowCounts) -> Lineage {
     let RowCounts { trained, held_out, skipped } = counts;
-    Lineage { source: frame.describe(), rows: trained + held_out + skipped, plan_hash: None }
+    Lineage { source: frame.origin(), rows: trained + held_out + skipped, plan_hash: None }
 }
 
 /// The methods that set what all estimators without labels have; `self.base` is an [`Unsupervised`].

@@ -18,7 +18,9 @@ use super::{
 };
 use crate::{
     Error, Result,
-    dataframe::{DataFrame, DataFrameWriter, SaveMode, Schema, Scratch, ScratchTable, Workers, column, function},
+    dataframe::{
+        DataFrame, DataFrameWriter, Observation, SaveMode, Schema, Scratch, ScratchTable, Workers, column, function,
+    },
     estimator::{network_stage, upload},
     ml::PipelineModel,
     session::Session,
@@ -68,7 +70,7 @@ impl PipelineModel {
         for (name, table) in [("table", Some(table)), ("quarantine", options.quarantine.as_deref())] {
             let Some(table) = table else { continue };
             let spark = Session::new(frame.client().clone());
-            if options.mode == SaveMode::ErrorIfExists && spark.table_exists(table).await? {
+            if options.mode == SaveMode::ErrorIfExists && spark.catalog().table_exists(table).await? {
                 let legal = "a table that does not exist yet; or choose a SaveMode";
                 return Err(Error::param(name, format!("`{table}`"), legal));
             }
@@ -89,9 +91,10 @@ impl PipelineModel {
             return Err(Error::schema(name, "one column of this name", found));
         }
         // Other Connect servers do not observe rows.
-        let counts = match frame.observed(READ, [count()]).schema().await {
-            Err(error) if error.is_refusal() => false,
-            schema => schema.map(|_| true)?,
+        let read = Observation::named(READ);
+        let counts = match frame.observe(&read, [count().alias(READ)]).schema().await {
+            Err(error) if error.is_refusal() => None,
+            schema => schema.map(|_| Some(read))?,
         };
         let added = [
             (REASON, options.quarantine.is_some(), "why a row is in quarantine"),
@@ -135,9 +138,9 @@ impl PipelineModel {
             let scored = match workers {
                 Err(reason) => Err(reason),
                 Ok(()) => {
-                    let frame = match before.is_none() && job.counts {
-                        true => frame.observed(READ, [count()]),
-                        false => frame.clone(),
+                    let frame = match job.counts.as_ref().filter(|_| before.is_none()) {
+                        Some(read) => frame.observe(read, [count().alias(READ)]),
+                        None => frame.clone(),
                     };
                     let prepared = match &before {
                         Some(prepared) => prepared.clone(),
@@ -203,8 +206,8 @@ struct Job<'a> {
     table: &'a str,
     options: &'a ScoreOptions,
     prediction: Option<String>,
-    /// True if the server counts rows while they are written.
-    counts: bool,
+    /// The number of rows read, if the server counts rows while they are written.
+    counts: Option<Observation>,
     began: Instant,
 }
 
@@ -221,20 +224,17 @@ impl Job<'_> {
         };
         let marked = if staging.is_some() { scored.clone() } else { self.marked(scored) };
         let mut done = Scored { scoring: Scoring::OnCluster, ..self.nothing() };
-        if self.counts {
+        if let Some(read) = &self.counts {
             let missing = match &self.prediction {
                 Some(name) => function("count_if", [column(name).is_null()]),
                 None => function("count_if", [spark_connect::lit_boolean(false)]),
             };
-            let counted = marked.observed(WRITTEN, [count(), missing]);
-            let observed = counted.write().mode(mode).save_as_observed_table(table).await?;
-            let number = |name: &str, at: usize| {
-                let number = observed.get(name).and_then(|numbers| numbers.get(at)).copied().unwrap_or_default();
-                number.max(0) as u64
-            };
-            done.rows = number(WRITTEN, 0);
-            done.skipped = number(READ, 0).saturating_sub(done.rows);
-            done.without_prediction = number(WRITTEN, 1);
+            let written = Observation::named(WRITTEN);
+            let counted = marked.observe(&written, [count().alias("rows"), missing.alias("missing")]);
+            counted.write().mode(mode).save_as_table(table).await?;
+            done.rows = written.count("rows");
+            done.skipped = read.count(READ).saturating_sub(done.rows);
+            done.without_prediction = written.count("missing");
         } else {
             marked.write().mode(mode).save_as_table(table).await?;
             done.rows = scored.count().await?;
@@ -328,10 +328,10 @@ impl Job<'_> {
     async fn rows_of_run(&self, like: &DataFrame, table: &str) -> Result<Option<u64>> {
         let Some(id) = &self.options.run_id else { return Ok(None) };
         let spark = Session::new(like.client().clone());
-        if !spark.table_exists(table).await? {
+        if !spark.catalog().table_exists(table).await? {
             return Ok(None);
         }
-        Error::pass_over(spark.refresh_table(table).await, "to refresh a table")?;
+        Error::pass_over(spark.catalog().refresh_table(table).await, "to refresh a table")?;
         let rows = spark.table(table);
         if rows.schema().await?.get(RUN).is_none() {
             let expected = format!("a column of this name in `{table}`, which marks the run's rows");

@@ -1,51 +1,9 @@
 //! Rust values as SQL arguments.
 
-use spark_connect::{expression::LiteralExpression, types::DataType};
+use spark_connect::expression::LiteralExpression;
 use spark_connect_proto as proto;
 
-/// A Rust value that is a constant in Spark.
-pub trait IntoLiteral {
-    /// The Spark type, which a missing value needs too.
-    const TYPE: DataType;
-
-    /// Returns the constant.
-    fn into_literal(self) -> LiteralExpression;
-}
-
-macro_rules! literals {
-    ($($rust:ty => $spark:expr, $value:ident: $literal:expr;)*) => {$(
-        impl IntoLiteral for $rust {
-            const TYPE: DataType = $spark;
-
-            fn into_literal(self) -> LiteralExpression {
-                let $value = self;
-                $literal
-            }
-        }
-    )*};
-}
-
-literals! {
-    bool => DataType::Boolean, v: LiteralExpression::Boolean(v);
-    i8 => DataType::Byte, v: LiteralExpression::Byte(v.into());
-    i16 => DataType::Short, v: LiteralExpression::Short(v.into());
-    i32 => DataType::Integer, v: LiteralExpression::Integer(v);
-    i64 => DataType::Long, v: LiteralExpression::Long(v);
-    f32 => DataType::Float, v: LiteralExpression::Float(v);
-    f64 => DataType::Double, v: LiteralExpression::Double(v);
-    &str => DataType::String { collation: String::new() }, v: LiteralExpression::String(v.to_owned());
-    String => DataType::String { collation: String::new() }, v: LiteralExpression::String(v);
-    &[u8] => DataType::Binary, v: LiteralExpression::Binary(v.to_vec());
-    Vec<u8> => DataType::Binary, v: LiteralExpression::Binary(v);
-}
-
-impl<T: IntoLiteral> IntoLiteral for Option<T> {
-    const TYPE: DataType = T::TYPE;
-
-    fn into_literal(self) -> LiteralExpression {
-        self.map_or(LiteralExpression::Null(T::TYPE), T::into_literal)
-    }
-}
+use crate::dataframe::IntoLiteral;
 
 /// Arguments of a SQL text: see [`named`] and [`positional`].
 #[derive(Debug, Clone, Default)]

@@ -40,6 +40,7 @@ static CREATING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 /// | `ca_file` | the system's certificates |
 /// | `client_identity` | none |
 /// | `token_provider` | the token of the connection string, else `SPARK_CONNECT_AUTHENTICATE_TOKEN`, unchanged |
+/// | `proxy` | the environment's (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`) |
 /// | `keep_alive` | 5 min |
 /// | `app_name`, `config` | none |
 #[derive(Debug, Clone, Default)]
@@ -52,6 +53,7 @@ pub struct SessionBuilder {
     ca_file: Option<PathBuf>,
     client_identity: Option<ClientIdentity>,
     token_provider: Option<TokenProvider>,
+    proxy: Option<String>,
     keep_alive: Option<Duration>,
     config: Vec<(String, String)>,
 }
@@ -115,6 +117,13 @@ impl SessionBuilder {
     /// Sets the application's name (`spark.app.name`).
     pub fn app_name(self, name: impl Into<String>) -> Self {
         self.config("spark.app.name", name)
+    }
+
+    /// Sets the HTTP proxy through which the server is reached, such as `http://proxy:3128`, instead of the
+    /// environment's (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`).
+    pub fn proxy(mut self, url: impl Into<String>) -> Self {
+        self.proxy = Some(url.into());
+        self
     }
 
     /// Sets a configuration property of the session.
@@ -197,6 +206,7 @@ impl SessionBuilder {
         options.ca_file = self.ca_file.clone();
         options.client_identity = self.client_identity.clone();
         options.token_provider = self.token_provider.clone();
+        options.proxy = self.proxy.clone();
         options.session_keep_alive = self.keep_alive.unwrap_or(options.session_keep_alive);
         Ok(options)
     }

@@ -1,5 +1,7 @@
 //! A session's settings.
 
+use std::collections::BTreeMap;
+
 use spark_connect_proto::{KeyValue, config_request as ask, config_request::operation::OpType};
 
 use crate::{Result, connect::Client};
@@ -22,6 +24,28 @@ impl RuntimeConfig {
     pub async fn get(&self, key: &str) -> Result<Option<String>> {
         let answer = self.client.config(OpType::GetOption(ask::GetOption { keys: vec![key.to_owned()] })).await?;
         Ok(answer.pairs.into_iter().next().and_then(|pair| pair.value))
+    }
+
+    /// Returns the settings that have been given a value, on the server or in the session, those whose keys begin with a
+    /// prefix if there is one.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn get_all(&self, prefix: Option<&str>) -> Result<BTreeMap<String, String>> {
+        let all = ask::GetAll { prefix: prefix.map(str::to_owned) };
+        let answer = self.client.config(OpType::GetAll(all)).await?;
+        // Spark gives the keys without the prefix.
+        let whole = |key: String| format!("{}{key}", prefix.unwrap_or_default());
+        Ok(answer.pairs.into_iter().filter_map(|pair| Some((whole(pair.key), pair.value?))).collect())
+    }
+
+    /// Returns whether a session can change a setting.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn is_modifiable(&self, key: &str) -> Result<bool> {
+        let answer = self.client.config(OpType::IsModifiable(ask::IsModifiable { keys: vec![key.to_owned()] })).await?;
+        Ok(answer.pairs.first().and_then(|pair| pair.value.as_deref()) == Some("true"))
     }
 
     /// Gives a setting a value.

@@ -1,26 +1,29 @@
 //! A session on a Spark: where frames come from, and what they share.
 
 mod arguments;
+mod artifacts;
 mod builder;
+mod catalog;
 mod conf;
 mod create;
 
 use std::sync::Arc;
 
-use arrow::array::AsArray;
 use spark_connect_proto::{
     self as proto, command::CommandType, execute_plan_response::ResponseType, relation::RelType,
 };
 
 pub use self::{
-    arguments::{Arguments, IntoLiteral, named, positional},
+    arguments::{Arguments, named, positional},
+    artifacts::ArtifactKind,
     builder::SessionBuilder,
+    catalog::{Catalog, CatalogColumn, CatalogDatabase, CatalogFunction, CatalogMetadata, CatalogTable, NewTable},
     conf::RuntimeConfig,
 };
 use crate::{
     Error, Result,
     connect::{Client, Interrupt, Progress, ProgressGuard, SparkVersion},
-    dataframe::{Context, DataFrame, DataFrameReader, function, texts},
+    dataframe::{Context, DataFrame, DataFrameReader, TableFunctions, function, texts},
 };
 
 /// A session on a Spark Connect server. A clone is the same session.
@@ -63,6 +66,11 @@ impl Session {
     /// Reads tables and files.
     pub fn read(&self) -> DataFrameReader {
         DataFrameReader::new(self.context.clone())
+    }
+
+    /// Returns the functions that return tables.
+    pub fn tvf(&self) -> TableFunctions {
+        TableFunctions::new(self.context.clone())
     }
 
     /// Returns the whole numbers from `start` to before `end`, as column `id`.
@@ -109,28 +117,6 @@ impl Session {
         RuntimeConfig::new(self.client().clone())
     }
 
-    /// Returns whether a table or view of this (SQL) name exists.
-    ///
-    /// # Errors
-    /// [`Error::Server`] when the name cannot be read; [`Error::Unreachable`].
-    pub async fn table_exists(&self, name: &str) -> Result<bool> {
-        let exists = proto::TableExists { table_name: name.to_owned(), db_name: None };
-        let catalog = proto::Catalog { cat_type: Some(proto::catalog::CatType::TableExists(exists)) };
-        let batches = self.frame(RelType::Catalog(catalog)).collect().await?;
-        let mut answers = batches.iter().filter(|batch| batch.num_rows() > 0);
-        Ok(answers.any(|batch| batch.column(0).as_boolean_opt().is_some_and(|answer| answer.value(0))))
-    }
-
-    /// Has this session forget which files a table has, so that it sees what others wrote since; `name` is SQL.
-    ///
-    /// # Errors
-    /// [`Error::Server`] when there is no such table; [`Error::Unreachable`].
-    pub async fn refresh_table(&self, name: &str) -> Result<()> {
-        let refresh = proto::RefreshTable { table_name: name.to_owned() };
-        let catalog = proto::Catalog { cat_type: Some(proto::catalog::CatType::RefreshTable(refresh)) };
-        self.frame(RelType::Catalog(catalog)).collect().await.map(drop)
-    }
-
     /// Drops a table; `name` is SQL. Nothing happens when there is none.
     ///
     /// # Errors
@@ -154,6 +140,11 @@ impl Session {
     /// Executions that start from now on do not have the tag.
     pub fn remove_tag(&self, tag: &str) {
         self.context.tags(|tags| _ = tags.remove(tag));
+    }
+
+    /// Executions that start from now on have no tag.
+    pub fn clear_tags(&self) {
+        self.context.tags(|tags| tags.clear());
     }
 
     /// Returns the tags that executions get now, sorted.
@@ -200,14 +191,47 @@ impl Session {
         Ok(texts(&row.ok_or_else(missing)?, 0)?.value(0).to_owned())
     }
 
+    /// Returns a copy of the session on the server, with its settings, temporary views and functions, whose later
+    /// changes do not reach this one. Spark 4.1 or later.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] before Spark 4.1; [`Error::Server`]; [`Error::Unreachable`].
+    pub async fn clone_session(&self) -> Result<Session> {
+        Ok(Session::new(self.client().fork().await?))
+    }
+
+    /// Returns another session on the same server, as the same user, with the settings that were made through this one
+    /// and nothing else of it.
+    ///
+    /// # Errors
+    /// [`Error::Server`] for a setting that cannot be set; [`Error::Unreachable`].
+    pub async fn new_session(&self) -> Result<Session> {
+        Ok(Session::new(self.client().renewed().await?))
+    }
+
+    /// Returns whether [`stop`](Self::stop) was called.
+    pub fn is_stopped(&self) -> bool {
+        self.context.is_stopped()
+    }
+
     /// Ends the session on the server: views, kept frames, uploads and settings go.
     ///
     /// # Errors
     /// [`Error::Server`]; [`Error::Unreachable`].
     pub async fn stop(&self) -> Result<()> {
         builder::forget(self);
+        self.context.set_stopped();
         self.context.drop_staged().await;
         self.client().release_session().await
+    }
+
+    pub(crate) fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    /// Returns the session of a frame.
+    pub(crate) fn of(frame: &DataFrame) -> Session {
+        Session { context: frame.context().clone() }
     }
 
     pub(crate) fn frame(&self, kind: RelType) -> DataFrame {

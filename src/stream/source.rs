@@ -14,7 +14,7 @@ pub trait RecordSource: Send + Sync {
     fn open(&self, epoch: usize) -> BoxFuture<'_, Result<RecordStream>>;
 
     /// Says in a few words where the rows come from, for logs, errors and a model's lineage.
-    fn describe(&self) -> String;
+    fn origin(&self) -> String;
 }
 
 /// Batches held in memory, served as they are.
@@ -37,7 +37,7 @@ impl RecordSource for MemorySource {
         Box::pin(std::future::ready(Ok(stream)))
     }
 
-    fn describe(&self) -> String {
+    fn origin(&self) -> String {
         format!("{} rows in memory", self.batches.iter().map(RecordBatch::num_rows).sum::<usize>())
     }
 }

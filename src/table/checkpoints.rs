@@ -53,9 +53,9 @@ impl CheckpointTable {
     }
 
     async fn exists(&self) -> Result<bool> {
-        let exists = self.spark.table_exists(&self.table).await?;
+        let exists = self.spark.catalog().table_exists(&self.table).await?;
         if exists {
-            Error::pass_over(self.spark.refresh_table(&self.table).await, "to refresh a table")?;
+            Error::pass_over(self.spark.catalog().refresh_table(&self.table).await, "to refresh a table")?;
         }
         Ok(exists)
     }

@@ -137,7 +137,7 @@ impl ModelTable {
             return Err(self.bad(format!("it could not be written anew ({error}); all its rows are in {kept}")));
         }
         staging.close().await;
-        Error::pass_over(self.spark().refresh_table(self.table()).await, "to refresh a table")
+        Error::pass_over(self.spark().catalog().refresh_table(self.table()).await, "to refresh a table")
     }
 }
 

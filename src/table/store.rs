@@ -327,10 +327,10 @@ impl ModelTable {
 
     /// Returns whether the table exists; refuses one that is not a model table.
     pub(super) async fn exists(&self) -> Result<bool> {
-        if !self.spark.table_exists(&self.table).await? {
+        if !self.spark.catalog().table_exists(&self.table).await? {
             return Ok(false);
         }
-        Error::pass_over(self.spark.refresh_table(&self.table).await, "to refresh a table")?;
+        Error::pass_over(self.spark.catalog().refresh_table(&self.table).await, "to refresh a table")?;
         let schema = self.rows().schema().await?;
         match layout::schema().fields().iter().find(|field| schema.get(field.name()).is_none()) {
             Some(missing) => Err(self.bad(format!("it is no model table: it has no column `{}`", missing.name()))),

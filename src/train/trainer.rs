@@ -193,7 +193,7 @@ impl Trainer {
 
     async fn run(&self, source: &dyn RecordSource) -> Result<TrainedNetwork> {
         let stream = source.open(0).await?;
-        let feeder = self.feeder(stream.schema(), source.describe())?;
+        let feeder = self.feeder(stream.schema(), source.origin())?;
         let stream = stream.in_slices(rows_at_once(fixed_bytes(feeder.decoder.fields())));
         let trainer = self.clone();
         read_and_train(stream, feeder, move |blocks, cancelled| course::train(&trainer, blocks, cancelled)).await

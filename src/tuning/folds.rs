@@ -231,11 +231,11 @@ impl RecordSource for FoldPart {
         Box::pin(std::future::ready(Ok(RecordStream::new(self.of.schema.clone(), stream::iter(batches)))))
     }
 
-    fn describe(&self) -> String {
+    fn origin(&self) -> String {
         match self.pick {
-            Pick::All => self.of.rows.describe(),
-            Pick::Only(fold) => format!("fold {fold} of {}", self.of.rows.describe()),
-            Pick::Without(fold) => format!("all folds but {fold} of {}", self.of.rows.describe()),
+            Pick::All => self.of.rows.origin(),
+            Pick::Only(fold) => format!("fold {fold} of {}", self.of.rows.origin()),
+            Pick::Without(fold) => format!("all folds but {fold} of {}", self.of.rows.origin()),
         }
     }
 }

@@ -58,6 +58,6 @@ impl DataFrame {
             ..Default::default()
         };
         let alias = proto::expression::Alias { expr: Some(Box::new(call)), name: vec![name.into()], metadata: None };
-        self.derive(RelType::WithColumns(Box::new(proto::WithColumns { input: self.input(), aliases: vec![alias] })))
+        self.derive(RelType::WithColumns(Box::new(proto::WithColumns { input: None, aliases: vec![alias] })))
     }
 }

@@ -28,7 +28,7 @@ const UNSTEADY: [&str; 9] = [
 /// Returns the frame with one more column, the path of the file that a row comes from; `None` when the plan is not of
 /// that kind.
 pub(super) fn with_path(frame: &DataFrame, name: &str) -> Option<DataFrame> {
-    let relation = carry(frame.relation(), name)?;
+    let relation = carry(&frame.relation(), name)?;
     Some(DataFrame::from_relation(frame, relation))
 }
 

@@ -239,8 +239,8 @@ impl RecordSource for PartitionedSource {
         Box::pin(self.stream())
     }
 
-    fn describe(&self) -> String {
-        self.frame.describe()
+    fn origin(&self) -> String {
+        self.frame.origin()
     }
 }
 

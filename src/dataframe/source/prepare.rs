@@ -76,7 +76,7 @@ impl PreparedSource {
     pub(super) async fn new(frame: &DataFrame, options: &SourceOptions) -> Result<Self> {
         let origin = frame.client().clone();
         let state = Arc::new(SessionState::of(frame).await?);
-        let fork = match origin.version().at_least(4, 1) && !frame.session_bound {
+        let fork = match origin.version().at_least(4, 1) && !frame.plan.is_session_bound() {
             true => fork(frame, &state).await?,
             false => None,
         };
@@ -97,7 +97,7 @@ impl PreparedSource {
         if let Some(names) = &names {
             // Expressions name columns: each gets a unique name until the rows have arrived.
             let own = names.iter().enumerate().map(|(i, name)| format!("{name}__tinderbox_{i}"));
-            here = here.rename(own);
+            here = here.to_df(own);
             schema = here.schema().await?;
         }
         let batches = if own_session { Some(BatchSizes::of(&client).await?) } else { None };
@@ -121,7 +121,7 @@ impl PreparedSource {
             cap = mib(plan.cap),
             why = plan.reason,
             "reading {}",
-            crate::stream::RecordSource::describe(frame),
+            crate::stream::RecordSource::origin(frame),
         );
         Ok(Self { plan, groups, in_flight: options.in_flight, sessions, hold, names })
     }

@@ -99,7 +99,7 @@ async fn settings(client: &Client) -> Result<BTreeMap<String, String>> {
 }
 
 async fn catalog(frame: &DataFrame, kind: CatType) -> Result<Vec<arrow::array::RecordBatch>> {
-    frame.derive(RelType::Catalog(proto::Catalog { cat_type: Some(kind) })).collect().await
+    frame.beside(RelType::Catalog(proto::Catalog { cat_type: Some(kind) })).collect().await
 }
 
 fn catalog_text(batches: &[arrow::array::RecordBatch]) -> Result<String> {

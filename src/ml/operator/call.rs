@@ -60,7 +60,7 @@ pub(super) fn incomplete(what: &str) -> Error {
 
 /// Returns the lazy frame that an operator makes of another.
 pub(super) fn transformed(frame: &DataFrame, operator: Operator, params: proto::MlParams) -> DataFrame {
-    let input = Some(Box::new(frame.relation().clone()));
+    let input = Some(Box::new(frame.relation()));
     let transform = proto::ml_relation::Transform { operator: Some(operator), input, params: Some(params) };
     over(frame, proto::ml_relation::MlType::Transform(Box::new(transform)))
 }

@@ -142,7 +142,7 @@ impl RemoteEstimator {
         let fit = ml::Fit {
             estimator: Some(self.0.proto(OperatorType::Estimator)),
             params: Some(self.0.params()),
-            dataset: Some(vectors::as_vectors(frame, &inputs, &schema).relation().clone()),
+            dataset: Some(vectors::as_vectors(frame, &inputs, &schema).relation()),
         };
         let id = call::reference(answer(frame, ml::Command::Fit(fit)).await?, "a fitted model")?;
         Ok(RemoteModel::new(frame, id, saved::model_class(&self.0), inputs))
@@ -216,7 +216,7 @@ impl RemoteEvaluator {
         let evaluate = ml::Evaluate {
             evaluator: Some(self.0.proto(OperatorType::Evaluator)),
             params: Some(self.0.params()),
-            dataset: Some(frame.relation().clone()),
+            dataset: Some(frame.relation()),
         };
         let statistic = call::value(answer(frame, ml::Command::Evaluate(evaluate)).await?);
         statistic.as_ref().and_then(MlValue::as_f64).ok_or_else(|| call::incomplete("a statistic"))

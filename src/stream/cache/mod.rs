@@ -134,7 +134,7 @@ impl RecordSource for CachedBatches {
         Box::pin(std::future::ready(Ok(stream)))
     }
 
-    fn describe(&self) -> String {
+    fn origin(&self) -> String {
         format!("{} cached rows", self.rows())
     }
 }

@@ -40,7 +40,7 @@ async fn rows_come_back_the_same_from_memory_and_from_disk() {
         assert_eq!(cached.rows(), 2000);
         assert_eq!(cached.batches(), batches());
         assert_eq!(cached.open(1).await.unwrap().collect().await.unwrap(), batches());
-        assert_eq!(cached.describe(), "2000 cached rows");
+        assert_eq!(cached.origin(), "2000 cached rows");
     }
 }
 

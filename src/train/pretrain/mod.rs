@@ -136,7 +136,7 @@ impl Pretrainer {
     pub async fn fit(&self, source: &dyn RecordSource) -> Result<Pretrained> {
         self.check()?;
         let stream = source.open(0).await?;
-        let feeder = self.feeder(stream.schema(), source.describe())?;
+        let feeder = self.feeder(stream.schema(), source.origin())?;
         let trainer = self.clone();
         read_and_train(stream, feeder, move |blocks, cancelled| trainer.train(blocks, cancelled)).await
     }

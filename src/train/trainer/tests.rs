@@ -163,7 +163,7 @@ async fn bad_parameters_are_refused_before_a_row_is_read() {
         fn open(&self, _: usize) -> futures::future::BoxFuture<'_, Result<crate::stream::RecordStream>> {
             panic!("a row was read")
         }
-        fn describe(&self) -> String {
+        fn origin(&self) -> String {
             String::new()
         }
     }
@@ -300,7 +300,7 @@ impl RecordSource for WaitsForAStep {
             Ok(RecordStream::new(schema, waiting))
         })
     }
-    fn describe(&self) -> String {
+    fn origin(&self) -> String {
         "patient rows".into()
     }
 }
@@ -353,7 +353,7 @@ impl RecordSource for Failing {
         let stream = RecordStream::new(self.0[0].schema(), futures::stream::iter(batches));
         Box::pin(std::future::ready(Ok(stream)))
     }
-    fn describe(&self) -> String {
+    fn origin(&self) -> String {
         String::new()
     }
 }
