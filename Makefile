@@ -1,7 +1,7 @@
 # What people and CI run; `make help` lists it. Every target sets up what it needs by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test cluster-up cluster-down cluster-demo test-cluster check check-cuda bench-stream bench-large bench-images bench-epoch bench-train bench-pipeline bench-wide bench-score bench-bounds fmt words lint features doc unit setup-build setup-spark
+.PHONY: help demo test cluster-up cluster-down cluster-demo test-cluster check check-cuda bench-stream bench-client bench-large bench-images bench-epoch bench-train bench-pipeline bench-wide bench-score bench-bounds fmt words lint features doc unit setup-build setup-spark
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ check-cuda: setup-build ## compile and link with cuda and cudnn; needs no GPU, a
 
 bench-stream: setup-build setup-spark ## streams beside PySpark and the Apache crate, two layouts: time and peak memory
 	cargo bench --bench stream
+
+bench-client: setup-build setup-spark ## small rows, short queries, local rows beside PySpark and the Apache crate
+	cargo bench --bench stream -- client
 
 bench-large: setup-build setup-spark ## 5 GB through a server of 2 GiB, cells of 2 MB through one of 1 GiB; 12 GB of disk
 	cargo bench --bench stream -- large
@@ -64,7 +67,7 @@ words:
 	scripts/words
 
 features:
-	for features in "" images plots progress local-spark; do \
+	for features in "" blocking images plots progress local-spark; do \
 		cargo check --lib --no-default-features --features "$$features" || exit 1; done
 
 lint:

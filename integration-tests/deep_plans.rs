@@ -1,7 +1,6 @@
 //! Plans that are too deep for a server.
 
-use spark_connect::{col, lit};
-use tinderbox::{Error, dataframe::DataFrame};
+use tinderbox::{Error, prelude::*};
 
 use crate::support::session;
 
@@ -31,5 +30,38 @@ async fn plan_of_many_transformations_is_read_or_refused_by_its_depth() {
             other => panic!("{other}"),
         }
     }
+    spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn long_and_wide_plans_are_built_and_run() {
+    let spark = session().await;
+    // Each step would copy 5,000 expressions if a plan were copied with every step.
+    let wide = spark.range(0, 3).select((0..5000).map(|i| (col("id") + lit(i)).alias(&format!("c{i}"))));
+    let mut deep = wide.clone();
+    for i in 0..390 {
+        deep = deep.with_column("c0", lit(i));
+    }
+    assert_eq!(wide.columns().await.unwrap().len(), 5000);
+    for i in 0..1000 {
+        deep = deep.with_column("c0", lit(i));
+    }
+    assert!(matches!(deep.count().await.unwrap_err(), Error::Param { name, .. } if name == "plan"));
+
+    let parts: Vec<DataFrame> = (0..500).map(|i| spark.range(i, i + 1)).collect();
+    let all = parts[0].union_all(&parts[1..]);
+    assert_eq!(all.count().await.unwrap(), 500);
+    let mut chain = parts[0].clone();
+    for part in &parts[1..] {
+        chain = chain.union(part);
+    }
+    let error = chain.count().await.unwrap_err().to_string();
+    assert!(error.contains("`union_all`"), "{error}");
+    let mut doubled = spark.range(0, 1);
+    for _ in 0..40 {
+        doubled = doubled.union(&doubled);
+    }
+    let error = doubled.count().await.unwrap_err().to_string();
+    assert!(error.contains("nodes"), "{error}");
     spark.stop().await.unwrap();
 }

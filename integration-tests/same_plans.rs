@@ -17,7 +17,7 @@ use tinderbox::{
     streaming::{OutputMode, Trigger},
 };
 
-use crate::support::{Gate, remote, session};
+use crate::support::{Gate, functions::each, remote, session};
 
 type Plans = BTreeMap<String, String>;
 
@@ -270,6 +270,9 @@ async fn plans_are_those_of_pyspark() {
     let mut plans = Plans::new();
     frames(&spark, &mut plans);
     columns(&mut plans);
+    each(|name, arguments, column| {
+        assert_eq!(plans.insert(format!("function {name} {arguments}"), hex(&column.to_proto())), None, "{name} twice");
+    });
     let gate = Gate::recording(&remote().await).await;
     let recorded = Session::builder().remote(gate.remote()).create().await.unwrap();
     commands(&recorded, &gate, &mut plans).await;

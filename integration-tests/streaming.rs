@@ -13,7 +13,7 @@ use tinderbox::{
     streaming::{OutputMode, StreamingQuery, StreamingQueryEvent, Trigger},
 };
 
-use crate::support::{ServerFolder, database_for, rows, session};
+use crate::support::{ServerFolder, database_for, own_server, remote, rows, send, session, session_at};
 
 async fn until_batch(query: &StreamingQuery, batch: i64) {
     let began = Instant::now();
@@ -195,5 +195,119 @@ async fn every_row_is_in_one_batch_however_often_the_work_is_cut_off() {
     let numbers: BTreeSet<String> =
         rows(&spark.table(&sink).select([col("batch")]).distinct()).await.into_iter().collect();
     assert!(numbers.len() >= 4, "{numbers:?}");
+    spark.stop().await.unwrap();
+}
+
+/// The folder of a child's work, and its server.
+const WORK: &str = "TINDERBOX_TEST_STREAM";
+
+/// Copies the rows of batches from a folder to another, with the numbers of their batches.
+async fn copy_batches(folder: &str, remote: &str, trigger: Trigger) -> tinderbox::Result<u64> {
+    let spark = Session::builder().remote(remote).create().await?;
+    let ids = spark.read_stream().schema_ddl("id BIGINT").option("maxFilesPerTrigger", 1);
+    let ids = ids.parquet(&format!("{folder}/in"));
+    let append = async |rows: DataFrame, number: u64| {
+        if !copied(&spark, folder).filter(col("batch").eq(lit(number as i64))).is_empty().await? {
+            return Ok(());
+        }
+        // One file, which is there or not.
+        let numbered = rows.with_column("batch", lit(number as i64)).coalesce(1);
+        numbered.write().mode(SaveMode::Append).parquet(&format!("{folder}/out")).await
+    };
+    let done = ids.write_stream().trigger(trigger).for_each_batch(&format!("{folder}/state"), append).await?;
+    spark.stop().await?;
+    Ok(done)
+}
+
+fn copied(spark: &Session, folder: &str) -> DataFrame {
+    spark.read().schema_ddl("id BIGINT, batch BIGINT").parquet(&format!("{folder}/out"))
+}
+
+/// Every row was copied once.
+async fn check_copies(spark: &Session, folder: &str, count: i64) {
+    let sums = "count(id), count(DISTINCT id), sum(id)".split(", ").map(functions::expr);
+    let expected = format!("{count}|{count}|{}", count * (count - 1) / 2);
+    assert_eq!(rows(&copied(spark, folder).agg(sums)).await, [expected]);
+    let batches = rows(&copied(spark, folder).select([col("batch")]).distinct()).await.len();
+    println!("{count} rows in {batches} batches");
+}
+
+async fn prepare(spark: &Session, folder: &ServerFolder) -> String {
+    let empty = spark.range(0, 0).select_expr(["id", "id AS batch"]);
+    empty.write().mode(SaveMode::Overwrite).parquet(&folder.join("out")).await.unwrap();
+    add_rows(spark, folder, 0, 100).await;
+    folder.join("").trim_end_matches('/').to_owned()
+}
+
+fn child(folder: &str, remote: &str) -> std::process::Child {
+    std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "streaming::every_row_is_in_one_batch_through_killed_clients"])
+        .env(WORK, format!("{folder}\n{remote}"))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn every_row_is_in_one_batch_through_killed_clients() {
+    if let Ok(work) = std::env::var(WORK) {
+        let (folder, remote) = work.split_once('\n').unwrap();
+        copy_batches(folder, remote, Trigger::ProcessingTime(Duration::from_millis(100))).await.unwrap();
+        return;
+    }
+    let (spark, remote) = (session().await, remote().await);
+    let place = ServerFolder::of("every_row_is_in_one_batch_through_killed_clients");
+    let folder = prepare(&spark, &place).await;
+    let mut count = 100;
+    for round in 0..5 {
+        let mut child = child(&folder, &remote);
+        work_for_a_while(&spark, &place, &folder, &mut count).await;
+        // At another point each time.
+        tokio::time::sleep(Duration::from_millis(50 + 170 * round)).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    copy_batches(&folder, &remote, Trigger::AvailableNow).await.unwrap();
+    check_copies(&spark, &folder, count).await;
+    spark.stop().await.unwrap();
+}
+
+/// Adds rows, some of them after another batch was copied.
+async fn work_for_a_while(spark: &Session, place: &ServerFolder, folder: &str, count: &mut i64) {
+    let batches = async || rows(&copied(spark, folder).select([col("batch")]).distinct()).await.len();
+    let (before, began) = (batches().await, Instant::now());
+    loop {
+        add_rows(spark, place, *count, 100).await;
+        *count += 100;
+        if batches().await > before {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(120), "no batch in two minutes");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test]
+async fn every_row_is_in_one_batch_through_a_server_that_ends() {
+    let place = ServerFolder::of("every_row_is_in_one_batch_through_a_server_that_ends");
+    let mut count = 100;
+    let mut folder = String::new();
+    for round in 0..2 {
+        let server = own_server().start().await.unwrap();
+        let spark = session_at(&server).await;
+        if round == 0 {
+            folder = prepare(&spark, &place).await;
+        }
+        let mut child = child(&folder, &server.remote());
+        work_for_a_while(&spark, &place, &folder, &mut count).await;
+        send("KILL", server.process_id());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        server.stop().await;
+    }
+    let (spark, remote) = (session().await, remote().await);
+    copy_batches(&folder, &remote, Trigger::AvailableNow).await.unwrap();
+    check_copies(&spark, &folder, count).await;
     spark.stop().await.unwrap();
 }

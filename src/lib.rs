@@ -6,7 +6,7 @@
 #![warn(missing_debug_implementations, unreachable_pub)]
 
 pub mod advanced;
-#[cfg(feature = "blocking")]
+#[cfg(any(feature = "blocking", test))]
 pub mod blocking;
 pub mod connect;
 pub mod dataframe;

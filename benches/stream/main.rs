@@ -3,6 +3,7 @@
 //! | command | compares |
 //! |---|---|
 //! | `make bench-stream` | 200,000 rows of `array<float>` × 784 and of binary cells: time and peak memory |
+//! | `make bench-client` | small rows, short queries one by one and at once, local rows sent up: time and peak memory |
 //! | `make bench-large` | 5 GB through a server of 2 GiB, and 2,000 cells of 2 MB through one of 1 GiB |
 //! | `make bench-images` | decoding PNG and JPEG on one core, beside Pillow |
 //! | `make bench-epoch` | a first epoch, which trains while rows arrive, beside the stream alone and training alone |
@@ -10,6 +11,7 @@
 //! Environment: `ROUNDS` (5), `ROWS` (of each), `CAP_MIB` (of a group, for the epoch: 128), `SPARK_REMOTE` (a server to use
 //! where any will do), `PYTHON` (a Python with PySpark's Connect client and Pillow, installed into the cache when unset).
 
+mod client;
 mod epoch;
 mod images;
 mod large;
@@ -27,10 +29,12 @@ fn main() -> Outcome<()> {
         [] => layouts::compare(),
         ["large"] => large::compare(),
         ["images"] => images::compare(),
+        ["client"] => client::compare(),
+        ["client", task, way] => report(|| client::run(task, way)),
         ["epoch"] => epoch::compare(),
         ["way", layout, way] => report(|| layouts::run(layout, way)),
         ["group", table] => report(|| large::run(table)),
         ["decode", folder] => report(|| images::run(folder)),
-        _ => Err(format!("{words:?} is not one of `large`, `images`, `epoch`").into()),
+        _ => Err(format!("{words:?} is not one of `client`, `large`, `images`, `epoch`").into()),
     }
 }

@@ -234,6 +234,10 @@ MEANT = {
     "frame col_regex": "the Apache client's column of a regular expression has no number of a plan",
     "frame na replace": "null has a type there, and none here",
     "frame read text": "PySpark sends the default of `wholetext`",
+    **{f"function {call}": "each call draws a seed" for call in
+       ("count_min_sketch 3", "rand 0", "randn 0", "randstr 1", "shuffle 1", "uniform 2", "uuid 0")},
+    **{f"function tuple_union_{call}": "PySpark sends the function's own defaults" for call in
+       ("agg_double 1", "agg_integer 1", "double 2", "integer 2", "theta_double 2", "theta_integer 2")},
     "frame with_metadata": "an alias within `with_columns` has no effect but its metadata, and is left out there",
 }
 
@@ -280,6 +284,11 @@ def main(remote, path):
         theirs[f"command {name}"] = captured(spark.client, call)
     with open(path) as file:
         ours = {name: bytes.fromhex(message) for name, message in json.load(file).items()}
+    for key in ours:
+        if key.startswith("function "):
+            _, name, count = key.split()
+            call = getattr(F, name)(*[F.col(column) for column in "abcdefghij"[: int(count)]])
+            theirs[key] = call._expr.to_plan(spark.client)
     failed = [f"{name}: only {'here' if name in theirs else 'there'}" for name in sorted(set(theirs) ^ set(ours))]
     equal = 0
     for name in sorted(set(theirs) & set(ours)):

@@ -1,5 +1,6 @@
 //! What the tests share: a server, a database per test, a proxy that misbehaves.
 
+pub mod functions;
 mod gate;
 mod networks;
 mod peers;

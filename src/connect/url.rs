@@ -20,7 +20,7 @@ const MAX_USER_AGENT: usize = 2048;
 /// | `use_ssl` | `true` or `false`: TLS | `true` when there is a token and the host is not loopback, else `false` |
 /// | `token` | bearer token; never sent in clear to a host that is not loopback | `SPARK_CONNECT_AUTHENTICATE_TOKEN` |
 /// | `user_id` | user on whose behalf the session runs | `SPARK_USER`, else `USER`, else "tinderbox" |
-/// | `user_agent` | put before our own name in the client type, at most 2048 bytes | none |
+/// | `user_agent` | put before our own name in the client type, at most 2048 bytes | `SPARK_CONNECT_USER_AGENT` |
 /// | `session_id` | UUID of the session to join | a new one |
 /// | `connect_timeout` | seconds to wait for a server that is still starting, such as `60` | 0: a refused connection fails at once |
 /// | any other | sent as a gRPC header with every request | none |
@@ -127,10 +127,17 @@ impl ConnectUrl {
         &self.headers
     }
 
-    /// Takes the token from the environment when the string names none, as PySpark does.
-    pub(super) fn with_environment(mut self) -> Result<Self> {
-        if self.token.is_none() {
-            self.token = std::env::var("SPARK_CONNECT_AUTHENTICATE_TOKEN").ok().filter(|t| !t.is_empty());
+    /// Takes the token and the user agent from the environment when the string names none, as PySpark does.
+    pub(super) fn with_environment(self) -> Result<Self> {
+        let from = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        self.with_defaults(from("SPARK_CONNECT_AUTHENTICATE_TOKEN"), from("SPARK_CONNECT_USER_AGENT"))
+    }
+
+    fn with_defaults(mut self, token: Option<String>, user_agent: Option<String>) -> Result<Self> {
+        self.token = self.token.or(token);
+        self.user_agent = self.user_agent.or(user_agent);
+        if let Some(agent) = self.user_agent.as_ref().filter(|agent| agent.len() > MAX_USER_AGENT) {
+            return Err(self.bad(format!("the user agent has {} bytes: at most {MAX_USER_AGENT}", agent.len())));
         }
         self.check()?;
         Ok(self)
@@ -396,6 +403,18 @@ mod tests {
             assert!(!parse(&format!("sc://{host}/;token=t")).use_ssl(), "{host}");
         }
         assert!(refusal("sc://h/;use_ssl=false;token=hush").contains("in clear"));
+    }
+
+    #[test]
+    fn environment_gives_what_the_string_does_not_name() {
+        let with = |text: &str| parse(text).with_defaults(Some("theirs".into()), Some("job/1".into()));
+        let url = with("sc://h").unwrap();
+        assert_eq!(url.token(), Some("theirs"));
+        assert!(url.client_type().starts_with("job/1 tinderbox/"), "{}", url.client_type());
+        let url = with("sc://h/;token=mine;user_agent=me").unwrap();
+        assert!(url.token() == Some("mine") && url.client_type().starts_with("me "));
+        let error = parse("sc://h").with_defaults(None, Some("x".repeat(MAX_USER_AGENT + 1))).unwrap_err();
+        assert!(matches!(error, Error::BadAddress { .. }), "{error}");
     }
 
     #[test]

@@ -4,12 +4,12 @@ use spark_connect_proto::{
     self as proto, command::CommandType, execute_plan_response::ResponseType, relation::RelType,
 };
 
-use super::{DataFrame, StorageLevel, action::unexpected, plan::Attachment};
+use super::{DataFrame, StorageLevel, action::unexpected, plan::Attached};
 use crate::{Result, connect::Client};
 
 /// Rows on the cluster; let go of when the last frame over them is dropped.
 #[derive(Debug)]
-pub(super) struct Checkpoint {
+pub(super) struct HeldRows {
     client: Client,
     relation: proto::CachedRemoteRelation,
 }
@@ -48,12 +48,12 @@ impl DataFrame {
             _ => None,
         });
         let relation = relation.ok_or_else(|| unexpected("CheckpointCommand"))?;
-        let held = Checkpoint { client: self.client().clone(), relation: relation.clone() };
-        Ok(self.with_attachment(RelType::CachedRemoteRelation(relation), Vec::new(), Attachment::Checkpoint(held)))
+        let held = HeldRows { client: self.client().clone(), relation: relation.clone() };
+        Ok(self.with_attachment(RelType::CachedRemoteRelation(relation), Vec::new(), Attached::Rows(held)))
     }
 }
 
-impl Drop for Checkpoint {
+impl Drop for HeldRows {
     fn drop(&mut self) {
         let relation = Some(std::mem::take(&mut self.relation));
         let command = proto::RemoveCachedRemoteRelationCommand { relation };

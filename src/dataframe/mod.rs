@@ -58,7 +58,7 @@ use futures::{TryStreamExt, future::BoxFuture};
 use spark_connect::{Expression, column::Column, expression::ColumnReference};
 use spark_connect_proto::{self as proto, command::CommandType, relation::RelType};
 
-use self::plan::{Attachment, PlanNode};
+use self::plan::{Attached, PlanNode};
 pub use self::{
     action::ExplainMode,
     column::{col, column, function, quote, with_metadata},
@@ -247,6 +247,11 @@ impl DataFrame {
         DataFrame { context, plan: self.plan.clone() }
     }
 
+    /// Returns the same plan, whose executions, and those of frames made from it, carry one more tag.
+    pub(crate) fn tagged(&self, tag: &str) -> DataFrame {
+        DataFrame { context: self.context.tagged(tag), plan: self.plan.clone() }
+    }
+
     /// Reads tables and files, in this frame's session.
     fn read(&self) -> DataFrameReader {
         DataFrameReader::new(self.context.clone())
@@ -267,7 +272,7 @@ impl DataFrame {
     }
 
     /// As [`derive_from`](Self::derive_from), with something of this process's.
-    fn with_attachment(&self, kind: RelType, inputs: Vec<Arc<PlanNode>>, attachment: Attachment) -> DataFrame {
+    fn with_attachment(&self, kind: RelType, inputs: Vec<Arc<PlanNode>>, attachment: Attached) -> DataFrame {
         let plan = PlanNode::new(kind, inputs).with_attachment(attachment);
         DataFrame { context: self.context.clone(), plan: Arc::new(plan) }
     }

@@ -9,7 +9,7 @@ use spark_connect_proto::{
 };
 use uuid::Uuid;
 
-use super::{DataFrame, plan::Attachment, transform::protos};
+use super::{DataFrame, plan::Attached, transform::protos};
 
 /// Aggregates of the rows that pass through a frame, known once an action has run. Spark's `Observation`.
 ///
@@ -71,7 +71,7 @@ impl DataFrame {
     pub fn observe(&self, observation: &Observation, aggregates: impl IntoIterator<Item = Column>) -> DataFrame {
         let name = observation.name.clone();
         let observe = proto::CollectMetrics { input: None, name, metrics: protos(aggregates) };
-        let observation = Attachment::Observation(observation.clone());
+        let observation = Attached::Observation(observation.clone());
         self.with_attachment(RelType::CollectMetrics(Box::new(observe)), vec![self.plan.clone()], observation)
     }
 }

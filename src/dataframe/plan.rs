@@ -7,7 +7,7 @@ use std::sync::{
 
 use spark_connect_proto::{self as proto, relation::RelType};
 
-use super::{checkpoint::Checkpoint, observe::Observation, subquery};
+use super::{checkpoint::HeldRows, observe::Observation, subquery};
 use crate::{Error, Result};
 
 /// Transformations that may lie one on the other. A server reads 1,024 messages within each other, of which a
@@ -31,16 +31,16 @@ pub(super) struct PlanNode {
     /// True if the tree has parts that only its own session has: uploads, kept frames, models.
     is_session_bound: bool,
     /// Attachments of the whole tree.
-    attachments: Vec<Arc<Attachment>>,
+    attachments: Vec<Arc<Attached>>,
 }
 
 /// Something of this process's that belongs to a node.
 #[derive(Debug)]
-pub(super) enum Attachment {
+pub(super) enum Attached {
     /// Records aggregates of a node's rows.
     Observation(Observation),
     /// Keeps a node's rows on the cluster.
-    Checkpoint(#[expect(dead_code, reason = "held for its end")] Checkpoint),
+    Rows(#[expect(dead_code, reason = "held for its end")] HeldRows),
 }
 
 impl PlanNode {
@@ -69,7 +69,7 @@ impl PlanNode {
     }
 
     /// Adds something of this process's.
-    pub(super) fn with_attachment(mut self, attachment: Attachment) -> Self {
+    pub(super) fn with_attachment(mut self, attachment: Attached) -> Self {
         self.attachments.push(Arc::new(attachment));
         self
     }
@@ -77,8 +77,8 @@ impl PlanNode {
     /// Returns the observations of the tree.
     pub(super) fn observations(&self) -> Vec<Observation> {
         let observations = self.attachments.iter().filter_map(|attachment| match &**attachment {
-            Attachment::Observation(observation) => Some(observation.clone()),
-            Attachment::Checkpoint(_) => None,
+            Attached::Observation(observation) => Some(observation.clone()),
+            Attached::Rows(_) => None,
         });
         observations.collect()
     }

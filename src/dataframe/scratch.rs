@@ -137,7 +137,7 @@ impl ScratchTable {
     /// interrupts them before dropping it.
     pub(crate) fn tagged(&self, frame: &DataFrame) -> DataFrame {
         let tag = self.name.rsplit('.').next().unwrap_or(&self.name);
-        DataFrame { context: frame.context.tagged(tag), ..frame.clone() }
+        frame.tagged(tag)
     }
 
     /// Returns the rows of the table, as a frame of another's session.

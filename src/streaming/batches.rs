@@ -18,6 +18,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::{DataStreamWriter, StreamingQuery, Trigger};
 use crate::{
@@ -31,7 +32,12 @@ use crate::{
 struct Note {
     batch: i64,
     file: Option<String>,
+    /// The session that noted it.
+    session: String,
 }
+
+/// Time for the cluster to end what a process that died had begun.
+const ENDING: Duration = Duration::from_secs(1);
 
 impl DataStreamWriter {
     /// Gives the rows to `work`, batch by batch, each with a number from 0; returns the number of batches that are done.
@@ -121,13 +127,35 @@ impl Batches {
             notes => notes?,
         };
         let done = notes.iter().filter(|note| note.file.is_none()).map(|note| note.batch + 1).max().unwrap_or(0);
-        let mut files = BTreeMap::<i64, Vec<String>>::new();
-        for Note { batch, file } in notes {
+        let mut files = BTreeMap::<i64, BTreeSet<String>>::new();
+        let mut sessions = BTreeSet::new();
+        for Note { batch, file, session } in notes {
+            if batch == done && session != spark.client().session_id() {
+                sessions.insert(session);
+            }
             files.entry(batch).or_default().extend(file);
         }
-        let sealed = files.get(&done).cloned();
+        let sealed = files.get(&done).map(|files| files.iter().cloned().collect());
         let noted = files.into_values().flatten().collect();
-        Ok(Self { spark, folder, schema, done, noted, sealed, is_gathered: false })
+        let batches = Self { spark, folder, schema, done, noted, sealed, is_gathered: false };
+        batches.end_work_of(sessions).await?;
+        Ok(batches)
+    }
+
+    /// Has the cluster end what other processes had begun with the rows of the batch that is given again: a server goes on
+    /// with the commands of a client that died.
+    async fn end_work_of(&self, sessions: BTreeSet<String>) -> Result<()> {
+        for session in sessions.iter().filter_map(|session| Uuid::parse_str(session).ok()) {
+            if !self.spark.client().interrupt_in(&session, &self.tag()).await?.is_empty() {
+                tokio::time::sleep(ENDING).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the tag of what is done with a batch's rows.
+    fn tag(&self) -> String {
+        format!("tinderbox-batches-{:08x}", crc32fast::hash(self.folder.as_bytes()))
     }
 
     fn number(&self) -> u64 {
@@ -137,7 +165,7 @@ impl Batches {
     /// Returns the rows of a batch.
     fn rows(&self, files: &[String]) -> DataFrame {
         let reader = self.spark.read().format("parquet").schema(&self.schema);
-        reader.option("basePath", format!("{}/rows", self.folder)).load(files)
+        reader.option("basePath", format!("{}/rows", self.folder)).load(files).tagged(&self.tag())
     }
 
     /// Has the query write the rows that are there, and seals them as a batch if there are any.
@@ -171,9 +199,13 @@ impl Batches {
         Ok(())
     }
 
+    fn note_of(&self, file: Option<String>) -> Note {
+        Note { batch: self.done, file, session: self.spark.client().session_id().to_owned() }
+    }
+
     async fn note(&self, files: impl IntoIterator<Item = Option<String>>) -> Result<()> {
-        let notes: Vec<Note> = files.into_iter().map(|file| Note { batch: self.done, file }).collect();
-        let schema = Schema::from_ddl("batch BIGINT, file STRING")?;
+        let notes: Vec<Note> = files.into_iter().map(|file| self.note_of(file)).collect();
+        let schema = Schema::from_ddl("batch BIGINT, file STRING, session STRING")?;
         let notes = self.spark.create_dataframe_from(&notes, Some(&schema)).await?;
         notes.coalesce(1).write().mode(SaveMode::Append).parquet(&format!("{}/progress", self.folder)).await
     }

@@ -101,7 +101,7 @@ fn events_of(answer: ResponseType) -> Vec<proto::StreamingQueryListenerEvent> {
 }
 
 #[derive(Deserialize)]
-struct Progress {
+struct ProgressReport {
     progress: StreamingQueryProgress,
 }
 
@@ -117,7 +117,7 @@ struct Other {
 
 fn read(event: proto::StreamingQueryListenerEvent) -> Result<StreamingQueryEvent> {
     if event.event_type() == Kind::QueryProgressEvent {
-        let Progress { progress } = from_json(&event.event_json)?;
+        let ProgressReport { progress } = from_json(&event.event_json)?;
         return Ok(StreamingQueryEvent::Progress(Box::new(progress)));
     }
     let Other { id, run_id, timestamp, exception, error_class_on_exception } = from_json(&event.event_json)?;

@@ -18,7 +18,7 @@ use crate::{DataProblem, Error, Result, dataframe::Schema};
 
 /// The row at hand: the cells of the columns that are read, and which of them.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Row<'a> {
+pub(super) struct RowValues<'a> {
     pub(super) columns: &'a [Vec<Value>],
     pub(super) row: usize,
 }
@@ -82,7 +82,7 @@ impl Compiled {
     ///
     /// # Errors
     /// [`Error::Data`], naming the row, where Spark fails the action that meets it.
-    pub(super) fn value(&self, row: Row<'_>, variables: &mut Vec<Value>) -> Result<Value> {
+    pub(super) fn value(&self, row: RowValues<'_>, variables: &mut Vec<Value>) -> Result<Value> {
         self.node.value(row, variables).map_err(|error| match error {
             Error::Data { column, problem, .. } => Error::Data { column, row: Some(row.row as u64), problem },
             other => other,
@@ -254,7 +254,7 @@ fn folded(node: Node) -> Node {
     if !constant {
         return node;
     }
-    match node.value(Row { columns: &[], row: 0 }, &mut Vec::new()) {
+    match node.value(RowValues { columns: &[], row: 0 }, &mut Vec::new()) {
         Ok(value) => Node::Constant(value),
         Err(_) => node,
     }
@@ -304,7 +304,7 @@ fn unquoted(identifier: &str) -> Option<String> {
 }
 
 impl Node {
-    fn value(&self, row: Row<'_>, variables: &mut Vec<Value>) -> Result<Value> {
+    fn value(&self, row: RowValues<'_>, variables: &mut Vec<Value>) -> Result<Value> {
         match self {
             Node::Constant(value) => Ok(value.clone()),
             Node::Column(place) => {
@@ -414,7 +414,7 @@ pub(super) fn unsure(of: &str, value: &Value) -> Error {
     }
 }
 
-fn for_each(each: Each, list: &[Value], body: &Node, row: Row<'_>, variables: &mut Vec<Value>) -> Result<Value> {
+fn for_each(each: Each, list: &[Value], body: &Node, row: RowValues<'_>, variables: &mut Vec<Value>) -> Result<Value> {
     let depth = variables.len();
     let mut kept = Vec::with_capacity(if each == Each::Exists { 0 } else { list.len() });
     let mut unknown = false;

@@ -13,7 +13,7 @@ use spark_connect_proto::expression::ExprType;
 use super::{
     Step,
     columnar::{self, Lanes},
-    expression::{Compiled, Row},
+    expression::{Compiled, RowValues},
     read,
     value::Value,
     write,
@@ -195,7 +195,7 @@ impl Expressions {
 
 fn row_by_row(compiled: &Compiled, columns: &[Vec<Value>], rows: usize) -> Result<Vec<Value>> {
     let mut variables = Vec::new();
-    (0..rows).map(|row| compiled.value(Row { columns, row }, &mut variables)).collect()
+    (0..rows).map(|row| compiled.value(RowValues { columns, row }, &mut variables)).collect()
 }
 
 /// Returns a column in the type that Spark would see.
