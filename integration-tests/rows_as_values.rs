@@ -6,7 +6,7 @@ use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use tinderbox::{DataProblem, Error, dataframe::Schema, prelude::*};
 
-use crate::support::session;
+use crate::support::{own_server, session, session_at};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Place {
@@ -125,4 +125,41 @@ async fn row_that_does_not_fit_is_named_with_its_column_and_value() {
     assert_eq!(rows[7].to_string(), "{id=7, half=null}");
     assert_eq!(rows[3].get::<i32>("half").unwrap(), 3);
     spark.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn no_action_loses_a_row_when_the_server_ends_its_streams_early() {
+    #[derive(Deserialize)]
+    struct Wide {
+        id: i64,
+        text: String,
+    }
+    const ROWS: i64 = 200_000;
+    let server =
+        own_server().conf("spark.connect.execute.reattachable.senderMaxStreamSize", "1m").start().await.unwrap();
+    let spark = session_at(&server).await;
+    let wide = spark.range_with(0, ROWS, 1, Some(4)).select_expr(["id", "concat(repeat('x', 120), id) AS text"]);
+    let sum = ROWS * (ROWS - 1) / 2;
+    let checked = |rows: &[Wide]| {
+        assert!(rows.iter().all(|row| row.text.ends_with(&row.id.to_string())));
+        assert_eq!((rows.len() as i64, rows.iter().map(|row| row.id).sum::<i64>()), (ROWS, sum));
+    };
+    checked(&wide.collect_as().await.unwrap());
+    checked(&wide.stream_as().await.unwrap().try_collect::<Vec<_>>().await.unwrap());
+    let [few, many] = ["id < 1000", "id >= 1000"].map(|condition| wide.filter_expr(condition));
+    let counts = [
+        ("collect", wide.collect().await.unwrap()),
+        ("collect_with_metrics", wide.collect_with_metrics().await.unwrap().0),
+        ("take", wide.take(ROWS as i32).await.unwrap()),
+        ("tail", wide.tail(ROWS as i32).await.unwrap()),
+        ("to_json", wide.to_json().collect().await.unwrap()),
+        ("union_all", few.union_all([&many]).collect().await.unwrap()),
+    ];
+    for (action, batches) in counts {
+        assert_eq!(batches.iter().map(|batch| batch.num_rows() as i64).sum::<i64>(), ROWS, "{action}");
+    }
+    assert_eq!(wide.collect_rows().await.unwrap().len() as i64, ROWS);
+    assert_eq!(wide.count().await.unwrap() as i64, ROWS);
+    spark.stop().await.unwrap();
+    server.stop().await;
 }

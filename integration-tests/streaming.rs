@@ -204,8 +204,7 @@ const WORK: &str = "TINDERBOX_TEST_STREAM";
 /// Copies the rows of batches from a folder to another, with the numbers of their batches.
 async fn copy_batches(folder: &str, remote: &str, trigger: Trigger) -> tinderbox::Result<u64> {
     let spark = Session::builder().remote(remote).create().await?;
-    let ids = spark.read_stream().schema_ddl("id BIGINT").option("maxFilesPerTrigger", 1);
-    let ids = ids.parquet(&format!("{folder}/in"));
+    let ids = spark.read_stream().schema_ddl("id BIGINT").parquet(&format!("{folder}/in"));
     let append = async |rows: DataFrame, number: u64| {
         if !copied(&spark, folder).filter(col("batch").eq(lit(number as i64))).is_empty().await? {
             return Ok(());
@@ -284,7 +283,7 @@ async fn work_for_a_while(spark: &Session, place: &ServerFolder, folder: &str, c
             return;
         }
         assert!(began.elapsed() < Duration::from_secs(120), "no batch in two minutes");
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 

@@ -7,7 +7,11 @@ use std::sync::{
 
 use spark_connect_proto::{self as proto, relation::RelType};
 
-use super::{checkpoint::HeldRows, observe::Observation, subquery};
+use super::{
+    checkpoint::HeldRows,
+    observe::Observation,
+    subquery::{self, Subquery},
+};
 use crate::{Error, Result};
 
 /// Transformations that may lie one on the other. A server reads 1,024 messages within each other, of which a
@@ -22,8 +26,8 @@ const LARGEST: usize = 100_000;
 pub(super) struct PlanNode {
     relation: proto::Relation,
     inputs: Vec<Arc<PlanNode>>,
-    /// Plans of the subqueries in its expressions.
-    subqueries: Vec<proto::Relation>,
+    /// Frames of the subqueries in its expressions.
+    subqueries: Vec<Subquery>,
     /// Number of transformations on top of each other.
     depth: usize,
     /// Number of nodes in the tree that is sent.
@@ -48,10 +52,18 @@ impl PlanNode {
     pub(super) fn new(mut kind: RelType, mut inputs: Vec<Arc<PlanNode>>) -> Self {
         let common = next_common();
         let subqueries = subquery::take(&mut kind);
-        let depth = inputs.iter().map(|input| input.depth + 1).max().unwrap_or(0);
+        let depths = inputs.iter().map(|input| input.depth).chain(subqueries.iter().map(|subquery| subquery.depth));
+        let depth = depths.max().map_or(0, |deepest| deepest + 1);
         let size = inputs.iter().fold(1, |size: usize, input| size.saturating_add(input.size));
-        let is_session_bound = binds_session(&kind) || inputs.iter().any(|input| input.is_session_bound);
-        let attachments = inputs.iter().flat_map(|input| input.attachments.iter().cloned()).collect();
+        let is_session_bound = binds_session(&kind)
+            || inputs.iter().any(|input| input.is_session_bound)
+            || subqueries.iter().any(|subquery| subquery.is_session_bound);
+        let mut attachments: Vec<Arc<Attached>> = Vec::new();
+        for attached in inputs.iter().flat_map(|input| &input.attachments) {
+            if attachments.iter().all(|known| !Arc::ptr_eq(known, attached)) {
+                attachments.push(attached.clone());
+            }
+        }
         if depth > DEEPEST {
             // Neither memory nor stack grows with what is refused.
             inputs.clear();
@@ -85,6 +97,10 @@ impl PlanNode {
 
     pub(super) fn id(&self) -> Option<i64> {
         self.relation.common.as_ref().and_then(|common| common.plan_id)
+    }
+
+    pub(super) fn depth(&self) -> usize {
+        self.depth
     }
 
     pub(super) fn kind(&self) -> Option<&RelType> {
@@ -135,7 +151,8 @@ impl PlanNode {
             return relation;
         }
         // The number of the whole is another than that of its root.
-        let (root, references) = (Some(Box::new(relation)), self.subqueries.clone());
+        let references = self.subqueries.iter().map(|subquery| subquery.plan.clone()).collect();
+        let root = Some(Box::new(relation));
         let rel_type = Some(RelType::WithRelations(Box::new(proto::WithRelations { root, references })));
         proto::Relation { common: next_common(), rel_type }
     }

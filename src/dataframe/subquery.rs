@@ -22,6 +22,14 @@ use super::DataFrame;
 /// The name of the function that stands for a subquery.
 const STAND_IN: &str = "tinderbox:subquery";
 
+/// The frame of a subquery, as the frame that uses it needs to know it.
+#[derive(Debug, Clone)]
+pub(super) struct Subquery {
+    pub(super) plan: proto::Relation,
+    pub(super) depth: usize,
+    pub(super) is_session_bound: bool,
+}
+
 impl DataFrame {
     /// Returns the frame's one value as a column, for expressions of other frames; the frame must have one column and at
     /// most one row (none is null). Spark 4.0 or later.
@@ -51,21 +59,25 @@ impl DataFrame {
     }
 
     fn stand_in(&self, kind: SubqueryType, values: impl IntoIterator<Item = Column>) -> Column {
-        let plan = LiteralExpression::Binary(self.relation().encode_to_vec());
-        let kind = LiteralExpression::Integer(kind.into());
+        let facts = [
+            LiteralExpression::Binary(self.relation().encode_to_vec()),
+            LiteralExpression::Long(self.plan.depth() as i64),
+            LiteralExpression::Boolean(self.plan.is_session_bound()),
+            LiteralExpression::Integer(kind.into()),
+        ];
         let values = values.into_iter().map(|value| value.expression().clone());
-        let arguments = [plan, kind].map(Expression::Literal).into_iter().chain(values).collect();
+        let arguments = facts.map(Expression::Literal).into_iter().chain(values).collect();
         Column::new(Expression::UnresolvedFunction(UnresolvedFunction::new(STAND_IN, arguments)))
     }
 }
 
-/// Puts subqueries into a relation's own expressions; returns the plans that they are of.
-pub(super) fn take(relation: &mut RelType) -> Vec<proto::Relation> {
-    let mut plans = Vec::new();
+/// Puts subqueries into a relation's own expressions; returns their frames.
+pub(super) fn take(relation: &mut RelType) -> Vec<Subquery> {
+    let mut found = Vec::new();
     for expression in expressions_of(relation) {
-        resolve(expression, &mut plans);
+        resolve(expression, &mut found);
     }
-    plans
+    found
 }
 
 /// Returns the expressions of a relation that users give.
@@ -86,11 +98,11 @@ fn expressions_of(relation: &mut RelType) -> Vec<&mut proto::Expression> {
 }
 
 /// Puts subqueries in the places of what stands for them.
-fn resolve(expression: &mut proto::Expression, plans: &mut Vec<proto::Relation>) {
+fn resolve(expression: &mut proto::Expression, found: &mut Vec<Subquery>) {
     let Some(kind) = &mut expression.expr_type else { return };
     let children: Vec<&mut proto::Expression> = match kind {
         ExprType::UnresolvedFunction(call) if call.function_name == STAND_IN => {
-            if let Some(subquery) = subquery(&mut call.arguments, plans) {
+            if let Some(subquery) = subquery(&mut call.arguments, found) {
                 *kind = ExprType::SubqueryExpression(subquery);
             }
             return;
@@ -115,27 +127,26 @@ fn resolve(expression: &mut proto::Expression, plans: &mut Vec<proto::Relation>)
         _ => return,
     };
     for child in children {
-        resolve(child, plans);
+        resolve(child, found);
     }
 }
 
-fn subquery(
-    arguments: &mut Vec<proto::Expression>,
-    plans: &mut Vec<proto::Relation>,
-) -> Option<proto::SubqueryExpression> {
-    let mut values = std::mem::take(arguments).into_iter();
-    let literal = |expression: proto::Expression| match expression.expr_type {
-        Some(ExprType::Literal(literal)) => literal.literal_type,
+fn subquery(arguments: &mut Vec<proto::Expression>, found: &mut Vec<Subquery>) -> Option<proto::SubqueryExpression> {
+    let mut arguments = std::mem::take(arguments).into_iter();
+    let mut fact = || match arguments.next()?.expr_type? {
+        ExprType::Literal(literal) => literal.literal_type,
         _ => None,
     };
-    let LiteralType::Binary(plan) = literal(values.next()?)? else { return None };
-    let LiteralType::Integer(subquery_type) = literal(values.next()?)? else { return None };
+    let LiteralType::Binary(plan) = fact()? else { return None };
+    let LiteralType::Long(depth) = fact()? else { return None };
+    let LiteralType::Boolean(is_session_bound) = fact()? else { return None };
+    let LiteralType::Integer(subquery_type) = fact()? else { return None };
     let plan = proto::Relation::decode(&*plan).ok()?;
     let plan_id = plan.common.as_ref()?.plan_id?;
-    let mut in_subquery_values: Vec<_> = values.collect();
-    in_subquery_values.iter_mut().for_each(|value| resolve(value, plans));
-    if plans.iter().all(|known| known.common != plan.common) {
-        plans.push(plan);
+    let mut in_subquery_values: Vec<_> = arguments.collect();
+    in_subquery_values.iter_mut().for_each(|value| resolve(value, found));
+    if found.iter().all(|known| known.plan.common != plan.common) {
+        found.push(Subquery { plan, depth: depth as usize, is_session_bound });
     }
     Some(proto::SubqueryExpression { plan_id, subquery_type, table_arg_options: None, in_subquery_values })
 }
