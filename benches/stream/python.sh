@@ -10,6 +10,10 @@ fi
 cache=${TINDERBOX_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tinderbox}
 folder=$cache/$1
 shift
+# One at a time: tests that run side by side ask for the same one.
+mkdir -p "$cache"
+exec 9>"$folder.lock"
+! command -v flock >/dev/null || flock 9
 if [ ! -x "$folder/bin/python" ]; then
     echo "installing $* into $folder (once)" >&2
     rm -rf "$folder.partial"
