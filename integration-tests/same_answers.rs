@@ -1,9 +1,6 @@
 //! The answers of this crate beside those of PySpark, on tables of random rows with nulls.
 
-use std::{
-    collections::BTreeMap,
-    process::{Command, Stdio},
-};
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use spark_connect::window::FrameBound;
@@ -12,7 +9,7 @@ use tinderbox::{
     prelude::*,
 };
 
-use crate::support::{database_for, remote, session};
+use crate::support::{database_for, pyspark_connect, remote, session};
 
 fn frames(left: &DataFrame, right: &DataFrame) -> Vec<(String, DataFrame)> {
     let id = || col("id");
@@ -132,17 +129,10 @@ async fn answers_are_those_of_pyspark() {
     let [left, right] = names.each_ref().map(|name| spark.table(name));
     let ours = answers(&left, &right).await;
 
-    let compare = move || {
-        let root = env!("CARGO_MANIFEST_DIR");
-        let python =
-            Command::new(format!("{root}/benches/stream/python.sh")).stderr(Stdio::inherit()).output().unwrap();
-        let mut script = Command::new(String::from_utf8(python.stdout).unwrap().trim());
-        script.arg(format!("{root}/integration-tests/pyspark/answers.py")).arg(remote).args(names);
-        let done = script.stderr(Stdio::inherit()).output().unwrap();
-        assert!(done.status.success(), "PySpark's half failed; its words are above");
-        serde_json::from_slice::<BTreeMap<String, Value>>(&done.stdout).unwrap()
-    };
-    let theirs = tokio::task::spawn_blocking(compare).await.unwrap();
+    let arguments = std::iter::once(remote).chain(names).collect();
+    let (said, is_done) = pyspark_connect("answers.py", arguments).await;
+    assert!(is_done, "PySpark's half failed; its words are above");
+    let theirs: BTreeMap<String, Value> = serde_json::from_str(&said).unwrap();
     let names = |answers: &BTreeMap<String, Value>| answers.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&ours), names(&theirs));
     for (name, answer) in &ours {

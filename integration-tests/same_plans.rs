@@ -1,10 +1,6 @@
 //! The plans of this crate beside those that PySpark's Connect client builds for the same calls.
 
-use std::{
-    collections::BTreeMap,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use prost::Message;
 use spark_connect::window::FrameBound;
@@ -17,7 +13,7 @@ use tinderbox::{
     streaming::{OutputMode, Trigger},
 };
 
-use crate::support::{Gate, functions::each, remote, session};
+use crate::support::{Gate, functions::each, pyspark_connect, remote, session};
 
 type Plans = BTreeMap<String, String>;
 
@@ -280,18 +276,9 @@ async fn plans_are_those_of_pyspark() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("plans.json");
     std::fs::write(&file, serde_json::to_vec(&plans).unwrap()).unwrap();
-    let root = env!("CARGO_MANIFEST_DIR");
-    let remote = remote().await;
-    let compare = move || {
-        let python =
-            Command::new(format!("{root}/benches/stream/python.sh")).stderr(Stdio::inherit()).output().unwrap();
-        let mut script = Command::new(String::from_utf8(python.stdout).unwrap().trim());
-        script.arg(format!("{root}/integration-tests/pyspark/plans.py")).arg(remote).arg(file);
-        script.stderr(Stdio::inherit()).output().unwrap()
-    };
-    let compared = tokio::task::spawn_blocking(compare).await.unwrap();
-    let said = String::from_utf8(compared.stdout).unwrap();
-    assert!(compared.status.success(), "{said}");
+    let arguments = vec![remote().await, file.display().to_string()];
+    let (said, is_equal) = pyspark_connect("plans.py", arguments).await;
+    assert!(is_equal, "{said}");
     print!("{said}");
     assert!(said.contains(&format!("of {} plans", plans.len())), "{said}");
     spark.stop().await.unwrap();

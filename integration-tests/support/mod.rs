@@ -31,7 +31,7 @@ pub use self::{
     networks::{classes, drawn, fitted, untrained},
     peers::PeerCases,
     proxy::Proxy,
-    pyspark::pyspark,
+    pyspark::{pyspark, pyspark_connect},
 };
 
 /// The connection string of the server that all tests share.

@@ -1,6 +1,6 @@
 //! The PySpark that is part of the Spark under test.
 
-use std::path::Path;
+use std::{path::Path, process::Stdio};
 
 use tinderbox::connect::LocalSpark;
 
@@ -28,4 +28,15 @@ pub async fn pyspark(script: &str, arguments: &[&str]) -> String {
     let said = String::from_utf8(done.stdout).unwrap();
     assert!(done.status.success(), "{said}{}", String::from_utf8_lossy(&done.stderr));
     said.lines().last().unwrap_or_default().to_owned()
+}
+
+/// Runs a script of `integration-tests/pyspark` with PySpark's Connect client; what it prints, and whether it ended well.
+pub async fn pyspark_connect(script: &str, arguments: Vec<String>) -> (String, bool) {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let mut finder = tokio::process::Command::new(format!("{root}/benches/stream/python.sh"));
+    let python = finder.stderr(Stdio::inherit()).output().await.unwrap();
+    let mut script_run = tokio::process::Command::new(String::from_utf8(python.stdout).unwrap().trim());
+    script_run.arg(format!("{root}/integration-tests/pyspark/{script}")).args(arguments);
+    let done = script_run.stderr(Stdio::inherit()).output().await.unwrap();
+    (String::from_utf8(done.stdout).unwrap(), done.status.success())
 }

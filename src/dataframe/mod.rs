@@ -232,7 +232,11 @@ impl DataFrame {
 
     /// Returns this frame's column of a name, or path into a struct; distinguishes columns of the two sides of a join.
     pub fn col(&self, name: &str) -> Column {
-        let reference = ColumnReference::new(name);
+        self.own(ColumnReference::new(name))
+    }
+
+    /// Returns a reference to a column of this frame and no other.
+    fn own(&self, reference: ColumnReference) -> Column {
         Column::new(Expression::ColumnReference(match self.plan.id() {
             Some(id) => reference.with_plan_id(id),
             None => reference,

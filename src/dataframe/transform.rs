@@ -120,11 +120,7 @@ impl DataFrame {
 
     /// Returns a hidden column of the source, such as `_metadata` of files.
     pub fn metadata_column(&self, name: &str) -> Column {
-        let reference = ColumnReference { is_metadata_column: true, ..ColumnReference::new(name) };
-        Column::new(Expression::ColumnReference(match self.plan.id() {
-            Some(id) => reference.with_plan_id(id),
-            None => reference,
-        }))
+        self.own(ColumnReference { is_metadata_column: true, ..ColumnReference::new(name) })
     }
 
     /// Calls a function with this frame, so that a chain can go through functions of your own.

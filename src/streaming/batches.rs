@@ -43,10 +43,10 @@ impl DataStreamWriter {
     /// Gives the rows to `work`, batch by batch, each with a number from 0; returns the number of batches that are done.
     ///
     /// With [`Trigger::AvailableNow`] or [`Trigger::Once`], what is there is one batch, and the method returns after it.
-    /// With [`Trigger::ProcessingTime`] (one second unless set) it goes on until the future is dropped or `work` fails.
+    /// With [`Trigger::ProcessingTime`] (one second unless set) it continues until the future is dropped or `work` fails.
     ///
     /// Where it has come to is kept in `folder`, on the cluster, which belongs to this query alone. Started again with
-    /// the same folder, it goes on where it stopped: no row is lost, and none is in two batches. A batch whose work was
+    /// the same folder, it continues where it stopped: no row is lost, and none is in two batches. A batch whose work was
     /// cut off is given again, with the same rows and the same number. The rows stay in the folder as Parquet files; old
     /// ones may be deleted. Only one process at a time may use a folder.
     ///
@@ -142,8 +142,8 @@ impl Batches {
         Ok(batches)
     }
 
-    /// Has the cluster end what other processes had begun with the rows of the batch that is given again: a server goes on
-    /// with the commands of a client that died.
+    /// Has the cluster end what other processes had begun with the rows of the batch that is given again: a server continues
+    /// the commands of a client that died.
     async fn end_work_of(&self, sessions: BTreeSet<String>) -> Result<()> {
         for session in sessions.iter().filter_map(|session| Uuid::parse_str(session).ok()) {
             if !self.spark.client().interrupt_in(&session, &self.tag()).await?.is_empty() {
@@ -248,7 +248,7 @@ impl Drop for Running {
             let client = query.client().clone();
             client.in_background(async move {
                 if let Err(error) = query.stop().await {
-                    tracing::debug!(%error, "the query that gathers a batch goes on to its end");
+                    tracing::debug!(%error, "the query that gathers a batch runs to its end");
                 }
             });
         }

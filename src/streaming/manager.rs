@@ -1,6 +1,6 @@
 //! The queries of a session.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use spark_connect_proto::{
     self as proto,
@@ -10,11 +10,8 @@ use spark_connect_proto::{
     streaming_query_manager_command_result::{ResultType, StreamingQueryInstance},
 };
 
-use super::query::{QueryId, StreamingQuery, incomplete};
+use super::query::{QueryId, StreamingQuery, incomplete, until_ended};
 use crate::{Result, session::Session};
-
-/// Longest wait of one request for a query's end; a longer one takes several.
-const WAIT: Duration = Duration::from_secs(10);
 
 /// The queries of a session, from [`Session::streams`].
 #[derive(Debug, Clone)]
@@ -75,18 +72,14 @@ impl StreamingQueryManager {
     /// # Errors
     /// As [`active`](Self::active); [`Error::Server`](crate::Error::Server) with the failure that ended a query.
     pub async fn await_any_termination(&self, limit: Option<Duration>) -> Result<bool> {
-        let began = Instant::now();
-        loop {
-            let left = limit.map_or(WAIT, |limit| limit.saturating_sub(began.elapsed()).min(WAIT));
-            let timeout_ms = Some((left.as_millis() as i64).max(1));
-            let wait = Command::AwaitAnyTermination(AwaitAnyTerminationCommand { timeout_ms });
-            let Some(ResultType::AwaitAnyTermination(answer)) = self.ask(wait).await? else {
-                return Err(incomplete("await_any_termination"));
-            };
-            if answer.terminated || limit.is_some_and(|limit| began.elapsed() >= limit) {
-                return Ok(answer.terminated);
+        until_ended(limit, async |timeout_ms| {
+            let wait = Command::AwaitAnyTermination(AwaitAnyTerminationCommand { timeout_ms: Some(timeout_ms) });
+            match self.ask(wait).await? {
+                Some(ResultType::AwaitAnyTermination(answer)) => Ok(answer.terminated),
+                _ => Err(incomplete("await_any_termination")),
             }
-        }
+        })
+        .await
     }
 
     /// Forgets the queries that have ended, for [`await_any_termination`](Self::await_any_termination).

@@ -205,17 +205,25 @@ impl StreamingQuery {
     /// # Errors
     /// As [`status`](Self::status); [`Error::Server`] with the failure that ended the query.
     pub async fn await_termination(&self, limit: Option<Duration>) -> Result<bool> {
-        let began = Instant::now();
-        loop {
-            let left = limit.map_or(WAIT, |limit| limit.saturating_sub(began.elapsed()).min(WAIT));
-            let timeout_ms = Some((left.as_millis() as i64).max(1));
-            let wait = Command::AwaitTermination(AwaitTerminationCommand { timeout_ms });
-            let ResultType::AwaitTermination(answer) = self.ask(wait).await? else {
-                return Err(incomplete("await_termination"));
-            };
-            if answer.terminated || limit.is_some_and(|limit| began.elapsed() >= limit) {
-                return Ok(answer.terminated);
+        until_ended(limit, async |timeout_ms| {
+            let wait = Command::AwaitTermination(AwaitTerminationCommand { timeout_ms: Some(timeout_ms) });
+            match self.ask(wait).await? {
+                ResultType::AwaitTermination(answer) => Ok(answer.terminated),
+                _ => Err(incomplete("await_termination")),
             }
+        })
+        .await
+    }
+}
+
+/// Asks, for so many milliseconds each time, whether something has ended, until it has or a limit is reached.
+pub(super) async fn until_ended(limit: Option<Duration>, ask: impl AsyncFn(i64) -> Result<bool>) -> Result<bool> {
+    let began = Instant::now();
+    loop {
+        let left = limit.map_or(WAIT, |limit| limit.saturating_sub(began.elapsed()).min(WAIT));
+        let has_ended = ask((left.as_millis() as i64).max(1)).await?;
+        if has_ended || limit.is_some_and(|limit| began.elapsed() >= limit) {
+            return Ok(has_ended);
         }
     }
 }

@@ -86,7 +86,7 @@ impl DataStreamWriter {
     }
 
     /// Sets the cluster's folder in which the query notes how far it has come. A query that is started with the folder
-    /// of another one goes on where that stopped.
+    /// of another one continues where that stopped.
     pub fn checkpoint_location(self, path: &str) -> Self {
         self.option("checkpointLocation", path)
     }
