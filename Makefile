@@ -1,7 +1,7 @@
 # What people and CI run; `make help` lists it. Every target sets up what it needs by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test cluster-up cluster-down cluster-demo test-cluster check check-cuda bench-stream bench-client bench-large bench-images bench-epoch bench-train bench-pipeline bench-wide bench-score bench-bounds fmt words lint features doc unit setup-build setup-spark
+.PHONY: help demo test dist cluster-up cluster-down cluster-demo test-cluster check check-cuda bench-stream bench-client bench-large bench-images bench-epoch bench-train bench-pipeline bench-wide bench-score bench-bounds fmt words lint features doc unit setup-build setup-spark
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -11,7 +11,11 @@ demo: setup-build ## train a classifier on Iris, on Spark (SPARK_REMOTE, SPARK_H
 	cargo run --example iris
 
 test: setup-build setup-spark ## run every test, those against a real Spark too
-	cargo test
+	cargo test --lib --bins --test integration
+	cargo test --doc
+
+dist: setup-build ## the program for other machines: stripped, with completions and manual pages, in target/dist
+	scripts/dist
 
 cluster-up: setup-build ## a Spark cluster in containers, with a gateway; waits until queries work
 	scripts/cluster up
@@ -67,7 +71,7 @@ words:
 	scripts/words
 
 features:
-	for features in "" blocking images plots progress local-spark; do \
+	for features in "" blocking images plots progress local-spark files job; do \
 		cargo check --lib --no-default-features --features "$$features" || exit 1; done
 
 lint:

@@ -274,8 +274,10 @@ fn executors_of(server: u32) -> Vec<u32> {
 
 #[tokio::test]
 async fn a_session_that_is_kept_alive_outlives_silence_and_one_that_is_not_is_replaced() {
+    // A request of a busy machine may take seconds, in which its session is silent too.
+    const SILENCE: Duration = Duration::from_secs(34);
     let spark = own_server()
-        .conf("spark.connect.session.manager.defaultSessionTimeout", "10s")
+        .conf("spark.connect.session.manager.defaultSessionTimeout", "30s")
         .conf("spark.connect.session.manager.maintenanceInterval", "500ms")
         .start()
         .await
@@ -297,7 +299,7 @@ async fn a_session_that_is_kept_alive_outlives_silence_and_one_that_is_not_is_re
     let of_view = silent.table("gone").source();
     of_view.plan().await.unwrap();
     frame.create_temp_view("mine").await.unwrap();
-    tokio::time::sleep(Duration::from_secs(14)).await;
+    tokio::time::sleep(SILENCE).await;
 
     assert_eq!(alive.table("mine").count().await.unwrap(), ROWS as u64);
     let error = silent.range(0, 3).count().await.unwrap_err();
@@ -306,7 +308,7 @@ async fn a_session_that_is_kept_alive_outlives_silence_and_one_that_is_not_is_re
     let sums = read(&source, async |rows| {
         if rows as i64 > ROWS / 2 && silences == 0 {
             silences += 1;
-            tokio::time::sleep(Duration::from_secs(14)).await;
+            tokio::time::sleep(SILENCE).await;
         }
     });
     assert_eq!(sums.await.unwrap(), whole());

@@ -12,6 +12,7 @@ mod checkpoint_tables;
 mod classifier;
 mod cluster_scoring;
 mod column_names;
+mod command_line;
 mod databases;
 mod deep_plans;
 mod errors;

@@ -13,6 +13,10 @@ pub mod dataframe;
 mod error;
 #[cfg(feature = "train")]
 pub mod estimator;
+#[cfg(feature = "files")]
+pub mod files;
+#[cfg(feature = "job")]
+pub mod job;
 pub mod ml;
 #[cfg(feature = "train")]
 pub mod model;
@@ -20,6 +24,8 @@ pub mod model;
 pub mod nn;
 mod number;
 pub mod prelude;
+#[cfg(feature = "job")]
+pub mod report;
 #[cfg(feature = "train")]
 mod score;
 pub mod session;
@@ -39,7 +45,7 @@ pub use arrow;
 /// candle, in the version of this crate's tensors.
 #[cfg(feature = "train")]
 pub use candle_core as candle;
-pub use error::{DataProblem, Error, ErrorKind, QueryContext, Result, ServerError};
+pub use error::{DataProblem, Error, ErrorKind, JobProblem, JobProblems, QueryContext, Result, ServerError};
 #[cfg(feature = "train")]
 pub use score::{ScoreOptions, Scored, Scoring};
 /// Columns and functions of Spark SQL, from the Apache project's crate.

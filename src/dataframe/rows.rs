@@ -103,7 +103,8 @@ impl Row {
         self.at(column)
     }
 
-    fn at<T: DeserializeOwned>(&self, column: usize) -> Result<T> {
+    /// Returns the value of a column by its place; panics if there is none.
+    pub(crate) fn at<T: DeserializeOwned>(&self, column: usize) -> Result<T> {
         let malformed = |e| Error::arrow("taking a value of a row", e);
         let batch = self.batch.project(&[column]).map_err(malformed)?.slice(self.index, 1);
         // As the one field of a struct, under a name that every type knows.

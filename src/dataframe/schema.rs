@@ -214,11 +214,37 @@ fn column_from_ddl(text: &str) -> Option<StructField> {
     let words = text.to_ascii_uppercase();
     let required = words.strip_suffix("NULL").and_then(|rest| rest.trim_end().strip_suffix("NOT"));
     let (text, nullable) = required.map_or((text, true), |rest| (&text[..rest.len()], false));
-    match DataType::from_ddl(text) {
-        Ok(DataType::Struct { mut fields }) if fields.len() == 1 => {
-            fields.pop().map(|field| StructField { nullable: field.nullable && nullable, ..field })
-        }
+    let (name, text) = match quoted_name(text) {
+        Some((name, rest)) => (Some(name), format!("name {rest}")),
+        None if text.starts_with('`') => return None,
+        None => (None, text.to_owned()),
+    };
+    match DataType::from_ddl(&text) {
+        Ok(DataType::Struct { mut fields }) if fields.len() == 1 => fields.pop().map(|field| StructField {
+            name: name.unwrap_or(field.name),
+            nullable: field.nullable && nullable,
+            ..field
+        }),
         _ => None,
+    }
+}
+
+/// Returns a name in back-quotes at the beginning of a text, without them, and what follows it.
+fn quoted_name(text: &str) -> Option<(String, &str)> {
+    let inner = text.strip_prefix('`')?;
+    let mut name = String::new();
+    let mut rest = inner;
+    loop {
+        let (part, after) = rest.split_once('`')?;
+        name.push_str(part);
+        // Two of them stand for one.
+        match after.strip_prefix('`') {
+            Some(more) => {
+                name.push('`');
+                rest = more;
+            }
+            None => return Some((name, after.trim_start().trim_start_matches(':'))),
+        }
     }
 }
 
@@ -313,6 +339,14 @@ mod tests {
         assert_eq!(schema.get("id").unwrap().name, "id");
         assert_eq!(schema.get("GRÖSSE"), None);
         assert_eq!(schema.get("größe").unwrap().name, "Größe");
+    }
+
+    #[test]
+    fn ddl_of_quoted_names_gives_the_names() {
+        let schema = Schema::from_ddl("`a.b` BIGINT, `größe, ``q``` DOUBLE NOT NULL, `s`: STRING").unwrap();
+        assert_eq!(schema.names().collect::<Vec<_>>(), ["a.b", "größe, `q`", "s"]);
+        assert!(schema.fields()[0].nullable && !schema.fields()[1].nullable);
+        assert!(Schema::from_ddl("`a BIGINT").is_err());
     }
 
     #[test]

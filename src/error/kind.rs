@@ -49,7 +49,7 @@ impl Error {
     /// Returns the kind of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Error::BadAddress { .. } | Error::Param { .. } | Error::Network { .. } => ErrorKind::Usage,
+            Error::BadAddress { .. } | Error::Param { .. } | Error::Network { .. } | Error::Job(_) => ErrorKind::Usage,
             Error::Schema { .. } | Error::Data { .. } => ErrorKind::Data,
             Error::Unreachable { .. } | Error::Incomplete { .. } | Error::Silent { .. } => ErrorKind::Connection,
             Error::RowsLost { .. } | Error::KeptRowsLost { .. } => ErrorKind::Connection,

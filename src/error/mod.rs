@@ -1,6 +1,7 @@
 //! The crate's one public error. Each variant says what the caller can do about it.
 
 mod data;
+mod job;
 mod kind;
 mod server;
 #[cfg(test)]
@@ -9,6 +10,7 @@ mod tests;
 use std::{fmt, path::PathBuf, time::Duration};
 
 pub use data::DataProblem;
+pub use job::{JobProblem, JobProblems};
 pub use kind::ErrorKind;
 pub use server::{QueryContext, ServerError};
 
@@ -137,6 +139,10 @@ pub enum Error {
         /// The legal range or form.
         legal: String,
     },
+
+    /// A job's file cannot be used.
+    #[error(transparent)]
+    Job(Box<JobProblems>),
 
     /// The data cannot be used.
     #[error("{}{problem}", location(column.as_deref(), *row))]

@@ -13,8 +13,8 @@ macro_rules! shared_methods {
                 Result,
                 dataframe::{DataFrame, Schema, SourceOptions},
                 estimator::{NeuralModel, params::policies, shared::some},
-                ml::{Estimator, Model, feature::HandleInvalid},
-                nn::{Devices, Weights},
+                ml::{Estimator, Model, PreflightReport, feature::HandleInvalid},
+                nn::{Devices, NetworkSpec, Weights},
                 tensor::reader::{Reader, TensorReader},
                 train::{Checkpoints, Observer, Stop, TrainParams},
             };
@@ -195,6 +195,15 @@ macro_rules! shared_methods {
                 #[cfg(feature = "progress")]
                 pub fn progress(self) -> Self {
                     self.observe(Arc::new(crate::train::ProgressObserver::new()))
+                }
+
+                /// Returns the network as the rows of a frame would give it, and what they hold; nothing is trained. No
+                /// network where readers decode the rows, which tells its shape.
+                ///
+                /// # Errors
+                /// As [`fit_frame`](Self::fit_frame) before training.
+                pub async fn look(&self, frame: &DataFrame) -> Result<(Option<NetworkSpec>, PreflightReport)> {
+                    self.shared.look(frame).await
                 }
 
                 /// Trains on the rows of a frame.

@@ -17,7 +17,7 @@ use crate::{
     dataframe::{DataFrame, NestedFields, Schema, SourceOptions},
     ml::{Preflight, PreflightReport},
     model::{Lineage, PredictOptions, Scaling, Task},
-    nn::{InputColumn, Network, Weights},
+    nn::{InputColumn, Network, NetworkSpec, Weights},
     stream::RecordSource,
     tensor::{
         Columns, LabelKind, OnInvalid,
@@ -202,6 +202,19 @@ impl Supervised {
         let rows = rows.trained + rows.held_out + rows.skipped;
         let lineage = Lineage { source: prepared.source.clone(), rows, plan_hash: None };
         NeuralModel::new(model, self.training.clone(), self.prediction.clone(), lineage)
+    }
+
+    /// Returns the network as the rows of a frame would give it, and what they hold.
+    pub(super) async fn look(&self, frame: &DataFrame) -> Result<(Option<NetworkSpec>, PreflightReport)> {
+        let prepared = self.prepare(frame, |_, _| Ok(None)).await?;
+        let PreparedTraining { columns, inputs, names, report, .. } = prepared;
+        if columns.readers.is_some() {
+            return Ok((None, report));
+        }
+        let read = inputs.iter().filter(|input| columns.features.contains(&input.name));
+        let width: usize = read.map(InputColumn::count).sum();
+        let outputs = names.map_or_else(|| report.num_classes().max(1), |names| names.len());
+        Ok((Some(self.network.resolve_columns(&inputs, width, outputs)?), report))
     }
 
     fn trainer(&self, columns: Columns, prepared: &PreparedTraining, expected: u64) -> Trainer {

@@ -16,6 +16,7 @@ pub mod operator;
 pub(crate) mod param;
 mod pipeline;
 mod preflight;
+mod profile;
 mod row_scorer;
 pub mod rows;
 pub(crate) mod stage;
@@ -25,6 +26,7 @@ pub use param::{Param, ParamMap, Params};
 pub use pipeline::{IntoStage, Pipeline, PipelineModel, PipelineStage};
 
 pub use preflight::{ClassCount, ColumnCounts, Preflight, PreflightReport};
+pub use profile::{ColumnProfile, Histogram, TableProfile};
 pub use row_scorer::RowScorer;
 pub(crate) use stage::NativeStage;
 pub use stage::{Estimator, Model, Transformer};

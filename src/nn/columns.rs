@@ -55,6 +55,7 @@ impl InputColumn {
 /// As JSON, in a layer `{"kind": "join", "branches": [...]}`: `{"columns": ["city", "plan"], "embed": {}}` or
 /// `{"columns": ["*"], "layers": [{"kind": "linear", "out_features": 8}]}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "job", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Branch {
     /// The names of its columns, side by side in this order; `*` stands for all that no branch names.
@@ -69,6 +70,7 @@ pub struct Branch {
 
 /// Settings of the categories' embeddings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "job", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CategoryEmbedding {
     /// Number of categories of each column; those of its metadata unless set.

@@ -34,6 +34,7 @@ pub(super) use resolve::sized;
 /// # Ok::<(), tinderbox::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "job", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Network {
     /// The layers before the last, first to last.
@@ -46,6 +47,7 @@ pub struct Network {
 
 /// One layer of a [`Network`], its inputs still open. Parameters have PyTorch's names and defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "job", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum NetworkLayer {
     /// A fully connected layer with a bias.

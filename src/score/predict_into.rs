@@ -106,7 +106,7 @@ impl PipelineModel {
                 return Err(Error::schema(name, expected, "one; drop or rename it"));
             }
         }
-        let job = Job { table, options: &options, prediction: prediction(self, &schema)?, counts, began };
+        let job = ScoreRun { table, options: &options, prediction: prediction(self, &schema)?, counts, began };
         if let Some(rows) = job.rows_of_run(frame, table).await? {
             tracing::info!(table, rows, "the run's rows are in the table already");
             return Ok(job.finished(Scored { rows, ..job.nothing() }));
@@ -202,7 +202,7 @@ fn count() -> Column {
 }
 
 /// One table to be made.
-struct Job<'a> {
+struct ScoreRun<'a> {
     table: &'a str,
     options: &'a ScoreOptions,
     prediction: Option<String>,
@@ -211,7 +211,7 @@ struct Job<'a> {
     began: Instant,
 }
 
-impl Job<'_> {
+impl ScoreRun<'_> {
     async fn write_on_cluster(&self, prepared: &DataFrame, scored: &DataFrame, networks: usize) -> Result<Scored> {
         tracing::info!(table = self.table, "scoring on the cluster");
         let staging = match &self.options.quarantine {

@@ -126,19 +126,6 @@ impl Session {
     }
 }
 
-/// An answer of one column, under the name that [`Catalog::value`] gives it.
-#[derive(Deserialize)]
-struct Answer<T> {
-    answer: T,
-}
-
-/// A property of a table.
-#[derive(Deserialize)]
-struct Pair {
-    key: String,
-    value: String,
-}
-
 impl Catalog {
     fn frame(&self, kind: CatType) -> DataFrame {
         self.session.frame(RelType::Catalog(proto::Catalog { cat_type: Some(kind) }))
@@ -154,8 +141,8 @@ impl Catalog {
     }
 
     async fn values<T: DeserializeOwned>(&self, kind: CatType) -> Result<Vec<T>> {
-        let answers: Vec<Answer<T>> = self.frame(kind).to_df(["answer"]).collect_as().await?;
-        Ok(answers.into_iter().map(|Answer { answer }| answer).collect())
+        // Servers name the column as they like, and not every one renames what a catalog answers.
+        self.frame(kind).collect_rows().await?.iter().map(|row| row.at(0)).collect()
     }
 
     async fn one<T: DeserializeOwned>(&self, kind: CatType) -> Result<T> {
@@ -297,9 +284,8 @@ impl Catalog {
     /// Returns a table's properties. Spark 4.2 or later.
     pub async fn table_properties(&self, table: &str) -> Result<BTreeMap<String, String>> {
         let list = proto::GetTableProperties { table_name: table.to_owned() };
-        let pairs: Vec<Pair> =
-            self.frame(CatType::GetTableProperties(list)).to_df(["key", "value"]).collect_as().await?;
-        Ok(pairs.into_iter().map(|pair| (pair.key, pair.value)).collect())
+        let rows = self.frame(CatType::GetTableProperties(list)).collect_rows().await?;
+        rows.iter().map(|row| Ok((row.at(0)?, row.at(1)?))).collect()
     }
 
     /// Returns the SQL that makes a table like this one; as Hive's if `as_serde`. Spark 4.2 or later.

@@ -23,7 +23,7 @@ pub use self::{
 use crate::{
     Error, Result,
     connect::{Client, Interrupt, Progress, ProgressGuard, SparkVersion},
-    dataframe::{Context, DataFrame, DataFrameReader, TableFunctions, function, texts},
+    dataframe::{Context, DataFrame, DataFrameReader, TableFunctions, Workers, function, texts},
 };
 
 /// A session on a Spark Connect server. A clone is the same session.
@@ -189,6 +189,16 @@ impl Session {
         let row = self.range(0, 1).select([function("current_user", [])]).first().await?;
         let missing = || Error::Incomplete { operation: "current_user".into(), reason: "the answer has no row".into() };
         Ok(texts(&row.ok_or_else(missing)?, 0)?.value(0).to_owned())
+    }
+
+    /// Returns the Python of the server's workers and the packages with which they can score models, such as
+    /// `Python 3.11, numpy 2.4.6, pyarrow 25.0.1`; or why they cannot. Asked once per server.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn python_workers(&self) -> Result<Result<String, String>> {
+        let workers = Workers::of(&self.range(0, 1)).await?;
+        Ok(workers.map(|workers| format!("Python {}, {}", workers.python, workers.packages)))
     }
 
     /// Returns a copy of the session on the server, with its settings, temporary views and functions, whose later

@@ -108,6 +108,7 @@ impl LabelKind {
 
 /// Policy for a row that holds a null, a NaN or an infinity, or an array of another length than the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "job", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnInvalid {
     /// Refuse the data, saying which column and row.

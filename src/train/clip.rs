@@ -7,6 +7,7 @@ use crate::{Error, Result};
 
 /// Limit of the gradients of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "job", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Clip {
     /// Not at all.

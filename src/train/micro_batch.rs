@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 /// the device together. The weights end the same to rounding, but for batch normalisation, whose statistics are those
 /// of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "job", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum MicroBatch {
     /// All that fall to it.

@@ -50,6 +50,7 @@ use crate::{
 /// rows is cached where. Rows in another order give another model: sort them, or read a table written once, when that
 /// matters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "job", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainParams {
     /// Passes over the rows.
@@ -104,6 +105,7 @@ pub struct TrainParams {
     /// Policy for rows that cannot be used.
     pub on_invalid: OnInvalid,
     /// One replica of the network on each.
+    #[cfg_attr(feature = "job", schemars(with = "String"))]
     pub devices: Devices,
     /// Precision of the network while training; weights and optimizer are in single precision always.
     pub precision: Precision,

@@ -11,6 +11,7 @@ use crate::{Error, Result, number};
 /// Schedules over the whole run end with its last epoch. While the number of steps in an epoch is not known (the first
 /// epoch of a source that does not say its rows), they move from epoch to epoch.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "job", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Schedule {
     /// The same throughout.

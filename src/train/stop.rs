@@ -39,6 +39,7 @@ impl Stop {
 
 /// Ends training when the loss on the validation rows, or else on the training rows, no longer falls.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "job", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EarlyStopping {
     /// Epochs without a new lowest loss after which training ends, at least 1.

@@ -22,7 +22,7 @@ pub struct Tuned {
 }
 
 /// Told the results when a tuner is a stage of a pipeline.
-type Report = Arc<dyn Fn(&TuningResults) + Send + Sync>;
+type ReportFn = Arc<dyn Fn(&TuningResults) + Send + Sync>;
 
 /// Evaluates every candidate on each of several folds that it was not trained on
 /// (`org.apache.spark.ml.tuning.CrossValidator`).
@@ -38,7 +38,7 @@ type Report = Arc<dyn Fn(&TuningResults) + Send + Sync>;
 #[derive(Clone)]
 pub struct CrossValidator<E> {
     search: ParamSearch<E>,
-    report: Option<Report>,
+    report: Option<ReportFn>,
 }
 
 /// Evaluates every candidate on one part of the rows that it was not trained on
@@ -51,7 +51,7 @@ pub struct CrossValidator<E> {
 #[derive(Clone)]
 pub struct TrainValidationSplit<E> {
     search: ParamSearch<E>,
-    report: Option<Report>,
+    report: Option<ReportFn>,
 }
 
 impl<E: Tunable> CrossValidator<E> {

@@ -7,6 +7,7 @@ use crate::nn::onnx::{self, Graph};
 
 /// An element-wise function; any shape in, the same shape out. Defined as in PyTorch, with its defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "job", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// `max(x, 0)`.

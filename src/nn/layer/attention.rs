@@ -31,6 +31,7 @@ use crate::{
 /// # Ok::<(), tinderbox::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "job", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Attention {
     /// Heads that look on their own; they share the values of a step evenly.

@@ -14,6 +14,7 @@ use crate::{
 
 /// An embedding: a row of trained numbers per id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "job", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Embedding {
     /// Number of ids; they count from 0.

@@ -14,6 +14,7 @@ use crate::{
 
 /// Output of a recurrent layer for a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "job", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SequenceOutput {
     /// Each direction's hidden state after its last step, of the topmost layer: PyTorch's `h_n`.
@@ -30,6 +31,7 @@ pub enum SequenceOutput {
 /// The settings of PyTorch's `nn.LSTM`, `nn.GRU` and `nn.RNN`. Takes rows of steps × values; the state before the first
 /// step is 0. A row becomes `hidden_size` values, twice as many when bidirectional, or that many a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "job", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Recurrent {
     /// Units of each layer and direction.

@@ -14,6 +14,7 @@ const MOST: usize = 1 << 15;
 /// The settings of a convolution, PyTorch's `nn.Conv1d` and `nn.Conv2d` with a bias; in two dimensions each number
 /// holds for both. A value outside the input counts as 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "job", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Conv {
     /// Channels that come out.
@@ -67,6 +68,7 @@ impl Conv {
 /// sides. A side of `n` becomes `(n - 1) × stride - 2 × padding + kernel + output_padding`: what leads back from a
 /// convolution of the same settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "job", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ConvTranspose {
     /// Channels that come out.
@@ -137,6 +139,7 @@ impl ConvTranspose {
 /// The settings of max or average pooling, PyTorch's `nn.MaxPool2d` and so on; in two dimensions each number holds for
 /// both. Padding counts as the lowest number in max pooling, as 0 in average pooling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "job", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Pool {
     /// The kernel's side.

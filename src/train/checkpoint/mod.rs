@@ -163,6 +163,15 @@ impl Checkpoints {
         Ok(CheckpointNetwork { history: course.history, weights })
     }
 
+    /// Removes all checkpoints, so that the next run begins anew. Other things in the place stay.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the place cannot be changed.
+    pub fn clear(&self) -> Result<()> {
+        let names: Vec<String> = self.steps()?.into_iter().map(name).collect();
+        if names.is_empty() { Ok(()) } else { self.place.remove(&names) }
+    }
+
     fn read(&self, step: u64) -> Result<Checkpoint> {
         let name = name(step);
         let bytes = self.place.read(&name)?;

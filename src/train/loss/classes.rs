@@ -8,6 +8,7 @@ use crate::{Error, Result, nn::cross_entropy, tensor::Minibatch};
 
 /// Weight of each class in the loss.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "job", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ClassWeights {
     /// All classes alike.

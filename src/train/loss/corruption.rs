@@ -10,6 +10,7 @@ use crate::{
 /// Corruption of a minibatch's input in training; the target is left alone, so that a network that restores
 /// its input becomes a denoising auto-encoder (Vincent et al., "Extracting and composing robust features", ICML 2008).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "job", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Corruption {
     /// Sets each value to 0 with this probability, in `[0, 1)`; the others are unchanged.

@@ -32,6 +32,7 @@ use crate::{
 /// tᵢⱼ) / (outputs · Σᵢ wᵢ)`. They learn one number or several from the label column, or the input itself when the
 /// columns name no label.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "job", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Loss {
     /// Softmax cross-entropy, see [`CrossEntropy`].

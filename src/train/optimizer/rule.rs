@@ -7,6 +7,7 @@ use crate::{Error, Result, train::clip::Clipping};
 /// Rule from gradients to steps. `learning_rate`, `weight_decay`, `betas` and `eps` are those of
 /// [`TrainParams`](crate::train::TrainParams).
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "job", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Optimizer {
     /// Adam with decoupled weight decay (Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019), as
@@ -46,6 +47,7 @@ pub enum Optimizer {
 
 /// Which parameters decay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "job", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DecayScope {
     /// Parameters of two dimensions or more: not biases, nor the scales and shifts of normalisation.

@@ -1,0 +1,195 @@
+//! The command line, by its program: exit codes, both output streams, files.
+
+use std::{
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use tinderbox::prelude::*;
+
+use crate::support::{Database, database_for, remote};
+
+const IRIS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/iris.csv");
+
+/// The program on a server, in a folder.
+struct Shell<'a> {
+    remote: String,
+    folder: &'a Path,
+}
+
+/// What a command printed.
+struct Printed {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Shell<'_> {
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tinderbox"));
+        command.args(arguments).current_dir(self.folder).stdin(Stdio::null());
+        command.env_remove("RUST_LOG").env("XDG_CONFIG_HOME", self.folder.join("config"));
+        if self.remote.is_empty() {
+            command.env_remove("SPARK_REMOTE")
+        } else {
+            command.env("SPARK_REMOTE", &self.remote)
+        };
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Printed {
+        let Output { status, stdout, stderr } = self.command(arguments).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Printed { code: status.code(), out: text(stdout), err: text(stderr) }
+    }
+
+    /// Runs a command that must succeed, and returns its standard output.
+    fn ok(&self, arguments: &[&str]) -> String {
+        let printed = self.run(arguments);
+        assert_eq!(printed.code, Some(0), "{arguments:?}: {}\n{}", printed.out, printed.err);
+        printed.out
+    }
+
+    /// Runs a command that must fail with a code, prints nothing as a result, and returns its standard error.
+    fn fails(&self, arguments: &[&str], code: i32) -> String {
+        let printed = self.run(arguments);
+        assert_eq!(printed.code, Some(code), "{arguments:?}: {}\n{}", printed.out, printed.err);
+        assert!(printed.err.contains("error:"), "{}", printed.err);
+        printed.err
+    }
+
+    fn json(&self, arguments: &[&str]) -> Vec<Value> {
+        let out = self.ok(&[arguments, &["--format", "json"]].concat());
+        out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+async fn shell<'a>(folder: &'a tempfile::TempDir, test: &str) -> (Shell<'a>, Database) {
+    (Shell { remote: remote().await, folder: folder.path() }, database_for(test).await)
+}
+
+#[tokio::test]
+async fn table_goes_from_csv_to_a_promoted_model_and_its_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shell, database) = shell(&folder, "command_line_path").await;
+    let (iris, models) = (database.table("iris"), database.table("models"));
+    let imported = shell.json(&["import", IRIS, "--to", &iris]);
+    assert_eq!(imported[0]["rows"], 150);
+    let refused = shell.fails(&["import", IRIS, "--to", &iris], 64);
+    assert!(refused.contains("--overwrite"), "{refused}");
+
+    shell.ok(&["init", &iris, "--label", "species", "--to", "job.toml"]);
+    let job = std::fs::read_to_string(folder.path().join("job.toml")).unwrap();
+    assert!(job.contains("sepal_length = \"number\"") && job.contains("task = \"classes\""), "{job}");
+    shell.fails(&["init", &iris, "--label", "species", "--to", "job.toml"], 64);
+    let dry = shell.json(&["train", "job.toml", "--dry-run"]);
+    assert_eq!(dry[0]["rows"], 150);
+
+    let set = format!("output.scored={}", database.table("scored"));
+    let trained = shell.json(&["train", "job.toml", "--models", &models, "--set", "training.epochs=60", "--set", &set]);
+    assert!(trained[0]["metrics"]["accuracy"].as_f64().unwrap() > 0.85, "{trained:?}");
+    assert_eq!((trained[0]["saved"]["version"].as_i64(), trained[0]["scored"]["rows"].as_i64()), (Some(1), Some(150)));
+    let page = std::fs::read_to_string(folder.path().join("iris.html")).unwrap();
+    assert!(page.contains("Confusion matrix") && page.contains("versicolor") && !page.contains("<script"));
+
+    let named = ["--models", models.as_str()];
+    let evaluate = |more: &[&'static str]| [&["evaluate", iris.as_str(), "--model", "iris"], &named[..], more].concat();
+    shell.ok(&evaluate(&["--fail-under", "accuracy=0.85"]));
+    let below = shell.run(&evaluate(&["--fail-under", "accuracy=1.1"]));
+    assert_eq!(below.code, Some(1), "{}", below.err);
+    shell.fails(&evaluate(&["--fail-under", "acuracy=1"]), 64);
+
+    shell.ok(&[&["models", "promote", "iris"], &named[..]].concat());
+    let listed = shell.json(&[&["models", "list", "iris"], &named[..]].concat());
+    assert_eq!((listed.len(), &listed[0]["tags"]), (1, &Value::from("production")));
+    let scored = database.table("by_tag");
+    let predicted = shell.json(
+        &[&["predict", &iris, "--model", "iris@production", "--to", &scored, "--on", "local"], &named[..]].concat(),
+    );
+    assert_eq!(predicted[0]["rows"], 150);
+    shell.ok(&[&["models", "export", "iris", "--to", "files"], &named[..]].concat());
+    let again = shell.json(&[&["models", "import", "files", "copy"], &named[..]].concat());
+    assert_eq!(again[0]["version"], 1);
+    shell.ok(&[&["report", "copy", "--to", "copy.html"], &named[..]].concat());
+    let bad = shell.fails(&[&["models", "show", "iris@9"], &named[..]].concat(), 74);
+    assert!(bad.contains("version 9"), "{bad}");
+}
+
+#[tokio::test]
+async fn job_with_three_mistakes_is_refused_before_a_server_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let shell = Shell { remote: "sc://127.0.0.1:1/;connect_timeout=1".into(), folder: folder.path() };
+    let job = "[data]\ntable = \"t\"\nlabel = \"y\"\n[columns]\nx = \"nubmer\"\n[training]\nepoch = 3\nbatch_size = \"all\"\n";
+    std::fs::write(folder.path().join("job.toml"), job).unwrap();
+    let said = shell.fails(&["train", "job.toml"], 64);
+    for words in
+        ["3 problems", "line 5, column 5", "`number`", "line 7, column 1", "`epochs`", "line 8", "whole number"]
+    {
+        assert!(said.contains(words), "{words} in {said}");
+    }
+    shell.fails(&["sql", "SELECT 1"], 69);
+    shell.fails(&["train", "absent.toml"], 74);
+    assert_eq!(shell.run(&["trian"]).code, Some(64));
+    assert_eq!(shell.run(&["train"]).code, Some(64));
+    let schema: Value = serde_json::from_str(&shell.ok(&["job", "schema"])).unwrap();
+    assert!(schema["properties"]["data"].is_object());
+    assert!(shell.ok(&["completions", "bash"]).contains("_tinderbox"));
+    assert!(shell.ok(&["man"]).contains(".TH tinderbox"));
+    assert!(shell.ok(&["--version"]).starts_with(concat!("tinderbox ", env!("CARGO_PKG_VERSION"))));
+}
+
+#[tokio::test]
+async fn results_are_tables_json_and_csv_on_standard_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shell, database) = shell(&folder, "command_line_results").await;
+    let table = database.table("odd");
+    let spark = Session::builder().remote(&shell.remote).create().await.unwrap();
+    let odd = "SELECT id, CASE WHEN id % 2 = 0 THEN '<b>&' END AS `a.b`, CAST(id AS DOUBLE) / 4 AS `größe`, array(id, 1) AS z, \
+               current_timestamp() AS t FROM range(200)";
+    spark.sql(&format!("CREATE TABLE {table} USING parquet AS {odd}")).await.unwrap();
+    let rows = shell.json(&["sql", &format!("SELECT * FROM {table} ORDER BY id LIMIT 2; SELECT 'x;y' AS `semi;`")]);
+    assert_eq!((&rows[0]["a.b"], rows[1].get("a.b"), &rows[2]["semi;"]), (&"<b>&".into(), None, &"x;y".into()));
+    let csv = shell.ok(&["sql", &format!("SELECT `a.b`, `größe` FROM {table} ORDER BY id LIMIT 2"), "--format", "csv"]);
+    assert_eq!(csv, "a.b,größe\n<b>&,0.0\n,0.25\n");
+    let shown = shell.run(&["sql", &format!("SELECT id FROM {table}"), "--limit", "3"]);
+    assert!(shown.err.contains("--limit 0") && shown.out.lines().count() == 5, "{}{}", shown.out, shown.err);
+    let described = shell.json(&["describe", &table]);
+    assert_eq!((&described[1]["nulls"], &described[0]["max"]), (&100.into(), &"199".into()));
+    assert_eq!(described[2]["distribution"]["counts"].as_array().unwrap().len(), 20);
+    let near = shell.fails(&["describe", &table.replace("odd", "ood")], 76);
+    assert!(near.contains("did you mean `odd`?"), "{near}");
+    let wrong = shell.fails(&["sql", "SELEC 1"], 76);
+    assert!(wrong.contains("PARSE_SYNTAX_ERROR"), "{wrong}");
+    // `head` closes the pipe, which is no failure.
+    let mut child = shell.command(&["sql", "SELECT * FROM range(1000000)", "--format", "csv"]);
+    let mut child = child.stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn files_of_every_format_come_back_as_they_went() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shell, database) = shell(&folder, "command_line_files").await;
+    let query = "SELECT id, CASE WHEN id % 3 > 0 THEN concat('zeile, \"', id, '\"\n') END AS text, id / 8 AS x FROM range(5000)";
+    for format in ["parquet", "arrow", "csv", "jsonl"] {
+        let (file, table) = (format!("rows.{format}"), database.table(format));
+        let exported = shell.json(&["export", query, "--to", &file]);
+        assert_eq!(exported[0]["rows"], 5000);
+        shell.ok(&["import", &file, "--to", &table]);
+        let sums = format!("SELECT count(*) AS n, sum(id) AS ids, sum(x) AS x, count(text) AS texts FROM {table}");
+        let sums = &shell.json(&["sql", &sums])[0];
+        let expected = serde_json::json!({ "n": 5000, "ids": 12497500, "x": 1562187.5, "texts": 3333 });
+        assert_eq!(sums, &expected, "{format}");
+    }
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().contains(".part")), "{left:?}");
+    let failed = shell.fails(&["export", "SELECT raise_error('no') FROM range(3)", "--to", "failed.csv"], 76);
+    assert!(failed.contains("no") && !folder.path().join("failed.csv").exists());
+    shell.fails(&["export", query, "--to", "absent/rows.csv"], 74);
+    shell.fails(&["export", query, "--to", "rows.xlsx"], 64);
+    std::fs::write(folder.path().join("empty.csv"), "a,b\n").unwrap();
+    let empty = shell.json(&["import", "empty.csv", "--to", &database.table("empty")]);
+    assert_eq!(empty[0]["rows"], 0);
+}
