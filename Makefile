@@ -1,7 +1,7 @@
 # What people and CI run; `make help` lists it. Every target sets up what it needs by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test dist cluster-up cluster-down cluster-demo test-cluster check check-cuda bench-stream bench-client bench-large bench-images bench-epoch bench-train bench-pipeline bench-wide bench-score bench-bounds fmt words lint features doc unit setup-build setup-spark
+.PHONY: help demo test dist cluster-up cluster-down cluster-demo test-cluster check check-cuda bench-stream bench-client bench-large bench-images bench-epoch bench-train bench-pipeline bench-wide bench-score bench-bounds fmt words lint features doc unit setup-build setup-spark setup-browser
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -10,7 +10,7 @@ demo: setup-build ## train a classifier on Iris, on Spark (SPARK_REMOTE, SPARK_H
 	@if [ -z "$$SPARK_REMOTE" ]; then scripts/setup spark; fi
 	cargo run --example iris
 
-test: setup-build setup-spark ## run every test, those against a real Spark too
+test: setup-build setup-spark setup-browser ## run every test, those against a real Spark too
 	cargo test --lib --bins --test integration
 	cargo test --doc
 
@@ -26,7 +26,7 @@ cluster-down: ## stop it; its tables go too
 cluster-demo: setup-build ## train on Iris on that cluster, from a container and through the gateway
 	scripts/cluster demo
 
-test-cluster: setup-build setup-spark ## the integration tests on that cluster, and its faults
+test-cluster: setup-build setup-spark setup-browser ## the integration tests on that cluster, and its faults
 	scripts/cluster test
 
 check: setup-build fmt words lint features doc unit ## without Spark: format, words, clippy, features, documentation, unit tests
@@ -90,3 +90,6 @@ setup-build:
 
 setup-spark:
 	@scripts/setup spark
+
+setup-browser:
+	@scripts/setup browser

@@ -40,7 +40,7 @@ async fn tables_are_made_listed_described_and_dropped() {
     assert_eq!(table.namespace, Some(vec![name.clone()]));
     let columns = catalog.list_columns(&plain).await.unwrap();
     let columns: Vec<_> = columns.iter().map(|column| (&*column.name, &*column.data_type)).collect();
-    assert_eq!(columns, [("`größe.cm`", "double"), ("n", "int")]);
+    assert_eq!(columns, [("größe.cm", "double"), ("n", "int")]);
     assert!(
         catalog.list_columns(&parted).await.unwrap().iter().any(|column| column.name == "part" && column.is_partition)
     );

@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 use tinderbox::prelude::*;
 
-use crate::support::{Database, database_for, remote};
+use crate::support::{Database, database_for, own_server, remote, send};
 
 const IRIS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/iris.csv");
 
@@ -192,4 +192,103 @@ async fn files_of_every_format_come_back_as_they_went() {
     std::fs::write(folder.path().join("empty.csv"), "a,b\n").unwrap();
     let empty = shell.json(&["import", "empty.csv", "--to", &database.table("empty")]);
     assert_eq!(empty[0]["rows"], 0);
+}
+
+#[tokio::test]
+async fn local_spark_runs_in_the_background_until_it_is_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let shell = Shell { remote: String::new(), folder: folder.path() };
+    let name = format!("test-{}", std::process::id());
+    let named = ["--name", name.as_str()];
+    let start = [&["spark", "start", "--master", "local[1]", "--memory", "600m"], &named[..]].concat();
+    let started = shell.json(&start);
+    let remote = started[0]["remote"].as_str().unwrap().to_owned();
+    assert_eq!(shell.json(&start)[0]["remote"], remote.as_str());
+    let listed = shell.json(&["spark", "status"]);
+    let entry = listed.iter().find(|entry| entry["name"] == name.as_str()).unwrap();
+    assert_eq!(entry["remote"], remote.as_str());
+    assert_eq!(shell.ok(&["sql", "SELECT 42 AS n", "--format", "csv", "--remote", &remote]), "n\n42\n");
+    assert!(
+        shell.ok(&[&["spark", "logs", "--lines", "0"], &named[..]].concat()).contains("Spark Connect server started")
+    );
+    shell.ok(&[&["spark", "stop"], &named[..]].concat());
+    assert!(!Path::new(entry["folder"].as_str().unwrap()).exists());
+    shell.fails(&[&["spark", "stop"], &named[..]].concat(), 71);
+    shell.fails(&["sql", "SELECT 1", "--remote", &format!("{remote}/;connect_timeout=1")], 69);
+    assert_eq!(shell.run(&["spark", "start", "--name", "a b"]).code, Some(64));
+}
+
+#[tokio::test]
+async fn doctor_names_the_step_that_fails_and_no_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let spark = own_server().conf("spark.connect.authenticate.token", "right").start().await.unwrap();
+    let shell = Shell { remote: format!("{}/;token=right", spark.remote()), folder: folder.path() };
+    let healthy = shell.json(&["doctor"]);
+    let state = |step: &str| healthy.iter().find(|line| line["step"] == step).map(|line| line["state"].clone());
+    assert_eq!(
+        (state("access"), state("query"), state("ML over Connect")),
+        (Some("good".into()), Some("good".into()), Some("good".into()))
+    );
+
+    let wrong = shell.run(&["doctor", "--remote", &format!("{}/;token=sesame", spark.remote())]);
+    assert_eq!(wrong.code, Some(1), "{}{}", wrong.out, wrong.err);
+    assert!(wrong.out.contains("✗ access") && wrong.out.contains("refused the credentials"), "{}", wrong.out);
+    assert!(!wrong.out.contains("sesame") && !wrong.err.contains("sesame"));
+    shell.fails(&["sql", "SELECT 1", "--remote", &format!("{}/;token=sesame", spark.remote())], 77);
+
+    // The same by a profile, whose token is in the environment.
+    std::fs::create_dir_all(folder.path().join("config/tinderbox")).unwrap();
+    let profile = format!("[profile.lab]\nremote = \"{}\"\ntoken = \"env:LAB_TOKEN\"\n", spark.remote());
+    std::fs::write(folder.path().join("config/tinderbox/config.toml"), profile).unwrap();
+    let by_profile = Shell { remote: String::new(), folder: folder.path() };
+    let sql = ["sql", "SELECT 1 AS n", "--format", "csv", "--profile", "lab"];
+    let with = by_profile.command(&sql).env("LAB_TOKEN", "right").output().unwrap();
+    assert_eq!(with.stdout, b"n\n1\n");
+    let without = by_profile.fails(&sql, 77);
+    assert!(without.contains("LAB_TOKEN is not set"), "{without}");
+    let absent = by_profile.fails(&["tables", "--profile", "labb"], 64);
+    assert!(absent.contains("`lab`"), "{absent}");
+    let closed = shell.run(&["doctor", "--remote", "sc://127.0.0.1:1"]);
+    assert!(closed.code == Some(1) && closed.out.contains("✗ TCP"), "{}", closed.out);
+    spark.stop().await;
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_training_with_a_checkpoint_that_the_next_run_continues() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shell, database) = shell(&folder, "command_line_interrupt").await;
+    let (iris, models) = (database.table("iris"), database.table("models"));
+    shell.ok(&["import", IRIS, "--to", &iris]);
+    shell.ok(&["init", &iris, "--label", "species", "--to", "job.toml"]);
+    let train = |epochs: &'static str| {
+        [
+            "train",
+            "job.toml",
+            "--resume",
+            "--models",
+            models.as_str(),
+            "--set",
+            "training.early_stopping.patience=100000",
+            "--set",
+            epochs,
+        ]
+    };
+    let long = train("training.epochs=100000");
+    let child = shell.command(&long).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let checkpoints = folder.path().join("checkpoints");
+    while !checkpoints.exists() {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    send("INT", child.id());
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(130), "{said}");
+    assert!(said.contains("nothing is written") && said.contains("checkpoints"), "{said}");
+    assert!(ended.stdout.is_empty() && std::fs::read_dir(&checkpoints).unwrap().next().is_some());
+    assert!(shell.json(&["models", "list", "--models", &models]).is_empty());
+    let resumed = shell.run(&[&train("training.epochs=60")[..], &["-v"]].concat());
+    assert_eq!(resumed.code, Some(0), "{}", resumed.err);
+    assert!(resumed.err.contains("training resumes from a checkpoint"), "{}", resumed.err);
+    assert!(std::fs::read_dir(&checkpoints).unwrap().next().is_none(), "checkpoints of a run that is over");
+    assert_eq!(shell.json(&["models", "list", "--models", &models])[0]["latest"], 1);
 }

@@ -41,6 +41,7 @@ mod preflight;
 mod proxied;
 mod readers;
 mod regressor;
+mod reports;
 mod rows_as_values;
 mod rows_from_here;
 mod sail;

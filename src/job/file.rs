@@ -117,7 +117,8 @@ impl JobFile {
             let (line, column) = self.places.of(&key);
             JobProblem::at(line, column, &key, &problem, None)
         };
-        let problems = problems.into_iter().map(place).collect();
+        let mut problems: Vec<JobProblem> = problems.into_iter().map(place).collect();
+        problems.sort_by_key(|problem| (problem.line, problem.column));
         Err(Error::Job(Box::new(JobProblems { path: self.path.clone(), problems })))
     }
 }

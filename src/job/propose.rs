@@ -11,9 +11,9 @@ use super::{
     check::{is_number, is_numbers, is_text},
 };
 use crate::{
-    Error, Result,
+    DataProblem, Error, Result,
     dataframe::{DataFrame, column, function},
-    ml::{ColumnProfile, TableProfile},
+    ml::{ColumnProfile, Histogram, TableProfile},
     train::{EarlyStopping, Schedule, TrainParams},
 };
 
@@ -52,7 +52,8 @@ enum Found {
 /// the table's, as SQL writes it.
 ///
 /// # Errors
-/// [`Error::Schema`] for a label that the table lacks or that cannot be predicted, and where no column is left;
+/// [`Error::Data`] for a table without rows or a label of one class; [`Error::Schema`] for a label that the table lacks or
+/// that cannot be predicted, and where no column is left;
 /// [`Error::Server`], [`Error::Unreachable`].
 pub async fn propose(frame: &DataFrame, name: &str, label: &str) -> Result<Proposal> {
     let schema = frame.schema().await?;
@@ -60,7 +61,17 @@ pub async fn propose(frame: &DataFrame, name: &str, label: &str) -> Result<Propo
     let profile = TableProfile::of(frame).await?;
     let missing = || Error::schema(label, "a column of its own, not a field of a struct", "a field");
     let target = profile.column(&label_name).ok_or_else(missing)?;
+    if profile.rows == 0 {
+        return Err(Error::rows(DataProblem::NoRows));
+    }
     let task = task(target)?;
+    if task == TaskKind::Classes && target.is_constant(profile.rows) {
+        let class = match &target.histogram {
+            Some(Histogram::Values(values)) => values.first().map(|(value, _)| value.clone()),
+            _ => None,
+        };
+        return Err(Error::data(&target.name, DataProblem::OneClass { class }));
+    }
     let leaks = leaks(frame, &profile, target, task).await?;
     let mut columns = BTreeMap::new();
     let (mut left_out, mut notes) = (Vec::new(), BTreeMap::new());

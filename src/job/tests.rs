@@ -79,7 +79,7 @@ fn values_that_contradict_each_other_are_reported_together() {
     let text = GOOD.replace("table = \"iris\"", "table = \"iris\"\nsql = \"SELECT 1\"");
     let text = text.replace("epochs = 20", "epochs = 0") + "\n[split]\ntest = 0.7\nvalidation = 0.5\nby = \"key\"\n";
     let keys: Vec<_> = problems(&text).into_iter().map(|problem| problem.key).collect();
-    assert_eq!(keys, ["data", "split", "split.column", "training.epochs"]);
+    assert_eq!(keys, ["data", "training.epochs", "split", "split.column"]);
     let label = GOOD.replace("\"sepal.length\"", "species");
     assert_eq!(problems(&label)[0].key, "columns.species");
 }

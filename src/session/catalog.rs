@@ -87,7 +87,7 @@ pub struct CatalogFunction {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CatalogColumn {
-    /// Its name, in back-quotes where SQL needs them.
+    /// Its name.
     pub name: String,
     /// Its comment.
     pub description: Option<String>,

@@ -227,23 +227,47 @@ pub(crate) fn text(value: &Value) -> String {
 /// Longest cell of a table that is shown whole.
 const LONGEST: usize = 80;
 
-/// Lays a table out, as wide as the terminal.
-fn table(names: &[String], aligned: &[Align], rows: impl Iterator<Item = Vec<String>>) -> Table {
+/// Width below which a column cannot be read.
+const NARROWEST: usize = 10;
+
+/// Lays a table out, as wide as the terminal; a line a cell where it is too narrow for the columns.
+fn table(names: &[String], aligned: &[Align], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let rows: Vec<Vec<String>> = rows.map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
+    let names: Vec<String> = names.iter().map(|name| printable(name)).collect();
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_style(TableComponent::HeaderLines, '─').set_style(TableComponent::MiddleHeaderIntersections, '─');
     if !io::stdout().is_terminal() {
         // A pipe has no width: no line is broken.
         table.set_content_arrangement(ContentArrangement::Disabled);
+    } else if let Some(width) = table.width() {
+        let longest = |place: usize| {
+            rows.iter().map(|row| row[place].chars().count()).chain([names[place].chars().count()]).max()
+        };
+        let needed: usize = (0..names.len()).map(|place| longest(place).unwrap_or(0).min(NARROWEST) + 2).sum();
+        if needed > usize::from(width) {
+            return records(&names, &rows);
+        }
     }
-    table.set_header(names.iter().map(|name| printable(name)));
-    for row in rows {
-        table.add_row(row.iter().map(|cell| printable(cell)));
-    }
+    table.set_header(&names);
+    table.add_rows(rows);
     for (column, align) in table.column_iter_mut().zip(aligned) {
         column.set_cell_alignment(if *align == Align::Right { CellAlignment::Right } else { CellAlignment::Left });
     }
-    table
+    table.trim_fmt()
+}
+
+/// Returns each row as lines of names and values, below its first cell.
+fn records(names: &[String], rows: &[Vec<String>]) -> String {
+    let widest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let mut lines = Vec::new();
+    for row in rows {
+        lines.push(row.first().cloned().unwrap_or_default());
+        for (name, cell) in names.iter().zip(row).skip(1).filter(|(_, cell)| !cell.is_empty()) {
+            lines.push(format!("  {name:<widest$}  {cell}"));
+        }
+    }
+    lines.join("\n")
 }
 
 /// Returns text without what a terminal would take for a command, and no longer than a cell.

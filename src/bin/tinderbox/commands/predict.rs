@@ -8,7 +8,7 @@ use super::models::{ModelName, TableArgument};
 use crate::{
     cli::Global,
     connection::{Connection, table},
-    failure::Result,
+    failure::{Failure, Result},
     output::Output,
 };
 
@@ -65,6 +65,10 @@ pub(crate) async fn run(arguments: Arguments, global: &Global, output: &Output) 
         (_, true) => SaveMode::Append,
         _ => SaveMode::ErrorIfExists,
     };
+    if mode == SaveMode::ErrorIfExists && spark.catalog().table_exists(&arguments.to).await? {
+        let legal = "a new table; --overwrite replaces this one, --append adds to it";
+        return Err(Failure::option("to", arguments.to, legal));
+    }
     let scoring = match arguments.on {
         Place::Auto => Scoring::Auto,
         Place::Cluster => Scoring::OnCluster,
