@@ -133,7 +133,7 @@ pub enum Missing {
     /// Numbers become the median of their column, categories one of their own.
     #[default]
     Impute,
-    /// Rows are left out, and counted.
+    /// Rows are left out of training, and counted. Such rows are scored with a null prediction.
     Skip,
     /// Training is refused.
     Error,

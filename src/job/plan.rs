@@ -17,10 +17,7 @@ use crate::{
     },
     nn::{Activation, Branch, Conv, Embedding, Network, NetworkLayer, Pool, Recurrent},
     session::Session,
-    tensor::{
-        OnInvalid,
-        reader::{ImageReader, Reader, TensorReader, TextReader},
-    },
+    tensor::reader::{ImageReader, Reader, TensorReader, TextReader},
     train::{Checkpoints, Loss, Observer, Stop, TrainParams},
     tuning::{CrossValidator, TuningResults},
 };
@@ -224,9 +221,6 @@ impl Job {
             if params.loss == Loss::default() {
                 params.loss = loss;
             }
-            if self.data.missing == Missing::Skip {
-                params.on_invalid = OnInvalid::Skip;
-            }
         };
         let stage = match task {
             TaskKind::Classes => JobNetwork::Classifier(NeuralClassifier::new(network).label_col(label)),
@@ -234,6 +228,10 @@ impl Job {
             TaskKind::Labels => JobNetwork::Multilabel(NeuralMultilabelClassifier::new(network).label_col(label)),
         };
         let mut stage = each!(stage, network => network.train_params(change));
+        if self.data.missing == Missing::Skip {
+            // Left out of training; scored rows keep their place, with a null prediction.
+            stage = each!(stage, network => network.handle_invalid(HandleInvalid::Keep));
+        }
         stage = match inputs {
             Inputs::Columns(names) => each!(stage, network => network.features_cols(names)),
             Inputs::Reader(reader) => each!(stage, network => network.input(*reader)),

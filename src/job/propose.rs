@@ -6,8 +6,8 @@ use arrow::array::{Array, AsArray};
 use spark_connect::{Column, functions, lit, types::DataType};
 
 use super::{
-    ColumnKind, ColumnSettings, ColumnUse, DataSection, Job, NetworkSection, OutputSection, SplitKind, SplitSection,
-    TaskKind,
+    ColumnKind, ColumnSettings, ColumnUse, DataSection, Job, Missing, NetworkSection, OutputSection, SplitKind,
+    SplitSection, TaskKind,
     check::{is_number, is_numbers, is_text},
 };
 use crate::{
@@ -95,8 +95,12 @@ pub async fn propose(frame: &DataFrame, name: &str, label: &str) -> Result<Propo
         return Err(Error::schema(label, "other columns to predict it from", found));
     }
     notes.retain(|name, _| columns.contains_key(name));
+    // A damaged file among thousands is no reason to train on none; they are counted.
+    let is_image = |used: &ColumnUse| matches!(used.settings(), ColumnSettings::Image { .. });
+    let missing = if columns.values().any(is_image) { Missing::Skip } else { Missing::default() };
     let job = Job {
         data: DataSection {
+            missing,
             table: Some(name.to_owned()),
             label: label_name,
             task: Some(task),

@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use clap::Args;
 use serde_json::json;
 use tinderbox::{
+    estimator::NeuralModel,
     job::{JobFile, JobOptions, JobOutcome, JobPlan, propose},
     report::ModelEvaluation,
     session::Session,
@@ -148,6 +149,13 @@ fn print(outcome: &JobOutcome, seconds: f64, output: &Output) -> Result {
     output.object(
         || {
             let mut lines = Vec::new();
+            let network = outcome.model.stages().iter().find_map(|stage| stage.as_any().downcast_ref::<NeuralModel>());
+            if let Some(network) = network {
+                let rows = network.model().history().rows;
+                let skipped =
+                    if rows.skipped > 0 { format!(", {} left out as invalid", rows.skipped) } else { String::new() };
+                lines.push(format!("trained  on {} rows, {} validated on{skipped}", rows.trained, rows.held_out));
+            }
             if let Some(test) = &outcome.test {
                 lines.push(tested(test));
             }
@@ -167,5 +175,7 @@ fn print(outcome: &JobOutcome, seconds: f64, output: &Output) -> Result {
 
 fn tested(test: &ModelEvaluation) -> String {
     let metrics = evaluate::metrics(test);
-    format!("tested   on {} rows: {metrics}", test.rows)
+    let unusable =
+        if test.unusable > 0 { format!(" ({} of them without a prediction)", test.unusable) } else { String::new() };
+    format!("tested   on {} rows{unusable}: {metrics}", test.rows)
 }
