@@ -274,9 +274,9 @@ async fn ctrl_c_ends_training_with_a_checkpoint_that_the_next_run_continues() {
         ]
     };
     let long = train("training.epochs=100000");
-    let child = shell.command(&long).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = shell.command(&long).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let checkpoints = folder.path().join("checkpoints");
-    while !checkpoints.exists() {
+    while !checkpoints.exists() && child.try_wait().unwrap().is_none() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     send("INT", child.id());
