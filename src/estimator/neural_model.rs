@@ -9,10 +9,10 @@ use spark_connect::types::{DataType, StructField};
 
 use super::{network_stage::NetworkStage, upload::upload};
 use crate::{
-    Result,
+    Error, Result,
     dataframe::{DataFrame, Schema, vector_type},
     ml::{
-        Model, RowScorer, Transformer,
+        Model, PipelineModel, RowScorer, Transformer,
         attribute::{Attribute, AttributeGroup},
     },
     model::{self, Lineage, Outputs, PredictOptions, Task},
@@ -41,6 +41,17 @@ pub struct NeuralModel {
 impl From<&NeuralModel> for Weights {
     fn from(model: &NeuralModel) -> Self {
         model.model.weights().clone()
+    }
+}
+
+impl PipelineModel {
+    /// Returns the first stage that is a network trained with labels.
+    ///
+    /// # Errors
+    /// [`Error::Param`](crate::Error::Param) where no stage is.
+    pub fn network(&self) -> Result<&NeuralModel> {
+        let found = self.stages().iter().find_map(|stage| stage.as_any().downcast_ref::<NeuralModel>());
+        found.ok_or_else(|| Error::param("model", "a pipeline without such a network", "one that predicts a label"))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use spark_connect::types::DataType;
 
-use super::{ColumnSettings, Job, SplitKind, TaskKind, file::join};
+use super::{ColumnSettings, Job, SplitKind, TaskKind, file::join, schema::nearest};
 use crate::{
     Error,
     dataframe::{Schema, is_vector},
@@ -164,10 +164,8 @@ impl Job {
     pub(super) fn schema_problems(&self, schema: &Schema) -> Problems {
         let mut problems = Problems::new();
         let missing = |name: &str| {
-            let names =
-                schema.names().map(|known| (strsim::jaro_winkler(&known.to_lowercase(), &name.to_lowercase()), known));
-            let near = names.filter(|(likeness, _)| *likeness > 0.75).max_by(|a, b| a.0.total_cmp(&b.0));
-            let near = near.map(|(_, near)| format!("; did you mean `{near}`?")).unwrap_or_default();
+            let near = nearest(name, schema.names());
+            let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
             format!("the data has no column `{name}`{near}")
         };
         for (name, used) in &self.columns {

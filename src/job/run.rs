@@ -6,7 +6,6 @@ use super::{Job, JobFile, file::join};
 use crate::{
     Error, Result,
     dataframe::{DataFrame, SaveMode, Schema},
-    estimator::NeuralModel,
     ml::{ParamMap, PipelineModel, TableProfile},
     report::{ModelEvaluation, Report},
     score::ScoreOptions,
@@ -111,7 +110,7 @@ impl JobFile {
         say("training");
         let model = stage.after(stages.before).fit(&rows.training).await?;
         if options.stop.requested() {
-            let epochs = network(&model)?.model().history().epochs.len();
+            let epochs = model.network()?.model().history().epochs.len();
             let kept = match &job.checkpoints {
                 Some(section) => format!("its checkpoint is in {}", self.resolve(&section.folder).display()),
                 None => "it had no checkpoints".into(),
@@ -163,13 +162,13 @@ impl JobFile {
         }
         if let Some(path) = &output.onnx {
             let path = self.resolve(path);
-            network(&outcome.model)?.write_onnx(&path)?;
+            outcome.model.network()?.write_onnx(&path)?;
             outcome.files.push(path);
         }
         if let Some(path) = &output.report {
             let path = self.resolve(path);
             let job = self.job();
-            let report = Report::new(network(&outcome.model)?);
+            let report = Report::new(outcome.model.network()?);
             let mut report = report.columns(&job.data.label, job.columns.keys()).profile(TableProfile::of(rows).await?);
             if let Some((name, version, table)) = &outcome.saved {
                 report = report.saved_as(table, name, *version);
@@ -268,12 +267,6 @@ impl JobFile {
             other => other,
         })
     }
-}
-
-/// Returns the network of a pipeline.
-fn network(model: &PipelineModel) -> Result<&NeuralModel> {
-    let found = model.stages().iter().find_map(|stage| stage.as_any().downcast_ref::<NeuralModel>());
-    found.ok_or_else(|| Error::param("model", "a pipeline without a network", "one that predicts a label"))
 }
 
 /// Returns a stage's type from its debug print, for people.

@@ -50,5 +50,6 @@ pub use shape::InputShape;
 pub(crate) use spec::Id;
 pub(crate) use spec::{BranchSpec, ParameterSpec};
 pub use spec::{LayerSpec, NetworkSpec};
+pub(crate) use summary::grouped;
 pub(crate) use tape::Tape;
 pub use weights::{NamedTensor, Weights};

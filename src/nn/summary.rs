@@ -121,8 +121,8 @@ impl LayerSpec {
     }
 }
 
-/// Returns a number with its thousands apart.
-fn grouped(n: u64) -> String {
+/// Returns a count with its thousands apart.
+pub(crate) fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {

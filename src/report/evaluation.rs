@@ -9,16 +9,22 @@ use arrow::{
 };
 use futures::TryStreamExt;
 
-use crate::{Error, Result, dataframe::DataFrame, estimator::NeuralModel, ml::PipelineModel, model::Task};
+use super::curves::ClassCurves;
+use crate::{
+    Error, Result,
+    dataframe::DataFrame,
+    ml::{
+        PipelineModel,
+        evaluation::{ClassMetrics, MulticlassMetric, MulticlassMetrics},
+    },
+    model::Task,
+};
 
 /// Rows whose probabilities are kept for curves; all rows are counted.
 const MOST_SCORES: usize = 1_000_000;
 
 /// Classes up to which each has its own curve.
 const MOST_CURVES: usize = 12;
-
-/// Points of a curve that are kept.
-const MOST_POINTS: usize = 400;
 
 /// Bins of the calibration.
 const BINS: usize = 10;
@@ -60,6 +66,8 @@ pub enum EvaluationDetails {
         names: Vec<String>,
         /// Rows by true class, then by predicted class.
         confusion: Vec<Vec<u64>>,
+        /// Precision and recall of each class that occurs.
+        classes: Vec<ClassMetrics>,
         /// Curves by class; none for more than 12 classes.
         curves: Vec<ClassCurves>,
         /// Share of right predictions, by their probability.
@@ -75,22 +83,6 @@ pub enum EvaluationDetails {
         /// Each label's name, rows that have it, rows that are predicted to have it, rows with both.
         labels: Vec<(String, u64, u64, u64)>,
     },
-}
-
-/// Curves of one class against all others.
-#[non_exhaustive]
-#[derive(Debug, Clone, PartialEq)]
-pub struct ClassCurves {
-    /// The class.
-    pub name: String,
-    /// False-positive rate and true-positive rate.
-    pub roc: Vec<(f64, f64)>,
-    /// Area under it.
-    pub auc: f64,
-    /// Recall and precision.
-    pub precision_recall: Vec<(f64, f64)>,
-    /// Area under it, as average precision.
-    pub average_precision: f64,
 }
 
 /// Rows whose prediction has a probability in one range.
@@ -129,10 +121,7 @@ impl ModelEvaluation {
     /// [`Error::Param`] for a pipeline without a network that has labels; [`Error::Schema`] for columns that are
     /// missing; otherwise as [`PipelineModel::predict`].
     pub async fn of(model: &PipelineModel, frame: &DataFrame) -> Result<Self> {
-        let network = model.stages().iter().find_map(|stage| stage.as_any().downcast_ref::<NeuralModel>());
-        let network = network.ok_or_else(|| {
-            Error::param("model", "a pipeline without a classifier or a regressor", "one that predicts a label")
-        })?;
+        let network = model.network()?;
         let outputs = &network.prediction().outputs;
         let label = network.model().columns().label.clone();
         if outputs.prediction.is_empty() {
@@ -336,12 +325,16 @@ impl<'a> Tally<'a> {
         let details = match self.task {
             Task::Classes { names } => {
                 let curves = self.curves(names);
-                let Totals { accuracy, precision, recall, f1 } = Totals::of(&self.confusion);
-                set("accuracy", accuracy);
-                set("precision", precision);
-                set("recall", recall);
-                set("f1", f1);
-                set("log_loss", self.log_loss / used);
+                let metrics = MulticlassMetrics::of_counts(&self.confusion, self.log_loss);
+                for (name, metric) in [
+                    ("accuracy", MulticlassMetric::Accuracy),
+                    ("precision", MulticlassMetric::WeightedPrecision),
+                    ("recall", MulticlassMetric::WeightedRecall),
+                    ("f1", MulticlassMetric::F1),
+                    ("log_loss", MulticlassMetric::LogLoss),
+                ] {
+                    set(name, metrics.get(metric));
+                }
                 if let ([_, positive], 2) = (curves.as_slice(), names.len()) {
                     set("auc_roc", positive.auc);
                     set("auc_pr", positive.average_precision);
@@ -355,6 +348,7 @@ impl<'a> Tally<'a> {
                     names: names.clone(),
                     calibration: calibration.collect(),
                     curves,
+                    classes: metrics.classes().to_vec(),
                     confusion: self.confusion,
                 }
             }
@@ -383,79 +377,11 @@ impl<'a> Tally<'a> {
             return Vec::new();
         }
         let curve = |class: usize| {
-            let scores = self.scores.chunks_exact(classes).map(|row| row[class]);
-            let mut rows: Vec<(f32, bool)> =
-                scores.zip(self.truths.iter().map(|truth| *truth as usize == class)).collect();
-            rows.sort_by(|a, b| b.0.total_cmp(&a.0));
-            ClassCurves::of(names[class].clone(), &rows)
+            let scores: Vec<f32> = self.scores.chunks_exact(classes).map(|row| row[class]).collect();
+            let positive: Vec<bool> = self.truths.iter().map(|truth| *truth as usize == class).collect();
+            ClassCurves::of(names[class].clone(), &scores, &positive)
         };
         (0..classes).map(curve).collect()
-    }
-}
-
-impl ClassCurves {
-    /// Returns the curves of rows in falling order of their scores. Rows of one score move together.
-    fn of(name: String, rows: &[(f32, bool)]) -> Self {
-        let positive = rows.iter().filter(|(_, is)| *is).count();
-        let negative = rows.len() - positive;
-        let (mut found, mut mistaken) = (0, 0);
-        let (mut roc, mut precision_recall) = (vec![(0.0, 0.0)], Vec::new());
-        let (mut auc, mut average_precision) = (0.0, 0.0);
-        for group in rows.chunk_by(|a, b| a.0 == b.0) {
-            let right = group.iter().filter(|(_, is)| *is).count();
-            found += right;
-            mistaken += group.len() - right;
-            let recall = found as f64 / positive.max(1) as f64;
-            let point = (mistaken as f64 / negative.max(1) as f64, recall);
-            let precision = found as f64 / (found + mistaken) as f64;
-            let (x, y) = *roc.last().unwrap_or(&(0.0, 0.0));
-            auc += (point.0 - x) * (point.1 + y) / 2.0;
-            average_precision += (right as f64 / positive.max(1) as f64) * precision;
-            roc.push(point);
-            precision_recall.push((recall, precision));
-        }
-        if positive == 0 || negative == 0 {
-            auc = f64::NAN;
-        }
-        Self { name, roc: thin(roc), auc, precision_recall: thin(precision_recall), average_precision }
-    }
-}
-
-/// Returns an even choice of points, the first and the last among them.
-fn thin(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
-    if points.len() <= MOST_POINTS {
-        return points;
-    }
-    let last = points.len() - 1;
-    (0..MOST_POINTS).map(|place| points[place * last / (MOST_POINTS - 1)]).collect()
-}
-
-/// Metrics of a confusion matrix, means over rows.
-struct Totals {
-    accuracy: f64,
-    precision: f64,
-    recall: f64,
-    f1: f64,
-}
-
-impl Totals {
-    fn of(confusion: &[Vec<u64>]) -> Self {
-        let all: u64 = confusion.iter().flatten().sum();
-        let share = |part: u64, of: u64| if of == 0 { 0.0 } else { part as f64 / of as f64 };
-        let mut totals = Self { accuracy: 0.0, precision: 0.0, recall: 0.0, f1: 0.0 };
-        for (class, row) in confusion.iter().enumerate() {
-            let support: u64 = row.iter().sum();
-            let given: u64 = confusion.iter().map(|row| row[class]).sum();
-            let (precision, recall) = (share(row[class], given), share(row[class], support));
-            let weight = share(support, all);
-            totals.accuracy += share(row[class], all);
-            totals.precision += weight * precision;
-            totals.recall += weight * recall;
-            if precision + recall > 0.0 {
-                totals.f1 += weight * 2.0 * precision * recall / (precision + recall);
-            }
-        }
-        totals
     }
 }
 
@@ -496,23 +422,6 @@ fn values(batch: &RecordBatch, row: usize) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn curves_are_those_of_scikit_learn() {
-        // roc_auc_score and average_precision_score of scikit-learn 1.7 for these four rows.
-        let rows = [(0.8, true), (0.4, false), (0.35, true), (0.1, false)];
-        let curves = ClassCurves::of("b".into(), &rows);
-        assert_eq!(curves.auc, 0.75);
-        assert!((curves.average_precision - 0.8333333333333333).abs() < 1e-12);
-        assert_eq!(curves.roc, [(0.0, 0.0), (0.0, 0.5), (0.5, 0.5), (0.5, 1.0), (1.0, 1.0)]);
-    }
-
-    #[test]
-    fn totals_are_means_over_rows() {
-        let totals = Totals::of(&[vec![3, 0], vec![1, 1]]);
-        assert_eq!((totals.accuracy, totals.recall), (0.8, 0.8));
-        assert!((totals.precision - (0.6 * 0.75 + 0.4)).abs() < 1e-12);
-    }
 
     #[test]
     fn points_are_an_even_choice() {

@@ -4,13 +4,17 @@
 //! narrow screens, and on paper.
 
 mod chart;
+mod curves;
 mod evaluation;
 mod html;
 mod page;
 
 use std::{fs, path::Path};
 
-pub use self::evaluation::{CalibrationBin, ClassCurves, EvaluationDetails, ModelEvaluation, ScoredExample};
+pub use self::{
+    curves::ClassCurves,
+    evaluation::{CalibrationBin, EvaluationDetails, ModelEvaluation, ScoredExample},
+};
 use crate::{
     Error, Result,
     estimator::NeuralModel,

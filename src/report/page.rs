@@ -11,8 +11,9 @@ use super::{
 };
 use crate::{
     dataframe::is_vector,
-    ml::{Histogram, TableProfile},
+    ml::{Histogram, TableProfile, evaluation::ClassMetrics},
     model::Task,
+    nn::grouped,
 };
 
 /// Classes up to which the confusion matrix is shown as a table.
@@ -57,19 +58,6 @@ fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
-/// Returns a count with its thousands apart.
-fn count(value: u64) -> String {
-    let digits = value.to_string();
-    let mut shown = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            shown.push(',');
-        }
-        shown.push(digit);
-    }
-    shown
-}
-
 /// Returns a metric's value: a share as percent, another one as a number.
 fn metric(name: &str, value: f64) -> String {
     match name {
@@ -89,7 +77,7 @@ fn summary(report: &Report) -> String {
                     tiles.push((format!("{} on test rows", name.replace('_', " ")), metric(name, *value)));
                 }
             }
-            tiles.push(("test rows".into(), count(evaluation.rows)));
+            tiles.push(("test rows".into(), grouped(evaluation.rows)));
         }
         None => {
             if let Some(held_out) = report.history.last().and_then(|epoch| epoch.held_out) {
@@ -98,9 +86,9 @@ fn summary(report: &Report) -> String {
             }
         }
     }
-    tiles.push(("training rows".into(), count(report.history.rows.trained)));
+    tiles.push(("training rows".into(), grouped(report.history.rows.trained)));
     tiles.push(("epochs".into(), report.history.epochs.len().to_string()));
-    tiles.push(("weights".into(), count(report.network.trained() as u64)));
+    tiles.push(("weights".into(), grouped(report.network.trained() as u64)));
     let tiles = tiles.iter().map(|(name, value)| {
         format!("<div class=\"tile\"><dt>{}</dt><dd>{}</dd></div>", escaped(name), escaped(value))
     });
@@ -115,15 +103,17 @@ fn results(report: &Report) -> String {
         _ = write!(
             html,
             "<p>{} of {} rows have no label or no prediction.</p>",
-            count(evaluation.unusable),
-            count(evaluation.rows)
+            grouped(evaluation.unusable),
+            grouped(evaluation.rows)
         );
     }
     let all =
         evaluation.metrics.iter().map(|(name, value)| vec![escaped(&name.replace('_', " ")), metric(name, *value)]);
     html += &table("Metrics", &["metric".into(), "value".into()], &all.collect::<Vec<_>>());
     html += &match &evaluation.details {
-        EvaluationDetails::Classes { names, confusion, .. } => classes(names, confusion) + &curves(evaluation),
+        EvaluationDetails::Classes { names, confusion, classes: metrics, .. } => {
+            classes(names, confusion, metrics) + &curves(evaluation)
+        }
         EvaluationDetails::Numbers { points } => {
             let chart = Chart {
                 title: "Predicted values by true values",
@@ -140,7 +130,7 @@ fn results(report: &Report) -> String {
             let head = ["label", "rows with it", "predicted", "both"].map(String::from);
             let rows = labels
                 .iter()
-                .map(|(name, has, given, both)| vec![escaped(name), count(*has), count(*given), count(*both)]);
+                .map(|(name, has, given, both)| vec![escaped(name), grouped(*has), grouped(*given), grouped(*both)]);
             table("Labels", &head, &rows.collect::<Vec<_>>())
         }
     };
@@ -148,7 +138,7 @@ fn results(report: &Report) -> String {
 }
 
 /// Confusion matrix, and metrics of each class.
-fn classes(names: &[String], confusion: &[Vec<u64>]) -> String {
+fn classes(names: &[String], confusion: &[Vec<u64>], metrics: &[ClassMetrics]) -> String {
     let mut html = String::new();
     if names.len() <= MOST_CLASSES {
         let head: Vec<String> =
@@ -158,20 +148,16 @@ fn classes(names: &[String], confusion: &[Vec<u64>]) -> String {
             let cells = row.iter().enumerate().map(|(given, rows)| {
                 let share = *rows as f64 / support.max(1) as f64;
                 let kind = if class == given { "right" } else { "wrong" };
-                format!("<span class=\"heat {kind}\" style=\"--share:{share:.3}\">{}</span>", count(*rows))
+                format!("<span class=\"heat {kind}\" style=\"--share:{share:.3}\">{}</span>", grouped(*rows))
             });
             [escaped(&names[class])].into_iter().chain(cells).collect()
         });
         html += &table("Confusion matrix, in rows", &head, &rows.collect::<Vec<_>>());
     }
     let head = ["class", "rows", "precision", "recall", "f1"].map(String::from);
-    let rows = confusion.iter().enumerate().map(|(class, row)| {
-        let support: u64 = row.iter().sum();
-        let given: u64 = confusion.iter().map(|row| row[class]).sum();
-        let share = |of: u64| if of == 0 { 0.0 } else { row[class] as f64 / of as f64 };
-        let (precision, recall) = (share(given), share(support));
-        let f1 = if precision + recall > 0.0 { 2.0 * precision * recall / (precision + recall) } else { 0.0 };
-        vec![escaped(&names[class]), count(support), percent(precision), percent(recall), percent(f1)]
+    let rows = metrics.iter().map(|class| {
+        let name = names.get(class.label as usize).map(|name| escaped(name)).unwrap_or_default();
+        vec![name, grouped(class.support as u64), percent(class.precision), percent(class.recall), percent(class.f1())]
     });
     html + &table("Classes", &head, &rows.collect::<Vec<_>>())
 }
@@ -281,7 +267,7 @@ fn course(report: &Report) -> String {
         html,
         "<p>{:.1} s of training at {} rows a second; {} of the time waited for data.</p>",
         seconds,
-        count((rows / seconds.max(1e-9)) as u64),
+        grouped((rows / seconds.max(1e-9)) as u64),
         percent(waiting / seconds.max(1e-9))
     );
     section("Training", &html)
@@ -305,14 +291,14 @@ fn data(report: &Report) -> String {
     };
     let mut rows = vec![
         vec!["source".into(), escaped(&report.lineage.source)],
-        vec!["rows read".into(), count(report.lineage.rows)],
+        vec!["rows read".into(), grouped(report.lineage.rows)],
         vec![
             "used".into(),
             format!(
                 "{} trained, {} held out, {} skipped",
-                count(counts.trained),
-                count(counts.held_out),
-                count(counts.skipped)
+                grouped(counts.trained),
+                grouped(counts.held_out),
+                grouped(counts.skipped)
             ),
         ],
         vec!["features".into(), list(&report.features)],
@@ -349,8 +335,8 @@ fn columns(profile: &TableProfile, report: &Report) -> String {
         vec![
             format!("<code>{}</code>", escaped(&column.name)),
             escaped(&kind),
-            count(column.nulls + column.nans),
-            column.distinct.map(count).unwrap_or_default(),
+            grouped(column.nulls + column.nans),
+            column.distinct.map(grouped).unwrap_or_default(),
             short(&column.min),
             short(&column.max),
             column.mean.map(number).unwrap_or_default(),
@@ -358,7 +344,7 @@ fn columns(profile: &TableProfile, report: &Report) -> String {
         ]
     });
     let head = ["column", "type", "missing", "distinct", "min", "max", "mean", "distribution"].map(String::from);
-    table(&format!("Columns, of {} rows", count(profile.rows)), &head, &rows.collect::<Vec<_>>())
+    table(&format!("Columns, of {} rows", grouped(profile.rows)), &head, &rows.collect::<Vec<_>>())
 }
 
 /// All training settings; those that are no defaults stand out.

@@ -247,6 +247,26 @@ impl ClassMetrics {
 }
 
 impl MulticlassMetrics {
+    /// Returns the metrics of rows counted by true class, then by predicted class; `loss` is the sum of their log-losses.
+    #[cfg(feature = "job")]
+    pub(crate) fn of_counts(counts: &[Vec<u64>], loss: f64) -> Self {
+        let cell = |(label, prediction, rows): (usize, usize, u64)| Cell {
+            label: label as f64,
+            prediction: prediction as f64,
+            weight: rows as f64,
+            loss: 0.0,
+        };
+        let rows = counts.iter().enumerate();
+        let cells =
+            rows.flat_map(|(label, row)| row.iter().enumerate().map(move |(given, rows)| (label, given, *rows)));
+        let mut cells: Vec<Cell> = cells.filter(|(.., rows)| *rows > 0).map(cell).collect();
+        // The mean is over all rows, whichever cell has the sum.
+        if let Some(first) = cells.first_mut() {
+            first.loss = loss;
+        }
+        Self::new(cells)
+    }
+
     fn new(mut cells: Vec<Cell>) -> Self {
         cells.sort_by(|a, b| a.label.total_cmp(&b.label).then(a.prediction.total_cmp(&b.prediction)));
         let total: f64 = cells.iter().map(|cell| cell.weight).sum();
@@ -330,6 +350,15 @@ mod tests {
         assert_eq!((one.precision, one.recall, one.f1()), (0.0, 0.0, 0.0));
         assert_eq!(metrics.get(MulticlassMetric::Accuracy), 0.5);
         assert_eq!(metrics.confusion(1.0, 0.0), 2.0);
+    }
+
+    #[cfg(feature = "job")]
+    #[test]
+    fn metrics_of_counts_are_means_over_rows() {
+        let metrics = MulticlassMetrics::of_counts(&[vec![3, 0, 0], vec![1, 1, 0], vec![0; 3]], 2.5);
+        assert_eq!((metrics.get(MulticlassMetric::Accuracy), metrics.get(MulticlassMetric::LogLoss)), (0.8, 0.5));
+        assert!((metrics.get(MulticlassMetric::WeightedPrecision) - (0.6 * 0.75 + 0.4)).abs() < 1e-12);
+        assert_eq!(metrics.classes().len(), 2);
     }
 
     #[test]

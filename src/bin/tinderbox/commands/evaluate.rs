@@ -4,17 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use tinderbox::{
-    estimator::NeuralModel,
-    ml::PipelineModel,
-    report::{EvaluationDetails, ModelEvaluation, Report},
-    table::ModelTable,
-};
+use tinderbox::report::{EvaluationDetails, ModelEvaluation};
 
-use super::models::{ModelName, TableArgument};
+use super::{
+    loaded::LoadedModel,
+    models::{ModelName, TableArgument},
+};
 use crate::{
     cli::Global,
-    connection::{Connection, table},
     failure::{Failure, Result},
     output::{Align, Format, Output, Rows},
 };
@@ -51,26 +48,15 @@ fn threshold(text: &str) -> std::result::Result<(String, f64), String> {
 }
 
 pub(crate) async fn run(arguments: Arguments, global: &Global, output: &Output) -> Result {
-    let connection = Connection::find(global).await?;
-    let spark = connection.open(output).await?;
-    let models = ModelTable::new(&spark, arguments.models.name(&connection));
-    let version = arguments.model.version(&models).await?;
-    let model = PipelineModel::load(&spark, models.table(), &arguments.model.name, Some(version)).await?;
-    let mut frame = table(&spark, &arguments.table).await?;
-    if let Some(condition) = &arguments.filter {
-        frame = frame.filter_expr(condition);
-    }
-    let evaluation = ModelEvaluation::of(&model, &frame).await?;
+    let model = LoadedModel::open(&arguments.model, &arguments.models, global, output).await?;
+    let rows = model.rows(&arguments.table, arguments.filter.as_deref()).await?;
+    let evaluation = ModelEvaluation::of(&model.pipeline, &rows).await?;
     print(&evaluation, output)?;
     if let Some(path) = &arguments.report {
-        let network = model.stages().iter().find_map(|stage| stage.as_any().downcast_ref::<NeuralModel>());
-        let network =
-            network.ok_or_else(|| Failure::option("model", &arguments.model.name, "a model that predicts a label"))?;
-        let report = Report::new(network).saved_as(models.table(), &arguments.model.name, version);
-        report.evaluation(evaluation.clone()).write(path)?;
+        model.report()?.evaluation(evaluation.clone()).write(path)?;
         output.say(format!("{} is written", path.display()));
     }
-    spark.stop().await?;
+    model.spark.stop().await?;
     check(&evaluation, &arguments.fail_under)
 }
 
@@ -101,7 +87,7 @@ fn print(evaluation: &ModelEvaluation, output: &Output) -> Result {
         rows.push([json!(name), json!(format!("{value:.6}"))]);
     }
     output.rows(&rows, "no metric")?;
-    if let EvaluationDetails::Classes { names, confusion, .. } = &evaluation.details {
+    if let EvaluationDetails::Classes { names, confusion, classes, .. } = &evaluation.details {
         let mut rows = Rows::new([
             ("class", Align::Left),
             ("rows", Align::Right),
@@ -109,16 +95,13 @@ fn print(evaluation: &ModelEvaluation, output: &Output) -> Result {
             ("recall", Align::Right),
             ("most often taken for", Align::Left),
         ]);
-        for (class, name) in names.iter().enumerate() {
-            let support: u64 = confusion[class].iter().sum();
-            let given: u64 = confusion.iter().map(|row| row[class]).sum();
-            let share = |of: u64| {
-                if of == 0 { json!(null) } else { json!(format!("{:.4}", confusion[class][class] as f64 / of as f64)) }
-            };
-            let wrong = confusion[class].iter().enumerate().filter(|(given, rows)| *given != class && **rows > 0);
+        for class in classes {
+            let (place, share) = (class.label as usize, |share: f64| json!(format!("{share:.4}")));
+            let wrong = confusion[place].iter().enumerate().filter(|(given, rows)| *given != place && **rows > 0);
             let worst =
                 wrong.max_by_key(|(_, rows)| **rows).map(|(given, rows)| format!("{} ({rows} rows)", names[given]));
-            rows.push([json!(name), json!(support), share(given), share(support), json!(worst)]);
+            let (precision, recall) = (share(class.precision), share(class.recall));
+            rows.push([json!(names[place]), json!(class.support as u64), precision, recall, json!(worst)]);
         }
         output.rows(&rows, "no class")?;
     }

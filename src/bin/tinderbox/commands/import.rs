@@ -4,17 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use tinderbox::{
-    dataframe::SaveMode,
-    files::{FileFormat, ReadOptions, read_files},
-};
+use tinderbox::files::{FileFormat, ReadOptions, read_files};
 
-use crate::{
-    cli::Global,
-    connection::session,
-    failure::{Failure, Result},
-    output::Output,
-};
+use super::write_mode::WriteMode;
+use crate::{cli::Global, connection::session, failure::Result, output::Output};
 
 /// Makes a table of files on this machine: Parquet, Arrow, CSV, JSON lines; NumPy and IDX arrays, a column each; a
 /// folder of images, each in a folder named after its class.
@@ -26,12 +19,8 @@ pub(crate) struct Arguments {
     /// The table
     #[arg(long, value_name = "TABLE")]
     to: String,
-    /// Replace the table if it exists
-    #[arg(long, conflicts_with = "append")]
-    overwrite: bool,
-    /// Add to the table if it exists
-    #[arg(long)]
-    append: bool,
+    #[command(flatten)]
+    mode: WriteMode,
     /// The format, in place of the extensions'
     #[arg(long = "as", value_name = "FORMAT")]
     file_format: Option<FileFormat>,
@@ -48,18 +37,7 @@ pub(crate) async fn run(arguments: Arguments, global: &Global, output: &Output) 
         ReadOptions { format: arguments.file_format, delimiter: arguments.delimiter, no_header: arguments.no_header };
     let rows = read_files(&arguments.paths, &options)?;
     let spark = session(global, output).await?;
-    let mode = match (arguments.overwrite, arguments.append) {
-        (true, _) => SaveMode::Overwrite,
-        (_, true) => SaveMode::Append,
-        _ => SaveMode::ErrorIfExists,
-    };
-    if mode == SaveMode::ErrorIfExists && spark.catalog().table_exists(&arguments.to).await? {
-        return Err(Failure::option(
-            "to",
-            arguments.to,
-            "a new table; --overwrite replaces this one, --append adds to it",
-        ));
-    }
+    let mode = arguments.mode.check(&spark, &arguments.to).await?;
     let frame = spark.create_dataframe_from_stream(rows, None).await?;
     frame.write().mode(mode).save_as_table(&arguments.to).await?;
     let table = spark.table(&arguments.to);

@@ -1,4 +1,4 @@
-//! The subcommands: one module each, its arguments and its work.
+//! The subcommands: one module each, its arguments and its work; and the parts that several of them share.
 
 pub(crate) mod completions;
 pub(crate) mod describe;
@@ -8,6 +8,7 @@ pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod job;
+pub(crate) mod loaded;
 pub(crate) mod man;
 pub(crate) mod models;
 pub(crate) mod predict;
@@ -17,6 +18,7 @@ pub(crate) mod sql;
 pub(crate) mod tables;
 pub(crate) mod train;
 pub(crate) mod tune;
+pub(crate) mod write_mode;
 
 use crate::{
     cli::{Cli, Command},

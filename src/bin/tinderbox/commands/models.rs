@@ -390,12 +390,7 @@ async fn export(spark: &Session, table: &ModelTable, model: &ModelName, to: &Pat
     let version = model.version(table).await?;
     let pipeline = PipelineModel::load(spark, table.table(), &model.name, Some(version)).await?;
     if to.extension().is_some_and(|extension| extension == "onnx") {
-        let mut stages = pipeline.stages().iter();
-        let network = stages.find_map(|stage| stage.as_any().downcast_ref::<tinderbox::estimator::NeuralModel>());
-        let network = network.ok_or_else(|| {
-            Failure::option("to", to.display().to_string(), "a folder: the model has no classifier or regressor")
-        })?;
-        network.write_onnx(to)?;
+        pipeline.network()?.write_onnx(to)?;
     } else {
         pipeline.write_files(to)?;
     }

@@ -2,15 +2,14 @@
 
 use clap::Args;
 use serde_json::json;
-use tinderbox::{ScoreOptions, Scoring, dataframe::SaveMode, ml::PipelineModel, table::ModelTable};
+use tinderbox::{ScoreOptions, Scoring};
 
-use super::models::{ModelName, TableArgument};
-use crate::{
-    cli::Global,
-    connection::{Connection, table},
-    failure::{Failure, Result},
-    output::Output,
+use super::{
+    loaded::LoadedModel,
+    models::{ModelName, TableArgument},
+    write_mode::WriteMode,
 };
+use crate::{cli::Global, failure::Result, output::Output};
 
 /// Scores a table with a saved model and writes its rows with their predictions to another.
 #[derive(Debug, Args)]
@@ -23,12 +22,8 @@ pub(crate) struct Arguments {
     /// The table to write
     #[arg(long, value_name = "TABLE")]
     to: String,
-    /// Replace the table if it exists
-    #[arg(long, conflicts_with = "append")]
-    overwrite: bool,
-    /// Add to the table if it exists
-    #[arg(long)]
-    append: bool,
+    #[command(flatten)]
+    mode: WriteMode,
     /// Where rows are scored; on the cluster where its Python workers can
     #[arg(long, value_enum, default_value_t)]
     on: Place,
@@ -51,44 +46,25 @@ enum Place {
 }
 
 pub(crate) async fn run(arguments: Arguments, global: &Global, output: &Output) -> Result {
-    let connection = Connection::find(global).await?;
-    let spark = connection.open(output).await?;
-    let models = ModelTable::new(&spark, arguments.models.name(&connection));
-    let version = arguments.model.version(&models).await?;
-    let model = PipelineModel::load(&spark, models.table(), &arguments.model.name, Some(version)).await?;
-    let mut frame = table(&spark, &arguments.table).await?;
-    if let Some(condition) = &arguments.filter {
-        frame = frame.filter_expr(condition);
-    }
-    let mode = match (arguments.overwrite, arguments.append) {
-        (true, _) => SaveMode::Overwrite,
-        (_, true) => SaveMode::Append,
-        _ => SaveMode::ErrorIfExists,
-    };
-    if mode == SaveMode::ErrorIfExists && spark.catalog().table_exists(&arguments.to).await? {
-        let legal = "a new table; --overwrite replaces this one, --append adds to it";
-        return Err(Failure::option("to", arguments.to, legal));
-    }
+    let model = LoadedModel::open(&arguments.model, &arguments.models, global, output).await?;
+    let frame = model.rows(&arguments.table, arguments.filter.as_deref()).await?;
+    let mode = arguments.mode.check(&model.spark, &arguments.to).await?;
     let scoring = match arguments.on {
         Place::Auto => Scoring::Auto,
         Place::Cluster => Scoring::OnCluster,
         Place::Local => Scoring::Local,
     };
-    let scored =
-        model.predict_into_with(&frame, &arguments.to, ScoreOptions::new().mode(mode).scoring(scoring)).await?;
+    let options = ScoreOptions::new().mode(mode).scoring(scoring);
+    let scored = model.pipeline.predict_into_with(&frame, &arguments.to, options).await?;
     let place = if scored.scoring == Scoring::OnCluster { "on the cluster" } else { "locally" };
     let rows = scored.rows;
     let object = json!({
         "table": arguments.to, "rows": rows, "skipped": scored.skipped, "without_prediction": scored.without_prediction,
-        "scored": place, "model": arguments.model.name, "version": version,
+        "scored": place, "model": model.name, "version": model.version,
     });
+    let LoadedModel { name, version, .. } = &model;
     output.object(
-        || {
-            format!(
-                "{rows} rows scored {place} by version {version} of `{}`, in {}",
-                arguments.model.name, arguments.to
-            )
-        },
+        || format!("{rows} rows scored {place} by version {version} of `{name}`, in {}", arguments.to),
         &object,
     )?;
     for (rows, fate) in
@@ -98,5 +74,5 @@ pub(crate) async fn run(arguments: Arguments, global: &Global, output: &Output) 
             output.say(format!("{rows} rows {fate}"));
         }
     }
-    Ok(spark.stop().await?)
+    Ok(model.spark.stop().await?)
 }

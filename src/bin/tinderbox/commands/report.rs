@@ -3,20 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use tinderbox::{
-    estimator::NeuralModel,
-    ml::PipelineModel,
-    report::{ModelEvaluation, Report},
-    table::ModelTable,
-};
+use tinderbox::report::ModelEvaluation;
 
-use super::models::{ModelName, TableArgument};
-use crate::{
-    cli::Global,
-    connection::{Connection, table},
-    failure::{Failure, Result},
-    output::Output,
+use super::{
+    loaded::LoadedModel,
+    models::{ModelName, TableArgument},
 };
+use crate::{cli::Global, failure::Result, output::Output};
 
 /// Writes a web page about a saved model: data, course, settings, and results on a table if one is given.
 #[derive(Debug, Args)]
@@ -34,19 +27,13 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments, global: &Global, output: &Output) -> Result {
-    let connection = Connection::find(global).await?;
-    let spark = connection.open(output).await?;
-    let models = ModelTable::new(&spark, arguments.models.name(&connection));
-    let version = arguments.model.version(&models).await?;
-    let model = PipelineModel::load(&spark, models.table(), &arguments.model.name, Some(version)).await?;
-    let network = model.stages().iter().find_map(|stage| stage.as_any().downcast_ref::<NeuralModel>());
-    let network =
-        network.ok_or_else(|| Failure::option("model", &arguments.model.name, "a model that predicts a label"))?;
-    let mut report = Report::new(network).saved_as(models.table(), &arguments.model.name, version);
+    let model = LoadedModel::open(&arguments.model, &arguments.models, global, output).await?;
+    let mut report = model.report()?;
     if let Some(name) = &arguments.table {
-        report = report.evaluation(ModelEvaluation::of(&model, &table(&spark, name).await?).await?);
+        let rows = model.rows(name, None).await?;
+        report = report.evaluation(ModelEvaluation::of(&model.pipeline, &rows).await?);
     }
     report.write(&arguments.to)?;
     output.say(format!("{} is written", arguments.to.display()));
-    Ok(spark.stop().await?)
+    Ok(model.spark.stop().await?)
 }

@@ -14,6 +14,7 @@ use tinderbox::{
     arrow::{array::RecordBatch, compute::concat_batches},
     dataframe::{DataFrame, column, function, is_vector, quote},
     session::Session,
+    spark_connect::functions,
 };
 
 use self::statements::statements;
@@ -107,7 +108,12 @@ pub(crate) async fn readable(frame: &DataFrame) -> Result<DataFrame> {
         return Ok(frame.clone());
     }
     let columns = schema.fields().iter().map(|field| match is_vector(&field.data_type) {
-        true => function("vector_to_array", [column(&field.name)]).alias(&field.name),
+        // Spark's function takes no null.
+        true => {
+            let vector = column(&field.name);
+            let array = function("vector_to_array", [vector.clone()]);
+            functions::when(vector.is_not_null(), array).alias(&field.name)
+        }
         false => column(&field.name),
     });
     Ok(frame.select(columns))

@@ -5,7 +5,6 @@ use std::{path::PathBuf, sync::Arc};
 use clap::Args;
 use serde_json::json;
 use tinderbox::{
-    estimator::NeuralModel,
     job::{JobFile, JobOptions, JobOutcome, JobPlan, propose},
     report::ModelEvaluation,
     session::Session,
@@ -149,8 +148,7 @@ fn print(outcome: &JobOutcome, seconds: f64, output: &Output) -> Result {
     output.object(
         || {
             let mut lines = Vec::new();
-            let network = outcome.model.stages().iter().find_map(|stage| stage.as_any().downcast_ref::<NeuralModel>());
-            if let Some(network) = network {
+            if let Ok(network) = outcome.model.network() {
                 let rows = network.model().history().rows;
                 let skipped =
                     if rows.skipped > 0 { format!(", {} left out as invalid", rows.skipped) } else { String::new() };
