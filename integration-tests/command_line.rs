@@ -6,7 +6,10 @@ use std::{
 };
 
 use serde_json::Value;
-use tinderbox::prelude::*;
+use tinderbox::{
+    dataframe::{column, function},
+    prelude::*,
+};
 
 use crate::support::{Database, database_for, own_server, remote, send};
 
@@ -157,6 +160,14 @@ async fn results_are_tables_json_and_csv_on_standard_output() {
     let described = shell.json(&["describe", &table]);
     assert_eq!((&described[1]["nulls"], &described[0]["max"]), (&100.into(), &"199".into()));
     assert_eq!(described[2]["distribution"]["counts"].as_array().unwrap().len(), 20);
+    // Vectors are shown as arrays, one that is null too.
+    let vector = function("array_to_vector", [column("z").cast_str("array<double>")]);
+    let vector = functions::when(column("id").gt(lit(0)), vector).alias("v");
+    let rows = spark.table(&table).filter_expr("id < 2").select([column("id"), vector]);
+    rows.write().save_as_table(&database.table("vectors")).await.unwrap();
+    let query = format!("SELECT v FROM {} ORDER BY id", database.table("vectors"));
+    let rows = shell.json(&["sql", &query]);
+    assert_eq!((rows[0].get("v"), &rows[1]["v"]), (None, &serde_json::json!([1.0, 1.0])));
     let near = shell.fails(&["describe", &table.replace("odd", "ood")], 76);
     assert!(near.contains("did you mean `odd`?"), "{near}");
     let wrong = shell.fails(&["sql", "SELEC 1"], 76);

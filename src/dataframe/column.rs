@@ -38,7 +38,7 @@ pub fn function(name: &str, arguments: impl IntoIterator<Item = Column>) -> Colu
 
 /// Returns the numbers of a Spark ML vector as an array of `float64` or `float32`; null for null, which Spark's own
 /// function does not take.
-pub(crate) fn vector_to_array(vector: Column, numbers: &str) -> Column {
+pub fn vector_to_array(vector: Column, numbers: &str) -> Column {
     let array = function("vector_to_array", [vector.clone(), spark_connect::lit_string(numbers)]);
     spark_connect::functions::when(vector.is_not_null(), array)
 }

@@ -61,7 +61,7 @@ use spark_connect_proto::{self as proto, command::CommandType, relation::RelType
 use self::plan::{Attached, PlanNode};
 pub use self::{
     action::ExplainMode,
-    column::{col, column, function, quote, with_metadata},
+    column::{col, column, function, quote, vector_to_array, with_metadata},
     group::GroupedData,
     join::{AsOfDirection, AsOfJoin, JoinType, NearestByJoin},
     literal::{IntoLiteral, literal},
@@ -83,7 +83,7 @@ pub use self::{
 };
 pub(crate) use self::{
     action::texts,
-    column::{literal_array, vector_to_array},
+    column::literal_array,
     local::{LocalRows, lay_out},
     nested::NestedFields,
     python::{Global, PythonFunction, Workers},

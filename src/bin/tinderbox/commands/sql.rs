@@ -12,9 +12,8 @@ use clap::Args;
 use futures::TryStreamExt;
 use tinderbox::{
     arrow::{array::RecordBatch, compute::concat_batches},
-    dataframe::{DataFrame, column, function, is_vector, quote},
+    dataframe::{DataFrame, column, is_vector, quote, vector_to_array},
     session::Session,
-    spark_connect::functions,
 };
 
 use self::statements::statements;
@@ -108,12 +107,7 @@ pub(crate) async fn readable(frame: &DataFrame) -> Result<DataFrame> {
         return Ok(frame.clone());
     }
     let columns = schema.fields().iter().map(|field| match is_vector(&field.data_type) {
-        // Spark's function takes no null.
-        true => {
-            let vector = column(&field.name);
-            let array = function("vector_to_array", [vector.clone()]);
-            functions::when(vector.is_not_null(), array).alias(&field.name)
-        }
+        true => vector_to_array(column(&field.name), "float64").alias(&field.name),
         false => column(&field.name),
     });
     Ok(frame.select(columns))
