@@ -1,7 +1,7 @@
 # What people and CI run; `make help` lists it. Every target sets up what it needs by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test dist cluster-up cluster-down cluster-demo test-cluster check check-cuda bench-stream bench-client bench-large bench-images bench-epoch bench-train bench-pipeline bench-wide bench-score bench-bounds fmt words lint features doc unit setup-build setup-spark setup-browser
+.PHONY: help demo test dist cluster-up cluster-down cluster-demo test-cluster check check-cuda bench-stream bench-client bench-large bench-images bench-epoch bench-train bench-pipeline bench-wide bench-score bench-bounds bench-command fmt words lint features doc unit setup-build setup-spark setup-browser
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ bench-score: setup-build setup-spark ## score 5,000,000 rows into a table beside
 
 bench-bounds: setup-build setup-spark ## train on 1 GB and score 5,000,000 rows through a server of 1 GiB: time and heap
 	cargo bench --bench pipeline -- bounds
+
+bench-command: setup-build setup-spark ## tinderbox train beside a program of the same steps
+	cargo bench --bench pipeline -- command
 
 bench-wide: setup-build setup-spark ## train on 100 to 2,000 plain columns beside PySpark's classifier
 	cargo bench --bench pipeline -- wide

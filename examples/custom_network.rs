@@ -61,9 +61,8 @@ async fn main() -> Result<()> {
             .stage(VectorAssembler::new(["a", "b", "c"], "features"))
             .stage(classifier.progress());
         let model = pipeline.fit(&rows).await?;
-        let network = model.stages().iter().find_map(|stage| stage.as_any().downcast_ref::<NeuralModel>());
-        let history = network.map(|network| network.model().history());
-        let accuracy = history.and_then(|history| history.held_out_accuracy()).unwrap_or(f64::NAN);
+        let history = model.network()?.model().history();
+        let accuracy = history.held_out_accuracy().unwrap_or(f64::NAN);
         println!("{name}: {:.1} % of the rows held out", 100.0 * accuracy);
     }
     spark.stop().await

@@ -35,7 +35,7 @@ async fn main() -> Result<()> {
         .stage(StandardScaler::new("raw", "features").with_mean(true))
         .stage(classifier.validation_fraction(0.2).progress());
     let model = pipeline.fit(&iris).await?;
-    describe(&model);
+    describe(&model)?;
 
     model.predict_into_with(&iris, "tinderbox_demo.iris_scored", SaveMode::Overwrite).await?;
     let scored = spark.table("tinderbox_demo.iris_scored");
@@ -66,13 +66,13 @@ fn flowers() -> RecordBatch {
 }
 
 /// Prints how well the network does on the flowers held out.
-fn describe(model: &PipelineModel) {
-    let network = model.stages().iter().find_map(|stage| stage.as_any().downcast_ref::<NeuralModel>());
-    let network = network.expect("the pipeline has a network").model();
+fn describe(model: &PipelineModel) -> Result<()> {
+    let network = model.network()?.model();
     if let Some(held_out) = &network.history().held_out {
         let (accuracy, rows) = (100.0 * held_out.accuracy(), held_out.rows());
         println!("accuracy on {rows} flowers held out: {accuracy:.1} %\n\n{}\n", held_out.table(network.classes()));
     }
+    Ok(())
 }
 
 /// The probabilities as an array.

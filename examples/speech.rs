@@ -60,8 +60,7 @@ async fn main() -> Result<(), Failure> {
                 .seed(seed);
             let pipeline = Pipeline::new().stage(StringIndexer::new("speaker", "label")).stage(classifier.progress());
             let model = pipeline.fit(&frame).await?;
-            let network = model.stages().iter().find_map(|stage| stage.as_any().downcast_ref::<NeuralModel>());
-            let history = network.ok_or("the pipeline has a network")?.model().history();
+            let history = model.network()?.model().history();
             let accuracy = 100.0 * history.held_out_accuracy().unwrap_or(f64::NAN);
             let seconds: f64 = history.epochs.iter().map(|epoch| epoch.seconds).sum();
             println!("{name}, seed {seed}: {accuracy:.2} % of {} held out, {seconds:.1} s", history.rows.held_out);

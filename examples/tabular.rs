@@ -45,8 +45,7 @@ async fn main() -> Result<()> {
             .stage(StandardScaler::new("figures", "scaled").with_mean(true))
             .stage(classifier.progress());
         let model = pipeline.fit(&customers).await?;
-        let network = model.stages().iter().find_map(|stage| stage.as_any().downcast_ref::<NeuralModel>());
-        let Some(network) = network.map(NeuralModel::model) else { continue };
+        let network = model.network()?.model();
         if !std::mem::replace(&mut shown, true) {
             println!("{}", network.spec().summary());
         }

@@ -28,7 +28,7 @@ fn classifier() -> NeuralClassifier {
 }
 
 fn network(model: &PipelineModel) -> &NeuralModel {
-    model.stages().iter().find_map(|stage| stage.as_any().downcast_ref::<NeuralModel>()).unwrap()
+    model.network().unwrap()
 }
 
 #[tokio::test]

@@ -71,9 +71,7 @@ async fn left(task: &str, spark: &Session) -> bool {
     }
     match PipelineModel::load(spark, "models", "large", None).await {
         Ok(model) => {
-            let weights = |model: &PipelineModel| {
-                model.stages()[0].as_any().downcast_ref::<NeuralModel>().unwrap().model().weights().clone()
-            };
+            let weights = |model: &PipelineModel| model.network().unwrap().model().weights().clone();
             assert!(weights(&model) == weights(&large()), "other weights than were saved");
             true
         }

@@ -17,6 +17,7 @@ mod databases;
 mod deep_plans;
 mod errors;
 mod evaluation;
+mod exports;
 mod faults;
 mod frames;
 mod here_and_there;

@@ -49,8 +49,7 @@ async fn a_price_is_learnt_in_its_own_units_and_the_model_comes_back_from_its_ta
         .learning_rate(0.01)
         .validation_fraction(0.2);
     let model = pipeline(regressor).fit(&frame).await.unwrap();
-    let stage =
-        |model: &PipelineModel| model.stages().last().unwrap().as_any().downcast_ref::<NeuralModel>().unwrap().clone();
+    let stage = |model: &PipelineModel| model.network().unwrap().clone();
     let history = stage(&model).model().history().clone();
     assert_eq!(history.metric, Metric::Rmse);
     let error = history.last().unwrap().held_out.unwrap().metric;
@@ -105,7 +104,7 @@ async fn counts_and_labels_are_learnt() {
 
     let labels = NeuralMultilabelClassifier::new(Network::mlp([16])).label_cols(["large", "cheap"]).epochs(40);
     let model = pipeline(labels.learning_rate(0.01)).fit(&frame).await.unwrap();
-    let stage = model.stages().last().unwrap().as_any().downcast_ref::<NeuralModel>().unwrap();
+    let stage = model.network().unwrap();
     assert_eq!(*stage.model().task(), Task::Labels { names: vec!["large".into(), "cheap".into()] });
     let (mut right, mut all) = (0, 0);
     for batch in collected(&model, &frame).await {
@@ -196,9 +195,7 @@ async fn model_with_figures_that_are_not_finite_is_loaded_again() {
         .epochs(3)
         .seed(3);
     let model = Pipeline::new().stage(regressor).fit(&frame).await.unwrap();
-    let stage = |model: &PipelineModel| {
-        model.stages()[0].as_any().downcast_ref::<NeuralModel>().unwrap().model().history().clone()
-    };
+    let stage = |model: &PipelineModel| model.network().unwrap().model().history().clone();
     let history = stage(&model);
     let losses: Vec<f64> = history.epochs.iter().map(|epoch| epoch.held_out.unwrap().loss).collect();
     assert!(losses.iter().any(|loss| !loss.is_finite()), "{losses:?}");

@@ -63,7 +63,7 @@ async fn iris_goes_from_table_to_scored_table_and_saved_model_on_sail() {
         .stage(StandardScaler::new("raw", "features").with_mean(true))
         .stage(classifier);
     let model = pipeline.fit(&iris).await.unwrap();
-    let network: &NeuralModel = model.stages()[3].as_any().downcast_ref().unwrap();
+    let network = model.network().unwrap();
     let Task::Classes { names } = network.model().task() else { panic!("a task of classes") };
     assert_eq!(names, &["setosa", "versicolor", "virginica"]);
 

@@ -108,7 +108,7 @@ async fn a_tuner_is_the_last_stage_of_a_pipeline_that_is_saved() {
     let table = database.table("models");
     model.save(&spark, &table, "tuned").await.unwrap();
     let loaded = PipelineModel::load(&spark, &table, "tuned", None).await.unwrap();
-    let network: &NeuralModel = loaded.stages()[1].as_any().downcast_ref().unwrap();
+    let network = loaded.network().unwrap();
     let step = results.best().params.get("stepSize").unwrap().as_f64().unwrap();
     assert!((network.training().learning_rate - step).abs() < 1e-12);
     spark.stop().await.unwrap();

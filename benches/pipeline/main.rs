@@ -14,10 +14,13 @@
 //! `cargo bench --bench pipeline -- bounds [WAY…]` trains on 1 GB and scores 5,000,000 rows through a server of 1 GiB, and
 //! prints its heap; a way is `train-table`, `train-computed`, `predict-cluster`, `predict-here` or `pyspark`.
 //!
+//! `cargo bench --bench pipeline -- command` runs `tinderbox train` beside a program of the same steps.
+//!
 //! Environment: `ROUNDS` (3), `ROWS` (1000000), `PYTHON` (a Python with PySpark's Connect client and NumPy, installed into
 //! the cache when unset).
 
 mod bounds;
+mod command;
 mod rows;
 mod score;
 mod wide;
@@ -68,6 +71,12 @@ async fn main() -> Outcome<()> {
     }
     if env::args().any(|argument| argument == "rows") {
         return rows::run(rounds).await;
+    }
+    if env::args().any(|argument| argument == "command-program") {
+        return command::program().await;
+    }
+    if env::args().any(|argument| argument == "command") {
+        return command::run(rounds).await;
     }
     let finder = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/stream/python.sh");
     let python = Command::new(finder).stderr(Stdio::inherit()).output()?;

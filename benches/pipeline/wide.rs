@@ -63,7 +63,7 @@ fn peer(python: &str, remote: &str, columns: usize) -> Outcome<f64> {
     Ok(text.lines().last().ok_or_else(|| format!("no reading ({})", output.status))?.parse()?)
 }
 
-fn median(seconds: &mut [f64]) -> f64 {
+pub fn median(seconds: &mut [f64]) -> f64 {
     seconds.sort_by(f64::total_cmp);
     seconds[seconds.len() / 2]
 }

@@ -1,4 +1,4 @@
-"""PySpark's half of a test: `fit IN OUT` indexes species and saves the rows; `judge SCORED` looks at predictions."""
+"""PySpark's half of a test: `REMOTE fit IN OUT` indexes species and saves the rows; `REMOTE judge SCORED` looks at predictions."""
 
 import json
 import os
@@ -11,14 +11,14 @@ from pyspark.ml.evaluation import MulticlassClassificationEvaluator
 from pyspark.ml.feature import IndexToString, StringIndexer
 from pyspark.sql import SparkSession
 
-spark = SparkSession.builder.remote(os.environ["SPARK_REMOTE"]).getOrCreate()
-if sys.argv[1] == "fit":
-    rows = spark.table(sys.argv[2])
+spark = SparkSession.builder.remote(sys.argv[1]).getOrCreate()
+if sys.argv[2] == "fit":
+    rows = spark.table(sys.argv[3])
     model = StringIndexer(inputCol="species", outputCol="label", stringOrderType="alphabetDesc").fit(rows)
-    model.transform(rows).write.saveAsTable(sys.argv[3])
+    model.transform(rows).write.saveAsTable(sys.argv[4])
     print(json.dumps({"labels": list(model.labels)}))
 else:
-    scored = spark.table(sys.argv[2])
+    scored = spark.table(sys.argv[3])
     metrics = ["accuracy", "f1", "logLoss"]
     judged = {name: MulticlassClassificationEvaluator(metricName=name).evaluate(scored) for name in metrics}
     named = IndexToString(inputCol="prediction", outputCol="name").transform(scored)

@@ -59,6 +59,8 @@ use spark_connect::{Expression, column::Column, expression::ColumnReference};
 use spark_connect_proto::{self as proto, command::CommandType, relation::RelType};
 
 use self::plan::{Attached, PlanNode};
+#[cfg(feature = "files")]
+pub(crate) use self::source::LastingGroup;
 pub use self::{
     action::ExplainMode,
     column::{col, column, function, quote, vector_to_array, with_metadata},

@@ -11,6 +11,7 @@
 //! | folder of images | | yes: path, label (the folder's name), content | no |
 
 mod arrays;
+mod export;
 mod images;
 mod read;
 mod write;
@@ -18,6 +19,7 @@ mod write;
 use std::{fmt, path::Path, str::FromStr};
 
 pub use self::{
+    export::{Exported, export_file},
     read::{ReadOptions, read_files},
     write::write_file,
 };

@@ -32,7 +32,7 @@ pub async fn write_file(mut rows: RecordStream, path: impl AsRef<Path>, format: 
     let path = path.as_ref();
     let mut part = PartFile::create(path)?;
     let schema = rows.schema().clone();
-    let mut writer = FileWriter::new(part.file()?, schema, path, format)?;
+    let mut writer = FileWriter::new(part.file()?, schema, path, format, true)?;
     let mut count = 0;
     while let Some(batch) = rows.try_next().await? {
         count += batch.num_rows() as u64;
@@ -44,7 +44,7 @@ pub async fn write_file(mut rows: RecordStream, path: impl AsRef<Path>, format: 
 }
 
 /// A file that takes another's place, or is removed.
-struct PartFile {
+pub(super) struct PartFile {
     part: PathBuf,
     path: PathBuf,
     file: Option<File>,
@@ -52,7 +52,7 @@ struct PartFile {
 }
 
 impl PartFile {
-    fn create(path: &Path) -> Result<Self> {
+    pub(super) fn create(path: &Path) -> Result<Self> {
         let mut name = path.file_name().unwrap_or_default().to_os_string();
         if name.is_empty() {
             return Err(Error::param("path", path.display(), "the path of a file"));
@@ -63,13 +63,13 @@ impl PartFile {
         Ok(Self { part, path: path.to_owned(), file: Some(file), kept: false })
     }
 
-    fn file(&self) -> Result<File> {
+    pub(super) fn file(&self) -> Result<File> {
         let file = self.file.as_ref().map(File::try_clone);
         file.unwrap_or_else(|| Err(io::Error::other("closed"))).map_err(|error| Error::io(&self.path, error))
     }
 
     /// Brings the rows to the disk, and the file to its place.
-    fn keep(&mut self) -> Result<()> {
+    pub(super) fn keep(&mut self) -> Result<()> {
         let synced = self.file.take().map_or(Ok(()), |file| file.sync_all());
         synced.and_then(|()| fs::rename(&self.part, &self.path)).map_err(|error| Error::io(&self.path, error))?;
         self.kept = true;
@@ -86,13 +86,13 @@ impl Drop for PartFile {
 }
 
 /// Failure of a writer.
-enum WriteError {
+pub(super) enum WriteError {
     Io(io::Error),
     Form(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl WriteError {
-    fn at(self, path: &Path) -> Error {
+    pub(super) fn at(self, path: &Path) -> Error {
         match self {
             WriteError::Io(error) => Error::io(path, error),
             WriteError::Form(error) => Error::arrow(format!("writing {}", path.display()), error),
@@ -128,19 +128,21 @@ impl From<ParquetError> for WriteError {
 }
 
 /// Rows on their way into a file.
-enum FileWriter {
+pub(super) enum FileWriter {
     Parquet(Box<ArrowWriter<File>>),
     Arrow(Box<ipc::writer::FileWriter<BufWriter<File>>>),
     Text { file: BufWriter<File>, buffer: Vec<u8>, csv: Option<Csv> },
 }
 
-struct Csv {
+pub(super) struct Csv {
     delimiter: u8,
     header: bool,
 }
 
 impl FileWriter {
-    fn new(file: File, schema: SchemaRef, path: &Path, format: FileFormat) -> Result<Self> {
+    /// Begins a file in the format, for which the path matters too. Only CSV has a header, unless it is a later part of
+    /// a file.
+    pub(super) fn new(file: File, schema: SchemaRef, path: &Path, format: FileFormat, header: bool) -> Result<Self> {
         let form = |error: WriteError| error.at(path);
         Ok(match format {
             FileFormat::Parquet => {
@@ -154,7 +156,7 @@ impl FileWriter {
             }
             FileFormat::Csv => {
                 let tabs = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tsv"));
-                let csv = Csv { delimiter: if tabs { b'\t' } else { b',' }, header: true };
+                let csv = Csv { delimiter: if tabs { b'\t' } else { b',' }, header };
                 FileWriter::Text { file: BufWriter::new(file), buffer: Vec::new(), csv: Some(csv) }
             }
             FileFormat::JsonLines => FileWriter::Text { file: BufWriter::new(file), buffer: Vec::new(), csv: None },
@@ -164,7 +166,7 @@ impl FileWriter {
         })
     }
 
-    fn write(&mut self, batch: &RecordBatch) -> std::result::Result<(), WriteError> {
+    pub(super) fn write(&mut self, batch: &RecordBatch) -> std::result::Result<(), WriteError> {
         match self {
             FileWriter::Parquet(writer) => Ok(writer.write(batch)?),
             FileWriter::Arrow(writer) => Ok(writer.write(batch)?),
@@ -192,7 +194,7 @@ impl FileWriter {
         }
     }
 
-    fn finish(self) -> std::result::Result<(), WriteError> {
+    pub(super) fn finish(self) -> std::result::Result<(), WriteError> {
         match self {
             FileWriter::Parquet(writer) => _ = writer.close()?,
             FileWriter::Arrow(mut writer) => writer.finish()?,

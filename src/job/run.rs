@@ -201,7 +201,7 @@ impl JobFile {
         let (frame, schema) = self.open(spark).await?;
         let rows = job.split(&frame).await?;
         let stages = job.stages(&schema)?;
-        let names = stages.before.stages().iter().map(|stage| stage_name(&format!("{stage:?}"))).collect();
+        let names = stages.before.stages().iter().map(|stage| stage.name().to_owned()).collect();
         let prepared = stages.before.fit(&rows.training).await?.transform(&rows.training).await?;
         let look = stages.network.look(&prepared).await?;
         Ok(JobPlan {
@@ -267,10 +267,4 @@ impl JobFile {
             other => other,
         })
     }
-}
-
-/// Returns a stage's type from its debug print, for people.
-fn stage_name(printed: &str) -> String {
-    let inner = printed.strip_prefix("Estimator(").or_else(|| printed.strip_prefix("Transformer(")).unwrap_or(printed);
-    inner.chars().take_while(|c| c.is_alphanumeric()).collect()
 }

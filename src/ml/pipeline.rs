@@ -27,6 +27,14 @@ pub enum PipelineStage {
 }
 
 impl PipelineStage {
+    /// Returns the stage's type, such as `StringIndexer`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            PipelineStage::Estimator(stage) => stage.name(),
+            PipelineStage::Transformer(stage) => stage.name(),
+        }
+    }
+
     pub(super) fn transform_schema(&self, schema: &Schema) -> Result<Schema> {
         match self {
             PipelineStage::Estimator(stage) => stage.transform_schema(schema),

@@ -42,6 +42,11 @@ pub trait Transformer: Any + Debug + Send + Sync {
     /// [`Error::Param`] for params that cannot work.
     fn transform_schema(&self, schema: &Schema) -> Result<Schema>;
 
+    /// Returns the type's name without its path, such as `VectorAssembler`.
+    fn name(&self) -> &'static str {
+        bare_name::<Self>()
+    }
+
     /// Returns its work, if it treats each row by itself and its steps follow from the schema, so that the cluster and
     /// this process compute the same. `None` for a stage that works on the cluster only.
     ///
@@ -138,6 +143,13 @@ pub(super) fn on_the_cluster_only(stage: &str) -> Error {
     Error::param("stage", name, legal)
 }
 
+/// Returns a type's name without path and type parameters.
+fn bare_name<T: ?Sized>() -> &'static str {
+    let name = std::any::type_name::<T>();
+    let path = name.split_once('<').map_or(name, |(path, _)| path);
+    path.rsplit_once("::").map_or(path, |(_, bare)| bare)
+}
+
 /// A fitted estimator: a transformer.
 pub trait Model: Transformer {
     /// Returns the model as the transformer that it is.
@@ -159,6 +171,11 @@ pub trait Estimator: Any + Debug + Send + Sync {
     /// # Errors
     /// As [`Transformer::transform_schema`].
     fn transform_schema(&self, schema: &Schema) -> Result<Schema>;
+
+    /// Returns the type's name without its path, such as `StandardScaler`.
+    fn name(&self) -> &'static str {
+        bare_name::<Self>()
+    }
 
     /// Returns the columns it reads, if its model only adds columns; as [`Transformer::reads`].
     fn reads(&self) -> Option<Vec<String>> {

@@ -26,19 +26,27 @@ pub(super) struct SparkSearch {
     pub(super) jvm_folders: Vec<PathBuf>,
 }
 
+/// Returns the user's cache folder for Sparks, which only one without a home lacks.
+pub(super) fn cache_from_env() -> Option<PathBuf> {
+    let tinderbox = |cache: PathBuf| cache.join("tinderbox");
+    folder("TINDERBOX_CACHE")
+        .or_else(|| folder("XDG_CACHE_HOME").map(tinderbox))
+        .or_else(|| env::home_dir().map(|home| tinderbox(home.join(".cache"))))
+}
+
+fn folder(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
 impl SparkSearch {
     /// Reads the environment; the arguments stand over it.
     pub(super) fn from_env(spark_home: Option<PathBuf>, cache: Option<PathBuf>) -> Self {
-        let folder = |name: &str| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         Self {
             spark_home: spark_home
                 .map(|path| (path, "spark_home"))
                 .or_else(|| folder("SPARK_HOME").map(|path| (path, "SPARK_HOME"))),
             version: env::var("TINDERBOX_SPARK_VERSION").ok().filter(|v| !v.is_empty()),
-            cache: cache
-                .or_else(|| folder("TINDERBOX_CACHE"))
-                .or_else(|| folder("XDG_CACHE_HOME").map(|home| home.join("tinderbox")))
-                .or_else(|| folder("HOME").map(|home| home.join(".cache/tinderbox"))),
+            cache: cache.or_else(cache_from_env),
             java_home: folder("JAVA_HOME"),
             path: env::var_os("PATH").unwrap_or_default(),
             jvm_folders: vec!["/usr/lib/jvm".into(), "/Library/Java/JavaVirtualMachines".into()],

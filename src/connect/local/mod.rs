@@ -57,6 +57,12 @@ pub struct LocalSpark {
 }
 
 impl LocalSpark {
+    /// Returns the folder in which installed Sparks are kept unless another is set: `TINDERBOX_CACHE`, else
+    /// `$XDG_CACHE_HOME/tinderbox`, else `~/.cache/tinderbox`. `None` for a user without a home.
+    pub fn default_cache_dir() -> Option<PathBuf> {
+        find::cache_from_env()
+    }
+
     /// Returns a server with default settings; see [`LocalSparkBuilder`] for what can be changed.
     pub fn builder() -> LocalSparkBuilder {
         LocalSparkBuilder::default()

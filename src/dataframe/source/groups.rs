@@ -24,6 +24,9 @@ pub(super) struct Group {
     pub(super) rows: Option<u64>,
     /// Its rows as they were measured.
     pub(super) tally: RowTally,
+    /// The files that its rows are in, where the group is one of files.
+    #[cfg_attr(not(feature = "files"), expect(dead_code, reason = "only exports to files go on in another process"))]
+    pub(super) files: Vec<String>,
 }
 
 /// Runs of neighbours, each of at most `cap` bytes if no single one has more.
@@ -57,12 +60,12 @@ pub(super) fn deal(tally: &RowTally, cap: u64) -> usize {
 pub(super) fn of_files(frame: &DataFrame, path: &str, files: &[(ArrayRef, usize, RowTally)], cap: u64) -> Vec<Group> {
     let tallies: Vec<_> = files.iter().map(|(_, _, tally)| *tally).collect();
     let name = |(paths, row, _): &(ArrayRef, usize, RowTally)| {
-        let name = paths.as_string_opt::<i32>().map_or("", |paths| paths.value(*row));
-        lit_string(name)
+        paths.as_string_opt::<i32>().map_or("", |paths| paths.value(*row)).to_owned()
     };
     let group = |run: std::ops::Range<usize>| {
-        let within = column(path).isin(files[run.clone()].iter().map(name));
-        group(frame.filter(within).drop([path]), &tallies[run])
+        let files: Vec<_> = files[run.clone()].iter().map(name).collect();
+        let within = column(path).isin(files.iter().map(|name| lit_string(name)));
+        Group { files, ..group(frame.filter(within).drop([path]), &tallies[run]) }
     };
     pack(&tallies, cap).into_iter().map(group).collect()
 }
@@ -102,7 +105,7 @@ pub(super) fn of_values(
 
 pub(super) fn group(frame: DataFrame, tallies: &[RowTally]) -> Group {
     let tally = sum(tallies.iter().copied());
-    Group { frame, rows: Some(tally.rows), tally }
+    Group { frame, rows: Some(tally.rows), tally, files: Vec::new() }
 }
 
 pub(super) fn mib(bytes: u64) -> String {

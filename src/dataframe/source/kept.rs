@@ -175,7 +175,7 @@ async fn count(rows: &DataFrame, tally: &RowTally, frame: impl Fn(i32) -> DataFr
             let rows = *count as u64;
             let bytes = rows * tally.average();
             let tally = RowTally { rows, bytes, largest: tally.largest, task: bytes, task_rows: rows, tasks: 1 };
-            groups.push(Group { frame: frame(*key), rows: Some(rows), tally });
+            groups.push(Group { frame: frame(*key), rows: Some(rows), tally, files: Vec::new() });
         }
     }
     Ok(groups)

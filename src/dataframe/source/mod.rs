@@ -8,6 +8,8 @@ mod deal;
 mod files;
 mod groups;
 mod kept;
+#[cfg(feature = "files")]
+mod lasting;
 mod limits;
 mod measure;
 mod pieces;
@@ -23,6 +25,8 @@ use futures::future::BoxFuture;
 use tokio::sync::Mutex;
 
 pub(crate) use self::deal::hash_input;
+#[cfg(feature = "files")]
+pub(crate) use self::lasting::LastingGroup;
 use self::prepare::PreparedSource;
 use super::{DataFrame, Scratch};
 use crate::{

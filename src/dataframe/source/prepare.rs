@@ -43,12 +43,12 @@ const GLANCE_ROW: u64 = 1 << 20;
 #[derive(Debug)]
 pub(super) struct PreparedSource {
     plan: SourcePlan,
-    groups: Vec<Group>,
-    in_flight: usize,
-    sessions: Arc<Sessions>,
+    pub(super) groups: Vec<Group>,
+    pub(super) in_flight: usize,
+    pub(super) sessions: Arc<Sessions>,
     hold: ReleaseOnDrop,
     /// The columns' names, where some are repeated and the groups have others.
-    names: Option<Vec<String>>,
+    pub(super) names: Option<Vec<String>>,
 }
 
 /// Resources on the cluster to release, once.
@@ -295,7 +295,7 @@ impl Deciding<'_> {
     }
 
     fn single(&self, tally: RowTally, reason: String) -> Decision {
-        let groups = vec![Group { frame: self.frame.clone(), rows: None, tally }];
+        let groups = vec![Group { frame: self.frame.clone(), rows: None, tally, files: Vec::new() }];
         Decision { strategy: Strategy::Single, reason, groups, kept: None, tally }
     }
 

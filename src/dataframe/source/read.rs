@@ -11,7 +11,7 @@ use std::{
 };
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
-use futures::{StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use tokio::{sync::Mutex, task::JoinHandle};
 
 use super::{groups::Group, pieces, state::SessionState};
@@ -115,10 +115,24 @@ pub(super) fn changed_meaning(lost: &Error) -> Error {
 }
 
 /// All rows of one group.
-type GroupRows = (SchemaRef, Vec<RecordBatch>);
+pub(crate) type GroupRows = (SchemaRef, Vec<RecordBatch>);
 
-/// Reads the groups in order, `in_flight` at a time; each is handed on when it is complete and counted. `keep` is held
-/// until the stream ends.
+/// Reads the groups in order, `in_flight` at a time; each is handed on when it is complete and counted. A group comes
+/// with its place among all.
+pub(super) fn whole_groups(
+    groups: Vec<(usize, Group)>,
+    total: usize,
+    sessions: Arc<Sessions>,
+    in_flight: usize,
+) -> impl Stream<Item = Result<GroupRows>> + Send {
+    let tasks = groups.into_iter().map(move |(at, group)| {
+        let sessions = sessions.clone();
+        AbortOnDrop(tokio::spawn(async move { read(&group, &sessions, at, total).await }))
+    });
+    futures::stream::iter(tasks).buffered(in_flight)
+}
+
+/// Returns the rows of all groups in one stream, which holds `keep` until it ends.
 pub(super) async fn stream<K: Send + Sync + 'static>(
     groups: Vec<Group>,
     sessions: Arc<Sessions>,
@@ -126,11 +140,8 @@ pub(super) async fn stream<K: Send + Sync + 'static>(
     keep: K,
 ) -> Result<RecordStream> {
     let total = groups.len();
-    let tasks = groups.into_iter().enumerate().map(move |(at, group)| {
-        let sessions = sessions.clone();
-        AbortOnDrop(tokio::spawn(async move { read(&group, &sessions, at, total).await }))
-    });
-    let mut groups = futures::stream::iter(tasks).buffered(in_flight);
+    let groups = groups.into_iter().enumerate().collect();
+    let mut groups = Box::pin(whole_groups(groups, total, sessions, in_flight));
     let Some((schema, first)) = groups.try_next().await? else {
         return Err(Error::Incomplete { operation: "reading groups".into(), reason: "there is no group".into() });
     };

@@ -3,7 +3,10 @@
 //! A copy of a session lacks SQL variables and the current catalog; a session in place of a lost one lacks temporary
 //! views, functions and whatever was set by `SET`. The same plan may then fail, or read another table of the same name.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    hash::{Hash, Hasher},
+};
 
 use spark_connect_proto::{
     self as proto, KeyValue, catalog::CatType, config_request as ask, config_request::operation::OpType,
@@ -23,6 +26,16 @@ pub(super) struct SessionState {
     /// The current catalog and database, where the server tells them.
     place: Option<(String, String)>,
     analysed: String,
+}
+
+/// Of the settings, those of SQL count: others are of the server, and new with each start.
+impl Hash for SessionState {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let settings = self.settings.iter().filter(|(key, _)| key.starts_with("spark.sql."));
+        settings.for_each(|setting| setting.hash(hasher));
+        self.place.hash(hasher);
+        self.analysed.hash(hasher);
+    }
 }
 
 impl SessionState {

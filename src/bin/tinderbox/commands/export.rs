@@ -4,10 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use tinderbox::{
-    files::{FileFormat, write_file},
-    stream::RecordSource,
-};
+use tinderbox::files::{Exported, FileFormat, export_file};
 
 use super::sql::readable;
 use crate::{
@@ -18,7 +15,8 @@ use crate::{
 };
 
 /// Copies the rows of a table or a query to a file on this machine. The rows stream: any number fits. A result that
-/// the network cuts is read on, and a file is whole or not there.
+/// the network cuts is read on, and a file is whole or not there. What a large export of a table had brought when it
+/// was ended waits in FILE.parts, and the same command goes on from there.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// A table, or a query in SQL
@@ -38,10 +36,10 @@ pub(crate) async fn run(arguments: Arguments, global: &Global, output: &Output) 
     let frame = if is_query { spark.sql(&arguments.rows).await? } else { table(&spark, &arguments.rows).await? };
     let frame = readable(&frame).await?;
     let source = frame.source();
-    let rows = source.open(0).await?;
-    let count = write_file(rows, &arguments.to, format).await?;
+    let Exported { rows, resumed, .. } = export_file(&source, &arguments.to, format).await?;
     source.close().await?;
-    let object = json!({ "rows": count, "file": arguments.to });
-    output.object(|| format!("{count} rows in {}", arguments.to.display()), &object)?;
+    let object = json!({ "rows": rows, "resumed": resumed, "file": arguments.to });
+    let before = if resumed > 0 { format!(", {resumed} of them from before") } else { String::new() };
+    output.object(|| format!("{rows} rows in {}{before}", arguments.to.display()), &object)?;
     Ok(spark.stop().await?)
 }

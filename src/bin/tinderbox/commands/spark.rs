@@ -116,10 +116,7 @@ pub(crate) struct State {
 
 /// Returns the folder of sockets: short, since a socket's path may have 107 bytes.
 fn folder() -> Result<PathBuf> {
-    let named = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = || named("XDG_CACHE_HOME").or_else(|| Some(env::home_dir()?.join(".cache")));
-    let cache = named("TINDERBOX_CACHE").or_else(|| cache().map(|folder| folder.join("tinderbox")));
-    let folder = cache.unwrap_or_else(env::temp_dir).join("running");
+    let folder = LocalSpark::default_cache_dir().unwrap_or_else(env::temp_dir).join("running");
     fs::create_dir_all(&folder).map_err(|error| Failure::io(&folder, error))?;
     Ok(folder)
 }
@@ -205,7 +202,7 @@ async fn start(name: &str, server: &ServerArguments, output: &Output) -> Result 
     let begun = Instant::now();
     loop {
         if let Some(state) = running(name).await {
-            output.say(format!("local Spark `{name}` runs since {:.1} s", begun.elapsed().as_secs_f64()));
+            output.say(format!("local Spark `{name}` is ready after {:.1} s", begun.elapsed().as_secs_f64()));
             return print(&state, output);
         }
         if process.try_wait().map_err(|error| Failure::io("the process in the background", error))?.is_some() {
