@@ -1,4 +1,4 @@
-//! Exports that end early: the next one goes on from there.
+//! Exports that end early: the next one resumes from there.
 
 use std::{
     path::{Path, PathBuf},
@@ -62,7 +62,7 @@ async fn read(path: &Path, format: FileFormat) -> (i64, i64, Vec<String>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn export_that_broke_off_goes_on_with_the_groups_that_are_missing() {
+async fn export_that_broke_off_resumes_with_the_groups_that_are_missing() {
     let spark = session().await;
     let database = database_for("exports").await;
     let table = database.table("rows");

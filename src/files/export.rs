@@ -1,4 +1,4 @@
-//! Exports that go on where a process that was killed left off.
+//! Exports that resume after a kill.
 
 use std::{
     collections::HashSet,
@@ -42,7 +42,7 @@ pub struct Exported {
 ///
 /// The file is whole, or it is as it was. Rows of a table's files, with selected and computed columns and filters, that
 /// come in several partition groups are kept group by group in `FILE.parts` beside the file, which ends with the
-/// export. After a failure, or a kill, the same export goes on with the groups that are missing. It reads a group again
+/// export. After a failure, or a kill, the same export resumes with the groups that are missing. It reads a group again
 /// if its files, its number of rows, the query or the session's settings have changed. Any other rows are written as by
 /// [`write_file`].
 ///
@@ -61,7 +61,7 @@ pub async fn export_file(source: &PartitionedSource, path: impl AsRef<Path>, for
     let rows = groups.iter().map(|group| group.rows).sum();
     let resumed = rows - missing_rows;
     if resumed > 0 {
-        tracing::info!(rows, resumed, "going on with the export of {}", path.display());
+        tracing::info!(rows, resumed, "resuming the export of {}", path.display());
     }
     let mut arriving = source.groups(&missing).await?;
     for at in missing {

@@ -25,7 +25,7 @@ pub(super) struct Group {
     /// Its rows as they were measured.
     pub(super) tally: RowTally,
     /// The files that its rows are in, where the group is one of files.
-    #[cfg_attr(not(feature = "files"), expect(dead_code, reason = "only exports to files go on in another process"))]
+    #[cfg_attr(not(feature = "files"), expect(dead_code, reason = "only exports to files resume in another process"))]
     pub(super) files: Vec<String>,
 }
 

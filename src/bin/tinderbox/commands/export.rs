@@ -16,7 +16,7 @@ use crate::{
 
 /// Copies the rows of a table or a query to a file on this machine. The rows stream: any number fits. A result that
 /// the network cuts is read on, and a file is whole or not there. What a large export of a table had brought when it
-/// was ended waits in FILE.parts, and the same command goes on from there.
+/// was killed stays in FILE.parts, and the same command resumes from there.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// A table, or a query in SQL
