@@ -41,9 +41,9 @@ pub struct Exported {
 /// Writes all rows of a source to a file.
 ///
 /// The file is whole, or it is as it was. Rows of a table's files, with selected and computed columns and filters, that
-/// come in several partition groups are kept group by group in `FILE.parts` beside the file, which ends with the
-/// export. After a failure, or a kill, the same export resumes with the groups that are missing. It reads a group again
-/// if its files, its number of rows, the query or the session's settings have changed. Any other rows are written as by
+/// come in several partition groups are kept group by group in `FILE.parts` beside the file, which is removed at the
+/// end. After a failure or a kill the same export resumes with the groups that are missing. A group is read again if its
+/// files, its number of rows, the query or the session's settings have changed. Any other rows are written as by
 /// [`write_file`].
 ///
 /// # Errors
