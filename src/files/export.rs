@@ -34,7 +34,7 @@ use crate::{
 pub struct Exported {
     /// Rows in the file.
     pub rows: u64,
-    /// Those of them that an earlier export had brought before it ended.
+    /// Rows that an earlier export had brought before it ended.
     pub resumed: u64,
 }
 
