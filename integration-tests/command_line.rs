@@ -120,6 +120,21 @@ async fn table_goes_from_csv_to_a_promoted_model_and_its_report() {
 }
 
 #[tokio::test]
+async fn random_split_keeps_equal_rows_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shell, database) = shell(&folder, "command_line_split").await;
+    let table = database.table("rows");
+    let query = format!("CREATE TABLE {table} AS SELECT id % 100 AS x, id % 2 AS y FROM range(1000)");
+    shell.ok(&["sql", &query]);
+    let job = format!("[data]\ntable = \"{table}\"\nlabel = \"y\"\n[columns]\nx = \"number\"\n");
+    std::fs::write(folder.path().join("job.toml"), job).unwrap();
+    let plan = shell.json(&["train", "job.toml", "--dry-run", "--set", "split.by=random", "--set", "split.test=0.4"]);
+    let [rows, training, test] = ["rows", "training", "test"].map(|key| plan[0][key].as_u64().unwrap());
+    assert_eq!((rows, training + test, test % 10), (1000, 1000, 0));
+    assert!((200..600).contains(&test), "{test}");
+}
+
+#[tokio::test]
 async fn job_with_three_mistakes_is_refused_before_a_server_is_asked() {
     let folder = tempfile::tempdir().unwrap();
     let shell = Shell { remote: "sc://127.0.0.1:1/;connect_timeout=1".into(), folder: folder.path() };

@@ -279,7 +279,7 @@ impl Default for SplitSection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SplitKind {
-    /// By a hash of all values.
+    /// By a hash of all values; rows that are equal stay together.
     #[default]
     Random,
     /// The same shares of every class.

@@ -161,7 +161,7 @@ impl Job {
     }
 
     /// Splits the rows.
-    pub(super) async fn split(&self, frame: &DataFrame) -> Result<JobRows> {
+    pub(super) async fn split(&self, frame: &DataFrame, schema: &Schema) -> Result<JobRows> {
         let all = frame.clone();
         let split = &self.split;
         let rest = 1.0 - split.test - split.validation;
@@ -173,7 +173,8 @@ impl Job {
         const PART: &str = "__part";
         let key = split.column.clone().unwrap_or_default();
         let divided = match split.by {
-            SplitKind::Random => Split::random(PART, parts).seed(split.seed).transform(frame).await?,
+            // Row by row, so that nothing is shuffled and large tables are still read file by file.
+            SplitKind::Random => Split::by_key(schema.names(), PART, parts).seed(split.seed).transform(frame).await?,
             SplitKind::Stratified => {
                 Split::stratified(&self.data.label, PART, parts).seed(split.seed).transform(frame).await?
             }

@@ -363,7 +363,7 @@ fn training(rows: u64) -> TrainParams {
 
 fn split(task: TaskKind, rows: u64) -> SplitSection {
     // Few rows: every class in both parts.
-    let by = if task == TaskKind::Classes && rows < 1_000_000 { SplitKind::Stratified } else { SplitKind::Random };
+    let by = if task == TaskKind::Classes && rows < 50_000 { SplitKind::Stratified } else { SplitKind::Random };
     SplitSection { by, ..SplitSection::default() }
 }
 

@@ -103,7 +103,7 @@ impl JobFile {
         let (frame, schema) = self.open(spark).await?;
         let say = &options.progress;
         say("splitting the rows");
-        let rows = job.split(&frame).await?;
+        let rows = job.split(&frame, &schema).await?;
         let stages = job.stages(&schema)?;
         let checkpoints = self.checkpoints();
         let stage = stages.network.run_by(options.observers.clone(), &options.stop, checkpoints.clone());
@@ -199,7 +199,7 @@ impl JobFile {
     pub async fn plan(&self, spark: &Session) -> Result<JobPlan> {
         let job = self.job();
         let (frame, schema) = self.open(spark).await?;
-        let rows = job.split(&frame).await?;
+        let rows = job.split(&frame, &schema).await?;
         let stages = job.stages(&schema)?;
         let names = stages.before.stages().iter().map(|stage| stage.name().to_owned()).collect();
         let prepared = stages.before.fit(&rows.training).await?.transform(&rows.training).await?;
@@ -233,7 +233,7 @@ impl JobFile {
             return Err(Error::param("tune", "none", "a section of the job"));
         };
         let (frame, schema) = self.open(spark).await?;
-        let rows = job.split(&frame).await?;
+        let rows = job.split(&frame, &schema).await?;
         let stages = job.stages(&schema)?;
         (options.progress)("fitting the stages before the network");
         let prepared = stages.before.fit(&rows.training).await?.transform(&rows.training).await?;
