@@ -8,6 +8,7 @@ use std::{
 use arrow::{array::AsArray, datatypes::Int64Type};
 use futures::TryStreamExt;
 use tinderbox::{
+    Error,
     dataframe::{PartitionedSource, SaveMode},
     files::{Exported, FileFormat, ReadOptions, export_file, read_files},
     session::Session,
@@ -86,6 +87,14 @@ async fn export_that_broke_off_resumes_with_the_groups_that_are_missing() {
     broken_off(&table, &path, FileFormat::Csv).await;
     let other = export_file(&source(&spark, &table, "id % 8 AS seven"), &path, FileFormat::Csv).await.unwrap();
     assert_eq!((other.rows, other.resumed), (ROWS as u64, 0));
+    // A folder that is somebody else's is left as it is.
+    let path = folder.path().join("taken.csv");
+    let taken = folder.path().join("taken.csv.parts");
+    std::fs::create_dir(&taken).unwrap();
+    std::fs::write(taken.join("mine.txt"), "mine").unwrap();
+    let refused = export_file(&source(&spark, &table, "id % 7 AS seven"), &path, FileFormat::Csv).await.unwrap_err();
+    assert!(matches!(&refused, Error::Param { name, .. } if name == "path"), "{refused}");
+    assert!(taken.join("mine.txt").exists() && !taken.join("lock").exists());
     // Nor does the same one after the table has changed, but for the files that are as they were.
     let path = folder.path().join("changed.csv");
     broken_off(&table, &path, FileFormat::Csv).await;
@@ -101,6 +110,6 @@ async fn export_that_broke_off_resumes_with_the_groups_that_are_missing() {
     assert_eq!(changed.rows, ROWS as u64 + 7);
     assert_eq!(read(&path, FileFormat::Csv).await.0, ROWS + 7);
     let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left.len(), 6, "{left:?}");
+    assert_eq!(left.len(), 7, "{left:?}");
     spark.stop().await.unwrap();
 }

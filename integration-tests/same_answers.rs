@@ -73,7 +73,9 @@ fn frames(left: &DataFrame, right: &DataFrame) -> Vec<(String, DataFrame)> {
     let mean = right.select([functions::avg(col("k"))]);
     add("scalar", left.filter(col("k").gt(mean.scalar())));
     add("exists", left.alias("l").filter(right.alias("r").filter(col("r.id").eq(col("l.id"))).exists()));
-    add("contains", left.filter(right.select([id()]).contains([left.col("id")])));
+    if spark.version().at_least(4, 1) {
+        add("contains", left.filter(right.select([id()]).contains([left.col("id")])));
+    }
     add("zip_with_index", left.order_by([id()]).zip_with_index("i"));
     frames
 }

@@ -41,7 +41,7 @@ elif task == "concurrent":
     total = sum(sums)
     seconds = time.perf_counter() - started
 else:
-    batches = int(os.environ.get("BATCHES", "31"))
+    batches = int(os.environ.get("BATCHES", "4"))
     ids = np.arange(batches * 1_000_000, dtype=np.int64)
     table = pa.table({"id": ids, "half": ids / 7.0})
     started = time.perf_counter()

@@ -78,7 +78,7 @@ impl DataFrame {
 }
 
 /// One row of a batch. A clone is the same row.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Row {
     batch: Arc<RecordBatch>,
     index: usize,
@@ -133,6 +133,13 @@ impl Row {
     /// Returns whether there is no column.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// `Row{name=Ada, age=36}`, without the rest of the batch.
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Row{self}")
     }
 }
 
@@ -267,6 +274,7 @@ mod tests {
         assert_eq!(rows[1].get::<Option<i64>>("age").unwrap(), None);
         assert_eq!(rows[1].get::<String>("name").unwrap(), "p1");
         assert_eq!(rows[1].to_string(), "{name=p1, age=null}");
+        assert_eq!(format!("{:?}", rows[1]), "Row{name=p1, age=null}");
         assert!(matches!(rows[0].get::<i32>("Age"), Err(Error::Schema { .. })));
         let Err(Error::Data { column, .. }) = rows[1].get::<i32>("age") else { panic!("no error") };
         assert_eq!(column.as_deref(), Some("age"));

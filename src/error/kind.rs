@@ -65,11 +65,11 @@ impl Error {
     }
 
     /// Returns whether the same call may succeed later without a change: after a failure of the network or the server,
-    /// other than a refusal.
+    /// other than a refusal or one of the data, such as a division by zero.
     pub fn is_retryable(&self) -> bool {
         match self {
             Error::Interrupted { source, .. } => source.is_retryable(),
-            Error::Server(server) => !server.is_refused_plan(),
+            Error::Server(server) => server.is_retryable(),
             _ => self.kind() == ErrorKind::Connection,
         }
     }

@@ -46,6 +46,13 @@ impl ServerError {
         refusals.iter().any(|refusal| self.exception.ends_with(refusal))
     }
 
+    /// Returns whether the same request may succeed later: not one that was refused, or that failed by its own data,
+    /// functions or limits, as its SQLSTATE says.
+    pub(crate) fn is_retryable(&self) -> bool {
+        const OF_THE_REQUEST: [&str; 10] = ["0A", "21", "22", "23", "38", "39", "42", "46", "54", "P0"];
+        !self.is_refused_plan() && !OF_THE_REQUEST.iter().any(|class| self.sql_state.starts_with(class))
+    }
+
     /// Returns what to do, where Spark's message does not say it.
     fn remedy(&self) -> Option<String> {
         let location = self.is("LOCATION_ALREADY_EXISTS").then(|| self.parameters.get("location")).flatten()?;

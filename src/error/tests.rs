@@ -208,6 +208,13 @@ fn error_retry_makes_sense_after_a_failure_and_not_after_a_refusal() {
     };
     assert!(server("org.apache.spark.SparkException"));
     assert!(!server("org.apache.spark.sql.AnalysisException"));
+    let state = |sql_state: &str| {
+        let exception = "org.apache.spark.SparkArithmeticException".into();
+        Error::from(Box::new(ServerError { exception, sql_state: sql_state.into(), ..Default::default() }))
+            .is_retryable()
+    };
+    assert!(!state("22012") && !state("42703") && !state("P0001"));
+    assert!(state("58030") && state("XXKDA"));
     assert!(Error::RowsLost { step: "reading".into(), expected: 2, found: 1 }.is_retryable());
     assert!(!Error::param("epochs", 0, "at least 1").is_retryable());
 }

@@ -1,7 +1,6 @@
 //! Exports that resume after a kill.
 
 use std::{
-    collections::HashSet,
     fs::{self, File},
     io::{self, BufReader},
     path::{Path, PathBuf},
@@ -95,26 +94,48 @@ impl Parts {
         name.push(".parts");
         let folder = path.with_file_name(name);
         fs::create_dir_all(&folder).map_err(|error| Error::io(&folder, error))?;
+        let found = entries(&folder)?;
+        if let Some(other) = found.iter().find(|path| !is_part(path)) {
+            let legal =
+                "a file with no folder of that name beside it, for that is where rows are kept until all are there";
+            return Err(Error::param("path", other.display(), legal));
+        }
         let io = |error| Error::io(&folder, error);
-        let lock_path = folder.join("lock");
-        let lock = File::create(&lock_path).map_err(io)?;
+        let lock = File::create(folder.join(LOCK)).map_err(io)?;
         lock.try_lock().map_err(|_| io(io::Error::other("another process exports to this file")))?;
         let paths: Vec<_> =
             groups.iter().enumerate().map(|(at, group)| folder.join(format!("{at:06}-{:016x}", group.key))).collect();
         // Of another query, or of other files.
-        let expected: HashSet<&Path> = paths.iter().map(PathBuf::as_path).chain([lock_path.as_path()]).collect();
-        for entry in fs::read_dir(&folder).map_err(io)? {
-            let found = entry.map_err(io)?.path();
-            if !expected.contains(found.as_path()) {
-                fs::remove_file(&found).map_err(|error| Error::io(&found, error))?;
-            }
+        for stale in found.iter().filter(|path| !path.ends_with(LOCK) && !paths.contains(path)) {
+            fs::remove_file(stale).map_err(|error| Error::io(stale, error))?;
         }
         Ok(Self { folder, paths, _lock: lock })
     }
 
     fn remove(self) -> Result<()> {
-        fs::remove_dir_all(&self.folder).map_err(|error| Error::io(&self.folder, error))
+        for path in entries(&self.folder)? {
+            fs::remove_file(&path).map_err(|error| Error::io(&path, error))?;
+        }
+        fs::remove_dir(&self.folder).map_err(|error| Error::io(&self.folder, error))
     }
+}
+
+/// Name of the file in the folder of parts that is locked by the process that works there.
+const LOCK: &str = "lock";
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let paths = fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    paths.map_err(|error| Error::io(folder, error))
+}
+
+/// Returns whether a path may be one of this module's: the lock, a group, or a group that was being written.
+fn is_part(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let group = |name: &str| {
+        let digits = |text: &str, radix| !text.is_empty() && text.chars().all(|digit| digit.is_digit(radix));
+        name.split_once('-').is_some_and(|(at, key)| digits(at, 10) && digits(key, 16))
+    };
+    name == LOCK || group(name.split_once('.').map_or(&*name, |(name, _)| name))
 }
 
 /// Writes the parts to a file, one after the other.

@@ -107,7 +107,7 @@ impl JobFile {
         let stages = job.stages(&schema)?;
         let checkpoints = self.checkpoints();
         let stage = stages.network.run_by(options.observers.clone(), &options.stop, checkpoints.clone());
-        say("training");
+        say("fitting the stages and checking the rows");
         let model = stage.after(stages.before).fit(&rows.training).await?;
         if options.stop.requested() {
             let epochs = model.network()?.model().history().epochs.len();
