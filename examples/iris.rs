@@ -12,7 +12,10 @@ use std::sync::Arc;
 
 use arguments::Arguments;
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
-use tinderbox::{dataframe::function, prelude::*};
+use tinderbox::{
+    dataframe::{function, vector_to_array},
+    prelude::*,
+};
 
 const MEASURES: [&str; 4] = ["sepal_length", "sepal_width", "petal_length", "petal_width"];
 
@@ -77,7 +80,7 @@ fn describe(model: &PipelineModel) -> Result<()> {
 
 /// The probabilities as an array.
 fn probability() -> Column {
-    function("vector_to_array", [column("probability"), lit_string("float64")])
+    vector_to_array(column("probability"), "float64")
 }
 
 /// Returns the number of rows of one frame of predictions that are not in the other, counted by the cluster.

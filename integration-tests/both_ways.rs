@@ -37,18 +37,18 @@ async fn pyspark_and_this_crate_use_what_the_other_has_fitted() {
     model.predict_into(&frame, &scored).await.unwrap();
 
     // Our predictions, their evaluators and their names.
-    let judged = pyspark(["judge", &scored]).await;
+    let evaluated = pyspark(["evaluate", &scored]).await;
     let metrics = MulticlassClassificationEvaluator::new(MulticlassMetric::LogLoss);
     let metrics = metrics.metrics(&spark.table(&scored)).await.unwrap();
     for (name, metric) in
         [("accuracy", MulticlassMetric::Accuracy), ("f1", MulticlassMetric::F1), ("logLoss", MulticlassMetric::LogLoss)]
     {
-        let (ours, theirs) = (metrics.get(metric), judged[name].as_f64().unwrap());
+        let (ours, theirs) = (metrics.get(metric), evaluated[name].as_f64().unwrap());
         assert!((ours - theirs).abs() < 1e-12, "{name}: {ours} where PySpark has {theirs}");
     }
     assert!(metrics.get(MulticlassMetric::Accuracy) > 0.9);
-    assert_eq!(judged["named"], 300);
-    assert_eq!(judged["metadata"]["ml_attr"]["vals"], fitted["labels"]);
-    assert_eq!(judged["vector"], "DenseVector");
+    assert_eq!(evaluated["named"], 300);
+    assert_eq!(evaluated["metadata"]["ml_attr"]["vals"], fitted["labels"]);
+    assert_eq!(evaluated["vector"], "DenseVector");
     spark.stop().await.unwrap();
 }

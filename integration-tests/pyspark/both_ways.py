@@ -1,4 +1,4 @@
-"""PySpark's half of a test: `REMOTE fit IN OUT` indexes species and saves the rows; `REMOTE judge SCORED` looks at predictions."""
+"""PySpark's half of a test: `REMOTE fit IN OUT` indexes species and saves the rows; `REMOTE evaluate SCORED` reads predictions."""
 
 import json
 import os
@@ -20,12 +20,12 @@ if sys.argv[2] == "fit":
 else:
     scored = spark.table(sys.argv[3])
     metrics = ["accuracy", "f1", "logLoss"]
-    judged = {name: MulticlassClassificationEvaluator(metricName=name).evaluate(scored) for name in metrics}
+    evaluated = {name: MulticlassClassificationEvaluator(metricName=name).evaluate(scored) for name in metrics}
     named = IndexToString(inputCol="prediction", outputCol="name").transform(scored)
-    judged["named"] = named.where("name = predictedLabel").count()
-    judged["metadata"] = scored.schema["prediction"].metadata
-    judged["vector"] = type(scored.select("probability").head()[0]).__name__
-    print(json.dumps(judged))
+    evaluated["named"] = named.where("name = predictedLabel").count()
+    evaluated["metadata"] = scored.schema["prediction"].metadata
+    evaluated["vector"] = type(scored.select("probability").head()[0]).__name__
+    print(json.dumps(evaluated))
 sys.stdout.flush()
 # At a usual end PySpark asks the server to delete its models when gRPC may be gone already, and waits for ever.
 os._exit(0)
